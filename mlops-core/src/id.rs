@@ -1,0 +1,373 @@
+//! Validated names. Each is parsed once at the edge; code that holds one need not check again.
+
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Longest name in bytes that any id accepts.
+pub const NAME_BYTES_MAX: usize = 250;
+
+fn check_name(what: &str, text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Err(Error::invalid_argument(format!("{what} is empty")));
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Err(Error::invalid_argument(format!(
+            "{what} is {} bytes long; at most {NAME_BYTES_MAX} are allowed",
+            text.len()
+        )));
+    }
+    if let Some(bad) = text.chars().find(|c| matches!(c, '/' | ':' | '@' | '\\') || c.is_control()) {
+        return Err(Error::invalid_argument(format!(
+            "{what} {text:?} contains {bad:?}; slashes, colons, @ and control characters are not allowed"
+        )));
+    }
+    Ok(())
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks and keeps the name.
+            ///
+            /// # Errors
+            /// `InvalidArgument` when it is empty, over [`NAME_BYTES_MAX`] bytes, or contains a
+            /// slash, colon, `@` or control character.
+            pub fn new(text: impl AsRef<str>) -> Result<Self> {
+                check_name($what, text.as_ref())?;
+                Ok(Self(text.as_ref().into()))
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+            fn try_from(text: String) -> Result<Self> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name_type!(
+    /// The name of a registered model.
+    ModelName,
+    "model name"
+);
+name_type!(
+    /// A movable name for one version of a model, such as `champion`.
+    Alias,
+    "alias"
+);
+name_type!(
+    /// The id of a tracked run, 32 hexadecimal digits when this SDK makes it.
+    RunId,
+    "run id"
+);
+
+/// The number of a model version: 1, 2, 3... in order of creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub u64);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Version {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        match text.parse() {
+            Ok(number) if number > 0 && !text.starts_with('+') => Ok(Self(number)),
+            _ => Err(Error::invalid_argument(format!("version {text:?} is not a whole number from 1"))),
+        }
+    }
+}
+
+/// Which version of a model is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selector {
+    /// Exactly this version.
+    Version(Version),
+    /// Whatever the alias points at when it is resolved.
+    Alias(Alias),
+    /// The highest version number.
+    Latest,
+}
+
+/// A model and which version of it: `fraud/3`, `fraud@champion`, or `fraud` for the latest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelRef {
+    /// The registered model.
+    pub name: ModelName,
+    /// Which of its versions.
+    pub selector: Selector,
+}
+
+impl fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.selector {
+            Selector::Version(version) => write!(f, "{}/{version}", self.name),
+            Selector::Alias(alias) => write!(f, "{}@{alias}", self.name),
+            Selector::Latest => self.name.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ModelRef {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, selector) = if let Some((name, alias)) = text.split_once('@') {
+            (name, Selector::Alias(alias.parse()?))
+        } else if let Some((name, version)) = text.split_once('/') {
+            (name, Selector::Version(version.parse()?))
+        } else {
+            (text, Selector::Latest)
+        };
+        Ok(Self { name: name.parse()?, selector })
+    }
+}
+
+/// One feature of one feature view: `view:feature`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FeatureRef {
+    view: Arc<str>,
+    feature: Arc<str>,
+}
+
+impl FeatureRef {
+    /// Checks and joins the two names.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when either is not a valid name.
+    pub fn new(view: impl AsRef<str>, feature: impl AsRef<str>) -> Result<Self> {
+        check_name("feature view", view.as_ref())?;
+        check_name("feature", feature.as_ref())?;
+        Ok(Self { view: view.as_ref().into(), feature: feature.as_ref().into() })
+    }
+
+    /// The feature view.
+    #[must_use]
+    pub fn view(&self) -> &str {
+        &self.view
+    }
+
+    /// The feature within the view.
+    #[must_use]
+    pub fn feature(&self) -> &str {
+        &self.feature
+    }
+}
+
+impl fmt::Display for FeatureRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.view, self.feature)
+    }
+}
+
+impl FromStr for FeatureRef {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let Some((view, feature)) = text.split_once(':') else {
+            return Err(Error::invalid_argument(format!("feature {text:?} is not of the form view:feature")));
+        };
+        Self::new(view, feature)
+    }
+}
+
+impl TryFrom<String> for FeatureRef {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<FeatureRef> for String {
+    fn from(reference: FeatureRef) -> Self {
+        reference.to_string()
+    }
+}
+
+/// A SHA-256 digest, written as 64 lower-case hexadecimal digits.
+///
+/// ```
+/// use mlops_core::Digest;
+///
+/// let digest = Digest::of(b"abc");
+/// assert!(digest.to_string().starts_with("ba7816bf8f01cfea"));
+/// assert_eq!(digest.to_string().parse::<Digest>()?, digest);
+/// # Ok::<(), mlops_core::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of several byte strings, each framed by its length, so that moving a boundary
+    /// changes the digest.
+    #[must_use]
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// From the 32 raw bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 raw bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first twelve hexadecimal digits, for people.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(12);
+        text
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = || Error::invalid_argument(format!("digest {text:?} is not 64 lower-case hexadecimal digits"));
+        if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(bad());
+        }
+        let mut bytes = [0_u8; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            let pair = text.get(2 * index..2 * index + 2).ok_or_else(bad)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_refused_with_the_reason() {
+        assert!(ModelName::new("").unwrap_err().message().contains("empty"));
+        assert!(ModelName::new("a/b").unwrap_err().message().contains("'/'"));
+        assert!(ModelName::new("x".repeat(251)).unwrap_err().message().contains("251 bytes"));
+        assert!(serde_json::from_str::<ModelName>("\"a:b\"").is_err());
+        assert_eq!(ModelName::new("Fraud é").unwrap().as_str(), "Fraud é");
+    }
+
+    #[test]
+    fn model_references_round_trip() {
+        for text in ["fraud", "fraud/3", "fraud@champion"] {
+            assert_eq!(text.parse::<ModelRef>().unwrap().to_string(), text);
+        }
+        for text in ["fraud/0", "fraud/x", "fraud@", "/1", "fraud/+1", "a@b@c"] {
+            assert!(text.parse::<ModelRef>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn digest_frames_its_parts() {
+        let left = Digest::of_parts([b"ab".as_slice(), b"c"]);
+        let right = Digest::of_parts([b"a".as_slice(), b"bc"]);
+        assert_ne!(left, right);
+        assert!("AB".repeat(32).parse::<Digest>().is_err());
+        assert!("é".repeat(32).parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn feature_references_need_both_names() {
+        assert_eq!("cards:spend_1h".parse::<FeatureRef>().unwrap().feature(), "spend_1h");
+        for text in ["cards", ":x", "x:", "a:b:c"] {
+            assert!(text.parse::<FeatureRef>().is_err(), "{text}");
+        }
+    }
+}

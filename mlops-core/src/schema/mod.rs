@@ -1,0 +1,8 @@
+//! Types and shapes of what goes into and comes out of a model, and how they translate between
+//! Arrow, the Open Inference protocol and MLflow signatures.
+
+mod data_type;
+mod signature;
+
+pub use data_type::DataType;
+pub use signature::{Signature, TensorSpec};

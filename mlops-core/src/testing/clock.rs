@@ -1,0 +1,53 @@
+//! A clock that moves only when told.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use crate::clock::{Clock, Timestamp};
+
+/// A clock for tests and replays.
+///
+/// ```
+/// use std::time::Duration;
+/// use mlops_core::{Clock, testing::ManualClock};
+///
+/// let clock = ManualClock::at("2024-01-01".parse()?);
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now(), "2024-01-01T00:01:00Z".parse()?);
+/// # Ok::<(), mlops_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ManualClock {
+    origin: i64,
+    now: AtomicI64,
+}
+
+impl ManualClock {
+    /// Stands at `now`.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        Self { origin: now.as_micros(), now: AtomicI64::new(now.as_micros()) }
+    }
+
+    /// Moves forward.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now() + by);
+    }
+
+    /// Jumps, in either direction.
+    pub fn set(&self, to: Timestamp) {
+        self.now.store(to.as_micros(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.now.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.now().duration_since(Timestamp::from_micros(self.origin))
+    }
+}
