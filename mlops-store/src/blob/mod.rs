@@ -1,0 +1,192 @@
+//! Content-addressed blobs: bytes named by their SHA-256, on any `object_store` URL.
+//!
+//! Invariant: what is stored under a digest has that digest, checked on every read. Storing the
+//! same bytes twice is the same as once, so a retry after a crash never doubles anything.
+//! Layout: `sha256/<first two digits>/<remaining 62 digits>` below the prefix.
+
+use std::{path::Path as FilePath, sync::Arc};
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use mlops_core::{Digest, Error, ErrorKind, Result};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, local::LocalFileSystem, memory::InMemory, path::Path};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// Limits of a blob store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BlobSettings {
+    /// Largest blob accepted or read, in bytes. Default 2 GiB.
+    pub bytes_max: u64,
+}
+
+impl Default for BlobSettings {
+    fn default() -> Self {
+        Self { bytes_max: 2 << 30 }
+    }
+}
+
+/// Blobs by digest.
+///
+/// ```
+/// use mlops_store::BlobStore;
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let blobs = BlobStore::in_memory();
+/// let digest = blobs.put("hello".into()).await?;
+/// assert_eq!(blobs.get(&digest).await?, "hello");
+/// # Ok::<(), mlops_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct BlobStore {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    settings: BlobSettings,
+}
+
+impl BlobStore {
+    /// Blobs below `prefix` of a store the application made.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, prefix: Path, settings: BlobSettings) -> Self {
+        Self { store, prefix, settings }
+    }
+
+    /// Blobs in memory, for tests and trials.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::new(Arc::new(InMemory::new()), Path::default(), BlobSettings::default())
+    }
+
+    /// Blobs in a local directory, created when absent.
+    ///
+    /// # Errors
+    /// `Unavailable` naming the directory when it cannot be created.
+    pub fn local(directory: &FilePath) -> Result<Self> {
+        let named = |message: String| {
+            Error::unavailable(format!("blob directory {}: {message}", directory.display()))
+                .with("path", directory.display())
+        };
+        std::fs::create_dir_all(directory).map_err(|error| named(error.to_string()).with_source(error))?;
+        let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| named(error.to_string()))?;
+        Ok(Self::new(Arc::new(store), Path::default(), BlobSettings::default()))
+    }
+
+    /// Blobs at a URL: `file:///dir`, `memory:///`, and with `object_store`'s features also
+    /// `s3://bucket/prefix`, `gs://...`, `az://...`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the URL is not understood.
+    pub fn from_url(url: &str) -> Result<Self> {
+        let bad = |message: String| Error::invalid_argument(format!("blob store URL {url:?}: {message}"));
+        let parsed = Url::parse(url).map_err(|error| bad(error.to_string()))?;
+        let (store, prefix) = object_store::parse_url(&parsed).map_err(|error| bad(error.to_string()))?;
+        Ok(Self::new(Arc::from(store), prefix, BlobSettings::default()))
+    }
+
+    fn path(&self, digest: &Digest) -> Path {
+        let text = digest.to_string();
+        let (directory, file) = text.split_at(2);
+        self.prefix.clone().join("sha256").join(directory).join(file)
+    }
+
+    /// Stores bytes and returns their digest; durable when it returns.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` when they exceed [`BlobSettings::bytes_max`], `Unavailable` when the
+    /// store cannot be written.
+    pub async fn put(&self, bytes: Bytes) -> Result<Digest> {
+        self.check_size(bytes.len() as u64)?;
+        let digest = Digest::of(&bytes);
+        let path = self.path(&digest);
+        match self.store.put_opts(&path, bytes.into(), PutMode::Create.into()).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(digest),
+            Err(error) => Err(from_store(error, &digest)),
+        }
+    }
+
+    /// The bytes of a digest.
+    ///
+    /// # Errors
+    /// `NotFound`, `DataLoss` when the stored bytes have another digest, `ResourceExhausted` when
+    /// they exceed [`BlobSettings::bytes_max`], `Unavailable`.
+    pub async fn get(&self, digest: &Digest) -> Result<Bytes> {
+        let found = self.store.get(&self.path(digest)).await.map_err(|error| from_store(error, digest))?;
+        self.check_size(found.meta.size)?;
+        let bytes = found.bytes().await.map_err(|error| from_store(error, digest))?;
+        let actual = Digest::of(&bytes);
+        if actual != *digest {
+            return Err(Error::data_loss(format!(
+                "blob {} holds bytes with digest {}; restore it from a copy",
+                digest.short(),
+                actual.short()
+            ))
+            .with("digest", digest));
+        }
+        Ok(bytes)
+    }
+
+    /// Whether a digest is stored.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be read.
+    pub async fn contains(&self, digest: &Digest) -> Result<bool> {
+        match self.store.head(&self.path(digest)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(from_store(error, digest)),
+        }
+    }
+
+    /// Removes a blob; removing one that is absent is no error. The caller knows that nothing
+    /// refers to it.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be written.
+    pub async fn delete(&self, digest: &Digest) -> Result<()> {
+        match self.store.delete(&self.path(digest)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(from_store(error, digest)),
+        }
+    }
+
+    /// Every stored digest with its size in bytes, in no particular order.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be listed.
+    pub async fn list(&self) -> Result<Vec<(Digest, u64)>> {
+        let prefix = self.prefix.clone().join("sha256");
+        let listing = self.store.list(Some(&prefix)).map_err(|error| from_store(error, &Digest::of(b"")));
+        let digest_of = |meta: object_store::ObjectMeta| async move {
+            let parts: Vec<_> = meta.location.parts().collect();
+            let text: String = parts.iter().skip(parts.len().saturating_sub(2)).map(AsRef::as_ref).collect();
+            Ok(text.parse().ok().map(|digest| (digest, meta.size)))
+        };
+        listing.try_filter_map(digest_of).try_collect().await
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<()> {
+        if bytes <= self.settings.bytes_max {
+            return Ok(());
+        }
+        Err(Error::resource_exhausted(format!(
+            "blob has {bytes} bytes, the limit is {}; raise BlobSettings::bytes_max",
+            self.settings.bytes_max
+        )))
+    }
+}
+
+fn from_store(error: object_store::Error, digest: &Digest) -> Error {
+    let kind = match error {
+        object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+        object_store::Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,
+        object_store::Error::Unauthenticated { .. } => ErrorKind::Unauthenticated,
+        _ => ErrorKind::Unavailable,
+    };
+    let message = match kind {
+        ErrorKind::NotFound => format!("blob {} is not stored", digest.short()),
+        _ => format!("blob store: {error}"),
+    };
+    Error::new(kind, message).with("digest", digest).with_source(error)
+}

@@ -1,0 +1,148 @@
+//! The promises of this crate's traits, one function each, for every back end.
+//!
+//! Each function takes a fresh, empty store.
+
+use std::sync::Arc;
+
+use mlops_core::ErrorKind;
+
+use crate::{BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, TransactionExt as _, Value, params};
+
+/// Runs every promise of [`MetaStore`]; `fresh` gives an empty database each time.
+///
+/// # Panics
+/// When a promise is broken.
+pub async fn meta_store<S: MetaStore>(fresh: impl AsyncFn() -> S) {
+    values_round_trip(fresh().await).await;
+    dropped_transaction_leaves_nothing(fresh().await).await;
+    transaction_reads_its_own_writes(fresh().await).await;
+    taken_key_is_already_exists(fresh().await).await;
+    concurrent_increments_all_count(fresh().await).await;
+    migrations_run_once_and_refuse_strangers(fresh().await).await;
+}
+
+async fn table<S: MetaStore>(store: &S) {
+    let sql = "CREATE TABLE item (id BIGINT PRIMARY KEY, whole BIGINT, ratio DOUBLE PRECISION, name TEXT, raw {blob})";
+    store.execute(&store.dialect().translate(sql), &[]).await.expect("a table can be created");
+}
+
+async fn values_round_trip<S: MetaStore>(store: S) {
+    table(&store).await;
+    let insert = "INSERT INTO item VALUES ($1, $2, $3, $4, $5)";
+    let full: &[Value] = params![1, i64::MIN, 0.1, "naïve \u{1F980}", vec![0_u8, 255]];
+    store.execute(insert, full).await.expect("every type can be written");
+    let nulls: &[Value] = params![2, None::<i64>, None::<f64>, None::<String>, None::<Vec<u8>>];
+    store.execute(insert, nulls).await.expect("nulls of every type can be written");
+
+    let row = store.query_one("SELECT * FROM item WHERE id = $1", params![1]).await.expect("one row");
+    assert_eq!(row.get::<i64>("whole").expect("integer"), i64::MIN);
+    assert_eq!(row.get::<f64>("ratio").expect("real").to_bits(), 0.1_f64.to_bits());
+    assert_eq!(row.get::<String>("name").expect("text"), "naïve \u{1F980}");
+    assert_eq!(row.get::<Vec<u8>>("raw").expect("blob"), [0, 255]);
+    let row = store.query_one("SELECT * FROM item WHERE id = $1", params![2]).await.expect("one row");
+    assert_eq!(row.get::<Option<i64>>("whole").expect("null"), None);
+    assert_eq!(row.get::<Option<Vec<u8>>>("raw").expect("null"), None);
+    assert!(store.query_opt("SELECT * FROM item WHERE id = $1", params![3]).await.expect("no row").is_none());
+}
+
+async fn dropped_transaction_leaves_nothing<S: MetaStore>(store: S) {
+    table(&store).await;
+    let mut tx = store.begin().await.expect("begins");
+    tx.execute("INSERT INTO item (id) VALUES ($1)", params![1]).await.expect("inserts");
+    drop(tx);
+    let rows = store.query("SELECT id FROM item", &[]).await.expect("reads");
+    assert!(rows.is_empty(), "a dropped transaction left {} rows", rows.len());
+}
+
+async fn transaction_reads_its_own_writes<S: MetaStore>(store: S) {
+    table(&store).await;
+    let mut tx = store.begin().await.expect("begins");
+    let changed = tx.execute("INSERT INTO item (id) VALUES ($1), ($2)", params![1, 2]).await.expect("inserts");
+    assert_eq!(changed, 2);
+    let row = tx.query_one("SELECT COUNT(*) AS n FROM item", &[]).await.expect("counts");
+    assert_eq!(row.get::<i64>("n").expect("integer"), 2);
+    tx.commit().await.expect("commits");
+    assert_eq!(store.query("SELECT id FROM item", &[]).await.expect("reads").len(), 2);
+}
+
+async fn taken_key_is_already_exists<S: MetaStore>(store: S) {
+    table(&store).await;
+    let insert = "INSERT INTO item (id) VALUES ($1)";
+    store.execute(insert, params![1]).await.expect("first insert");
+    let error = store.execute(insert, params![1]).await.expect_err("second insert of one key");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+}
+
+async fn concurrent_increments_all_count<S: MetaStore>(store: S) {
+    table(&store).await;
+    store.execute("INSERT INTO item (id, whole) VALUES ($1, $2)", params![1, 0]).await.expect("inserts");
+    let store = Arc::new(store);
+    let tasks: Vec<_> = (0..8).map(|_| tokio::spawn(increment(Arc::clone(&store)))).collect();
+    for task in tasks {
+        task.await.expect("no increment panics");
+    }
+    let row = store.query_one("SELECT whole FROM item", &[]).await.expect("one row");
+    assert_eq!(row.get::<i64>("whole").expect("integer"), 8);
+}
+
+/// Read, then write; a conflict is retried as the contract tells callers to.
+async fn increment<S: MetaStore>(store: Arc<S>) {
+    for _ in 0..1000 {
+        let attempt = async {
+            let mut tx = store.begin().await?;
+            let row = tx.query_one("SELECT whole FROM item WHERE id = $1", params![1]).await?;
+            let next = row.get::<i64>("whole")? + 1;
+            tx.execute("UPDATE item SET whole = $1 WHERE id = $2", params![next, 1]).await?;
+            tx.commit().await
+        };
+        match attempt.await {
+            Ok(()) => return,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+        }
+    }
+    panic!("no progress after 1000 conflicts");
+}
+
+const FIRST: Migration = Migration {
+    version: 1,
+    name: "begin",
+    sql: "CREATE TABLE a (id {auto_id}, raw {blob});\nCREATE TABLE b (id BIGINT);\n",
+};
+const SECOND: Migration = Migration { version: 2, name: "widen", sql: "ALTER TABLE b ADD COLUMN name TEXT" };
+const EDITED: Migration = Migration { version: 1, name: "begin", sql: "CREATE TABLE c (id BIGINT)" };
+
+async fn migrations_run_once_and_refuse_strangers<S: MetaStore>(store: S) {
+    let old = Migrations { namespace: "suite", steps: &[FIRST] };
+    let new = Migrations { namespace: "suite", steps: &[FIRST, SECOND] };
+    for migrations in [&old, &old, &new, &new] {
+        store.migrate(migrations).await.expect("migrates forward, again and again");
+    }
+    store.execute("INSERT INTO b (id, name) VALUES ($1, $2)", params![1, "x"]).await.expect("both steps ran");
+    store.execute("INSERT INTO a (raw) VALUES ($1)", params![vec![1_u8]]).await.expect("ids count by themselves");
+    let newer = store.migrate(&old).await.expect_err("an older program on a newer database");
+    assert_eq!(newer.kind(), ErrorKind::FailedPrecondition);
+    let edited = Migrations { namespace: "suite", steps: &[EDITED, SECOND] };
+    assert!(store.migrate(&edited).await.expect_err("edited").message().contains("another text"));
+}
+
+/// Runs every promise of [`BlobStore`] on a fresh store.
+///
+/// # Panics
+/// When a promise is broken.
+pub async fn blob_store(blobs: BlobStore) {
+    let digest = blobs.put("abc".into()).await.expect("stores");
+    assert_eq!(blobs.put("abc".into()).await.expect("stores again"), digest);
+    assert_eq!(blobs.get(&digest).await.expect("reads"), "abc");
+    assert!(blobs.contains(&digest).await.expect("looks"));
+    let empty = blobs.put("".into()).await.expect("stores nothing at all");
+    let mut listed = blobs.list().await.expect("lists");
+    listed.sort_unstable();
+    let mut expected = [(digest, 3), (empty, 0)];
+    expected.sort_unstable();
+    assert_eq!(listed, expected);
+    blobs.delete(&digest).await.expect("deletes");
+    blobs.delete(&digest).await.expect("deletes what is gone");
+    assert!(!blobs.contains(&digest).await.expect("looks"));
+    let error = blobs.get(&digest).await.expect_err("reads what is gone");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
