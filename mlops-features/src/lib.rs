@@ -1,1 +1,90 @@
+//! Feature store: what happens between raw events and the numbers that a model sees.
+//!
+//! Events are appended to Delta tables, checked at the door, joined to a training spine as they were known at
+//! each row's time, and kept ready per entity for serving. One definition of a feature serves both paths, and
+//! both evaluate it with the same code, so what a model is trained on is what it is served.
+//!
+//! | look for | in |
+//! |---|---|
+//! | entities, feature views, window aggregations, services | [`definition`] |
+//! | Delta tables with exactly-once appends | [`table`] |
+//! | the gate at the door and the quarantine | [`ingest`] |
+//! | point-in-time join over Arrow batches | [`join`] |
+//! | window aggregates, the same offline and online | [`window`] |
+//! | training sets | [`offline`] |
+//! | latest values by entity: memory, redb | [`online`] |
+//! | offline table to online store | [`materialize`] |
+//! | all of it behind one door | [`FeatureStore`] |
+//! | the log of answered predictions | [`prediction_log`] |
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//!
+//! use mlops_core::{FeatureReader, Timestamp, arrow_array::*, arrow_schema::*};
+//! use mlops_features::{Aggregation, Entity, FeatureStore, FeatureView, Function};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let home = tempfile::tempdir()?;
+//! let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+//! let schema = Arc::new(Schema::new(vec![
+//!     Field::new("card", DataType::Int64, true),
+//!     Field::new("event_timestamp", time, true),
+//!     Field::new("amount", DataType::Float64, true),
+//! ]));
+//! let view = FeatureView::builder("spend", Entity::new("card", ["card"])?, "payments")
+//!     .with_aggregation(Aggregation::new("spent_1h", Function::Sum, "amount", Duration::from_secs(3600)))
+//!     .build()?;
+//! let store = FeatureStore::builder(home.path().display().to_string())
+//!     .with_table("payments", Arc::clone(&schema))
+//!     .with_view(view)
+//!     .build()
+//!     .await?;
+//!
+//! let seconds = |s: i64| s * 1_000_000;
+//! let payments = RecordBatch::try_new(schema, vec![
+//!     Arc::new(Int64Array::from(vec![7, 7])),
+//!     Arc::new(TimestampMicrosecondArray::from(vec![seconds(10), seconds(20)]).with_timezone("UTC")),
+//!     Arc::new(Float64Array::from(vec![1.5, 2.0])),
+//! ])?;
+//! store.ingestor("payments")?.append("batch-1", &payments).await?;
+//! store.materializer().run("spend", Timestamp::from_micros(seconds(60))).await?;
+//!
+//! let who = RecordBatch::try_from_iter([("card", Arc::new(Int64Array::from(vec![7])) as ArrayRef)])?;
+//! let now = Timestamp::from_micros(seconds(60));
+//! let answer = store.reader().get_online(&["spend:spent_1h".parse()?], &who, now).await?;
+//! assert_eq!(answer.column(1).as_ref(), &Float64Array::from(vec![3.5]) as &dyn Array);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Guarantees: an acknowledged append is in the table exactly once, whatever is killed when; a join never looks
+//! past its row's time; an older event never replaces a newer online value; offline and online values of the same
+//! events at the same time are equal bit for bit.
+//!
+//! TLS: the Delta crates compile two rustls providers. Local files never touch them; a program that also uses TLS
+//! installs one provider at start-up.
 
+pub mod definition;
+pub mod ingest;
+pub mod join;
+pub mod materialize;
+pub mod offline;
+pub mod online;
+pub mod prediction_log;
+mod store;
+pub mod table;
+mod time;
+mod value;
+pub mod window;
+
+pub use definition::{Aggregation, Entity, FeatureService, FeatureView, FeatureViewBuilder, Function};
+pub use ingest::{IngestReceipt, Ingestor};
+pub use join::{JoinSettings, JoinView, Knowledge, PointInTimeJoin};
+pub use materialize::{MaterializeReceipt, Materializer};
+pub use offline::{DeltaOfflineStore, OfflineStore, TrainingSet};
+pub use online::{Durability, MemoryOnlineStore, OnlineReader, OnlineStore, OnlineWriter, RedbOnlineStore};
+pub use prediction_log::{PredictionLog, PredictionLogSettings, join_labels};
+pub use store::{FeatureStore, FeatureStoreBuilder, FeatureStoreSettings};
+pub use table::{AppendReceipt, Scan, Table, TableSettings};
+pub use window::AggregateState;

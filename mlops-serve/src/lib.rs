@@ -1,1 +1,46 @@
+//! A model server for your own process: an axum router that an existing backend mounts, or its own listener.
+//!
+//! | look for | in |
+//! |---|---|
+//! | the server: predict in process, mount, listen | [`Server`], [`ServerSettings`] |
+//! | which models are served, and hot reload by alias | [`ModelRepository`], [`ModelConfig`] |
+//! | packages of any flavor into models | [`Runtimes`], [`Runtime`], [`ClosureModel`] |
+//! | features looked up in the request path | [`FeatureLookup`] |
+//! | canaries and shadows | [`rollout`] |
+//! | Open Inference v2 over REST | [`oip`] |
+//!
+//! ```
+//! use std::sync::Arc;
+//! use mlops_core::{DataType, Signature, TensorSpec, Version};
+//! use mlops_serve::{ClosureModel, ModelRepository, Server};
+//!
+//! # #[tokio::main] async fn main() -> mlops_core::Result<()> {
+//! let column = TensorSpec::column("x", DataType::Float64);
+//! let model = ClosureModel::new(Signature::new([column.clone()], [column])?, |batch| Ok(batch.clone()));
+//! let repository = Arc::new(ModelRepository::new());
+//! repository.register(&"echo".parse()?, Version(1), Arc::new(model))?;
+//! let router: axum::Router = Server::builder(repository).build()?.into_router();
+//! # drop(router); Ok(()) }
+//! ```
+//!
+//! Guarantees: a request is answered by one version from start to end, and the answer names it; swapping versions
+//! fails no request; a request is checked against the model's signature before the model sees it; queues are bounded.
 
+mod executor;
+mod features;
+mod model;
+pub mod oip;
+mod repository;
+pub mod rollout;
+mod runtime;
+mod server;
+mod settings;
+mod tensor;
+
+pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};
+pub use model::{ClosureModel, IdentityModel, ServedModel, TensorModel};
+pub use repository::{DirectorySource, ModelConfig, ModelRepository, ModelStatus, SyncReport, Watcher};
+pub use runtime::{Runtime, Runtimes};
+pub use server::{InferOptions, InferReply, Server, ServerBuilder};
+pub use settings::ServerSettings;
+pub use tensor::{Tensor, TensorInfo, TensorType};

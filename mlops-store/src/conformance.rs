@@ -2,6 +2,8 @@
 //!
 //! Each function takes a fresh, empty store.
 
+#![allow(clippy::expect_used, reason = "a broken promise is reported by a panic that names it")]
+
 use std::sync::Arc;
 
 use mlops_core::ErrorKind;

@@ -50,21 +50,14 @@ impl Home {
                 .with_source(error)
         };
         if path.exists() && !path.is_dir() {
-            return Err(Error::failed_precondition(format!(
-                "home {} is a file; name a directory",
-                path.display()
-            )));
+            return Err(Error::failed_precondition(format!("home {} is a file; name a directory", path.display())));
         }
         if !path.join(FORMAT_FILE).exists() {
             refuse_foreign(path).map_err(failed)??;
         }
         fs::create_dir_all(path).map_err(failed)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(LOCK_FILE))
-            .map_err(failed)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(path.join(LOCK_FILE)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -52,8 +52,7 @@ impl SqliteMetaStore {
     /// # Errors
     /// `Unavailable` naming the path when it cannot be opened or is no SQLite database.
     pub async fn open(path: &Path, settings: SqliteSettings) -> Result<Self> {
-        let synchronous =
-            if settings.power_loss_safe { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
+        let synchronous = if settings.power_loss_safe { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -66,8 +65,7 @@ impl SqliteMetaStore {
                 .with("path", path.display())
                 .with_source(error)
         };
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(named)?;
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(named)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(settings.readers_max.max(1))
             .connect_with(options.read_only(true))
@@ -191,9 +189,7 @@ pub(super) fn from_sqlx(error: sqlx::Error) -> Error {
             // SQLITE_FULL; PostgreSQL disk full.
             Some("13" | "53100") => (ErrorKind::ResourceExhausted, "metadata database: disk is full".to_owned()),
             // SQLITE_CORRUPT, SQLITE_NOTADB.
-            Some("11" | "26") => {
-                (ErrorKind::DataLoss, format!("metadata database is damaged: {}", database.message()))
-            }
+            Some("11" | "26") => (ErrorKind::DataLoss, format!("metadata database is damaged: {}", database.message())),
             _ if database.is_foreign_key_violation() || database.is_check_violation() => {
                 (ErrorKind::FailedPrecondition, format!("metadata constraint: {}", database.message()))
             }

@@ -64,7 +64,11 @@ async fn a_damaged_blob_is_data_loss_not_an_answer() {
 async fn a_file_that_is_no_database_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("meta.db");
-    std::fs::write(&path, "this is a text file, not a database, and long enough to have a header of a hundred bytes......").unwrap();
+    std::fs::write(
+        &path,
+        "this is a text file, not a database, and long enough to have a header of a hundred bytes......",
+    )
+    .unwrap();
     let error = SqliteMetaStore::open(&path, SqliteSettings::default()).await.unwrap_err();
     assert!(error.message().contains("meta.db"), "{error}");
 }

@@ -1,0 +1,128 @@
+//! Joins one case of the point-in-time suite: reads `case.json`, `spine.parquet` and one Parquet file per view from a
+//! directory, writes the joined table. Exit 2 with one sentence on bad input.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use clap::{Parser, ValueEnum};
+use mlops_core::{Error, Result};
+use mlops_features::{JoinSettings, JoinView, Knowledge, PointInTimeJoin};
+use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
+use serde::Deserialize;
+
+/// Point-in-time join of one case directory.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Directory with case.json, spine.parquet and the views.
+    case: PathBuf,
+    /// Where to write the joined table.
+    out: PathBuf,
+    /// What computes the join.
+    #[arg(long, default_value = "local")]
+    engine: Engine,
+    /// Threads that work on views side by side.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Most memory for the input, in MiB.
+    #[arg(long)]
+    memory_mib: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Engine {
+    /// The kernels of this SDK in this process.
+    Local,
+}
+
+#[derive(Debug, Deserialize)]
+struct Case {
+    mode: Knowledge,
+    views: Vec<View>,
+}
+
+#[derive(Debug, Deserialize)]
+struct View {
+    name: String,
+    keys: Vec<String>,
+    source_keys: Vec<String>,
+    ttl_us: u64,
+    has_created: bool,
+    features: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pit_join: {}", error.chain());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let Engine::Local = arguments.engine;
+    let path = arguments.case.join("case.json");
+    let text = std::fs::read(&path).map_err(|error| unreadable(&path).with_source(error))?;
+    let case: Case = serde_json::from_slice(&text).map_err(|error| unreadable(&path).with_source(error))?;
+    let (schema, batches) = read(&arguments.case.join("spine.parquet"))?;
+    let spine = arrow_select::concat::concat_batches(&schema, &batches)?;
+    let defaults = JoinSettings::default();
+    let input_bytes_max = arguments.memory_mib.map_or(defaults.input_bytes_max, |mib| mib.saturating_mul(1 << 20));
+    let settings = JoinSettings { threads: arguments.threads, input_bytes_max };
+    let mut join = PointInTimeJoin::new(spine).with_knowledge(case.mode).with_settings(settings);
+    for view in &case.views {
+        join = join.with_view(view.source(&arguments.case)?);
+    }
+    write(&arguments.out, &join.run()?)
+}
+
+impl View {
+    fn source(&self, case: &Path) -> Result<JoinView> {
+        let (schema, batches) = read(&case.join(format!("{}.parquet", self.name)))?;
+        if self.keys.len() != self.source_keys.len() {
+            return Err(Error::invalid_argument(format!("view \"{}\" has unequal numbers of keys", self.name)));
+        }
+        let mut view = JoinView::new(&self.name, schema, batches)
+            .with_ttl(Duration::from_micros(self.ttl_us))
+            .with_event_timestamp_as(format!("{}__event_timestamp", self.name));
+        for (spine, source) in self.keys.iter().zip(&self.source_keys) {
+            view = view.with_key(spine, source);
+        }
+        if self.has_created {
+            view = view.with_created("created");
+        }
+        for feature in &self.features {
+            view = view.with_feature(feature, feature);
+        }
+        Ok(view)
+    }
+}
+
+fn unreadable(path: &Path) -> Error {
+    Error::invalid_argument(format!("{} cannot be read", path.display()))
+}
+
+fn read(path: &Path) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let file = File::open(path).map_err(|error| unreadable(path).with_source(error))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(path).with_source(error))?;
+    let schema = Arc::clone(builder.schema());
+    let reader = builder.build().map_err(|error| unreadable(path).with_source(error))?;
+    Ok((schema, reader.collect::<Result<_, _>>()?))
+}
+
+fn write(path: &Path, batch: &RecordBatch) -> Result<()> {
+    let fail = || Error::invalid_argument(format!("{} cannot be written", path.display()));
+    let file = File::create(path).map_err(|error| fail().with_source(error))?;
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).map_err(|error| fail().with_source(error))?;
+    writer.write(batch).map_err(|error| fail().with_source(error))?;
+    writer.close().map(drop).map_err(|error| fail().with_source(error))
+}

@@ -1,0 +1,44 @@
+//! What a feature is, as data: entities, views over a table, window aggregations, services.
+//!
+//! A definition is immutable once built and valid by construction; whatever changes a value is part of its digest.
+
+mod aggregation;
+mod entity;
+mod service;
+mod view;
+
+pub(crate) use aggregation::is_timestamp;
+pub use aggregation::{Aggregation, Function};
+pub use entity::{Entity, JOIN_KEYS_MAX};
+pub use service::FeatureService;
+pub use view::{CREATED, EVENT_TIMESTAMP, FEATURES_MAX, FeatureView, FeatureViewBuilder};
+
+use mlops_core::{Error, Result};
+
+/// Refuses names that a path, a reference `view:feature` or a log line could not carry.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
+    let bad = name.chars().find(|c| matches!(c, '/' | ':' | '@' | '\\') || c.is_control());
+    match bad {
+        _ if name.is_empty() => Err(Error::invalid_argument(format!("{what} is empty"))),
+        _ if name.len() > mlops_core::id::NAME_BYTES_MAX => Err(Error::invalid_argument(format!(
+            "{what} is {} bytes long; at most {} are allowed",
+            name.len(),
+            mlops_core::id::NAME_BYTES_MAX
+        ))),
+        Some(bad) => Err(Error::invalid_argument(format!(
+            "{what} {name:?} contains {bad:?}; slashes, colons, @ and control characters are not allowed"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// One error that lists every fault, or none.
+pub(crate) fn all_faults(what: &str, faults: &[String]) -> Result<()> {
+    if faults.is_empty() { Ok(()) } else { Err(Error::invalid_argument(format!("{what}: {}", faults.join("; ")))) }
+}
+
+/// The first name that occurs twice.
+pub(crate) fn first_duplicate<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = hashbrown::HashSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
+}

@@ -1,0 +1,87 @@
+//! Training sets: a spine of entities and times, with every feature as it stood then.
+
+mod delta;
+
+pub use delta::DeltaOfflineStore;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use mlops_core::{Digest, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{Knowledge, definition::EVENT_TIMESTAMP, definition::FeatureService};
+
+/// Which data a training set was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataVersion {
+    /// Version of the table.
+    pub version: u64,
+    /// Digest of what that version contains.
+    pub digest: Digest,
+}
+
+/// A spine with its features, and where they came from.
+#[derive(Debug, Clone)]
+pub struct TrainingSet {
+    /// The spine's columns and rows in the spine's order, then one column per feature of the service, in its order.
+    pub batch: RecordBatch,
+    /// What was read, by table.
+    pub data_versions: BTreeMap<String, DataVersion>,
+}
+
+/// How a training set is made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HistoricalOptions {
+    /// The spine's time column.
+    pub timestamp: String,
+    /// Which source rows a spine row may see.
+    pub knowledge: Knowledge,
+    /// Versions to read by table; the newest where none is given.
+    pub versions: BTreeMap<String, u64>,
+}
+
+impl Default for HistoricalOptions {
+    fn default() -> Self {
+        Self { timestamp: EVENT_TIMESTAMP.to_owned(), knowledge: Knowledge::Event, versions: BTreeMap::new() }
+    }
+}
+
+/// Makes training sets.
+#[async_trait]
+pub trait OfflineStore: fmt::Debug + Send + Sync + 'static {
+    /// The features of `service` for each row of `spine`, by the rules of [`crate::join`] for plain columns and of
+    /// [`crate::window`] for aggregates. The same versions and spine give the same bytes.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown view, feature or version, `InvalidArgument` for a missing or wrongly typed key or
+    /// time and for a feature named like a spine column, `Unavailable` or `DataLoss` when data cannot be read.
+    async fn get_historical_opts(
+        &self,
+        spine: &RecordBatch,
+        service: &FeatureService,
+        options: &HistoricalOptions,
+    ) -> Result<TrainingSet>;
+
+    /// [`OfflineStore::get_historical_opts`] of the newest data, by event time.
+    ///
+    /// # Errors
+    /// As there.
+    async fn get_historical(&self, spine: &RecordBatch, service: &FeatureService) -> Result<TrainingSet> {
+        self.get_historical_opts(spine, service, &HistoricalOptions::default()).await
+    }
+}
+
+#[async_trait]
+impl<T: OfflineStore + ?Sized> OfflineStore for Arc<T> {
+    async fn get_historical_opts(
+        &self,
+        spine: &RecordBatch,
+        service: &FeatureService,
+        options: &HistoricalOptions,
+    ) -> Result<TrainingSet> {
+        (**self).get_historical_opts(spine, service, options).await
+    }
+}

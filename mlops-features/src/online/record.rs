@@ -1,0 +1,158 @@
+//! What is kept online for one entity in one view, and how a write changes it.
+//!
+//! Layout, version 1, little endian: u8 `1`; u8 whether there is a latest row; if so i64 event time, u8 whether and
+//! i64 when created, u32 cells, the cells of the view's columns; then the events as `AggregateState` writes them.
+
+use mlops_core::{Error, Result};
+
+use crate::{
+    value::{Decoder, Value, encode},
+    window::{AggregateState, Event, StateLimits},
+};
+
+const VERSION: u8 = 1;
+
+/// The newest row of an entity.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Latest {
+    pub(crate) time: i64,
+    pub(crate) created: Option<i64>,
+    pub(crate) values: Vec<Value>,
+}
+
+/// All that is kept of one entity.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) latest: Option<Latest>,
+    pub(crate) events: AggregateState,
+}
+
+impl Record {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut from = Decoder(bytes);
+        let version = from.u8()?;
+        if version != VERSION {
+            return Err(Error::failed_precondition(format!(
+                "an online record has format {version}; this version reads {VERSION}; materialize the view again"
+            )));
+        }
+        let latest = if from.u8()? == 0 { None } else { Some(Latest::decode(&mut from)?) };
+        Ok(Self { latest, events: AggregateState::decode(&mut from)? })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + 40 * self.events.len());
+        out.extend([VERSION, u8::from(self.latest.is_some())]);
+        if let Some(latest) = &self.latest {
+            out.extend(latest.time.to_le_bytes());
+            out.push(u8::from(latest.created.is_some()));
+            out.extend(latest.created.unwrap_or(0).to_le_bytes());
+            out.extend(u32::try_from(latest.values.len()).unwrap_or(u32::MAX).to_le_bytes());
+            latest.values.iter().for_each(|value| encode(value, &mut out));
+        }
+        self.events.encode(&mut out);
+        out
+    }
+}
+
+impl Latest {
+    fn decode(from: &mut Decoder<'_>) -> Result<Self> {
+        let time = from.i64()?;
+        let (has_created, created) = (from.u8()? != 0, from.i64()?);
+        let cells = from.u32()? as usize;
+        Ok(Self { time, created: has_created.then_some(created), values: from.values(cells)? })
+    }
+
+    /// Newer event first, then later creation (none loses), then later arrival.
+    fn replaces(&self, other: &Self) -> bool {
+        (self.time, self.created) >= (other.time, other.created)
+    }
+}
+
+/// What one write does to one entity's record. Applying it again changes nothing; an older event never replaces a
+/// newer value.
+#[derive(Debug, Clone)]
+pub struct Update {
+    latest: Option<Latest>,
+    events: Vec<Event>,
+    limits: StateLimits,
+    /// Set only by the conformance suite.
+    fails: bool,
+}
+
+impl Update {
+    pub(crate) fn new(limits: StateLimits) -> Self {
+        Self { latest: None, events: Vec::new(), limits, fails: false }
+    }
+
+    /// An update that cannot be applied, for the conformance suite.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(crate) fn failing() -> Self {
+        Self { fails: true, ..Self::new(StateLimits { window_max: 1, events_max: 1 }) }
+    }
+
+    pub(crate) fn add_row(&mut self, row: Latest) {
+        if self.latest.as_ref().is_none_or(|latest| row.replaces(latest)) {
+            self.latest = Some(row);
+        }
+    }
+
+    pub(crate) fn add_event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// The record after the update.
+    ///
+    /// # Errors
+    /// `DataLoss` or `FailedPrecondition` when `existing` is damaged or of another format.
+    pub fn apply(&self, existing: Option<&[u8]>) -> Result<Vec<u8>> {
+        if self.fails {
+            return Err(Error::failed_precondition("this update cannot be applied"));
+        }
+        let mut record = existing.map(Record::decode).transpose()?.unwrap_or_default();
+        if let Some(row) = &self.latest
+            && record.latest.as_ref().is_none_or(|latest| row.replaces(latest))
+        {
+            record.latest = Some(row.clone());
+        }
+        record.events.insert(&self.events, self.limits);
+        Ok(record.encode())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(time: i64, created: Option<i64>, value: i64) -> Update {
+        let mut update = Update::new(StateLimits { window_max: 100, events_max: 10 });
+        update.add_row(Latest { time, created, values: vec![Value::Int(value)] });
+        update.add_event(Event { time, identity: value as u64, values: vec![Value::Int(value)] });
+        update
+    }
+
+    #[test]
+    fn older_rows_lose_whatever_the_order() {
+        let first = update(5, Some(1), 10).apply(None).unwrap();
+        let both = update(4, Some(9), 11).apply(Some(&first)).unwrap();
+        assert_eq!(Record::decode(&both).unwrap().latest.unwrap().values, [Value::Int(10)]);
+        let tie = update(5, None, 12).apply(Some(&first)).unwrap();
+        assert_eq!(Record::decode(&tie).unwrap().latest.unwrap().values, [Value::Int(10)]);
+        let later = update(5, Some(1), 13).apply(Some(&first)).unwrap();
+        assert_eq!(Record::decode(&later).unwrap().latest.unwrap().values, [Value::Int(13)]);
+        assert_eq!(update(5, Some(1), 13).apply(Some(&later)).unwrap(), later);
+    }
+
+    #[test]
+    fn layout_of_version_1_is_fixed() {
+        let mut update = Update::new(StateLimits { window_max: 100, events_max: 10 });
+        update.add_row(Latest { time: 1, created: None, values: vec![Value::Text("a".into())] });
+        let mut expected = vec![1, 1];
+        expected.extend(1_i64.to_le_bytes());
+        expected.extend([0; 9]);
+        expected.extend([1, 0, 0, 0, 5, 1, 0, 0, 0, b'a']);
+        expected.extend([0; 17]);
+        assert_eq!(update.apply(None).unwrap(), expected);
+        assert!(Record::decode(&[2]).unwrap_err().message().contains("format 2"));
+    }
+}

@@ -1,0 +1,138 @@
+//! From event batches to online records: what streaming pushes and materialization share.
+//!
+//! Both advance the view's watermark to the newest event written, and materialization reads only beyond it, so an
+//! event that came by a push is not read again. Should it be, nothing changes: a record knows its events by time and
+//! identity (see [`crate::FeatureViewBuilder::with_event_id`]).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow_array::{ArrayRef, RecordBatch};
+use hashbrown::HashMap;
+use mlops_core::{Error, Result, ResultExt, Timestamp};
+
+use super::{EntityKey, OnlineStore, ResolvedView, Update, WriteBatch, key::entity_keys, record::Latest};
+use crate::{
+    time::{column, micros},
+    value::cell,
+    window::Event,
+};
+
+/// Largest batch whose conversion is done in place; larger ones go to a blocking thread.
+const ROWS_IN_PLACE_MAX: usize = 256;
+
+/// What a push did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushReceipt {
+    /// Rows with a key and a time.
+    pub rows: u64,
+    /// Rows without key or time, which no entity can own; counted, not kept.
+    pub skipped: u64,
+}
+
+/// Writes events straight into the online store, before or beside the offline table.
+#[derive(Debug, Clone)]
+pub struct OnlineWriter {
+    store: Arc<dyn OnlineStore>,
+    views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
+}
+
+impl OnlineWriter {
+    pub(crate) fn new(store: Arc<dyn OnlineStore>, views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>) -> Self {
+        Self { store, views }
+    }
+
+    /// Applies the events of `batch`, in order, to `view` in one transaction. The batch has the columns that the
+    /// view needs; others are ignored. Pushing it again changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown view, `InvalidArgument` for a missing or wrongly typed column, and the errors of
+    /// [`OnlineStore::write`].
+    pub async fn push(&self, view: &str, batch: &RecordBatch) -> Result<PushReceipt> {
+        let unknown = || Error::not_found(format!("feature view \"{view}\" is not defined"));
+        let view = Arc::clone(self.views.get(view).ok_or_else(unknown)?);
+        write_batch(self.store.as_ref(), view, batch.clone(), None).await
+    }
+
+    /// Makes everything pushed so far durable, for a store that is relaxed about it.
+    ///
+    /// # Errors
+    /// As [`OnlineStore::flush`].
+    pub async fn flush(&self) -> Result<()> {
+        self.store.flush().await
+    }
+}
+
+/// Applies `batch`; the watermark becomes `watermark`, or the newest event when none is given.
+pub(crate) async fn write_batch(
+    store: &dyn OnlineStore,
+    view: Arc<ResolvedView>,
+    batch: RecordBatch,
+    watermark: Option<Timestamp>,
+) -> Result<PushReceipt> {
+    let (mut changes, receipt) = if batch.num_rows() <= ROWS_IN_PLACE_MAX {
+        changes(&view, &batch)?
+    } else {
+        let work = move || changes(&view, &batch);
+        tokio::task::spawn_blocking(work).await.map_err(|_| Error::internal("converting events panicked"))??
+    };
+    changes.watermark = watermark.or(changes.watermark);
+    if !changes.updates.is_empty() || changes.watermark.is_some() {
+        store.write(changes).await?;
+    }
+    Ok(receipt)
+}
+
+fn changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, PushReceipt)> {
+    try_changes(view, batch).context(format!("feature view \"{}\"", view.view.name()))
+}
+
+fn try_changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, PushReceipt)> {
+    check_types(view, batch)?;
+    let keys = entity_keys(batch, view.view.entity().join_keys(), &view.key_types)?;
+    let times = micros(batch, view.view.timestamp())?;
+    let created = view.view.created().map(|name| micros(batch, name)).transpose()?;
+    let columns = named(batch, view.view.columns())?;
+    let inputs = named(batch, &view.plan.columns)?;
+    let windows = !view.plan.aggregations.is_empty();
+    let identities = if windows { view.plan.identities(batch)? } else { Vec::new() };
+    let mut updates: Vec<(EntityKey, Update)> = Vec::new();
+    let mut position: HashMap<EntityKey, usize> = HashMap::new();
+    let mut rows = 0;
+    for (row, (key, time)) in keys.into_iter().zip(&times).enumerate() {
+        let Some((key, time)) = key.zip(*time) else { continue };
+        rows += 1;
+        let at = *position.entry(key.clone()).or_insert_with(|| {
+            updates.push((key, Update::new(view.limits)));
+            updates.len() - 1
+        });
+        let Some((_, update)) = updates.get_mut(at) else { continue };
+        if !columns.is_empty() {
+            let values = columns.iter().map(|column| cell(column.as_ref(), row)).collect::<Result<_>>()?;
+            let created = created.as_ref().and_then(|created| created.get(row).copied().flatten());
+            update.add_row(Latest { time, created, values });
+        }
+        if let Some(identity) = identities.get(row) {
+            let values = inputs.iter().map(|column| cell(column.as_ref(), row)).collect::<Result<_>>()?;
+            update.add_event(Event { time, identity: *identity, values });
+        }
+    }
+    let watermark = times.iter().flatten().max().map(|time| Timestamp::from_micros(*time));
+    let skipped = batch.num_rows() as u64 - rows;
+    Ok((WriteBatch { table: Arc::clone(&view.online), updates, watermark }, PushReceipt { rows, skipped }))
+}
+
+fn named<'a>(batch: &'a RecordBatch, names: &[Arc<str>]) -> Result<Vec<&'a ArrayRef>> {
+    names.iter().map(|name| column(batch, name)).collect()
+}
+
+/// Plain columns must have the table's types, or they would come back as something else.
+fn check_types(view: &ResolvedView, batch: &RecordBatch) -> Result<()> {
+    let aggregated = view.plan.columns.iter().zip(&view.plan.column_types);
+    for (name, wanted) in view.view.columns().iter().zip(&view.column_types).chain(aggregated) {
+        let found = column(batch, name)?.data_type();
+        if !found.equals_datatype(wanted) {
+            return Err(Error::invalid_argument(format!("column \"{name}\" must be {wanted}; it is {found}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! The two-sample Kolmogorov-Smirnov test: any change of a distribution of numbers.
+//!
+//! Effect and statistic are the same: D, the largest distance between the two empirical
+//! distribution functions. Not for categories, and conservative where values repeat.
+
+use super::{DriftDetector, DriftTest, Thresholds, Verdict};
+use crate::{
+    sample::{ColumnKind, ColumnSample, Values},
+    stats::{KsMode, detectable_d, ks_p_value, ks_statistic},
+};
+
+/// Kolmogorov-Smirnov test with a choice of null law.
+///
+/// ```
+/// use mlops_monitor::{ColumnSample, DriftDetector, KolmogorovSmirnov, NumericSample, Verdict};
+///
+/// let column = |shift: f64| {
+///     ColumnSample::numeric(NumericSample::new((0..200).map(|i| f64::from(i) / 200.0 + shift).collect()))
+/// };
+/// let test = KolmogorovSmirnov::default().test(&column(0.0), &column(0.5));
+/// assert_eq!(test.verdict, Verdict::Drift);
+/// assert!((test.effect - 0.5).abs() < 0.01 && test.p() < 1e-9);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct KolmogorovSmirnov {
+    /// Law of the p-value.
+    pub mode: KsMode,
+    /// When it counts as drift; the effect is D.
+    pub thresholds: Thresholds,
+}
+
+impl Default for KolmogorovSmirnov {
+    fn default() -> Self {
+        Self { mode: KsMode::Auto, thresholds: Thresholds::effect(crate::settings::KS_D_MIN) }
+    }
+}
+
+impl DriftDetector for KolmogorovSmirnov {
+    fn name(&self) -> &'static str {
+        "ks"
+    }
+
+    fn applies_to(&self, kind: ColumnKind) -> bool {
+        kind == ColumnKind::Numeric
+    }
+
+    fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
+        let (n_ref, n_cur) = (reference.len(), current.len());
+        let blank = DriftTest::degenerate(self.name(), (n_ref, n_cur), self.thresholds);
+        let (Values::Numeric(left), Values::Numeric(right)) = (reference.values(), current.values()) else {
+            return blank;
+        };
+        let Some(ks) = ks_statistic(left.values(), right.values()) else { return blank };
+        let Some(tail) = ks_p_value(&ks, self.mode) else { return blank };
+        let pooled = |pick: fn(&[f64]) -> Option<&f64>| (pick(left.values()), pick(right.values()));
+        let constant = ks.h == 0 && pooled(<[f64]>::first) == pooled(<[f64]>::last);
+        let verdict = if constant { Verdict::Degenerate } else { Verdict::Ok };
+        let mde = detectable_d(n_ref, n_cur);
+        DriftTest { statistic: ks.d, tail: Some(tail), effect: ks.d, mde, verdict, ..blank }
+            .judge(tail, self.thresholds.alpha)
+    }
+}

@@ -1,0 +1,198 @@
+//! Compares windows of live data with the reference of a model, column by column.
+//!
+//! Invariant: every column of the reference gets a verdict in every report; a column that cannot
+//! be compared never keeps another from being compared. It holds no state between windows and
+//! does no I/O; [`Monitor::observe`] is pure CPU work, to be called from a worker thread.
+
+use arrow_array::RecordBatch;
+use mlops_core::{Error, Result, Timestamp};
+
+use crate::{
+    correction::benjamini_hochberg,
+    detector::{ChiSquared, DriftDetector, DriftTest, KolmogorovSmirnov, NullShare, Psi, Verdict},
+    extract,
+    profile::{ColumnProfile, ReferenceProfile},
+    report::{ColumnReport, ColumnVerdict, DriftReport, Histogram, SchemaChange},
+    sample::{ColumnSample, Values},
+    settings::MonitorSettings,
+    stats::{Tail, count_of},
+};
+
+/// Watches the data that one model version sees.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use mlops_core::{Timestamp, arrow_array::{ArrayRef, Float64Array, RecordBatch}};
+/// use mlops_monitor::{Headline, Monitor, ProfileSettings, ReferenceProfile};
+///
+/// let window = |shift: f64| {
+///     let values: ArrayRef = Arc::new(Float64Array::from_iter_values((0..500).map(|i| f64::from(i) + shift)));
+///     RecordBatch::try_from_iter([("amount", values)])
+/// };
+/// let profile = ReferenceProfile::from_batch(&window(0.0)?, &ProfileSettings::default())?;
+/// let monitor = Monitor::builder(profile).build()?;
+/// let end = Timestamp::from_millis(0);
+/// assert_eq!(monitor.observe(&window(0.5)?, end).verdict(), Headline::Ok);
+/// assert_eq!(monitor.observe(&window(250.0)?, end).verdict(), Headline::Drift);
+/// # Ok::<(), mlops_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Monitor {
+    profile: ReferenceProfile,
+    settings: MonitorSettings,
+    detectors: Vec<Box<dyn DriftDetector>>,
+}
+
+/// Puts a [`Monitor`] together.
+#[derive(Debug)]
+pub struct MonitorBuilder {
+    profile: ReferenceProfile,
+    settings: MonitorSettings,
+    more: Vec<Box<dyn DriftDetector>>,
+}
+
+impl MonitorBuilder {
+    /// Replaces the default settings.
+    #[must_use]
+    pub fn with_settings(mut self, settings: MonitorSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Adds a detector to the standard ones; it runs on every column that it applies to.
+    #[must_use]
+    pub fn with_detector(mut self, detector: impl DriftDetector) -> Self {
+        self.more.push(Box::new(detector));
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming every setting out of range, or a detector name used twice.
+    pub fn build(self) -> Result<Monitor> {
+        self.settings.validate()?;
+        let mut detectors = standard_detectors(&self.settings);
+        for detector in self.more {
+            let name = detector.name();
+            if detectors.iter().any(|known| known.name() == name) {
+                return Err(Error::invalid_argument(format!("detector {name:?} is there already; names must differ")));
+            }
+            detectors.push(detector);
+        }
+        Ok(Monitor { profile: self.profile, settings: self.settings, detectors })
+    }
+}
+
+fn standard_detectors(settings: &MonitorSettings) -> Vec<Box<dyn DriftDetector>> {
+    let thresholds = |effect_min| settings.thresholds(effect_min);
+    vec![
+        Box::new(KolmogorovSmirnov { mode: settings.ks_mode, thresholds: thresholds(settings.ks_d_min) }),
+        Box::new(ChiSquared {
+            continuity: settings.continuity,
+            expected_min: settings.expected_min,
+            thresholds: thresholds(settings.cramers_v_min),
+        }),
+        Box::new(Psi {
+            binning: settings.psi_binning,
+            zero_rule: settings.psi_zero_rule,
+            thresholds: thresholds(settings.psi_min),
+        }),
+        Box::new(NullShare { thresholds: thresholds(settings.null_share_min) }),
+    ]
+}
+
+impl Monitor {
+    /// Starts from the reference, usually read from a model's package.
+    #[must_use]
+    pub fn builder(profile: ReferenceProfile) -> MonitorBuilder {
+        MonitorBuilder { profile, settings: MonitorSettings::default(), more: Vec::new() }
+    }
+
+    /// The reference.
+    #[must_use]
+    pub fn profile(&self) -> &ReferenceProfile {
+        &self.profile
+    }
+
+    /// Compares a window that ended at `window_end` with the reference.
+    ///
+    /// Numeric columns get KS and PSI, categorical ones chi-squared and PSI, all the share of
+    /// missing values; p-values are corrected over the whole run by Benjamini-Hochberg. Columns
+    /// that are missing, new or of another type are reported as changes of the schema.
+    #[must_use]
+    pub fn observe(&self, window: &RecordBatch, window_end: Timestamp) -> DriftReport {
+        let mut changes = Vec::new();
+        let mut columns: Vec<ColumnReport> =
+            self.profile.columns().iter().map(|column| self.compare(column, window, &mut changes)).collect();
+        let schema = window.schema();
+        let new = schema.fields().iter().filter(|field| self.profile.column(field.name()).is_none());
+        changes.extend(new.map(|field| SchemaChange::New {
+            column: field.name().clone(),
+            found: extract::type_name(field.data_type()),
+        }));
+        self.correct(&mut columns);
+        columns.iter_mut().for_each(ColumnReport::conclude);
+        DriftReport::new(window_end, (self.profile.rows(), count_of(window.num_rows())), changes, columns)
+    }
+
+    fn compare(
+        &self,
+        reference: &ColumnProfile,
+        window: &RecordBatch,
+        changes: &mut Vec<SchemaChange>,
+    ) -> ColumnReport {
+        let (name, expected) = (reference.name().to_owned(), reference.data_type().to_owned());
+        let kind = reference.sample().kind();
+        let Some(column) = window.column_by_name(&name) else {
+            changes.push(SchemaChange::Missing { column: name, expected });
+            return ColumnReport::uncompared(reference, ColumnVerdict::Missing);
+        };
+        let current = extract::sample(column, kind);
+        let found = extract::type_name(column.data_type());
+        let comparable = current.kind() == kind;
+        if found != expected {
+            changes.push(SchemaChange::Retyped { column: name, expected, found, comparable });
+        }
+        if !comparable {
+            return ColumnReport::uncompared(reference, ColumnVerdict::Retyped);
+        }
+        let detectors = self.detectors.iter().filter(|detector| detector.applies_to(kind));
+        let tests = detectors.map(|detector| detector.test(reference.sample(), &current)).collect();
+        let histogram = Histogram::of(reference.sample(), &current);
+        let unseen = unseen_levels(reference.sample(), &current, self.settings.unseen_levels_max);
+        ColumnReport::compared(reference, &current, tests, (histogram, unseen))
+    }
+
+    /// Benjamini-Hochberg over every test of the run that could have found something.
+    fn correct(&self, columns: &mut [ColumnReport]) {
+        let able = |test: &DriftTest| match test.verdict {
+            Verdict::Ok | Verdict::Drift => test.tail,
+            Verdict::Insufficient { .. } | Verdict::Degenerate => None,
+        };
+        let tails: Vec<Tail> = columns.iter().flat_map(|column| &column.tests).filter_map(able).collect();
+        let mut corrected = benjamini_hochberg(&tails).into_iter();
+        for test in columns.iter_mut().flat_map(|column| &mut column.tests) {
+            if able(test).is_some()
+                && let Some(tail) = corrected.next()
+            {
+                *test = test.clone().judge(tail, self.settings.fdr);
+            }
+        }
+    }
+}
+
+/// Names of current levels that the reference does not have, most frequent first. None when the
+/// reference has pooled levels, for then nobody knows.
+fn unseen_levels(reference: &ColumnSample, current: &ColumnSample, limit: usize) -> Vec<String> {
+    let (Values::Categorical(reference), Values::Categorical(current)) = (reference.values(), current.values()) else {
+        return Vec::new();
+    };
+    if reference.other() > 0 {
+        return Vec::new();
+    }
+    let mut unseen: Vec<(&str, u64)> = current.levels().filter(|(level, _)| reference.count(level) == 0).collect();
+    unseen.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+    unseen.into_iter().take(limit).map(|(level, _)| level.to_owned()).collect()
+}

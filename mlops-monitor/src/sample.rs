@@ -1,0 +1,305 @@
+//! One column of a window, reduced to what drift tests need: sorted numbers or counted levels.
+//!
+//! Invariant: numbers are finite and ascending; nulls, NaN and infinities are counted apart and
+//! never lost. A sample knows nothing of Arrow; `extract` makes one from a column.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::count_of;
+
+/// How the values of a column are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnKind {
+    /// By order: integers, floats, decimals.
+    Numeric,
+    /// By equality: text, booleans, integers with few distinct values.
+    Categorical,
+    /// Only by presence: identifiers, free text, times, nested values.
+    Opaque,
+}
+
+impl ColumnKind {
+    /// The name in reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Numeric => "numeric",
+            Self::Categorical => "categorical",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
+/// Finite numbers in ascending order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NumericSample {
+    values: Vec<f64>,
+    nans: u64,
+    infinities: u64,
+}
+
+impl NumericSample {
+    /// Sorts the finite values; counts NaN and infinities apart.
+    ///
+    /// ```
+    /// use mlops_monitor::NumericSample;
+    ///
+    /// let sample = NumericSample::new(vec![2.0, f64::NAN, -1.0, f64::INFINITY]);
+    /// assert_eq!(sample.values(), [-1.0, 2.0]);
+    /// assert_eq!((sample.nans(), sample.infinities()), (1, 1));
+    /// ```
+    #[must_use]
+    pub fn new(mut values: Vec<f64>) -> Self {
+        let total = values.len();
+        values.retain(|value| !value.is_nan());
+        let numbers = values.len();
+        values.retain(|value| value.is_finite());
+        values.sort_unstable_by(f64::total_cmp);
+        Self { nans: count_of(total - numbers), infinities: count_of(numbers - values.len()), values }
+    }
+
+    /// The same values out of a column that also had these.
+    pub(crate) fn with_counts(self, nans: u64, infinities: u64) -> Self {
+        Self { nans, infinities, ..self }
+    }
+
+    /// The finite values, ascending.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// How many values were not a number.
+    #[must_use]
+    pub fn nans(&self) -> u64 {
+        self.nans
+    }
+
+    /// How many values were infinite.
+    #[must_use]
+    pub fn infinities(&self) -> u64 {
+        self.infinities
+    }
+
+    /// At most `limit` values at evenly spaced ranks, `floor((2i + 1) n / (2 limit))`: the same
+    /// for every order of rows, and within 1 / (2 limit) of the full distribution everywhere.
+    #[must_use]
+    pub fn thinned(&self, limit: usize) -> Self {
+        let (n, limit) = (self.values.len() as u128, limit.max(1) as u128);
+        if n <= limit {
+            return self.clone();
+        }
+        let rank = |i: u128| usize::try_from((2 * i + 1) * n / (2 * limit)).unwrap_or(usize::MAX);
+        let values = (0..limit).filter_map(|i| self.values.get(rank(i)).copied()).collect();
+        Self { values, ..*self }
+    }
+}
+
+/// How often each level occurs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CategoricalSample {
+    levels: BTreeMap<String, u64>,
+    other: u64,
+}
+
+impl CategoricalSample {
+    /// From counts; levels with a count of zero are kept out.
+    ///
+    /// ```
+    /// use mlops_monitor::CategoricalSample;
+    ///
+    /// let sample = CategoricalSample::new([("web", 3), ("app", 5), ("fax", 0)]);
+    /// assert_eq!(sample.count("app"), 5);
+    /// assert_eq!(sample.levels().count(), 2);
+    /// ```
+    #[must_use]
+    pub fn new<L: Into<String>>(counts: impl IntoIterator<Item = (L, u64)>) -> Self {
+        let mut levels = BTreeMap::<String, u64>::new();
+        for (level, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            let total = levels.entry(level.into()).or_default();
+            *total = total.saturating_add(count);
+        }
+        Self { levels, other: 0 }
+    }
+
+    /// Adds values whose levels are not kept apart.
+    #[must_use]
+    pub fn with_other(mut self, count: u64) -> Self {
+        self.other = self.other.saturating_add(count);
+        self
+    }
+
+    /// The levels in order of name, with their counts.
+    pub fn levels(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.levels.iter().map(|(level, count)| (level.as_str(), *count))
+    }
+
+    /// The count of one level, zero when it does not occur.
+    #[must_use]
+    pub fn count(&self, level: &str) -> u64 {
+        self.levels.get(level).copied().unwrap_or(0)
+    }
+
+    /// Values whose levels are pooled.
+    #[must_use]
+    pub fn other(&self) -> u64 {
+        self.other
+    }
+
+    /// All values.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.levels.values().fold(self.other, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// The `limit` most frequent levels (ties by name); the rest joins `other`.
+    #[must_use]
+    pub fn pooled(&self, limit: usize) -> Self {
+        if self.levels.len() <= limit {
+            return self.clone();
+        }
+        let mut order: Vec<(&str, u64)> = self.levels().collect();
+        order.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        let rest = order.iter().skip(limit).map(|(_, count)| count).sum::<u64>();
+        Self::new(order.into_iter().take(limit)).with_other(self.other.saturating_add(rest))
+    }
+}
+
+/// The values of a column, by kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Numbers.
+    Numeric(NumericSample),
+    /// Levels.
+    Categorical(CategoricalSample),
+    /// Nothing but their number is known.
+    Opaque,
+}
+
+/// One column of the reference or of the current window.
+///
+/// ```
+/// use mlops_monitor::{ColumnSample, NumericSample};
+///
+/// let sample = ColumnSample::numeric(NumericSample::new(vec![1.0, 2.0])).with_nulls(1);
+/// assert_eq!((sample.len(), sample.rows(), sample.nulls()), (2, 3, 1));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnSample {
+    values: Values,
+    rows: u64,
+    nulls: u64,
+}
+
+impl ColumnSample {
+    /// A column of numbers without nulls.
+    #[must_use]
+    pub fn numeric(sample: NumericSample) -> Self {
+        let rows = count_of(sample.values.len()) + sample.nans + sample.infinities;
+        Self { values: Values::Numeric(sample), rows, nulls: 0 }
+    }
+
+    /// A column of levels without nulls.
+    #[must_use]
+    pub fn categorical(sample: CategoricalSample) -> Self {
+        let rows = sample.total();
+        Self { values: Values::Categorical(sample), rows, nulls: 0 }
+    }
+
+    /// A column of which only the number of values is known.
+    #[must_use]
+    pub fn opaque(rows: u64) -> Self {
+        Self { values: Values::Opaque, rows, nulls: 0 }
+    }
+
+    /// Adds rows without a value.
+    #[must_use]
+    pub fn with_nulls(mut self, nulls: u64) -> Self {
+        self.nulls = self.nulls.saturating_add(nulls);
+        self.rows = self.rows.saturating_add(nulls);
+        self
+    }
+
+    /// Says that the values were thinned out from a column of `rows` rows.
+    #[must_use]
+    pub(crate) fn out_of(mut self, rows: u64) -> Self {
+        self.rows = rows;
+        self
+    }
+
+    /// The values.
+    #[must_use]
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// How they are compared.
+    #[must_use]
+    pub fn kind(&self) -> ColumnKind {
+        match self.values {
+            Values::Numeric(_) => ColumnKind::Numeric,
+            Values::Categorical(_) => ColumnKind::Categorical,
+            Values::Opaque => ColumnKind::Opaque,
+        }
+    }
+
+    /// Usable values: finite numbers or levels. Fewer than rows when thinned.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match &self.values {
+            Values::Numeric(sample) => count_of(sample.values.len()),
+            Values::Categorical(sample) => sample.total(),
+            Values::Opaque => self.rows.saturating_sub(self.nulls),
+        }
+    }
+
+    /// Whether there is no usable value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rows of the column, with and without value.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Rows without a value; NaN is a value.
+    #[must_use]
+    pub fn nulls(&self) -> u64 {
+        self.nulls
+    }
+
+    /// Rows without a usable value: nulls, NaN and infinities.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        match &self.values {
+            Values::Numeric(sample) => self.nulls + sample.nans + sample.infinities,
+            _ => self.nulls,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_the_shape() {
+        let full = NumericSample::new((0..1000).map(f64::from).collect());
+        let thin = full.thinned(10);
+        assert_eq!(thin.values(), [50.0, 150.0, 250.0, 350.0, 450.0, 550.0, 650.0, 750.0, 850.0, 950.0]);
+        assert_eq!(full.thinned(1000), full);
+    }
+
+    #[test]
+    fn pooling_keeps_the_frequent_and_loses_no_row() {
+        let sample = CategoricalSample::new([("a", 5), ("b", 1), ("c", 5), ("d", 2)]).pooled(2);
+        assert_eq!(sample.levels().collect::<Vec<_>>(), [("a", 5), ("c", 5)]);
+        assert_eq!((sample.other(), sample.total()), (3, 13));
+    }
+}

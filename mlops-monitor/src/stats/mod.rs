@@ -1,0 +1,85 @@
+//! The statistics behind the detectors, as pure functions of sorted values or counts.
+//!
+//! Invariant: every p-value is a [`Tail`], kept as its natural logarithm, so that `1e-900` is told
+//! apart from zero. Nothing here knows of columns, thresholds or verdicts.
+
+mod binning;
+mod contingency;
+mod gamma;
+mod kolmogorov;
+mod ks;
+mod lattice;
+mod power;
+mod psi;
+
+pub(crate) use binning::quantile;
+pub use binning::{bin_counts, quantile_edges, sturges_counts};
+pub use contingency::{ChiSquaredResult, Continuity, chi_squared, two_proportions};
+pub use gamma::chi_squared_tail;
+pub use ks::{KsMode, KsStatistic, ks_p_value, ks_statistic};
+pub use power::{detectable_d, detectable_noncentrality};
+pub use psi::{ZeroRule, psi};
+
+/// Significance level at which detectable effects are stated.
+pub const POWER_ALPHA: f64 = 0.05;
+/// Power at which detectable effects are stated.
+pub const POWER: f64 = 0.8;
+
+/// The probability of a result at least as extreme, kept as its natural logarithm.
+///
+/// ```
+/// use mlops_monitor::stats::Tail;
+///
+/// let tail = Tail::from_ln(-2000.0);
+/// assert_eq!(tail.p(), 0.0); // below the smallest double
+/// assert!((tail.log10() + 868.588_963_806_503_6).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Tail {
+    ln_p: f64,
+}
+
+impl Tail {
+    /// Certainty: no evidence against the null hypothesis.
+    pub const ONE: Self = Self { ln_p: 0.0 };
+
+    /// From a natural logarithm; values above zero (rounding) count as probability one.
+    #[must_use]
+    pub fn from_ln(ln_p: f64) -> Self {
+        Self { ln_p: ln_p.min(0.0) }
+    }
+
+    /// The probability; zero when it is below about 1e-323.
+    #[must_use]
+    pub fn p(self) -> f64 {
+        self.ln_p.exp()
+    }
+
+    /// Its natural logarithm.
+    #[must_use]
+    pub fn ln(self) -> f64 {
+        self.ln_p
+    }
+
+    /// Its decimal logarithm.
+    #[must_use]
+    pub fn log10(self) -> f64 {
+        self.ln_p / std::f64::consts::LN_10
+    }
+}
+
+/// A count as a double; exact up to 2^53.
+#[allow(clippy::cast_precision_loss, reason = "rows of a window are far below 2^53")]
+pub(crate) fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// The length of a slice as a count.
+pub(crate) fn count_of(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// The sum of counts.
+pub(crate) fn total_of(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+}

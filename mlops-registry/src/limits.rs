@@ -1,0 +1,135 @@
+//! What names and values of tracked things may look like, and how large they may be.
+//!
+//! The limits are those that MLflow documents, so that whatever is tracked here can be moved to
+//! an MLflow server and back. Lengths count characters.
+
+use mlops_core::{Alias, Error, Result};
+
+/// Longest name of an experiment.
+pub const EXPERIMENT_NAME_MAX: usize = 500;
+/// Longest key of a metric, param or tag.
+pub const KEY_MAX: usize = 250;
+/// Longest value of a param; longer ones are cut.
+pub const PARAM_VALUE_MAX: usize = 6_000;
+/// Longest value of a tag of a run; longer ones are cut.
+pub const RUN_TAG_VALUE_MAX: usize = 8_000;
+/// Longest value of a tag of an experiment.
+pub const EXPERIMENT_TAG_VALUE_MAX: usize = 20_000;
+/// Longest value of a tag of a registered model or model version.
+pub const MODEL_TAG_VALUE_MAX: usize = 100_000;
+/// Longest artifact location, source URI or run link.
+pub const LOCATION_MAX: usize = 2_048;
+/// Longest description.
+pub const DESCRIPTION_MAX: usize = 100_000;
+/// Longest idempotency key.
+pub const IDEMPOTENCY_KEY_MAX: usize = 250;
+/// Most metric points in one batch.
+pub const BATCH_METRICS_MAX: usize = 1_000;
+/// Most params in one batch.
+pub const BATCH_PARAMS_MAX: usize = 100;
+/// Most tags in one batch.
+pub const BATCH_TAGS_MAX: usize = 100;
+/// Most metrics, params and tags together in one batch.
+pub const BATCH_ITEMS_MAX: usize = 1_000;
+/// Most datasets linked to a run in one call.
+pub const BATCH_DATASETS_MAX: usize = 1_000;
+
+/// Refuses text over `max` characters, naming it as `what`.
+pub(crate) fn check_length(what: &str, text: &str, max: usize) -> Result<()> {
+    // A string of `max` bytes has at most `max` characters; most need no counting.
+    if text.len() <= max {
+        return Ok(());
+    }
+    let length = text.chars().count();
+    if length <= max {
+        return Ok(());
+    }
+    Err(Error::invalid_argument(format!("{what} has {length} characters; at most {max} are allowed")))
+}
+
+/// The first `max` characters.
+pub(crate) fn truncated(text: &str, max: usize) -> &str {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => text.get(..end).unwrap_or(text),
+        None => text,
+    }
+}
+
+/// Checks the key of a metric, param or tag: letters, digits and `_ - . / :` and blank, and as a
+/// path it stays where it is (no `..`, no doubled, leading or trailing slash).
+pub(crate) fn check_key(what: &str, key: &str) -> Result<()> {
+    if key.is_empty() {
+        return Err(Error::invalid_argument(format!("{what} is empty")));
+    }
+    check_length(what, key, KEY_MAX)?;
+    let permitted = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':' | ' ');
+    if let Some(bad) = key.chars().find(|&c| !permitted(c)) {
+        return Err(Error::invalid_argument(format!(
+            "{what} {key:?} contains {bad:?}; letters, digits, blanks and _ - . / : are allowed"
+        )));
+    }
+    if key.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+        return Err(Error::invalid_argument(format!(
+            "{what} {key:?} is not a plain relative path; remove empty, \".\" and \"..\" parts"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks the key of a tag of an experiment, model or version: anything of a sane length.
+pub(crate) fn check_free_key(what: &str, key: &str) -> Result<()> {
+    if key.is_empty() {
+        return Err(Error::invalid_argument(format!("{what} is empty")));
+    }
+    check_length(what, key, KEY_MAX)
+}
+
+/// Checks an alias beyond what its type holds: letters, digits, `_` and `-`, and neither `latest`
+/// nor `v` with a number, which mean versions.
+pub(crate) fn check_alias(alias: &Alias) -> Result<()> {
+    let text = alias.as_str();
+    if let Some(bad) = text.chars().find(|&c| !c.is_alphanumeric() && c != '_' && c != '-') {
+        return Err(Error::invalid_argument(format!(
+            "alias {text:?} contains {bad:?}; letters, digits, _ and - are allowed"
+        )));
+    }
+    let lower = text.to_lowercase();
+    let number =
+        lower.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+    if lower == "latest" || number {
+        return Err(Error::invalid_argument(format!("alias {text:?} is reserved; choose another name")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_plain_relative_paths() {
+        for good in ["a", "a/b.c-d_e f:g", "ключ", &"k".repeat(250), &"é".repeat(250), "..a", "a.."] {
+            assert!(check_key("tag key", good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "../a", "/a", "a/", "a//b", "a/./b", "a,b", "a?b", &"k".repeat(251)] {
+            assert!(check_key("tag key", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn aliases_that_mean_versions_are_reserved() {
+        let check = |text: &str| check_alias(&Alias::new(text).unwrap());
+        for good in ["champion", "Challenger_1", "v", "v1a", "très-bien"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in ["latest", "LATEST", "v1", "V22", "a b", "a.b"] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cutting_counts_characters() {
+        assert_eq!(truncated("äöü", 2), "äö");
+        assert_eq!(truncated("äöü", 3), "äöü");
+    }
+}

@@ -1,0 +1,14 @@
+//! Registered models, their versions and aliases.
+//!
+//! [`ModelRegistry`] is the wide trait that a back end supplies. A version is immutable but for
+//! its description and tags; what moves is the alias, and every move is kept.
+
+mod record;
+mod sql;
+mod store;
+
+pub use record::{
+    Actor, AliasMove, CreateModel, CreateVersion, ModelVersion, MoveAlias, RegisteredModel, VersionSource,
+};
+pub use sql::{SqlModelRegistry, SqlModelRegistryBuilder};
+pub use store::{ModelRegistry, ModelRegistryExt};

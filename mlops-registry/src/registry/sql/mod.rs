@@ -1,0 +1,191 @@
+//! The registry in the metadata database, its packages in the blob store.
+//!
+//! Invariant: blobs are stored before the row that refers to them, and a governed change, its history and its
+//! audit row are one transaction.
+
+mod alias;
+mod model;
+mod port;
+mod version;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mlops_core::{
+    Action, AuditEntry, Authorizer, Clock, Event, EventBus, Fact, ModelName, Resource, Result, SystemClock, Timestamp,
+};
+use mlops_store::{
+    BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, Row, Transaction, TransactionalAudit,
+};
+
+use super::record::Actor;
+
+const MIGRATIONS: Migrations = Migrations {
+    namespace: "registry",
+    steps: &[Migration {
+        version: 1,
+        name: "models, versions, aliases",
+        sql: "CREATE TABLE registry_model (
+    name TEXT PRIMARY KEY,
+    description TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    updated BIGINT NOT NULL,
+    last_version BIGINT NOT NULL
+);
+CREATE TABLE registry_model_tag (
+    model TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (model, key)
+);
+CREATE TABLE registry_version (
+    model TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    source TEXT NOT NULL,
+    digest TEXT,
+    run_id TEXT,
+    run_link TEXT NOT NULL,
+    description TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    updated BIGINT NOT NULL,
+    idempotency_key TEXT,
+    deleted BIGINT NOT NULL,
+    PRIMARY KEY (model, version)
+);
+CREATE UNIQUE INDEX registry_version_by_key ON registry_version (model, idempotency_key);
+CREATE TABLE registry_version_tag (
+    model TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (model, version, key)
+);
+CREATE TABLE registry_alias (
+    model TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    PRIMARY KEY (model, alias)
+);
+CREATE TABLE registry_alias_move (
+    seq {auto_id},
+    model TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    from_version BIGINT,
+    to_version BIGINT,
+    at BIGINT NOT NULL,
+    actor TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX registry_alias_move_by_model ON registry_alias_move (model, seq);
+",
+    }],
+};
+
+/// A model registry over a [`MetaStore`] and a [`BlobStore`].
+#[derive(Debug, Clone)]
+pub struct SqlModelRegistry {
+    meta: Arc<dyn MetaStore>,
+    blobs: BlobStore,
+    clock: Arc<dyn Clock>,
+    bus: Option<Arc<dyn EventBus>>,
+    audit: Option<Arc<dyn TransactionalAudit>>,
+    authorizer: Option<Arc<dyn Authorizer>>,
+}
+
+/// Puts a [`SqlModelRegistry`] together.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SqlModelRegistryBuilder {
+    registry: SqlModelRegistry,
+}
+
+impl SqlModelRegistryBuilder {
+    /// Tells the time. Default: the clock of the operating system.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.registry.clock = clock;
+        self
+    }
+
+    /// Announces new versions and alias moves. Default: nobody is told.
+    pub fn with_bus(mut self, bus: Arc<dyn EventBus>) -> Self {
+        self.registry.bus = Some(bus);
+        self
+    }
+
+    /// Records registrations, alias moves and deletions in the transaction that makes them; when the record cannot be
+    /// written, they do not happen. Default: no record.
+    pub fn with_audit(mut self, audit: Arc<dyn TransactionalAudit>) -> Self {
+        self.registry.audit = Some(audit);
+        self
+    }
+
+    /// Asks before every write. Default: everybody may do everything.
+    pub fn with_authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
+        self.registry.authorizer = Some(authorizer);
+        self
+    }
+
+    /// Brings the tables up to date.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when the tables are of a newer version, `Unavailable` when the database cannot be reached.
+    pub async fn build(self) -> Result<SqlModelRegistry> {
+        self.registry.meta.migrate(&MIGRATIONS).await?;
+        Ok(self.registry)
+    }
+}
+
+impl SqlModelRegistry {
+    /// Begins a registry with its rows in `meta` and its packages in `blobs`.
+    pub fn builder(meta: Arc<dyn MetaStore>, blobs: BlobStore) -> SqlModelRegistryBuilder {
+        let clock = Arc::new(SystemClock::new());
+        SqlModelRegistryBuilder { registry: Self { meta, blobs, clock, bus: None, audit: None, authorizer: None } }
+    }
+
+    /// Now, in whole milliseconds.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.now().as_millis())
+    }
+
+    async fn authorize(&self, actor: &Actor, action: Action, model: &ModelName) -> Result<()> {
+        match &self.authorizer {
+            Some(authorizer) => authorizer.authorize(&actor.0, action, &resource(model)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the audit row of an action into its transaction.
+    async fn record(
+        &self,
+        tx: &mut dyn Transaction,
+        (actor, action, model): (&Actor, Action, &ModelName),
+        details: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<()> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        let entry = AuditEntry {
+            at: self.clock.now(),
+            principal: actor.0.clone(),
+            action,
+            resource: resource(model),
+            details: details.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        };
+        audit.append_in(tx, &entry).await
+    }
+
+    /// Tells the bus. The fact is durable already, so an error of a subscriber is logged, not returned.
+    async fn announce(&self, fact: Fact) {
+        let Some(bus) = &self.bus else { return };
+        if let Err(error) = bus.publish(Event::new(self.clock.now(), fact)).await {
+            tracing::warn!(error = %error.chain(), "a subscriber failed on a registry event");
+        }
+    }
+}
+
+fn resource(model: &ModelName) -> Resource {
+    Resource::new("model", model.as_str())
+}
+
+/// Tags from rows with columns `key` and `value`.
+fn read_tags(rows: &[Row]) -> Result<BTreeMap<String, String>> {
+    rows.iter().map(|row| Ok((row.get("key")?, row.get("value")?))).collect()
+}

@@ -1,0 +1,193 @@
+//! Registered models as rows.
+
+use mlops_core::{Action, Alias, Error, ErrorKind, ModelName, Result, Version};
+use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, params};
+
+use super::{SqlModelRegistry, read_tags};
+use crate::{
+    limits::{DESCRIPTION_MAX, MODEL_TAG_VALUE_MAX, check_free_key, check_length},
+    registry::record::{Actor, CreateModel, RegisteredModel},
+    retry::{Statement, on_conflict},
+    search::{Fields, Filter, Operand, OrderKey, Page, Search, compare_by, cut},
+};
+
+impl Fields for RegisteredModel {
+    const GROUPS: &'static [(&'static str, &'static str)] = &[("tags", "tag")];
+    const ATTRIBUTES: &'static [(&'static str, bool)] =
+        &[("name", false), ("timestamp", true), ("last_updated_timestamp", true), ("creation_timestamp", true)];
+
+    fn field(&self, group: &str, key: &str) -> Operand {
+        match (group, key) {
+            ("tags", key) => self.tags.get(key).map_or(Operand::Missing, |value| Operand::Text(value.clone())),
+            (_, "name") => Operand::Text(self.name.to_string()),
+            (_, "creation_timestamp") => Operand::Number(self.created.as_millis() as f64),
+            (_, _) => Operand::Number(self.updated.as_millis() as f64),
+        }
+    }
+}
+
+/// The tags, checked against the limits.
+pub(super) fn check_tags<'a>(tags: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<()> {
+    tags.into_iter().try_for_each(|(key, value)| {
+        check_free_key("tag key", key)?;
+        check_length(&format!("value of tag {key:?}"), value, MODEL_TAG_VALUE_MAX)
+    })
+}
+
+fn unknown(model: &ModelName) -> Error {
+    Error::not_found(format!("Registered Model with name={model} not found")).with("model", model)
+}
+
+impl SqlModelRegistry {
+    pub(super) async fn require_model(&self, tx: &mut dyn Transaction, model: &ModelName) -> Result<()> {
+        let found = tx.query_opt("SELECT name FROM registry_model WHERE name = $1", params![model.as_str()]).await?;
+        found.map(drop).ok_or_else(|| unknown(model))
+    }
+
+    pub(super) async fn touch_model(&self, tx: &mut dyn Transaction, model: &ModelName) -> Result<()> {
+        let sql = "UPDATE registry_model SET updated = $1 WHERE name = $2";
+        tx.execute(sql, params![self.now(), model.as_str()]).await.map(drop)
+    }
+
+    pub(super) async fn insert_model(&self, name: &ModelName, options: &CreateModel) -> Result<RegisteredModel> {
+        check_length("description", &options.description, DESCRIPTION_MAX)?;
+        check_tags(&options.tags)?;
+        self.authorize(&options.actor, Action::Write, name).await?;
+        let outcome = on_conflict!(self.try_insert_model(name, options));
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(Error::already_exists(format!("Registered Model (name={name}) already exists")).with("model", name))
+            }
+            outcome => {
+                outcome?;
+                self.read_model(name).await
+            }
+        }
+    }
+
+    async fn try_insert_model(&self, name: &ModelName, options: &CreateModel) -> Result<()> {
+        let mut tx = self.meta.begin().await?;
+        let sql =
+            "INSERT INTO registry_model (name, description, created, updated, last_version) VALUES ($1, $2, $3, $3, 0)";
+        tx.execute(sql, params![name.as_str(), &options.description, self.now()]).await?;
+        for (key, value) in &options.tags {
+            let (sql, values) = set_tag(name, key, value);
+            tx.execute(&sql, &values).await?;
+        }
+        tx.commit().await
+    }
+
+    pub(super) async fn read_model(&self, name: &ModelName) -> Result<RegisteredModel> {
+        let row = self.meta.query_opt("SELECT * FROM registry_model WHERE name = $1", params![name.as_str()]).await?;
+        self.complete_model(&row.ok_or_else(|| unknown(name))?).await
+    }
+
+    async fn complete_model(&self, row: &Row) -> Result<RegisteredModel> {
+        let name: ModelName = row.get::<String>("name")?.parse()?;
+        let sql = "SELECT key, value FROM registry_model_tag WHERE model = $1";
+        let tags = read_tags(&self.meta.query(sql, params![name.as_str()]).await?)?;
+        let sql = "SELECT alias, version FROM registry_alias WHERE model = $1";
+        let aliases = self.meta.query(sql, params![name.as_str()]).await?;
+        let pair = |row: &Row| -> Result<(Alias, Version)> {
+            Ok((row.get::<String>("alias")?.parse()?, Version(row.get("version")?)))
+        };
+        Ok(RegisteredModel {
+            description: row.get("description")?,
+            created: row.get("created")?,
+            updated: row.get("updated")?,
+            last_version: row.get("last_version")?,
+            tags,
+            aliases: aliases.iter().map(pair).collect::<Result<_>>()?,
+            name,
+        })
+    }
+
+    pub(super) async fn find_models(&self, search: &Search) -> Result<Page<RegisteredModel>> {
+        let filter = Filter::parse::<RegisteredModel>(&search.filter)?;
+        let order = OrderKey::parse_all::<RegisteredModel>(&search.order_by)?;
+        let mut found = Vec::new();
+        for row in self.meta.query("SELECT * FROM registry_model ORDER BY name", &[]).await? {
+            let model = self.complete_model(&row).await?;
+            if filter.admits(&model) {
+                found.push(model);
+            }
+        }
+        found.sort_by(|a, b| compare_by(&order, a, b));
+        cut(found, &search.page, &format!("models {} {:?}", search.filter, search.order_by))
+    }
+
+    /// Runs statements on an existing model and marks it as changed.
+    pub(super) async fn change_model(
+        &self,
+        (name, actor): (&ModelName, &Actor),
+        statements: Vec<Statement>,
+    ) -> Result<()> {
+        self.authorize(actor, Action::Write, name).await?;
+        on_conflict!(self.try_change_model(name, &statements))
+    }
+
+    async fn try_change_model(&self, name: &ModelName, statements: &[Statement]) -> Result<()> {
+        let mut tx = self.meta.begin().await?;
+        self.require_model(tx.as_mut(), name).await?;
+        self.touch_model(tx.as_mut(), name).await?;
+        for (sql, values) in statements {
+            tx.execute(sql, values).await?;
+        }
+        tx.commit().await
+    }
+
+    pub(super) async fn rename(
+        &self,
+        name: &ModelName,
+        new_name: &ModelName,
+        actor: &Actor,
+    ) -> Result<RegisteredModel> {
+        let rename = |(table, column): &(&str, &str)| {
+            let sql = format!("UPDATE {table} SET {column} = $1 WHERE {column} = $2");
+            (sql, params![new_name.as_str(), name.as_str()].to_vec())
+        };
+        match self.change_model((name, actor), TABLES.iter().map(rename).collect()).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(Error::already_exists(format!("Registered Model (name={new_name}) already exists")))
+            }
+            outcome => {
+                outcome?;
+                self.read_model(new_name).await
+            }
+        }
+    }
+
+    pub(super) async fn remove_model(&self, name: &ModelName, actor: &Actor) -> Result<()> {
+        self.authorize(actor, Action::Delete, name).await?;
+        on_conflict!(self.try_remove_model(name, actor))
+    }
+
+    async fn try_remove_model(&self, name: &ModelName, actor: &Actor) -> Result<()> {
+        let mut tx = self.meta.begin().await?;
+        self.require_model(tx.as_mut(), name).await?;
+        let sql = "INSERT INTO registry_alias_move (model, alias, from_version, to_version, at, actor, reason)
+                SELECT model, alias, version, NULL, $1, $2, 'model deleted' FROM registry_alias WHERE model = $3";
+        tx.execute(sql, params![self.clock.now(), &actor.0.name, name.as_str()]).await?;
+        for (table, column) in TABLES.iter().filter(|(table, _)| *table != "registry_alias_move") {
+            tx.execute(&format!("DELETE FROM {table} WHERE {column} = $1"), params![name.as_str()]).await?;
+        }
+        self.record(tx.as_mut(), (actor, Action::Delete, name), []).await?;
+        tx.commit().await
+    }
+}
+
+/// Every table that names a model, and the column that does.
+const TABLES: [(&str, &str); 6] = [
+    ("registry_model", "name"),
+    ("registry_model_tag", "model"),
+    ("registry_version", "model"),
+    ("registry_version_tag", "model"),
+    ("registry_alias", "model"),
+    ("registry_alias_move", "model"),
+];
+
+pub(super) fn set_tag(model: &ModelName, key: &str, value: &str) -> Statement {
+    let sql = "INSERT INTO registry_model_tag (model, key, value) VALUES ($1, $2, $3)
+        ON CONFLICT (model, key) DO UPDATE SET value = excluded.value";
+    (sql.to_owned(), params![model.as_str(), key, value].to_vec())
+}

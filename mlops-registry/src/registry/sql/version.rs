@@ -1,0 +1,275 @@
+//! Versions: numbered without gaps, registered once per idempotency key, fetched by digest.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mlops_core::{
+    Action, Digest, Error, Fact, ModelName, ModelPackage, ModelRef, ModelVersionId, PackageManifest, Result,
+    ResultExt as _, Selector, Version,
+};
+use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, params};
+
+use super::{SqlModelRegistry, model::check_tags, read_tags};
+use crate::{
+    limits::{DESCRIPTION_MAX, IDEMPOTENCY_KEY_MAX, LOCATION_MAX, check_length},
+    registry::record::{Actor, CreateVersion, ModelVersion, VersionSource},
+    retry::{Statement, on_conflict},
+    search::{Fields, Filter, Operand, OrderKey, Page, PageRequest, Search, compare_by, cut},
+};
+
+impl Fields for ModelVersion {
+    const GROUPS: &'static [(&'static str, &'static str)] = &[("tags", "tag")];
+    const ATTRIBUTES: &'static [(&'static str, bool)] = &[
+        ("name", false),
+        ("run_id", false),
+        ("source_path", false),
+        ("version_number", true),
+        ("creation_timestamp", true),
+        ("last_updated_timestamp", true),
+    ];
+
+    fn field(&self, group: &str, key: &str) -> Operand {
+        match (group, key) {
+            ("tags", key) => self.tags.get(key).map_or(Operand::Missing, |value| Operand::Text(value.clone())),
+            (_, "name") => Operand::Text(self.model.to_string()),
+            (_, "run_id") => self.run_id.as_ref().map_or(Operand::Missing, |id| Operand::Text(id.to_string())),
+            (_, "source_path") => Operand::Text(self.source.to_uri()),
+            (_, "version_number") => Operand::Number(self.version.0 as f64),
+            (_, "creation_timestamp") => Operand::Number(self.created.as_millis() as f64),
+            (_, _) => Operand::Number(self.updated.as_millis() as f64),
+        }
+    }
+}
+
+fn unknown(model: &ModelName, version: Version) -> Error {
+    Error::not_found(format!("Model Version (name={model}, version={version}) not found"))
+        .with("model", model)
+        .with("version", version)
+}
+
+/// The row of an earlier registration with the same key: its version, or why it cannot be given again.
+fn repeated(row: &Row, uri: &str, key: &str) -> Result<Version> {
+    if row.get::<String>("source")? != uri {
+        return Err(Error::already_exists(format!("idempotency key {key:?} was used for another package")));
+    }
+    if row.get::<bool>("deleted")? {
+        return Err(Error::failed_precondition(format!("the version registered under key {key:?} was deleted")));
+    }
+    row.get("version").map(Version)
+}
+
+impl SqlModelRegistry {
+    pub(super) async fn require_version(
+        &self,
+        tx: &mut dyn Transaction,
+        model: &ModelName,
+        version: Version,
+    ) -> Result<()> {
+        let sql = "SELECT version FROM registry_version WHERE model = $1 AND version = $2 AND deleted = 0";
+        let found = tx.query_opt(sql, params![model.as_str(), version.0]).await?;
+        found.map(drop).ok_or_else(|| unknown(model, version))
+    }
+
+    /// Stores the files, then the manifest, by digest.
+    pub(super) async fn store_package(&self, package: &ModelPackage) -> Result<Digest> {
+        package.verify()?;
+        for (path, bytes) in package.files() {
+            self.blobs.put(bytes.clone()).await.context(format!("storing file {path:?} of the package"))?;
+        }
+        self.blobs.put(Bytes::from(package.manifest_json()?)).await.context("storing the manifest of the package")
+    }
+
+    pub(super) async fn register(
+        &self,
+        model: &ModelName,
+        source: VersionSource,
+        options: CreateVersion,
+    ) -> Result<ModelVersion> {
+        check_length("description", &options.description, DESCRIPTION_MAX)?;
+        check_length("run link", &options.run_link, LOCATION_MAX)?;
+        check_length("source", &source.to_uri(), LOCATION_MAX)?;
+        check_length("idempotency key", options.idempotency_key.as_deref().unwrap_or_default(), IDEMPOTENCY_KEY_MAX)?;
+        check_tags(&options.tags)?;
+        self.authorize(&options.actor, Action::Write, model).await?;
+        let (version, fresh) = on_conflict!(self.try_register(model, &source, &options))?;
+        if let (true, Some(digest)) = (fresh, source.digest()) {
+            self.announce(Fact::ModelVersionCreated { model: model.clone(), version, digest }).await;
+        }
+        self.read_version(model, version).await
+    }
+
+    /// The version, and whether it is new.
+    async fn try_register(
+        &self,
+        model: &ModelName,
+        source: &VersionSource,
+        options: &CreateVersion,
+    ) -> Result<(Version, bool)> {
+        let mut tx = self.meta.begin().await?;
+        self.require_model(tx.as_mut(), model).await?;
+        if let Some(key) = &options.idempotency_key {
+            let sql = "SELECT version, source, deleted FROM registry_version WHERE model = $1 AND idempotency_key = $2";
+            if let Some(row) = tx.query_opt(sql, params![model.as_str(), key]).await? {
+                return Ok((repeated(&row, &source.to_uri(), key)?, false));
+            }
+        }
+        let sql = "UPDATE registry_model SET last_version = last_version + 1, updated = $1 WHERE name = $2 RETURNING last_version";
+        let version: u64 = tx.query_one(sql, params![self.now(), model.as_str()]).await?.get("last_version")?;
+        let sql =
+            "INSERT INTO registry_version (model, version, source, digest, run_id, run_link, description, created_by,
+            created, updated, idempotency_key, deleted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, 0)";
+        let values = params![
+            model.as_str(),
+            version,
+            source.to_uri(),
+            source.digest().map(|digest| digest.to_string()),
+            options.run_id.as_ref().map(|id| id.to_string()),
+            &options.run_link,
+            &options.description,
+            &options.actor.0.name,
+            self.now(),
+            options.idempotency_key.clone()
+        ];
+        tx.execute(sql, values).await?;
+        for (key, value) in &options.tags {
+            let (sql, values) = set_version_tag(model, Version(version), key, value);
+            tx.execute(&sql, &values).await?;
+        }
+        let details = [("version", version.to_string()), ("source", source.to_uri())];
+        self.record(tx.as_mut(), (&options.actor, Action::Write, model), details).await?;
+        tx.commit().await?;
+        Ok((Version(version), true))
+    }
+
+    pub(super) async fn read_version(&self, model: &ModelName, version: Version) -> Result<ModelVersion> {
+        let sql = "SELECT * FROM registry_version WHERE model = $1 AND version = $2 AND deleted = 0";
+        let row = self.meta.query_opt(sql, params![model.as_str(), version.0]).await?;
+        self.complete_version(&row.ok_or_else(|| unknown(model, version))?).await
+    }
+
+    async fn complete_version(&self, row: &Row) -> Result<ModelVersion> {
+        let (model, version): (ModelName, u64) = (row.get::<String>("model")?.parse()?, row.get("version")?);
+        let sql = "SELECT key, value FROM registry_version_tag WHERE model = $1 AND version = $2";
+        let tags = read_tags(&self.meta.query(sql, params![model.as_str(), version]).await?)?;
+        let sql = "SELECT alias FROM registry_alias WHERE model = $1 AND version = $2 ORDER BY alias";
+        let aliases = self.meta.query(sql, params![model.as_str(), version]).await?;
+        let source = match row.get::<Option<String>>("digest")? {
+            Some(digest) => VersionSource::Package(digest.parse()?),
+            None => VersionSource::Uri(row.get("source")?),
+        };
+        Ok(ModelVersion {
+            version: Version(version),
+            source,
+            run_id: row.get::<Option<String>>("run_id")?.map(|id| id.parse()).transpose()?,
+            run_link: row.get("run_link")?,
+            description: row.get("description")?,
+            created_by: row.get("created_by")?,
+            created: row.get("created")?,
+            updated: row.get("updated")?,
+            tags,
+            aliases: aliases.iter().map(|row| row.get::<String>("alias")?.parse()).collect::<Result<_>>()?,
+            model,
+        })
+    }
+
+    pub(super) async fn find_versions(&self, search: &Search) -> Result<Page<ModelVersion>> {
+        let filter = Filter::parse::<ModelVersion>(&search.filter)?;
+        let order = OrderKey::parse_all::<ModelVersion>(&search.order_by)?;
+        let sql = "SELECT * FROM registry_version WHERE deleted = 0 ORDER BY updated DESC, model, version DESC";
+        let mut found = Vec::new();
+        for row in self.meta.query(sql, &[]).await? {
+            let version = self.complete_version(&row).await?;
+            if filter.admits(&version) {
+                found.push(version);
+            }
+        }
+        found.sort_by(|a, b| compare_by(&order, a, b));
+        cut(found, &search.page, &format!("versions {} {:?}", search.filter, search.order_by))
+    }
+
+    pub(super) async fn versions_of(&self, model: &ModelName, page: &PageRequest) -> Result<Page<ModelVersion>> {
+        self.read_model(model).await?;
+        let sql = "SELECT * FROM registry_version WHERE model = $1 AND deleted = 0 ORDER BY version DESC";
+        let mut found = Vec::new();
+        for row in self.meta.query(sql, params![model.as_str()]).await? {
+            found.push(self.complete_version(&row).await?);
+        }
+        cut(found, page, &format!("versions of {model}"))
+    }
+
+    /// Runs statements on an existing version and marks it as changed.
+    pub(super) async fn change_version(
+        &self,
+        (model, version, actor): (&ModelName, Version, &Actor),
+        statements: Vec<Statement>,
+    ) -> Result<()> {
+        self.read_version(model, version).await?;
+        let sql = "UPDATE registry_version SET updated = $1 WHERE model = $2 AND version = $3";
+        let touch = (sql.to_owned(), params![self.now(), model.as_str(), version.0].to_vec());
+        self.change_model((model, actor), statements.into_iter().chain([touch]).collect()).await
+    }
+
+    pub(super) async fn remove_version(&self, model: &ModelName, version: Version, actor: &Actor) -> Result<()> {
+        self.authorize(actor, Action::Delete, model).await?;
+        on_conflict!(self.try_remove_version(model, version, actor))
+    }
+
+    async fn try_remove_version(&self, model: &ModelName, version: Version, actor: &Actor) -> Result<()> {
+        let mut tx = self.meta.begin().await?;
+        self.require_version(tx.as_mut(), model, version).await?;
+        let sql = "SELECT alias FROM registry_alias WHERE model = $1 AND version = $2 LIMIT 1";
+        if let Some(row) = tx.query_opt(sql, params![model.as_str(), version.0]).await? {
+            return Err(Error::failed_precondition(format!(
+                "alias {:?} points at version {version} of model \"{model}\"; move or delete it first",
+                row.get::<String>("alias")?
+            )));
+        }
+        let sql = "UPDATE registry_version SET deleted = 1, updated = $1 WHERE model = $2 AND version = $3";
+        tx.execute(sql, params![self.now(), model.as_str(), version.0]).await?;
+        let details = [("version", version.to_string())];
+        self.record(tx.as_mut(), (actor, Action::Delete, model), details).await?;
+        self.touch_model(tx.as_mut(), model).await?;
+        tx.commit().await
+    }
+
+    pub(super) async fn resolve_reference(&self, reference: &ModelRef) -> Result<ModelVersionId> {
+        let version = match &reference.selector {
+            Selector::Version(version) => *version,
+            Selector::Alias(alias) => self.alias_version(&reference.name, alias).await?,
+            Selector::Latest => {
+                let sql = "SELECT MAX(version) AS version FROM registry_version WHERE model = $1 AND deleted = 0";
+                let row = self.meta.query_one(sql, params![reference.name.as_str()]).await?;
+                let latest: Option<u64> = row.get("version")?;
+                Version(latest.ok_or_else(|| Error::not_found(format!("model \"{}\" has no version", reference.name)))?)
+            }
+        };
+        let found = self.read_version(&reference.name, version).await?;
+        let digest = found.source.digest().ok_or_else(|| {
+            Error::failed_precondition(format!(
+                "version {version} of model \"{}\" is only a link to {}",
+                found.model,
+                found.source.to_uri()
+            ))
+        })?;
+        Ok(ModelVersionId { name: found.model, version, digest })
+    }
+
+    pub(super) async fn fetch_package(&self, id: &ModelVersionId) -> Result<ModelPackage> {
+        let what = || format!("fetching version {} of model \"{}\"", id.version, id.name);
+        let manifest = self.blobs.get(&id.digest).await.context(what())?;
+        let manifest: PackageManifest = serde_json::from_slice(&manifest).map_err(|error| {
+            Error::data_loss(format!("{}: the manifest is damaged: {error}", what())).with_source(error)
+        })?;
+        let mut files = BTreeMap::new();
+        for (path, digest) in &manifest.files {
+            files.insert(path.clone(), self.blobs.get(digest).await.context(what())?);
+        }
+        ModelPackage::from_parts(manifest, files).context(what())
+    }
+}
+
+pub(super) fn set_version_tag(model: &ModelName, version: Version, key: &str, value: &str) -> Statement {
+    let sql = "INSERT INTO registry_version_tag (model, version, key, value) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (model, version, key) DO UPDATE SET value = excluded.value";
+    (sql.to_owned(), params![model.as_str(), version.0, key, value].to_vec())
+}

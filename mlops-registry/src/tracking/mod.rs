@@ -1,0 +1,21 @@
+//! Experiments and their runs.
+//!
+//! [`TrackingStore`] is the wide trait that a back end supplies; the SQL store is what
+//! a Rust program logs through. The semantics are MLflow's, so that the REST adapter stays thin.
+
+mod record;
+mod sql;
+mod store;
+
+pub use record::{
+    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, RunRecord, RunUpdate,
+};
+pub use sql::{SqlTrackingStore, SqlTrackingStoreBuilder};
+pub use store::{TrackingStore, TrackingStoreExt};
+
+/// The tag that mirrors a run's name.
+pub const RUN_NAME_TAG: &str = "mlflow.runName";
+/// The tag that names the parent of a nested run.
+pub const PARENT_RUN_TAG: &str = "mlflow.parentRunId";
+/// The tag of a dataset input that says what it was used for.
+pub const DATASET_CONTEXT_TAG: &str = "mlflow.data.context";

@@ -1,0 +1,200 @@
+//! What is tracked: plain data, as stored.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use mlops_core::{Error, Metric, Result, RunId, RunStatus, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The number of an experiment; 0 is the experiment `Default`, which always exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExperimentId(pub u64);
+
+impl fmt::Display for ExperimentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for ExperimentId {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u64>() {
+            Ok(number) if digits && i64::try_from(number).is_ok() => Ok(Self(number)),
+            _ => Err(Error::invalid_argument(format!("experiment id {text:?} is not a whole number from 0"))),
+        }
+    }
+}
+
+/// A named group of runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Experiment {
+    /// Its number.
+    pub id: ExperimentId,
+    /// Its name, unique even among deleted experiments.
+    pub name: String,
+    /// URI below which its runs keep their files.
+    pub artifact_location: String,
+    /// Whether it is marked as deleted.
+    pub deleted: bool,
+    /// When it was created, in whole milliseconds.
+    pub created: Timestamp,
+    /// When it was last renamed, deleted, restored or tagged, in whole milliseconds.
+    pub updated: Timestamp,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// How to create an experiment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CreateExperiment {
+    /// Where its runs keep their files; absent: below the store's default location.
+    pub artifact_location: Option<String>,
+    /// First tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// One run with everything but the history of its metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id.
+    pub id: RunId,
+    /// The experiment it belongs to.
+    pub experiment: ExperimentId,
+    /// Its name, not necessarily unique.
+    pub name: String,
+    /// Who started it; empty when unknown.
+    pub user: String,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended; none while it is open.
+    pub ended: Option<Timestamp>,
+    /// URI of the directory of its files.
+    pub artifact_uri: String,
+    /// Whether it is marked as deleted.
+    pub deleted: bool,
+    /// Params.
+    pub params: BTreeMap<String, String>,
+    /// The latest point of every metric: highest by (step, timestamp, value), where NaN counts
+    /// as zero.
+    pub metrics: BTreeMap<String, Metric>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// Datasets it read.
+    pub datasets: Vec<DatasetInput>,
+}
+
+/// How to create a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateRun {
+    /// The experiment it belongs to.
+    pub experiment: ExperimentId,
+    /// Its name; absent: the tag [`super::RUN_NAME_TAG`], or else one is made up.
+    pub name: Option<String>,
+    /// Who starts it; empty when unknown.
+    pub user: String,
+    /// When it began; absent: now.
+    pub started: Option<Timestamp>,
+    /// First tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl CreateRun {
+    /// A run of `experiment` that begins now under a made-up name.
+    #[must_use]
+    pub fn new(experiment: ExperimentId) -> Self {
+        Self { experiment, name: None, user: String::new(), started: None, tags: BTreeMap::new() }
+    }
+}
+
+/// What to change of a run; absent fields stay as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunUpdate {
+    /// New status.
+    pub status: Option<RunStatus>,
+    /// New end.
+    pub ended: Option<Timestamp>,
+    /// New name; the tag [`super::RUN_NAME_TAG`] follows.
+    pub name: Option<String>,
+}
+
+/// Metrics, params and tags to be written together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Batch {
+    /// Metric points, at most [`crate::limits::BATCH_METRICS_MAX`].
+    pub metrics: Vec<Metric>,
+    /// Params, at most [`crate::limits::BATCH_PARAMS_MAX`], each key once.
+    pub params: Vec<(String, String)>,
+    /// Tags, at most [`crate::limits::BATCH_TAGS_MAX`]; of several with one key the last counts.
+    pub tags: Vec<(String, String)>,
+}
+
+/// A dataset that a run reads, as it describes itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoggedDataset {
+    /// Its name.
+    pub name: String,
+    /// Digest of its contents; with the name its identity within the experiment.
+    pub digest: String,
+    /// Kind of source, such as `local` or `delta`.
+    pub source_type: String,
+    /// Where it came from, in the words of the source type.
+    pub source: String,
+    /// Its columns, as JSON.
+    pub schema: Option<String>,
+    /// Statistics, as JSON.
+    pub profile: Option<String>,
+}
+
+/// A dataset together with what it was used for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DatasetInput {
+    /// The dataset.
+    pub dataset: LoggedDataset,
+    /// Tags of this use; [`super::DATASET_CONTEXT_TAG`] says what for.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The status as it is stored and as clients write it.
+pub(crate) fn status_name(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "RUNNING",
+        RunStatus::Scheduled => "SCHEDULED",
+        RunStatus::Finished => "FINISHED",
+        RunStatus::Failed => "FAILED",
+        RunStatus::Killed => "KILLED",
+    }
+}
+
+/// The status of that name.
+pub(crate) fn parse_status(text: &str) -> Result<RunStatus> {
+    let all = [RunStatus::Running, RunStatus::Scheduled, RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
+    all.into_iter().find(|&status| status_name(status) == text).ok_or_else(|| {
+        Error::invalid_argument(format!(
+            "{text:?} is no run status; write RUNNING, SCHEDULED, FINISHED, FAILED or KILLED"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experiment_ids_are_plain_digits() {
+        assert_eq!("17".parse::<ExperimentId>().unwrap(), ExperimentId(17));
+        for bad in ["", "+1", "-1", "x", "1.0", "18446744073709551615"] {
+            assert!(bad.parse::<ExperimentId>().is_err(), "{bad}");
+        }
+        assert_eq!(parse_status("KILLED").unwrap(), RunStatus::Killed);
+        assert!(parse_status("killed").is_err());
+    }
+}

@@ -1,0 +1,215 @@
+//! The port behind which experiments and runs are kept.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use mlops_core::{Metric, Result, RunId};
+
+use super::record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate};
+use crate::search::{Page, PageRequest, Search};
+
+/// Keeps experiments and runs. Every write is durable when it returns and either happens whole or
+/// not at all.
+///
+/// Errors common to all calls: `Unavailable` when the store cannot be reached. Writes to a run
+/// that is deleted are `FailedPrecondition`, whatever names a run or experiment that does not
+/// exist is `NotFound`.
+#[async_trait]
+pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
+    /// Creates an experiment and gives its number.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken, also by a deleted experiment; `InvalidArgument`
+    /// when name, location or a tag exceeds [`crate::limits`].
+    async fn create_experiment(&self, name: &str, options: CreateExperiment) -> Result<ExperimentId>;
+
+    /// An experiment, deleted or not.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn experiment(&self, id: ExperimentId) -> Result<Experiment>;
+
+    /// The experiment of that name, deleted or not; none when there is none.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn experiment_by_name(&self, name: &str) -> Result<Option<Experiment>>;
+
+    /// Experiments that match, newest first unless ordered otherwise.
+    ///
+    /// # Errors
+    /// `InvalidArgument` pointing at the place in the filter or order that is wrong.
+    async fn search_experiments(&self, search: &Search) -> Result<Page<Experiment>>;
+
+    /// Renames an active experiment.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken, `FailedPrecondition` when it is deleted.
+    async fn rename_experiment(&self, id: ExperimentId, name: &str) -> Result<()>;
+
+    /// Marks an active experiment and all its runs as deleted.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no active experiment of that number.
+    async fn delete_experiment(&self, id: ExperimentId) -> Result<()>;
+
+    /// Undoes [`TrackingStore::delete_experiment`]; all its runs become active.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no deleted experiment of that number.
+    async fn restore_experiment(&self, id: ExperimentId) -> Result<()>;
+
+    /// Sets tags of an active experiment; a later value replaces an earlier one.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when it is deleted, `InvalidArgument` when over a limit.
+    async fn set_experiment_tags(&self, id: ExperimentId, tags: &[(String, String)]) -> Result<()>;
+
+    /// Removes a tag of an active experiment.
+    ///
+    /// # Errors
+    /// `NotFound` when it has no such tag, `FailedPrecondition` when it is deleted.
+    async fn delete_experiment_tag(&self, id: ExperimentId, key: &str) -> Result<()>;
+
+    /// Creates a run with status `RUNNING`.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when the experiment is deleted, `InvalidArgument` when name and name
+    /// tag disagree or a tag is not acceptable.
+    async fn create_run(&self, run: CreateRun) -> Result<RunRecord>;
+
+    /// A run, deleted or not.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn run(&self, id: &RunId) -> Result<RunRecord>;
+
+    /// Runs of the given experiments that match, newest start first unless ordered otherwise.
+    ///
+    /// # Errors
+    /// `InvalidArgument` pointing at the place in the filter or order that is wrong.
+    async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>>;
+
+    /// Changes status, end or name.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn update_run(&self, id: &RunId, update: RunUpdate) -> Result<RunRecord>;
+
+    /// Marks a run as deleted; repeating it changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn delete_run(&self, id: &RunId) -> Result<()>;
+
+    /// Undoes [`TrackingStore::delete_run`]; repeating it changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn restore_run(&self, id: &RunId) -> Result<()>;
+
+    /// Writes metrics, params and tags, all or none. Repeating a batch changes nothing: a metric
+    /// point is identified by (key, timestamp, step, value). Values of params and tags over
+    /// [`crate::limits`] are cut. Finished runs still take values.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when a param has another value already, appears twice, a key is not
+    /// acceptable, a timestamp is negative or the batch is too large.
+    async fn log_batch(&self, id: &RunId, batch: &Batch) -> Result<()>;
+
+    /// Removes a tag.
+    ///
+    /// # Errors
+    /// `NotFound` when the run has no such tag.
+    async fn delete_run_tag(&self, id: &RunId, key: &str) -> Result<()>;
+
+    /// Every point of one metric by (timestamp, step, value); empty when run or metric are
+    /// unknown.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a page token that is not ours.
+    async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>>;
+
+    /// Links datasets to a run; linking one again changes nothing.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when a name, digest or tag is empty or over its limit.
+    async fn log_inputs(&self, id: &RunId, inputs: &[DatasetInput]) -> Result<()>;
+}
+
+macro_rules! forward {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+        #[async_trait]
+        impl<T: TrackingStore + ?Sized> TrackingStore for Arc<T> {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
+                (**self).$name($($arg),*).await
+            })*
+        }
+    };
+}
+
+forward! {
+    create_experiment(name: &str, options: CreateExperiment) -> ExperimentId;
+    experiment(id: ExperimentId) -> Experiment;
+    experiment_by_name(name: &str) -> Option<Experiment>;
+    search_experiments(search: &Search) -> Page<Experiment>;
+    rename_experiment(id: ExperimentId, name: &str) -> ();
+    delete_experiment(id: ExperimentId) -> ();
+    restore_experiment(id: ExperimentId) -> ();
+    set_experiment_tags(id: ExperimentId, tags: &[(String, String)]) -> ();
+    delete_experiment_tag(id: ExperimentId, key: &str) -> ();
+    create_run(run: CreateRun) -> RunRecord;
+    run(id: &RunId) -> RunRecord;
+    search_runs(experiments: &[ExperimentId], search: &Search) -> Page<RunRecord>;
+    update_run(id: &RunId, update: RunUpdate) -> RunRecord;
+    delete_run(id: &RunId) -> ();
+    restore_run(id: &RunId) -> ();
+    log_batch(id: &RunId, batch: &Batch) -> ();
+    delete_run_tag(id: &RunId, key: &str) -> ();
+    metric_history(id: &RunId, key: &str, page: &PageRequest) -> Page<Metric>;
+    log_inputs(id: &RunId, inputs: &[DatasetInput]) -> ();
+}
+
+/// Conveniences over [`TrackingStore`].
+#[async_trait]
+pub trait TrackingStoreExt: TrackingStore {
+    /// The number of the experiment of that name, created when absent.
+    ///
+    /// # Errors
+    /// As [`TrackingStore::create_experiment`]; `FailedPrecondition` when it is deleted.
+    async fn ensure_experiment(&self, name: &str) -> Result<ExperimentId> {
+        for _ in 0..2 {
+            if let Some(experiment) = self.experiment_by_name(name).await? {
+                if experiment.deleted {
+                    return Err(mlops_core::Error::failed_precondition(format!(
+                        "experiment {name:?} is deleted; restore it or choose another name"
+                    )));
+                }
+                return Ok(experiment.id);
+            }
+            match self.create_experiment(name, CreateExperiment::default()).await {
+                Err(error) if error.kind() == mlops_core::ErrorKind::AlreadyExists => {}
+                outcome => return outcome,
+            }
+        }
+        Err(mlops_core::Error::conflict(format!("experiment {name:?} is created and renamed by others; try again")))
+    }
+
+    /// Sets params; see [`TrackingStore::log_batch`].
+    ///
+    /// # Errors
+    /// As [`TrackingStore::log_batch`].
+    async fn log_params(&self, id: &RunId, params: &[(String, String)]) -> Result<()> {
+        self.log_batch(id, &Batch { params: params.to_vec(), ..Batch::default() }).await
+    }
+
+    /// Sets tags; see [`TrackingStore::log_batch`].
+    ///
+    /// # Errors
+    /// As [`TrackingStore::log_batch`].
+    async fn set_run_tags(&self, id: &RunId, tags: &[(String, String)]) -> Result<()> {
+        self.log_batch(id, &Batch { tags: tags.to_vec(), ..Batch::default() }).await
+    }
+}
+
+impl<T: TrackingStore + ?Sized> TrackingStoreExt for T {}

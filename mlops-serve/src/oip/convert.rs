@@ -1,0 +1,192 @@
+//! Between the protocol and tensors: every check of a request, and the form of an answer.
+
+use std::collections::HashSet;
+
+use arrow_array::new_null_array;
+use bytes::Bytes;
+use mlops_core::{Error, Result};
+use serde_json::{Value, json};
+
+use super::{
+    binary, json as tensor_json,
+    wire::{InferRequest, InferResponse, Parameters, RequestInput, RequestOutput, ResponseOutput},
+};
+use crate::{
+    repository::LoadedVersion,
+    tensor::{Tensor, TensorInfo, TensorType, element_count},
+};
+
+/// What an answer should look like.
+#[derive(Debug, Default)]
+pub(super) struct Wish {
+    /// Which outputs in which order, and whether binary; empty means all.
+    outputs: Vec<(String, Option<bool>)>,
+    binary_by_default: bool,
+}
+
+/// A checked request.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) id: Option<String>,
+    pub(super) routing_key: Option<String>,
+    pub(super) tensors: Vec<Tensor>,
+    pub(super) wish: Wish,
+}
+
+fn flag(parameters: Option<&Parameters>, name: &str) -> Option<bool> {
+    parameters?.get(name)?.as_bool()
+}
+
+/// Splits the body into its JSON part and the binary tensors behind it.
+pub(super) fn split(body: &Bytes, header_length: Option<&str>) -> Result<(Bytes, Bytes)> {
+    let Some(length) = header_length else { return Ok((body.clone(), Bytes::new())) };
+    let length: usize = length
+        .trim()
+        .parse()
+        .map_err(|_| Error::invalid_argument("Inference-Header-Content-Length is not a whole number"))?;
+    if length > body.len() {
+        return Err(Error::invalid_argument(format!(
+            "Inference-Header-Content-Length is {length}, the whole body has {} bytes",
+            body.len()
+        )));
+    }
+    Ok((body.slice(..length), body.slice(length..)))
+}
+
+/// Reads and checks a request against the version that describes the model.
+pub(super) fn check(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> Result<Checked> {
+    let request: InferRequest<'_> = serde_json::from_slice(json)
+        .map_err(|error| Error::invalid_argument(format!("the request is not Open Inference JSON: {error}")))?;
+    let mut tensors = Vec::with_capacity(request.inputs.len());
+    let mut seen = HashSet::new();
+    for input in &request.inputs {
+        if !seen.insert(input.name.as_str()) {
+            return Err(Error::invalid_argument(format!("input {:?} is given twice", input.name)));
+        }
+        tensors.push(read_input(input, &mut binary_part, version)?);
+    }
+    if !binary_part.is_empty() {
+        return Err(Error::invalid_argument(format!(
+            "{} bytes are left over behind the binary tensors",
+            binary_part.len()
+        )));
+    }
+    complete(&mut tensors, version)?;
+    let parameters = request.parameters.as_ref();
+    let text = |name: &str| parameters.and_then(|all| all.get(name)).and_then(Value::as_str).map(str::to_owned);
+    Ok(Checked {
+        routing_key: text("routing_key"),
+        wish: wish(request.outputs.as_deref().unwrap_or_default(), parameters, version)?,
+        id: request.id,
+        tensors,
+    })
+}
+
+fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, version: &LoadedVersion) -> Result<Tensor> {
+    let name = input.name.as_str();
+    let Some(info) = version.inputs.iter().find(|info| info.name == name) else {
+        let known: Vec<&str> = version.inputs.iter().map(|info| info.name.as_str()).collect();
+        return Err(Error::invalid_argument(format!(
+            "input {name:?} is not one of the model's inputs: {}",
+            known.join(", ")
+        )));
+    };
+    let data_type: TensorType = input.datatype.parse()?;
+    if data_type != info.data_type {
+        return Err(Error::invalid_argument(format!("input {name:?} must be {}, found {data_type}", info.data_type)));
+    }
+    let shape = read_shape(input, info)?;
+    let count = element_count(name, &shape)?;
+    let size = input.parameters.as_ref().and_then(|all| all.get("binary_data_size"));
+    let values = match (input.data, size) {
+        (Some(data), None) => tensor_json::decode(name, data_type, count, data)?,
+        (None, Some(size)) => {
+            let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
+            let size = size.filter(|size| *size <= binary_part.len()).ok_or_else(|| {
+                Error::invalid_argument(format!(
+                    "binary_data_size of input {name:?} exceeds the {} bytes that are there",
+                    binary_part.len()
+                ))
+            })?;
+            binary::decode(name, data_type, count, &binary_part.split_to(size))?
+        }
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid_argument(format!("input {name:?} has both data and binary_data_size")));
+        }
+        (None, None) => return Err(Error::invalid_argument(format!("input {name:?} has no data"))),
+    };
+    Tensor::new(name, data_type, shape, values)
+}
+
+fn read_shape(input: &RequestInput<'_>, info: &TensorInfo) -> Result<Vec<usize>> {
+    let shape = input.shape.iter().map(|dim| usize::try_from(*dim)).collect::<std::result::Result<Vec<_>, _>>();
+    let shape = shape.map_err(|_| Error::invalid_argument(format!("shape of input {:?} is too large", info.name)))?;
+    if info.admits(&shape) {
+        return Ok(shape);
+    }
+    Err(Error::invalid_argument(format!("input {:?} has shape {shape:?}, the model takes {:?}", info.name, info.shape)))
+}
+
+/// Inputs that were left out: optional ones stay out, nullable ones become null in every row (Open Inference has no
+/// null of its own), any other is an error.
+fn complete(tensors: &mut Vec<Tensor>, version: &LoadedVersion) -> Result<()> {
+    let rows = tensors.first().map(Tensor::rows);
+    for info in &version.inputs {
+        if tensors.iter().any(|tensor| tensor.name() == info.name)
+            || version.optional_input.as_ref() == Some(&info.name)
+        {
+            continue;
+        }
+        let (true, Some(rows)) = (info.nullable, rows) else {
+            return Err(Error::invalid_argument(format!("input {:?} is missing", info.name)));
+        };
+        let shape: Vec<usize> = info.shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(rows)).collect();
+        let count = element_count(&info.name, &shape)?;
+        let values = new_null_array(&info.data_type.storage(), count);
+        tensors.push(Tensor::new(&info.name, info.data_type, shape, values)?);
+    }
+    Ok(())
+}
+
+fn wish(outputs: &[RequestOutput], parameters: Option<&Parameters>, version: &LoadedVersion) -> Result<Wish> {
+    let mut wanted = Vec::with_capacity(outputs.len());
+    for output in outputs {
+        if !version.outputs.iter().any(|info| info.name == output.name) {
+            return Err(Error::invalid_argument(format!("output {:?} is not one of the model's outputs", output.name)));
+        }
+        wanted.push((output.name.clone(), flag(output.parameters.as_ref(), "binary_data")));
+    }
+    Ok(Wish { outputs: wanted, binary_by_default: flag(parameters, "binary_data_output").unwrap_or(false) })
+}
+
+/// The body of an answer, and the length of its JSON part when binary tensors follow.
+pub(super) fn respond(
+    (model, version): (&str, u64),
+    id: Option<&str>,
+    tensors: &[Tensor],
+    wish: &Wish,
+) -> Result<(Vec<u8>, Option<usize>)> {
+    let all: Vec<(String, Option<bool>)> = tensors.iter().map(|tensor| (tensor.name().to_owned(), None)).collect();
+    let wanted = if wish.outputs.is_empty() { &all } else { &wish.outputs };
+    let (mut outputs, mut tail) = (Vec::with_capacity(wanted.len()), Vec::new());
+    for (name, binary_data) in wanted {
+        let tensor = tensors.iter().find(|tensor| tensor.name() == name);
+        let tensor = tensor.ok_or_else(|| Error::internal(format!("the model did not give its output {name:?}")))?;
+        let (mut parameters, mut data) = (None, None);
+        if binary_data.unwrap_or(wish.binary_by_default) {
+            let bytes = binary::encode(tensor.values());
+            parameters = Some(json!({ "binary_data_size": bytes.len() }));
+            tail.push(bytes);
+        } else {
+            data = Some(tensor_json::encode(name, tensor.values())?);
+        }
+        let (shape, datatype) = (tensor.shape().to_vec(), tensor.data_type().name());
+        outputs.push(ResponseOutput { name: tensor.name(), shape, datatype, parameters, data });
+    }
+    let response = InferResponse { model_name: model, model_version: version.to_string(), id, outputs };
+    let mut body =
+        serde_json::to_vec(&response).map_err(|error| Error::internal("the answer is not JSON").with_source(error))?;
+    let header_length = (!tail.is_empty()).then_some(body.len());
+    body.extend(tail.into_iter().flatten());
+    Ok((body, header_length))
+}

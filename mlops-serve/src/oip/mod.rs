@@ -1,0 +1,12 @@
+//! Open Inference v2 over REST, with Triton's binary tensors and repository calls.
+//!
+//! The router binds nothing. Requests are checked against the model's metadata before the model sees them; every
+//! answer that is not 2xx is `{"error": text}`.
+
+pub(crate) mod binary;
+mod convert;
+mod json;
+mod routes;
+mod wire;
+
+pub(crate) use routes::router;

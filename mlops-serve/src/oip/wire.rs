@@ -1,0 +1,81 @@
+//! The JSON of Open Inference v2, field for field. Unknown fields are ignored, as the specification asks.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+pub(super) type Parameters = BTreeMap<String, Value>;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct InferRequest<'a> {
+    #[serde(default)]
+    pub(super) id: Option<String>,
+    #[serde(default)]
+    pub(super) parameters: Option<Parameters>,
+    #[serde(borrow)]
+    pub(super) inputs: Vec<RequestInput<'a>>,
+    #[serde(default)]
+    pub(super) outputs: Option<Vec<RequestOutput>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RequestInput<'a> {
+    pub(super) name: String,
+    pub(super) shape: Vec<u64>,
+    pub(super) datatype: String,
+    #[serde(default)]
+    pub(super) parameters: Option<Parameters>,
+    #[serde(default, borrow)]
+    pub(super) data: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RequestOutput {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) parameters: Option<Parameters>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct InferResponse<'a> {
+    pub(super) model_name: &'a str,
+    pub(super) model_version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<&'a str>,
+    pub(super) outputs: Vec<ResponseOutput<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ResponseOutput<'a> {
+    pub(super) name: &'a str,
+    pub(super) shape: Vec<usize>,
+    pub(super) datatype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) parameters: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) data: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ServerMetadata<'a> {
+    pub(super) name: &'a str,
+    pub(super) version: &'static str,
+    pub(super) extensions: Vec<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ModelMetadata<'a> {
+    pub(super) name: &'a str,
+    pub(super) versions: Vec<String>,
+    pub(super) platform: &'a str,
+    pub(super) inputs: Vec<TensorMetadata<'a>>,
+    pub(super) outputs: Vec<TensorMetadata<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TensorMetadata<'a> {
+    pub(super) name: &'a str,
+    pub(super) datatype: &'static str,
+    pub(super) shape: &'a [i64],
+}

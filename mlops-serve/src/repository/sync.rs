@@ -1,0 +1,153 @@
+//! Bringing loaded versions in line with what the references mean now.
+//!
+//! Order for each model: resolve, fetch, load, warm up, swap, let the old one drain. A failure at any step
+//! leaves the old version in service and is reported.
+
+use std::sync::Arc;
+
+use mlops_core::{Error, ModelName, ModelRef, ModelVersionId, Result, ResultExt, Selector, Version};
+
+use super::{Entry, LoadedVersion, ModelRepository};
+use crate::model::ServedModel;
+
+/// What a synchronisation did.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct SyncReport {
+    /// Versions that went into service.
+    pub swapped: Vec<(ModelName, Version)>,
+    /// Models that kept their old version, or none, and why.
+    pub failed: Vec<(ModelName, Error)>,
+}
+
+impl SyncReport {
+    /// Nothing when no model failed, else the first failure.
+    ///
+    /// # Errors
+    /// The first of [`SyncReport::failed`].
+    pub fn into_result(self) -> Result<Vec<(ModelName, Version)>> {
+        match self.failed.into_iter().next() {
+            Some((name, error)) => Err(error).context(format!("model \"{name}\"")),
+            None => Ok(self.swapped),
+        }
+    }
+}
+
+impl ModelRepository {
+    /// Resolves every model's reference and swaps in versions that changed. Models registered by hand, and those that
+    /// were unloaded, stay as they are. Cheap when nothing changed: one `resolve` per model.
+    pub async fn sync(&self) -> SyncReport {
+        let _one_at_a_time = self.sync_lock.lock().await;
+        let mut report = SyncReport::default();
+        for entry in self.entries() {
+            let state = entry.state();
+            let by_hand = state.champion().is_some_and(|champion| champion.digest.is_none());
+            if self.source.is_none() || by_hand || state.unloaded {
+                continue;
+            }
+            self.sync_entry(&entry, &mut report).await;
+        }
+        report
+    }
+
+    /// Loads or reloads one model, also one that was unloaded, and puts it into service.
+    ///
+    /// # Errors
+    /// `NotFound` for a name that is not served, else what kept the version from loading; an old version stays in service.
+    pub async fn load(&self, name: &ModelName) -> Result<()> {
+        let _one_at_a_time = self.sync_lock.lock().await;
+        let entry = self.entry(name.as_str())?;
+        let registered = entry.state().versions.iter().rev().find(|(_, v)| v.digest.is_none()).map(|(v, _)| *v);
+        if let Some(newest) = registered {
+            entry.update(|state| {
+                state.unloaded = false;
+                state.default.get_or_insert(newest);
+            });
+            return Ok(());
+        }
+        entry.update(|state| state.unloaded = false);
+        let mut report = SyncReport::default();
+        self.sync_entry(&entry, &mut report).await;
+        report.into_result().map(drop)
+    }
+
+    /// Makes sure that a version is loaded, beside the one in service.
+    ///
+    /// # Errors
+    /// `NotFound` when it is neither loaded nor in the source; what kept it from loading.
+    pub(crate) async fn ensure_version(&self, entry: &Entry, version: Version) -> Result<Arc<LoadedVersion>> {
+        let _one_at_a_time = self.sync_lock.lock().await;
+        if let Some(loaded) = entry.state().versions.get(&version) {
+            return Ok(Arc::clone(loaded));
+        }
+        let Some((source, _)) = &self.source else {
+            return Err(Error::not_found(format!("model \"{}\" has no loaded version {version}", entry.config.name)));
+        };
+        let name = entry.config.reference.name.clone();
+        let id = source.resolve(&ModelRef { name, selector: Selector::Version(version) }).await?;
+        self.fetch_and_load(entry, &id).await
+    }
+
+    async fn sync_entry(&self, entry: &Entry, report: &mut SyncReport) {
+        let name = entry.config.name.clone();
+        match self.resolve_and_swap(entry).await {
+            Ok(Some(version)) => {
+                tracing::info!(model = %name, version = %version, "model version in service");
+                report.swapped.push((name, version));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(model = %name, error = %error.chain(), "model not updated");
+                entry.update(|state| state.reason = Some(error.to_string()));
+                report.failed.push((name, error));
+            }
+        }
+    }
+
+    async fn resolve_and_swap(&self, entry: &Entry) -> Result<Option<Version>> {
+        let Some((source, _)) = &self.source else {
+            return Err(Error::failed_precondition("the repository has no source"));
+        };
+        let id = source.resolve(&entry.config.reference).await?;
+        let state = entry.state();
+        let same = |loaded: &LoadedVersion| loaded.version == id.version && loaded.digest == Some(id.digest);
+        if state.champion().is_some_and(|champion| same(champion)) {
+            if state.reason.is_some() {
+                entry.update(|state| state.reason = None);
+            }
+            return Ok(None);
+        }
+        let loaded = match state.versions.get(&id.version).filter(|loaded| same(loaded)) {
+            Some(loaded) => Arc::clone(loaded),
+            None => self.fetch_and_load(entry, &id).await?,
+        };
+        entry.update(|state| {
+            state.versions.insert(id.version, loaded);
+            state.default = Some(id.version);
+            state.reason = None;
+            state.settle_rollout();
+            state.retire();
+        });
+        Ok(Some(id.version))
+    }
+
+    async fn fetch_and_load(&self, entry: &Entry, id: &ModelVersionId) -> Result<Arc<LoadedVersion>> {
+        let Some((source, runtimes)) = &self.source else {
+            return Err(Error::failed_precondition("the repository has no source"));
+        };
+        let package = source.fetch(id).await?;
+        let (runtimes, config) = (runtimes.clone(), entry.config.clone());
+        let (version, digest) = (id.version, id.digest);
+        let work = move || {
+            let model = ServedModel::Rows(runtimes.load(&package)?);
+            let platform = package.manifest.flavor.replace('.', "_");
+            let lookup = config.features.as_ref();
+            let loaded = LoadedVersion::new(version, Some(digest), platform, model, lookup, false)?;
+            loaded.warm_up().context(format!("warming up version {version}"))?;
+            Ok(Arc::new(loaded))
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+            Err(Error::internal(format!("loading version {version} panicked")).with_source(error))
+        })
+    }
+}

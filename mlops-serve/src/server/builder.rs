@@ -1,0 +1,110 @@
+//! Putting a server together: settings are data, components are handed in, `build` checks all of it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
+
+use mlops_core::{Clock, EventBus, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock};
+
+use super::{Inner, Server};
+use crate::{executor::Executor, repository::ModelRepository, settings::ServerSettings};
+
+/// The parts of a [`Server`].
+#[derive(Debug)]
+#[must_use]
+pub struct ServerBuilder {
+    repository: Arc<ModelRepository>,
+    settings: ServerSettings,
+    clock: Arc<dyn Clock>,
+    meter: Option<Arc<dyn Meter>>,
+    prometheus: Option<Arc<PrometheusMeter>>,
+    predictions: Option<Arc<dyn PredictionSink>>,
+    events: Option<Arc<dyn EventBus>>,
+}
+
+impl ServerBuilder {
+    pub(super) fn new(repository: Arc<ModelRepository>) -> Self {
+        Self {
+            repository,
+            settings: ServerSettings::default(),
+            clock: Arc::new(SystemClock::new()),
+            meter: None,
+            prometheus: None,
+            predictions: None,
+            events: None,
+        }
+    }
+
+    /// Bounds and switches; safe defaults otherwise.
+    pub fn with_settings(mut self, settings: ServerSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The clock; the operating system's otherwise.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where measurements go.
+    pub fn with_meter(mut self, meter: Arc<dyn Meter>) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// Shows this meter at `GET /metrics`; measurements go there unless [`ServerBuilder::with_meter`] says otherwise.
+    pub fn with_prometheus(mut self, meter: Arc<PrometheusMeter>) -> Self {
+        self.prometheus = Some(meter);
+        self
+    }
+
+    /// Where answered predictions go.
+    pub fn with_predictions(mut self, sink: Arc<dyn PredictionSink>) -> Self {
+        self.predictions = Some(sink);
+        self
+    }
+
+    /// Where changes of rollouts are announced.
+    pub fn with_events(mut self, bus: Arc<dyn EventBus>) -> Self {
+        self.events = Some(bus);
+        self
+    }
+
+    /// Checks the settings and starts the workers.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming all settings at fault; `ResourceExhausted` when threads cannot be started.
+    pub fn build(self) -> Result<Server> {
+        let settings = self.settings;
+        settings.validate()?;
+        let queue_timeout = Duration::from_millis(settings.queue_timeout_ms);
+        let executor = Executor::start(settings.workers, settings.queue_max, queue_timeout, Arc::clone(&self.clock))?;
+        let prometheus = self.prometheus;
+        let shown = prometheus.as_ref().map(|meter| Arc::<PrometheusMeter>::clone(meter) as Arc<dyn Meter>);
+        let meter = self.meter.or(shown).unwrap_or_else(|| Arc::new(NoMeter));
+        let instance = if settings.instance.is_empty() {
+            format!("{:x}", self.clock.now().as_micros())
+        } else {
+            settings.instance.clone()
+        };
+        let inner = Inner {
+            settings,
+            repository: self.repository,
+            executor,
+            clock: self.clock,
+            meter,
+            prometheus,
+            predictions: self.predictions,
+            events: self.events,
+            instance,
+            requests: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        };
+        Ok(Server { inner: Arc::new(inner) })
+    }
+}

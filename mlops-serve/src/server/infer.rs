@@ -1,0 +1,412 @@
+//! From a request to an answer: choose the version, complete the features, predict, count, log.
+//!
+//! Invariant: the version is chosen once per request and held until the answer, so a swap in between changes
+//! nothing for it, and the version in the answer is the one that computed it.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow_array::{Array, RecordBatch, RecordBatchOptions, cast::AsArray};
+use arrow_schema::Schema;
+use mlops_core::{Error, ErrorKind, Model, ModelName, PredictionBatch, Result, Timestamp, Version};
+
+use super::{ActiveRollout, Inner, Server};
+use crate::{
+    executor::guarded,
+    features::common_time,
+    model::ServedModel,
+    repository::{Entry, EntryState, LoadedVersion, predict_rows},
+    rollout::{Phase, Variant},
+    tensor::{Tensor, from_batch, to_column},
+};
+
+/// How one request wants to be answered; the default leaves everything to the server.
+#[derive(Debug, Clone, Default)]
+pub struct InferOptions {
+    /// Name of the request in the prediction log; the server makes one when none is given.
+    pub request_id: Option<String>,
+    /// Answer with exactly this version.
+    pub version: Option<Version>,
+    /// Answer with this side of a rollout, whatever the key says.
+    pub variant: Option<Variant>,
+    /// What decides the side of a rollout; the request id when none is given.
+    pub routing_key: Option<String>,
+    /// A shorter deadline than the server's.
+    pub timeout: Option<Duration>,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct InferReply {
+    /// The output columns, one row per input row.
+    pub outputs: RecordBatch,
+    /// The version that computed them.
+    pub version: Version,
+    /// Its side of the rollout.
+    pub variant: Variant,
+    /// The id in the prediction log.
+    pub request_id: Arc<str>,
+}
+
+/// An answer in tensors.
+#[derive(Debug)]
+pub(crate) struct TensorReply {
+    pub(crate) outputs: Vec<Tensor>,
+    pub(crate) version: Version,
+    pub(crate) variant: Variant,
+}
+
+/// The model and version a request speaks to, before routing: what its inputs are checked against.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) state: Arc<EntryState>,
+    pub(crate) described_by: Arc<LoadedVersion>,
+    pinned: bool,
+}
+
+/// A request that knows who answers it.
+struct Routed {
+    entry: Arc<Entry>,
+    version: Arc<LoadedVersion>,
+    variant: Variant,
+    rollout: Option<Arc<ActiveRollout>>,
+    /// Gets a copy of the request.
+    shadow: Option<Arc<LoadedVersion>>,
+    request_id: Arc<str>,
+    timeout: Duration,
+    started: Duration,
+}
+
+impl Server {
+    /// Predicts every row of `batch`, which has the columns that the model's metadata asks for (join keys in place of
+    /// looked-up features); other columns are ignored.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown model or version; `Unavailable` when it is not in service or the feature store is away;
+    /// `InvalidArgument` when the batch does not fit; `ResourceExhausted` when the queue is full;
+    /// `DeadlineExceeded`; `Internal` when the model panicked or broke its contract.
+    pub async fn infer(&self, name: &ModelName, batch: RecordBatch, options: InferOptions) -> Result<InferReply> {
+        let started = self.inner.clock.monotonic();
+        let wanted = self.inner.wanted(name.as_str(), options.version)?;
+        if matches!(wanted.described_by.model, ServedModel::Tensors(_)) {
+            return Err(Error::failed_precondition(format!(
+                "model \"{name}\" works on raw tensors; call it over a protocol"
+            )));
+        }
+        let sent = project(&wanted.described_by, &batch)?;
+        let key = sticky_name(&wanted).and_then(|column| key_text(sent.column_by_name(column)?));
+        let routed = self.inner.route(wanted, options, key, started);
+        self.inner.answer(&routed, sent.num_rows(), self.inner.answer_rows(&routed, sent)).await
+    }
+
+    /// Answers validated tensors; they come in any order.
+    pub(crate) async fn infer_tensors(
+        &self,
+        wanted: Wanted,
+        tensors: Vec<Tensor>,
+        options: InferOptions,
+        started: Duration,
+    ) -> Result<TensorReply> {
+        let inner = &self.inner;
+        let key = sticky_name(&wanted)
+            .and_then(|name| key_text(tensors.iter().find(|tensor| tensor.name() == name)?.values()));
+        let rows = tensors.first().map_or(1, Tensor::rows);
+        if rows > wanted.entry.config.rows_max {
+            let limit = wanted.entry.config.rows_max;
+            return Err(Error::invalid_argument(format!("the request has {rows} rows; at most {limit} are allowed")));
+        }
+        let sent = match wanted.described_by.model {
+            ServedModel::Rows(_) => Some(gather(&wanted.described_by, &tensors, rows)?),
+            ServedModel::Tensors(_) => None,
+        };
+        let routed = inner.route(wanted, options, key, started);
+        match (&routed.version.model, sent) {
+            (ServedModel::Rows(model), Some(sent)) => {
+                let reply = inner.answer(&routed, rows, inner.answer_rows(&routed, sent)).await?;
+                let begun = inner.clock.monotonic();
+                let outputs = from_batch(model.signature(), &reply.outputs, rows)?;
+                routed.version.counters.compute_output.add(inner.clock.monotonic().saturating_sub(begun));
+                let InferReply { version, variant, .. } = reply;
+                Ok(TensorReply { outputs, version, variant })
+            }
+            _ => inner.answer(&routed, rows, inner.answer_tensors(&routed, tensors, rows)).await,
+        }
+    }
+}
+
+impl Inner {
+    /// Finds the version that describes the request's inputs.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown model or version, `Unavailable` when the model is not in service.
+    pub(crate) fn wanted(&self, name: &str, version: Option<Version>) -> Result<Wanted> {
+        let entry = self.repository.entry(name)?;
+        let state = entry.state();
+        let Some(champion) = state.champion() else {
+            let reason =
+                state.reason.as_deref().unwrap_or(if state.unloaded { "it was unloaded" } else { "it is loading" });
+            return Err(Error::unavailable(format!("model {name:?} is not in service: {reason}")));
+        };
+        let described_by = match version {
+            Some(version) => state
+                .versions
+                .get(&version)
+                .cloned()
+                .ok_or_else(|| Error::not_found(format!("model {name:?} has no loaded version {version}")))?,
+            None => Arc::clone(champion),
+        };
+        Ok(Wanted { entry, state, described_by, pinned: version.is_some() })
+    }
+
+    fn route(&self, wanted: Wanted, options: InferOptions, sticky: Option<String>, started: Duration) -> Routed {
+        let request_id: Arc<str> = options.request_id.unwrap_or_else(|| self.next_request_id()).into();
+        let rollout = wanted.state.rollout.clone().filter(|active| active.rollout.is_active() && !wanted.pinned);
+        let candidate =
+            rollout.as_ref().and_then(|active| wanted.state.versions.get(&active.rollout.candidate)).cloned();
+        let key = options.routing_key.or(sticky);
+        let (mut version, mut variant, mut shadow) = (wanted.described_by, Variant::Champion, None);
+        if wanted.pinned {
+            variant = Variant::Pinned;
+        } else if let (Some(active), Some(candidate)) = (&rollout, candidate) {
+            let choice = options
+                .variant
+                .filter(|choice| *choice != Variant::Pinned)
+                .unwrap_or_else(|| active.rollout.route(key.as_deref().unwrap_or(&request_id)));
+            if active.rollout.phase == Phase::Shadow {
+                shadow = Some(candidate);
+            } else if choice == Variant::Canary {
+                (version, variant) = (candidate, Variant::Canary);
+            }
+        }
+        let mut timeout = Duration::from_millis(self.settings.timeout_ms);
+        timeout = timeout.min(wanted.entry.config.timeout.unwrap_or(timeout)).min(options.timeout.unwrap_or(timeout));
+        Routed { entry: wanted.entry, version, variant, rollout, shadow, request_id, timeout, started }
+    }
+
+    /// Keeps the deadline and counts the outcome.
+    async fn answer<T>(&self, routed: &Routed, rows: usize, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let outcome = tokio::time::timeout(routed.timeout, work).await.unwrap_or_else(|_| {
+            let limit = routed.timeout.as_millis();
+            Err(Error::deadline_exceeded(format!(
+                "model \"{}\" did not answer within {limit} ms",
+                routed.entry.config.name
+            )))
+        });
+        let took = self.clock.monotonic().saturating_sub(routed.started);
+        match &outcome {
+            Ok(_) => routed.version.counters.answered(rows, took, self.clock.now()),
+            Err(_) => routed.version.counters.fail.add(took),
+        }
+        self.measure(routed, took, outcome.as_ref().err());
+        outcome
+    }
+
+    fn measure(&self, routed: &Routed, took: Duration, error: Option<&Error>) {
+        let (model, version) = (routed.entry.config.name.as_str(), routed.version.version.to_string());
+        let code = error.map_or(200, |error| error.kind().http_status()).to_string();
+        let labels = [("model", model), ("version", version.as_str()), ("code", code.as_str())];
+        self.meter.count("mlops_serve_requests_total", &labels, 1);
+        self.meter.observe(
+            "mlops_serve_request_seconds",
+            &[("model", model), ("version", &version)],
+            took.as_secs_f64(),
+        );
+        if error.is_some_and(|error| error.kind() == ErrorKind::ResourceExhausted) {
+            self.meter.count("mlops_serve_queue_rejections_total", &[("model", model)], 1);
+        }
+        self.meter.gauge("mlops_serve_queue_depth", &[], self.executor.waiting() as f64);
+        // A full queue or a client that is wrong says nothing about the arm.
+        let fault = |kind| !matches!(kind, ErrorKind::ResourceExhausted | ErrorKind::Cancelled);
+        if let Some(active) = routed.rollout.as_ref().filter(|_| error.is_none_or(|error| fault(error.kind()))) {
+            active.count(routed.variant, took, error.is_some());
+        }
+    }
+
+    async fn answer_rows(&self, routed: &Routed, sent: RecordBatch) -> Result<InferReply> {
+        let ServedModel::Rows(model) = &routed.version.model else {
+            return Err(Error::internal("a model on raw tensors was given rows"));
+        };
+        let begun = self.clock.monotonic();
+        let now = self.clock.now();
+        let (completed, at) = match &routed.entry.config.features {
+            Some(lookup) => {
+                let time = lookup.as_of.as_deref().and_then(|name| common_time(sent.column_by_name(name)?));
+                (lookup.complete(&sent, model.signature(), now).await?, time)
+            }
+            None => (sent, None),
+        };
+        let inputs = model.signature().project_inputs(&completed)?;
+        routed.version.counters.compute_input.add(self.clock.monotonic().saturating_sub(begun));
+        let (work_model, rows) = (Arc::clone(model), inputs.num_rows());
+        let outputs = self.compute(&routed.version, rows, move || predict_rows(&*work_model, &inputs)).await?;
+        self.log(routed, routed.version.version, routed.variant.as_str(), at, &completed, &outputs);
+        if let Some(shadow) = &routed.shadow {
+            self.mirror(routed, shadow, at, completed);
+        }
+        let (version, variant) = (routed.version.version, routed.variant);
+        Ok(InferReply { outputs, version, variant, request_id: Arc::clone(&routed.request_id) })
+    }
+
+    async fn answer_tensors(&self, routed: &Routed, mut tensors: Vec<Tensor>, rows: usize) -> Result<TensorReply> {
+        let ServedModel::Tensors(model) = &routed.version.model else {
+            return Err(Error::internal("a model on rows was given raw tensors"));
+        };
+        let order = |tensor: &Tensor| model.inputs().iter().position(|info| info.name == tensor.name());
+        tensors.sort_by_key(order);
+        let work_model = Arc::clone(model);
+        let outputs = self.compute(&routed.version, rows, move || work_model.infer(&tensors)).await?;
+        let fits = outputs.len() == model.outputs().len()
+            && outputs.iter().zip(model.outputs()).all(|(tensor, info)| {
+                tensor.name() == info.name && tensor.data_type() == info.data_type && info.admits(tensor.shape())
+            });
+        if !fits {
+            return Err(Error::internal("the model's outputs do not fit its metadata"));
+        }
+        let (version, variant) = (routed.version.version, routed.variant);
+        Ok(TensorReply { outputs, version, variant })
+    }
+
+    /// Runs a prediction: inline when recent small calls of this version were cheap, else on a worker.
+    async fn compute<T: Send + 'static>(
+        &self,
+        version: &LoadedVersion,
+        rows: usize,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let small = rows <= self.settings.inline_rows_max;
+        let cheap = version.counters.is_cheap(Duration::from_micros(self.settings.inline_below_us));
+        let clock = Arc::clone(&self.clock);
+        let timed = move || {
+            let begun = clock.monotonic();
+            work().map(|value| (value, clock.monotonic().saturating_sub(begun)))
+        };
+        let ((value, took), waited) =
+            if small && cheap { (guarded(timed)?, Duration::ZERO) } else { self.executor.run(timed).await? };
+        version.counters.queue.add(waited);
+        version.counters.compute_infer.add(took);
+        if small {
+            version.counters.small_call(took);
+        }
+        Ok(value)
+    }
+
+    fn log(
+        &self,
+        routed: &Routed,
+        version: Version,
+        variant: &str,
+        at: Option<Timestamp>,
+        inputs: &RecordBatch,
+        outputs: &RecordBatch,
+    ) {
+        let Some(sink) = &self.predictions else { return };
+        let delivery = sink.append(PredictionBatch {
+            request_id: Arc::clone(&routed.request_id),
+            model: routed.entry.config.name.clone(),
+            version,
+            variant: variant.into(),
+            at: at.unwrap_or_else(|| self.clock.now()),
+            inputs: inputs.clone(),
+            outputs: outputs.clone(),
+        });
+        if delivery == mlops_core::Delivery::Dropped {
+            let model = routed.entry.config.name.as_str();
+            self.meter.count("mlops_serve_predictions_dropped_total", &[("model", model)], 1);
+        }
+    }
+
+    /// Lets the candidate predict a copy on a worker, if one has room; nobody waits for it.
+    fn mirror(&self, routed: &Routed, shadow: &Arc<LoadedVersion>, at: Option<Timestamp>, completed: RecordBatch) {
+        let (ServedModel::Rows(model), Some(active)) = (&shadow.model, &routed.rollout) else { return };
+        let (model, active, clock) = (Arc::clone(model), Arc::clone(active), Arc::clone(&self.clock));
+        let sink = self.predictions.clone();
+        let (request_id, name) = (Arc::clone(&routed.request_id), routed.entry.config.name.clone());
+        let version = shadow.version;
+        let work = move || {
+            let begun = clock.monotonic();
+            let outcome = guarded(|| predict_rows(&*model, &model.signature().project_inputs(&completed)?));
+            active.count(Variant::Canary, clock.monotonic().saturating_sub(begun), outcome.is_err());
+            if let (Some(sink), Ok(outputs)) = (sink, outcome) {
+                let at = at.unwrap_or_else(|| clock.now());
+                let batch = PredictionBatch {
+                    request_id,
+                    model: name,
+                    version,
+                    variant: "shadow".into(),
+                    at,
+                    inputs: completed,
+                    outputs,
+                };
+                // A shed copy is counted by the sink.
+                let _ = sink.append(batch);
+            }
+        };
+        if self.executor.offer_detached(work).is_err() {
+            self.meter.count("mlops_serve_shadow_skipped_total", &[("model", routed.entry.config.name.as_str())], 1);
+        }
+    }
+}
+
+fn sticky_name(wanted: &Wanted) -> Option<&str> {
+    wanted.state.rollout.as_ref()?.rollout.settings.sticky_by.as_deref()
+}
+
+/// The first value as text.
+fn key_text(values: &dyn Array) -> Option<String> {
+    if values.is_empty() || values.is_null(0) {
+        return None;
+    }
+    match values.as_binary_opt::<i32>() {
+        Some(bytes) => Some(String::from_utf8_lossy(bytes.value(0)).into_owned()),
+        None => arrow_cast::display::array_value_to_string(values, 0).ok(),
+    }
+}
+
+/// The columns that the client must send, in order.
+fn project(version: &LoadedVersion, batch: &RecordBatch) -> Result<RecordBatch> {
+    let mut fields = Vec::with_capacity(version.input_specs.len());
+    let mut columns = Vec::with_capacity(version.input_specs.len());
+    for spec in &version.input_specs {
+        let Some(column) = batch.column_by_name(&spec.name) else {
+            if version.optional_input.as_deref() == Some(&spec.name) {
+                continue;
+            }
+            return Err(Error::invalid_argument(format!("input column {:?} is missing", spec.name)));
+        };
+        if column.data_type() != spec.to_field().data_type() {
+            let (want, found) = (spec.to_field(), column.data_type());
+            return Err(Error::invalid_argument(format!(
+                "input column {:?} must be {}, found {found}",
+                spec.name,
+                want.data_type()
+            )));
+        }
+        if !spec.nullable && column.null_count() > 0 {
+            return Err(Error::invalid_argument(format!("input column {:?} must have no nulls", spec.name)));
+        }
+        fields.push(spec.to_field());
+        columns.push(Arc::clone(column));
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
+
+/// Validated tensors as the columns that the client must send, in order.
+fn gather(version: &LoadedVersion, tensors: &[Tensor], rows: usize) -> Result<RecordBatch> {
+    let mut fields = Vec::with_capacity(tensors.len());
+    let mut columns = Vec::with_capacity(tensors.len());
+    for spec in &version.input_specs {
+        let Some(tensor) = tensors.iter().find(|tensor| tensor.name() == spec.name) else { continue };
+        if tensor.rows() != rows {
+            return Err(Error::invalid_argument(format!(
+                "input {:?} has {} rows, another input has {rows}; all inputs need the same",
+                spec.name,
+                tensor.rows()
+            )));
+        }
+        fields.push(spec.to_field());
+        columns.push(to_column(spec, tensor)?);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}

@@ -1,0 +1,94 @@
+//! The server: one object that answers requests in process and over protocols.
+//!
+//! It owns the worker pool and the traffic; what is loaded belongs to the [`ModelRepository`], which it shares with
+//! the application. Cloning is cheap and gives the same server.
+
+mod arm;
+mod builder;
+mod infer;
+mod listen;
+mod rollouts;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use axum::Router;
+use mlops_core::{Clock, EventBus, Meter, PredictionSink, PrometheusMeter};
+
+pub(crate) use arm::ActiveRollout;
+pub use builder::ServerBuilder;
+pub use infer::{InferOptions, InferReply};
+
+use crate::{executor::Executor, repository::ModelRepository, settings::ServerSettings};
+
+/// A model server.
+///
+/// ```
+/// use std::sync::Arc;
+/// use mlops_core::{DataType, Signature, TensorSpec, Version, arrow_array::record_batch};
+/// use mlops_serve::{ClosureModel, InferOptions, ModelRepository, Server};
+///
+/// # #[tokio::main] async fn main() -> mlops_core::Result<()> {
+/// let column = TensorSpec::column("x", DataType::Int64);
+/// let model = ClosureModel::new(Signature::new([column.clone()], [column])?, |batch| Ok(batch.clone()));
+/// let repository = Arc::new(ModelRepository::new());
+/// repository.register(&"echo".parse()?, Version(1), Arc::new(model))?;
+///
+/// let server = Server::builder(repository).build()?;
+/// let batch = record_batch!(("x", Int64, [1, 2, 3]))?;
+/// let reply = server.infer(&"echo".parse()?, batch, InferOptions::default()).await?;
+/// assert_eq!((reply.outputs.num_rows(), reply.version), (3, Version(1)));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) settings: ServerSettings,
+    pub(crate) repository: Arc<ModelRepository>,
+    pub(crate) executor: Executor,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) meter: Arc<dyn Meter>,
+    pub(crate) prometheus: Option<Arc<PrometheusMeter>>,
+    pub(crate) predictions: Option<Arc<dyn PredictionSink>>,
+    pub(crate) events: Option<Arc<dyn EventBus>>,
+    instance: String,
+    requests: AtomicU64,
+    draining: AtomicBool,
+}
+
+impl Server {
+    /// A server of the models in `repository`.
+    pub fn builder(repository: Arc<ModelRepository>) -> ServerBuilder {
+        ServerBuilder::new(repository)
+    }
+
+    /// The models.
+    #[must_use]
+    pub fn repository(&self) -> &Arc<ModelRepository> {
+        &self.inner.repository
+    }
+
+    /// The routes of Open Inference v2 and `/metrics`; binds nothing.
+    pub fn into_router(self) -> Router {
+        crate::oip::router(self)
+    }
+
+    /// Whether every model is in service and no shutdown has begun.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.inner.draining.load(Ordering::Relaxed) && self.inner.repository.is_ready()
+    }
+}
+
+impl Inner {
+    /// An id that this process never gave before.
+    pub(crate) fn next_request_id(&self) -> String {
+        format!("{}-{}", self.instance, self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+}

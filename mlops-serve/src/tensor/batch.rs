@@ -1,0 +1,124 @@
+//! Tensors to columns of a record batch and back, by the specs of a signature.
+//!
+//! Values are shared, not copied; only text is checked (for UTF-8) on its way in. Inputs were validated
+//! against the metadata before; outputs come from a model and are checked here.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, FixedSizeListArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    cast::AsArray, new_empty_array, types::TimestampMicrosecondType,
+};
+use arrow_schema::Field;
+use mlops_core::{DataType, Error, Result, Signature, TensorSpec};
+
+use super::{Tensor, TensorType};
+
+/// The column of `spec` that `tensor` carries.
+///
+/// # Errors
+/// `InvalidArgument` when text is not UTF-8 or the values do not fit the row shape.
+pub(crate) fn to_column(spec: &TensorSpec, tensor: &Tensor) -> Result<ArrayRef> {
+    let flat: ArrayRef = match spec.data_type {
+        DataType::String => {
+            let bytes: &BinaryArray = tensor.values().as_binary();
+            let text = StringArray::try_from_binary(bytes.clone()).map_err(|_| {
+                Error::invalid_argument(format!("input {:?} is text and has a value that is not UTF-8", spec.name))
+            })?;
+            Arc::new(text)
+        }
+        DataType::Timestamp => {
+            let micros: &Int64Array = tensor.values().as_primitive();
+            Arc::new(micros.reinterpret_cast::<TimestampMicrosecondType>().with_timezone("UTC"))
+        }
+        _ => Arc::clone(tensor.values()),
+    };
+    spec.row_shape.iter().rev().try_fold(flat, |inner, &dim| {
+        let width = i32::try_from(dim).unwrap_or(i32::MAX);
+        let field = Arc::new(Field::new_list_field(inner.data_type().clone(), true));
+        Ok(Arc::new(FixedSizeListArray::try_new(field, width, inner, None)?) as ArrayRef)
+    })
+}
+
+/// The outputs of `signature` as tensors.
+///
+/// # Errors
+/// `Internal` when the model broke its contract: a missing column, another type, another row count, a null.
+pub(crate) fn from_batch(signature: &Signature, batch: &RecordBatch, rows: usize) -> Result<Vec<Tensor>> {
+    if batch.num_rows() != rows {
+        return Err(Error::internal(format!("the model answered {} rows to {rows}", batch.num_rows())));
+    }
+    signature.outputs().iter().map(|spec| from_column(spec, batch)).collect()
+}
+
+fn from_column(spec: &TensorSpec, batch: &RecordBatch) -> Result<Tensor> {
+    let broken = |found: String| Error::internal(format!("output {:?} of the model {found}", spec.name));
+    let column = batch.column_by_name(&spec.name).ok_or_else(|| broken("is missing".into()))?;
+    let expected = spec.to_field();
+    if column.data_type() != expected.data_type() {
+        return Err(broken(format!("must be {}, found {}", expected.data_type(), column.data_type())));
+    }
+    let mut values = Arc::clone(column);
+    let mut nulls = values.null_count();
+    while let Some(list) = values.as_fixed_size_list_opt() {
+        values = Arc::clone(list.values());
+        nulls += values.null_count();
+    }
+    if nulls > 0 {
+        return Err(broken(format!("has {nulls} nulls, which Open Inference cannot express")));
+    }
+    let data_type = TensorType::from_core(spec.data_type);
+    let values: ArrayRef = match spec.data_type {
+        DataType::String => {
+            let text: &StringArray = values.as_string();
+            Arc::new(BinaryArray::from(text.clone()))
+        }
+        DataType::Timestamp => {
+            let time: &TimestampMicrosecondArray = values.as_primitive();
+            Arc::new(time.reinterpret_cast::<arrow_array::types::Int64Type>())
+        }
+        _ => values,
+    };
+    let shape: Vec<usize> = std::iter::once(batch.num_rows()).chain(spec.row_shape.iter().copied()).collect();
+    Tensor::new(&spec.name, data_type, shape, values).map_err(|error| broken(error.message().to_owned()))
+}
+
+/// A batch of no rows with the output columns of `signature`.
+pub(crate) fn empty_outputs(signature: &Signature) -> RecordBatch {
+    let schema = Arc::new(signature.output_schema());
+    let columns = schema.fields().iter().map(|field| new_empty_array(field.data_type())).collect();
+    RecordBatch::try_new(Arc::clone(&schema), columns).unwrap_or_else(|_| RecordBatch::new_empty(schema))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Float32Array;
+
+    use super::*;
+
+    #[test]
+    fn a_tensor_survives_the_batch() {
+        let spec = TensorSpec::tensor("x", DataType::Float32, [2, 2]);
+        let values = Arc::new(Float32Array::from_iter_values([1., 2., 3., 4., 5., 6., 7., 8.]));
+        let tensor = Tensor::new("x", TensorType::Fp32, [2, 2, 2], Arc::<Float32Array>::clone(&values)).unwrap();
+        let column = to_column(&spec, &tensor).unwrap();
+        assert_eq!(column.data_type(), spec.to_field().data_type());
+        let signature = Signature::new([], [spec]).unwrap();
+        let batch = RecordBatch::try_new(Arc::new(signature.output_schema()), vec![column]).unwrap();
+        let back = from_batch(&signature, &batch, 2).unwrap();
+        assert_eq!(back[0].shape(), [2, 2, 2]);
+        assert_eq!(back[0].values().as_ref(), values.as_ref() as &dyn Array);
+        assert!(from_batch(&signature, &batch, 3).unwrap_err().message().contains("2 rows to 3"));
+    }
+
+    #[test]
+    fn text_must_be_utf8_and_time_travels_as_integers() {
+        let bytes = Tensor::new("t", TensorType::Bytes, [1], Arc::new(BinaryArray::from(vec![&b"\xff"[..]]))).unwrap();
+        let error = to_column(&TensorSpec::column("t", DataType::String), &bytes).unwrap_err();
+        assert!(error.message().contains("not UTF-8"));
+        let micros = Tensor::new("t", TensorType::Int64, [1], Arc::new(Int64Array::from(vec![7]))).unwrap();
+        let spec = TensorSpec::column("t", DataType::Timestamp);
+        let column = to_column(&spec, &micros).unwrap();
+        assert_eq!(column.data_type(), spec.to_field().data_type());
+    }
+}

@@ -1,0 +1,129 @@
+//! One feature column out of Arrow and into plain values.
+//!
+//! Invariant: a number is finite or NaN, and NaN means missing: nulls, NaN and infinities are all
+//! missing. A category is text or nothing. Not a place for anything learnt from data.
+
+use arrow_array::{Array, ArrayRef, cast::AsArray, types};
+use mlops_core::{DataType, Error, Result, arrow_schema};
+
+/// Decoded values of one column.
+#[derive(Debug)]
+pub(crate) enum Column<'a> {
+    /// Numbers and switches (0 and 1); NaN is missing.
+    Numbers(Vec<f64>),
+    /// Text; none is missing.
+    Categories(Vec<Option<&'a str>>),
+}
+
+/// Decodes a column that must be of `expected` type; large and view layouts count as plain.
+///
+/// # Errors
+/// `InvalidArgument` naming the column when its type is another one or no feature type.
+pub(crate) fn decode<'a>(name: &str, expected: DataType, array: &'a ArrayRef) -> Result<Column<'a>> {
+    let found = DataType::from_arrow(array.data_type());
+    if !found.is_ok_and(|found| found == expected) {
+        return Err(Error::invalid_argument(format!(
+            "feature column {name:?} must be {expected}, found {}",
+            array.data_type()
+        )));
+    }
+    if expected == DataType::String {
+        return Ok(Column::Categories(texts(name, array)?));
+    }
+    Ok(Column::Numbers(numbers(name, array)?))
+}
+
+macro_rules! widen {
+    ($array:expr, $($variant:ident => $arrow:ident $convert:expr),* $(,)?) => {
+        match $array.data_type() {
+            arrow_schema::DataType::Boolean => {
+                Some($array.as_boolean().iter().map(|v| v.map_or(f64::NAN, |v| f64::from(u8::from(v)))).collect())
+            }
+            $(arrow_schema::DataType::$variant => {
+                let convert: fn(_) -> f64 = $convert;
+                let values = $array.as_primitive::<types::$arrow>();
+                Some(values.iter().map(|v| v.map_or(f64::NAN, convert)).collect::<Vec<f64>>())
+            })*
+            _ => None,
+        }
+    };
+}
+
+/// Numbers and switches as doubles; whatever is not finite becomes NaN. Whole numbers beyond 2^53
+/// are rounded to the nearest double.
+///
+/// # Errors
+/// `InvalidArgument` naming the column when it holds neither numbers nor switches.
+pub(crate) fn numbers(name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
+    let values: Option<Vec<f64>> = widen!(array,
+        Int8 => Int8Type f64::from,
+        Int16 => Int16Type f64::from,
+        Int32 => Int32Type f64::from,
+        Int64 => Int64Type |v| v as f64,
+        UInt8 => UInt8Type f64::from,
+        UInt16 => UInt16Type f64::from,
+        UInt32 => UInt32Type f64::from,
+        UInt64 => UInt64Type |v| v as f64,
+        Float16 => Float16Type f64::from,
+        Float32 => Float32Type f64::from,
+        Float64 => Float64Type |v| v,
+    );
+    let Some(mut values) = values else {
+        return Err(Error::invalid_argument(format!(
+            "column {name:?} must hold numbers or booleans, found {}",
+            array.data_type()
+        )));
+    };
+    values.iter_mut().filter(|value| value.is_infinite()).for_each(|value| *value = f64::NAN);
+    Ok(values)
+}
+
+/// Text of any layout.
+///
+/// # Errors
+/// `InvalidArgument` naming the column when it holds something else.
+pub(crate) fn texts<'a>(name: &str, array: &'a ArrayRef) -> Result<Vec<Option<&'a str>>> {
+    match array.data_type() {
+        arrow_schema::DataType::Utf8 => Ok(array.as_string::<i32>().iter().collect()),
+        arrow_schema::DataType::LargeUtf8 => Ok(array.as_string::<i64>().iter().collect()),
+        arrow_schema::DataType::Utf8View => Ok(array.as_string_view().iter().collect()),
+        other => Err(Error::invalid_argument(format!("column {name:?} must hold text, found {other}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{BooleanArray, Float64Array, Int32Array, LargeStringArray, StringViewArray};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_finite_is_missing() {
+        let array: ArrayRef =
+            Arc::new(Float64Array::from(vec![Some(1.0), None, Some(f64::INFINITY), Some(f64::NAN), Some(-2.0)]));
+        let values = numbers("x", &array).unwrap();
+        assert_eq!(values.iter().map(|v| v.is_nan()).collect::<Vec<_>>(), [false, true, true, true, false]);
+        let array: ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
+        assert_eq!(numbers("x", &array).unwrap(), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn every_text_layout_reads_alike() {
+        let arrays: [ArrayRef; 2] = [
+            Arc::new(LargeStringArray::from(vec![Some("a"), None])),
+            Arc::new(StringViewArray::from(vec![Some("a"), None])),
+        ];
+        for array in &arrays {
+            assert_eq!(texts("t", array).unwrap(), [Some("a"), None]);
+        }
+    }
+
+    #[test]
+    fn another_type_is_refused_by_name() {
+        let array: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+        let error = decode("age", DataType::Float64, &array).unwrap_err();
+        assert_eq!(error.message(), "feature column \"age\" must be Float64, found Int32");
+    }
+}

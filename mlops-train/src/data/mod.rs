@@ -1,0 +1,10 @@
+//! Tables to learn from: an Arrow batch whose columns and labels have been checked once, so that
+//! no trainer has to.
+
+mod column;
+mod dataset;
+mod label;
+
+pub(crate) use column::{Column, decode};
+pub use dataset::{TableDataset, TableDatasetBuilder};
+pub use label::Task;

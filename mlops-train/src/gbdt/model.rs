@@ -1,0 +1,177 @@
+//! Boosted trees as a trainer and as a model.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use mlops_core::{Error, Model, ModelPackage, Result, Signature};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    boost::{Boosted, boost},
+    codec,
+    forest::{Forest, LEAF, Node},
+    loss::sigmoid,
+    settings::GbdtSettings,
+};
+use crate::{
+    data::{TableDataset, Task},
+    package::{self, FORMAT_VERSION, MODEL_FILE, PREPROCESSOR_FILE, Shell},
+    params::Params,
+    preprocess::{Preprocessor, PreprocessorSettings},
+    search::SearchSpace,
+    trainer::{FitContext, TrainedModel, Trainer},
+};
+
+const TREES_FILE: &str = "trees.bin";
+
+/// Fits [`GbdtModel`]s; parameters are the fields of [`GbdtSettings`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GbdtTrainer;
+
+impl GbdtTrainer {
+    /// The flavor of its packages.
+    pub const FLAVOR: &'static str = "mlops.gbdt";
+
+    /// Fits with settings rather than parameters by name.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`].
+    pub fn fit_settings(
+        &self,
+        data: &TableDataset,
+        settings: &GbdtSettings,
+        context: &FitContext,
+    ) -> Result<GbdtModel> {
+        settings.validate()?;
+        data.check_learnable()?;
+        let preprocessor = Preprocessor::fit(&PreprocessorSettings::for_trees(), data)?;
+        let matrix = preprocessor.transform(data.batch())?;
+        let Boosted { forest, gains } = boost(data, &matrix, settings, context)?;
+        let description = Description {
+            format_version: FORMAT_VERSION,
+            task: data.task(),
+            classes: data.classes().cloned(),
+            seed: context.seed(),
+            settings: settings.clone(),
+            gains,
+        };
+        Ok(GbdtModel { shell: Shell::new(data, preprocessor)?, forest, description })
+    }
+}
+
+impl Trainer for GbdtTrainer {
+    fn name(&self) -> &'static str {
+        Self::FLAVOR
+    }
+
+    fn search_space(&self) -> SearchSpace {
+        SearchSpace::new()
+            .with_log_float("learning_rate", 0.02, 0.3)
+            .with_log_int("rounds", 50, 500)
+            .with_int("max_depth", 3, 10)
+            .with_log_int("max_leaves", 8, 128)
+            .with_log_int("min_child_rows", 5, 100)
+            .with_log_float("lambda", 1e-2, 10.0)
+            .with_float("subsample", 0.5, 1.0)
+            .with_float("colsample", 0.4, 1.0)
+    }
+
+    fn fit(&self, data: &TableDataset, params: &Params, context: &FitContext) -> Result<Arc<dyn TrainedModel>> {
+        Ok(Arc::new(self.fit_settings(data, &params.to_settings()?, context)?))
+    }
+}
+
+/// `model.json` of this flavor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Description {
+    format_version: u32,
+    task: Task,
+    classes: Option<[String; 2]>,
+    seed: u64,
+    settings: GbdtSettings,
+    gains: Vec<f64>,
+}
+
+/// A sum of trees: log odds of the positive class, or the prediction itself.
+#[derive(Debug)]
+pub struct GbdtModel {
+    shell: Shell,
+    forest: Forest,
+    description: Description,
+}
+
+impl GbdtModel {
+    /// Share of the total gain by feature, in order of the inputs; all zero without any split.
+    /// High-cardinality features look better than they are: prefer importance on held-out rows.
+    #[must_use]
+    pub fn gain_importance(&self) -> Vec<(String, f64)> {
+        let total: f64 = self.description.gains.iter().sum();
+        let share = |gain: &f64| if total > 0.0 { gain / total } else { 0.0 };
+        self.shell.preprocessor.output_names().into_iter().zip(self.description.gains.iter().map(share)).collect()
+    }
+
+    /// The settings it was fitted with.
+    #[must_use]
+    pub fn settings(&self) -> &GbdtSettings {
+        &self.description.settings
+    }
+
+    /// Leaves of all trees together.
+    #[must_use]
+    pub fn leaves(&self) -> usize {
+        self.forest.nodes.iter().filter(|node| node.feature == LEAF).count()
+    }
+}
+
+impl Model for GbdtModel {
+    fn signature(&self) -> &Signature {
+        &self.shell.signature
+    }
+
+    fn predict(&self, inputs: &RecordBatch) -> Result<RecordBatch> {
+        let mut scores = self.forest.scores(&self.shell.preprocessor.transform(inputs)?);
+        if self.shell.task == Task::BinaryClassification {
+            scores.iter_mut().for_each(|score| *score = sigmoid(*score));
+        }
+        self.shell.output(scores)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        (self.forest.nodes.len() * size_of::<Node>() + size_of::<Self>()) as u64
+    }
+}
+
+impl TrainedModel for GbdtModel {
+    fn to_package(&self) -> Result<ModelPackage> {
+        let mut package = ModelPackage::new(GbdtTrainer::FLAVOR, self.shell.signature.clone())
+            .with_file(MODEL_FILE, package::to_json(MODEL_FILE, &self.description)?)
+            .with_file(PREPROCESSOR_FILE, package::to_json(PREPROCESSOR_FILE, &self.shell.preprocessor)?)
+            .with_file(TREES_FILE, codec::encode(&self.forest));
+        let notes = [("seed", self.description.seed.to_string()), ("trees", self.forest.roots.len().to_string())];
+        package.manifest.notes.extend(notes.map(|(key, value)| (key.to_owned(), value)));
+        Ok(package)
+    }
+
+    fn steps(&self) -> usize {
+        self.forest.roots.len()
+    }
+}
+
+/// Reads a model from its package.
+///
+/// # Errors
+/// As [`crate::load_package`].
+pub(crate) fn load(package: &ModelPackage) -> Result<GbdtModel> {
+    let description: Description = package::read_json(package, MODEL_FILE)?;
+    package::check_format(description.format_version)?;
+    let shell = Shell::load(package, description.task)?;
+    let forest = codec::decode(package.file(TREES_FILE)?)?;
+    let width = shell.preprocessor.width();
+    if forest.features != width || description.gains.len() != width {
+        return Err(Error::data_loss(format!(
+            "{TREES_FILE} expects {} numbers per row, {PREPROCESSOR_FILE} gives {width}",
+            forest.features
+        )));
+    }
+    Ok(GbdtModel { shell, forest, description })
+}

@@ -1,0 +1,21 @@
+//! Metrics of numbers.
+
+use super::metric::Rows;
+
+pub(super) fn mse(rows: &Rows<'_>) -> f64 {
+    rows.mean(|label, score| (label - score).powi(2))
+}
+
+pub(super) fn mae(rows: &Rows<'_>) -> f64 {
+    rows.mean(|label, score| (label - score).abs())
+}
+
+/// `1 - SSE / SST`; of a constant label one when the error is zero, else zero.
+pub(super) fn r2(rows: &Rows<'_>) -> f64 {
+    let mean = rows.mean(|label, _| label);
+    let variance = rows.mean(|label, _| (label - mean).powi(2));
+    match (mse(rows), variance) {
+        (error, variance) if variance > 0.0 => 1.0 - error / variance,
+        (error, _) => f64::from(u8::from(error == 0.0)),
+    }
+}

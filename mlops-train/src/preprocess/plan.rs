@@ -1,0 +1,171 @@
+//! A fitted preprocessor: what happens to each column, as plain data.
+
+use arrow_array::RecordBatch;
+use mlops_core::{DataType, Error, Result, TensorSpec};
+use serde::{Deserialize, Serialize};
+
+use super::matrix::Matrix;
+use crate::data::{Column, decode};
+
+/// What happens to one column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// Number, `(value or fill - mean) / scale`, then 1 or 0 for missing if `indicator`. Without a
+    /// fill a missing number stays missing.
+    Number { fill: Option<f64>, mean: f64, scale: f64, indicator: bool },
+    /// Position of the category; the number of categories for an unseen one; missing stays missing.
+    Ordinal { categories: Vec<String> },
+    /// A column per category, one for unseen ones, and one for missing if `indicator` (else missing
+    /// counts as unseen).
+    OneHot { categories: Vec<String>, indicator: bool },
+}
+
+impl Step {
+    fn width(&self) -> usize {
+        match self {
+            Self::Number { indicator, .. } => 1 + usize::from(*indicator),
+            Self::Ordinal { .. } => 1,
+            Self::OneHot { categories, indicator } => categories.len() + 1 + usize::from(*indicator),
+        }
+    }
+
+    fn check(&self, input: &TensorSpec) -> Result<()> {
+        let fits = match self {
+            Self::Number { fill, mean, scale, .. } => {
+                let finite = mean.is_finite() && scale.is_finite() && *scale != 0.0;
+                input.data_type != DataType::String && finite && fill.is_none_or(f64::is_finite)
+            }
+            Self::Ordinal { .. } | Self::OneHot { .. } => input.data_type == DataType::String,
+        };
+        let usable = !matches!(input.data_type, DataType::Binary | DataType::Timestamp);
+        if fits && usable && input.row_shape.is_empty() {
+            return Ok(());
+        }
+        Err(Error::data_loss(format!("preprocessing step of column {:?} does not fit its type", input.name)))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ColumnPlan {
+    pub(crate) input: TensorSpec,
+    pub(crate) step: Step,
+}
+
+/// Columns of a batch into the numbers that a model was trained on.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use mlops_core::arrow_array::{ArrayRef, Float64Array, RecordBatch};
+/// use mlops_train::{Preprocessor, PreprocessorSettings, TableDataset};
+///
+/// let batch = RecordBatch::try_from_iter([
+///     ("x", Arc::new(Float64Array::from(vec![Some(1.0), None, Some(3.0)])) as ArrayRef),
+///     ("y", Arc::new(Float64Array::from(vec![0.0, 1.0, 2.0])) as ArrayRef),
+/// ])?;
+/// let data = TableDataset::regression(batch, "y").build()?;
+/// let preprocessor = Preprocessor::fit(&PreprocessorSettings::for_networks(), &data)?;
+/// let matrix = preprocessor.transform(data.batch())?;
+/// assert_eq!(matrix.row(1), [0.0, 1.0]); // the median, standardized, and the missing indicator
+/// # Ok::<(), mlops_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Preprocessor {
+    pub(crate) columns: Vec<ColumnPlan>,
+}
+
+impl Preprocessor {
+    /// Numbers per row after preprocessing.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.columns.iter().map(|column| column.step.width()).sum()
+    }
+
+    /// The raw columns it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = &TensorSpec> {
+        self.columns.iter().map(|column| &column.input)
+    }
+
+    /// Names of the numbers it gives, such as `age`, `age is missing`, `plan = free`.
+    #[must_use]
+    pub fn output_names(&self) -> Vec<String> {
+        let mut names = Vec::with_capacity(self.width());
+        for ColumnPlan { input, step } in &self.columns {
+            let name = &input.name;
+            let (categories, indicator) = match step {
+                Step::Number { indicator, .. } => (None, *indicator),
+                Step::Ordinal { .. } => (None, false),
+                Step::OneHot { categories, indicator } => (Some(categories), *indicator),
+            };
+            match categories {
+                None => names.push(name.clone()),
+                Some(categories) => {
+                    names.extend(categories.iter().map(|category| format!("{name} = {category}")));
+                    names.push(format!("{name} is unseen"));
+                }
+            }
+            if indicator {
+                names.push(format!("{name} is missing"));
+            }
+        }
+        names
+    }
+
+    /// Turns every row into numbers. A row's numbers do not depend on other rows.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the column that is missing or of another type.
+    pub fn transform(&self, batch: &RecordBatch) -> Result<Matrix> {
+        let mut matrix = Matrix::zeros(batch.num_rows(), self.width());
+        let mut at = 0;
+        for ColumnPlan { input, step } in &self.columns {
+            let Some(array) = batch.column_by_name(&input.name) else {
+                return Err(Error::invalid_argument(format!("input column {:?} is missing", input.name)));
+            };
+            match (decode(&input.name, input.data_type, array)?, step) {
+                (Column::Numbers(values), step) => write_numbers(&mut matrix, at, step, &values),
+                (Column::Categories(values), step) => write_categories(&mut matrix, at, step, &values),
+            }
+            at += step.width();
+        }
+        Ok(matrix)
+    }
+
+    /// Checks a preprocessor that was read from a package.
+    ///
+    /// # Errors
+    /// `DataLoss` naming the column whose step does not fit.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.columns.iter().try_for_each(|column| column.step.check(&column.input))
+    }
+}
+
+fn write_numbers(matrix: &mut Matrix, at: usize, step: &Step, values: &[f64]) {
+    let Step::Number { fill, mean, scale, indicator } = step else { return };
+    for (row, &value) in values.iter().enumerate() {
+        let known = if value.is_nan() { fill.unwrap_or(f64::NAN) } else { value };
+        matrix.set(row, at, (known - mean) / scale);
+        if *indicator {
+            matrix.set(row, at + 1, f64::from(u8::from(value.is_nan())));
+        }
+    }
+}
+
+fn write_categories(matrix: &mut Matrix, at: usize, step: &Step, values: &[Option<&str>]) {
+    let (Step::Ordinal { categories } | Step::OneHot { categories, .. }) = step else { return };
+    let codes: std::collections::HashMap<&str, usize> =
+        categories.iter().enumerate().map(|(code, category)| (category.as_str(), code)).collect();
+    let unseen = categories.len();
+    for (row, value) in values.iter().enumerate() {
+        let code = value.map(|category| codes.get(category).copied().unwrap_or(unseen));
+        match step {
+            Step::OneHot { indicator, .. } => {
+                let missing = unseen + usize::from(*indicator);
+                matrix.set(row, at + code.unwrap_or(missing), 1.0);
+            }
+            _ => matrix.set(row, at, code.map_or(f64::NAN, |code| code as f64)),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Which rows to fit on and which to judge by.
+//!
+//! Invariant: the two sides of a fold never share a row.
+
+mod holdout;
+mod kfold;
+mod stratified;
+mod time_series;
+
+use std::fmt;
+
+use mlops_core::Result;
+
+pub(crate) use holdout::holdout;
+pub use kfold::KFold;
+pub use stratified::StratifiedKFold;
+pub use time_series::TimeSeriesSplit;
+
+use crate::data::TableDataset;
+
+/// Row indices of one fold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// Rows to fit on.
+    pub train: Vec<usize>,
+    /// Rows to judge by.
+    pub test: Vec<usize>,
+}
+
+impl Fold {
+    /// The fold whose test rows are marked.
+    fn of_test(is_test: impl Fn(usize) -> bool, rows: usize) -> Self {
+        let (test, train) = (0..rows).partition(|&row| is_test(row));
+        Self { train, test }
+    }
+}
+
+/// A way to part a dataset into folds.
+pub trait Splitter: fmt::Debug + Send + Sync + 'static {
+    /// The folds, in the order in which they are run.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the dataset has too few rows.
+    fn split(&self, data: &TableDataset) -> Result<Vec<Fold>>;
+}
