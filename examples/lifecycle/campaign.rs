@@ -139,12 +139,12 @@ async fn first_model(world: &Arc<World>, campaign: u64, live_from: Timestamp, st
     Ok(version)
 }
 
-/// Retrain on drift, but not while the last retraining settles, and not without end.
+/// Retrain on drift in what has not drifted of late, and not without end.
 fn retrain_trigger(world: &World, campaign: u64) -> Result<Trigger> {
     let period_ms = u64::try_from(world.stream.period.as_millis()).unwrap_or(u64::MAX);
     let mut settings =
         TriggerSettings::new(format!("retrain-on-drift-{campaign}"), world.model.clone(), [FactKind::DriftDetected]);
-    settings.cooldown_ms = period_ms.saturating_mul(3) / 2;
+    settings.cooldown_ms = period_ms.saturating_mul(8);
     settings.budget = Budget { firings_max: 40, period_ms: period_ms.saturating_mul(60) };
     Trigger::builder(settings, Arc::clone(&world.journal) as _).with_bus(Arc::clone(&world.bus) as _).build()
 }

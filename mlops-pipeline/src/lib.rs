@@ -13,7 +13,7 @@
 //! | the durable record: runs, firings, decisions | [`journal`] |
 //! | cron expressions and catch-up | [`schedule`] |
 //! | firing schedules and carrying out what triggers asked for | [`scheduler`] |
-//! | evidence, cool-down and budget: when to retrain | [`trigger`] |
+//! | evidence, news and budget: when to retrain | [`trigger`] |
 //! | the promises every journal keeps, as tests | `conformance` (feature `conformance`) |
 //!
 //! ```

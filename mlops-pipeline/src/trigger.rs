@@ -1,4 +1,4 @@
-//! When events add up to a reason to retrain: evidence, cool-down, budget.
+//! When events add up to a reason to retrain: evidence, news, budget.
 //!
 //! Invariant: what a trigger decides depends on its settings, the event and the decisions in the
 //! journal alone; time is the events' own. The same events give the same decisions in every
@@ -60,7 +60,9 @@ pub struct TriggerSettings {
     /// Events older than this do not count, in milliseconds; none for no limit.
     #[serde(default)]
     pub age_max_ms: Option<u64>,
-    /// Shortest time between two firings, in milliseconds. Default one day.
+    /// Shortest time between two firings over the same thing, in milliseconds: a column of
+    /// `DriftDetected`, the alert of `AlertRaised`, for other facts their kind. Drift that persists waits; drift that shows up
+    /// somewhere new does not. Default one day.
     #[serde(default = "one_day")]
     pub cooldown_ms: u64,
     /// How often it may fire.
@@ -170,6 +172,8 @@ pub struct DecisionRecord {
     pub kind: FactKind,
     /// Whether it counted as evidence.
     pub evidence: bool,
+    /// What it was about.
+    pub topics: Vec<String>,
     /// What was decided.
     pub decision: Decision,
     /// Whether the firing was announced.
@@ -268,19 +272,20 @@ impl Trigger {
         if !watched || model_of(&event.fact).is_some_and(|model| *model != self.settings.model) {
             return Ok(None);
         }
-        let period = Duration::from_millis(self.settings.budget.period_ms);
+        let reach = Duration::from_millis(self.settings.budget.period_ms.max(self.settings.cooldown_ms));
         Ok(Some(Sighting {
             trigger: self.settings.name.clone(),
             event_key: event_key(event)?,
             at: event.at,
             kind,
             evidence,
+            topics: topics_of(&event.fact),
             events_max: self.settings.events_window - 1,
-            fired_since: event.at - period,
+            fired_since: event.at - reach,
         }))
     }
 
-    /// The policy: evidence, then cool-down, then budget.
+    /// The policy: evidence, then cool-down of what it is about, then budget.
     fn decide(&self, sighting: &Sighting, history: &TriggerHistory) -> (Decision, Option<Firing>) {
         match self.verdict(sighting, history) {
             Err(reason) => (Decision::Held { reason }, None),
@@ -301,7 +306,7 @@ impl Trigger {
 
     /// `Ok` is the reason to fire, `Err` the reason not to.
     fn verdict(&self, sighting: &Sighting, history: &TriggerHistory) -> Result<String, String> {
-        let TriggerSettings { evidence_min, events_window, age_max_ms, cooldown_ms, budget, .. } = &self.settings;
+        let TriggerSettings { evidence_min, events_window, age_max_ms, budget, .. } = &self.settings;
         if !sighting.evidence {
             return Err("the event is no evidence".to_owned());
         }
@@ -313,16 +318,28 @@ impl Trigger {
         if evidence < *evidence_min {
             return Err(format!("{count} {verb} evidence, {evidence_min} of {events_window} are needed"));
         }
-        if let Some(fired_at) = history.fired_at {
-            let again = fired_at + Duration::from_millis(*cooldown_ms);
-            if sighting.at < again {
-                return Err(format!("cooling down until {again}"));
-            }
-        }
-        if history.firings >= budget.firings_max {
+        let news = self.news(sighting, history)?;
+        let period_start = sighting.at - Duration::from_millis(budget.period_ms);
+        let spent = history.firings.iter().filter(|firing| firing.at > period_start).count();
+        if spent >= usize::try_from(budget.firings_max).unwrap_or(usize::MAX) {
             return Err(format!("budget of {} firings in {} ms is spent", budget.firings_max, budget.period_ms));
         }
-        Ok(format!("{count} {verb} evidence"))
+        Ok(format!("{count} {verb} evidence; new: {news}"))
+    }
+
+    /// What no firing was about within the cool-down; `Err` when there is nothing of that kind.
+    fn news(&self, sighting: &Sighting, history: &TriggerHistory) -> Result<String, String> {
+        let cooldown = Duration::from_millis(self.settings.cooldown_ms);
+        let cooling_until = |topic: &String| {
+            let about = history.firings.iter().filter(|firing| firing.topics.contains(topic));
+            about.map(|firing| firing.at + cooldown).max().filter(|until| sighting.at < *until)
+        };
+        let news: Vec<&str> =
+            sighting.topics.iter().filter(|topic| cooling_until(topic).is_none()).map(String::as_str).collect();
+        match sighting.topics.iter().filter_map(cooling_until).min() {
+            Some(until) if news.is_empty() => Err(format!("nothing new; cooling down until {until}")),
+            _ => Ok(news.join(", ")),
+        }
     }
 
     fn run_key(&self, sighting: &Sighting) -> String {
@@ -377,6 +394,15 @@ impl TriggerBuilder {
 fn event_key(event: &Event) -> Result<Digest> {
     let text = serde_json::to_vec(event).map_err(|error| Error::internal(format!("event is not JSON: {error}")))?;
     Ok(Digest::of(&text))
+}
+
+/// What the evidence is about; what cools down.
+fn topics_of(fact: &Fact) -> Vec<String> {
+    match fact {
+        Fact::DriftDetected { columns, .. } if !columns.is_empty() => columns.clone(),
+        Fact::AlertRaised { alert, .. } => vec![alert.clone()],
+        _ => vec![format!("{:?}", fact.kind())],
+    }
 }
 
 /// The model that a fact is about, when it is about one.

@@ -24,6 +24,8 @@ pub struct Sighting {
     pub kind: FactKind,
     /// Whether it counts as evidence.
     pub evidence: bool,
+    /// What it is about.
+    pub topics: Vec<String>,
     /// How many earlier events the decision looks at.
     pub events_max: u32,
     /// Since when (exclusive) earlier firings matter.
@@ -33,13 +35,20 @@ pub struct Sighting {
 /// What a trigger saw and did before.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TriggerHistory {
-    /// Latest time at which it fired.
-    pub fired_at: Option<Timestamp>,
-    /// How often it fired since [`Sighting::fired_since`].
-    pub firings: u32,
+    /// The firings since [`Sighting::fired_since`], in no order.
+    pub firings: Vec<PastFiring>,
     /// The latest events after it last fired and not after the one at hand, newest first, at most
     /// [`Sighting::events_max`]: when, and whether they were evidence.
     pub events: Vec<(Timestamp, bool)>,
+}
+
+/// That a trigger fired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastFiring {
+    /// When.
+    pub at: Timestamp,
+    /// What the event was about that made it fire.
+    pub topics: Vec<String>,
 }
 
 /// What follows from a sighting.

@@ -10,7 +10,7 @@ mod firing;
 mod run;
 mod sql;
 
-pub use decision::{DecisionJournal, Rule, Sighting, TriggerHistory};
+pub use decision::{DecisionJournal, PastFiring, Rule, Sighting, TriggerHistory};
 pub use firing::{Firing, FiringJournal, FiringSource};
 pub use run::{Claim, Journal, Lease, OpenedRun, RunFilter, RunRecord, RunSpec, RunState, TaskRecord, TaskState};
 pub use sql::SqlJournal;

@@ -6,7 +6,7 @@ use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, para
 
 use super::{SqlJournal, firing::insert_firing, from_json, parse_word, read_all, to_json, with_retry, word};
 use crate::{
-    journal::{DecisionJournal, Rule, Sighting, TriggerHistory},
+    journal::{DecisionJournal, PastFiring, Rule, Sighting, TriggerHistory},
     trigger::{Decision, DecisionRecord},
 };
 
@@ -19,6 +19,7 @@ fn read_decision(row: &Row) -> Result<DecisionRecord> {
         at: row.get("at")?,
         kind: parse_word(row.get("kind")?)?,
         evidence: row.get("evidence")?,
+        topics: from_json(&row.get::<String>("topics")?)?,
         decision: from_json(&row.get::<String>("decision")?)?,
         announced: row.get("announced")?,
     })
@@ -27,14 +28,17 @@ fn read_decision(row: &Row) -> Result<DecisionRecord> {
 async fn history(tx: &mut dyn Transaction, sighting: &Sighting) -> Result<TriggerHistory> {
     let sql = "SELECT MAX(at) AS at FROM pipeline_decision WHERE trigger_name = $1 AND fired = 1";
     let fired_at: Option<Timestamp> = tx.query_one(sql, params![&sighting.trigger]).await?.get("at")?;
-    let sql = "SELECT COUNT(*) AS n FROM pipeline_decision WHERE trigger_name = $1 AND fired = 1 AND at > $2";
-    let firings = tx.query_one(sql, params![&sighting.trigger, sighting.fired_since]).await?.get("n")?;
+    let sql = "SELECT at, topics FROM pipeline_decision WHERE trigger_name = $1 AND fired = 1 AND at > $2";
+    let rows = tx.query(sql, params![&sighting.trigger, sighting.fired_since]).await?;
+    let firings = read_all(&rows, |row| {
+        Ok(PastFiring { at: row.get("at")?, topics: from_json(&row.get::<String>("topics")?)? })
+    })?;
     let sql = "SELECT at, evidence FROM pipeline_decision WHERE trigger_name = $1 AND at > $2 AND at <= $3
         ORDER BY at DESC, event_key LIMIT $4";
     let after = fired_at.unwrap_or(Timestamp::MIN);
     let rows = tx.query(sql, params![&sighting.trigger, after, sighting.at, sighting.events_max]).await?;
     let events = read_all(&rows, |row| Ok((row.get("at")?, row.get("evidence")?)))?;
-    Ok(TriggerHistory { fired_at, firings, events })
+    Ok(TriggerHistory { firings, events })
 }
 
 impl SqlJournal {
@@ -51,13 +55,15 @@ impl SqlJournal {
             at: sighting.at,
             kind: sighting.kind,
             evidence: sighting.evidence,
+            topics: sighting.topics.clone(),
             announced: false,
             decision,
         };
         let fired = matches!(record.decision, Decision::Fired { .. });
-        let sql = "INSERT INTO pipeline_decision VALUES ($1, $2, $3, $4, $5, $6, $7, 0)";
-        let decision = to_json(&record.decision)?;
-        let values = params![&record.trigger, key, record.at, word(&record.kind)?, record.evidence, fired, decision];
+        let sql = "INSERT INTO pipeline_decision VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)";
+        let (topics, decision) = (to_json(&record.topics)?, to_json(&record.decision)?);
+        let values =
+            params![&record.trigger, key, record.at, word(&record.kind)?, record.evidence, topics, fired, decision];
         tx.execute(sql, values).await?;
         if let Some(firing) = firing {
             insert_firing(tx.as_mut(), &firing).await?;

@@ -62,6 +62,7 @@ CREATE TABLE pipeline_decision (
     at BIGINT NOT NULL,
     kind TEXT NOT NULL,
     evidence BIGINT NOT NULL,
+    topics TEXT NOT NULL,
     fired BIGINT NOT NULL,
     decision TEXT NOT NULL,
     announced BIGINT NOT NULL,
