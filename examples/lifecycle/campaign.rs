@@ -7,14 +7,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mlops::{
-    core::{Event, Fact, FactKind, Result, Timestamp, Version},
-    pipeline::{Budget, Dag, Decision, Task, TaskContext, Trigger, TriggerSettings},
+    core::{Result, Timestamp, Version},
+    pipeline::{Dag, Task, TaskContext},
     registry::{ModelRegistry as _, MoveAlias, PageRequest},
 };
 use serde_json::{Value, json};
 
 use crate::{
+    alarms::{Alarms, Verdict},
     evaluate::{Logged, answered_by, labels_of, quality, read_log, same_as_previous, system_scores},
+    loss::Loss,
     replay::{PeriodOutcome, PeriodPlan, ingest, run_period},
     results::{
         AliasMove, AuditFacts, Lineage, Period, Prequential, Quality, Results, StreamFacts, Traffic, VersionFacts,
@@ -46,8 +48,8 @@ pub async fn run(world: &Arc<World>, campaign: u64) -> Result<Results> {
     let mut story = Story::default();
     load_history(world, campaign, live_from).await?;
     let first = first_model(world, campaign, live_from, &mut story).await?;
-    let trigger = retrain_trigger(world, campaign)?;
-    let (mut champion, mut candidate) = (first, None);
+    let alarms = Alarms::new(world, campaign)?;
+    let (mut champion, mut candidate, mut loss) = (first, None, Loss::default());
     for (index, (start, end)) in periods(&stream, live_from).into_iter().enumerate() {
         let rows = stream.row_at(start)..stream.row_at(end);
         if rows.is_empty() {
@@ -59,13 +61,12 @@ pub async fn run(world: &Arc<World>, campaign: u64) -> Result<Results> {
             settle_candidate(world, &mut story, &plan, promotion.promoted, &promotion.reason);
             if promotion.promoted {
                 champion = plan.candidate.unwrap_or(champion);
+                loss = Loss::default();
             }
         }
-        let decision = decide(world, &trigger, &plan, champion, &outcome).await?;
-        let mut text = describe_decision(decision.as_ref(), &outcome.evaluation.drift.columns);
-        if let Some(Decision::Fired { .. }) = decision
-            && end < stream.end()
-        {
+        let Verdict { retrain: needed, mut text } = alarms.consider(world, &plan, champion, &outcome, loss).await?;
+        loss = loss.and(outcome.evaluation.loss);
+        if needed && end < stream.end() {
             let trained = retrain(world, &plan, (champion, trained_until(&story, champion)), end).await?;
             text = format!("{text}; {}", describe_training(&trained));
             candidate = trained.version;
@@ -139,36 +140,6 @@ async fn first_model(world: &Arc<World>, campaign: u64, live_from: Timestamp, st
     Ok(version)
 }
 
-/// Retrain on drift in what has not drifted of late, and not without end.
-fn retrain_trigger(world: &World, campaign: u64) -> Result<Trigger> {
-    let period_ms = u64::try_from(world.stream.period.as_millis()).unwrap_or(u64::MAX);
-    let mut settings =
-        TriggerSettings::new(format!("retrain-on-drift-{campaign}"), world.model.clone(), [FactKind::DriftDetected]);
-    settings.cooldown_ms = period_ms.saturating_mul(8);
-    settings.budget = Budget { firings_max: 40, period_ms: period_ms.saturating_mul(60) };
-    Trigger::builder(settings, Arc::clone(&world.journal) as _).with_bus(Arc::clone(&world.bus) as _).build()
-}
-
-async fn decide(
-    world: &World,
-    trigger: &Trigger,
-    plan: &PeriodPlan,
-    champion: u64,
-    outcome: &PeriodOutcome,
-) -> Result<Option<Decision>> {
-    let drift = &outcome.evaluation.drift;
-    if !drift.detected {
-        return Ok(None);
-    }
-    let fact = Fact::DriftDetected {
-        model: world.model.clone(),
-        version: Version(champion),
-        columns: drift.columns.clone(),
-        window_end: plan.end,
-    };
-    trigger.consider(&Event::new(plan.end, fact)).await
-}
-
 /// Trains a challenger on as much as the first model had, up to now.
 async fn retrain(
     world: &Arc<World>,
@@ -185,25 +156,6 @@ async fn retrain(
 fn trained_until(story: &Story, version: u64) -> Timestamp {
     let known = story.versions.iter().find(|known| known.version == version);
     known.map_or(Timestamp::MIN, |known| known.trained_until)
-}
-
-fn describe_decision(decision: Option<&Decision>, drifted: &[String]) -> String {
-    let Some(decision) = decision else { return "no drift".to_owned() };
-    let drift = format!("drift in {}", names(drifted));
-    match decision {
-        Decision::Fired { .. } => drift,
-        Decision::Held { reason } => format!("{drift}; held: {reason}"),
-    }
-}
-
-/// The first few of a list.
-fn names(all: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let first = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    match all.len().checked_sub(SHOWN) {
-        None | Some(0) => first,
-        Some(more) => format!("{first} and {more} more"),
-    }
 }
 
 fn describe_training(trained: &TrainingOutcome) -> String {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    loss::Loss,
     replay::{PeriodPlan, request_id},
     results::{DriftFacts, Quality},
     stream::Stream,
@@ -34,6 +35,8 @@ pub struct Evaluation {
     pub never_retrained: Quality,
     pub same_as_previous_accuracy: f64,
     pub drift: DriftFacts,
+    /// Of the system's answers.
+    pub loss: Loss,
     pub logged: u64,
 }
 
@@ -60,8 +63,10 @@ pub async fn task(world: Arc<World>, plan: PeriodPlan, rows: Range<usize>, _: Ta
         let frozen = scores(first.as_ref(), &logged.batch)?;
         let report = Monitor::builder(profile).build()?.observe(&logged.batch, plan.end);
         let labels = labels_of(&world.stream, &logged.rows);
+        let answered = system_scores(&logged.batch)?;
         Ok::<_, Error>(Evaluation {
-            system: quality(&labels, &system_scores(&logged.batch)?)?,
+            loss: Loss::known_at(plan.end, &world.stream, &logged.rows, &labels, &answered),
+            system: quality(&labels, &answered)?,
             never_retrained: quality(&labels, &frozen)?,
             same_as_previous_accuracy: same_as_previous(&world.stream, &logged.rows),
             drift: drift_facts(&report),

@@ -16,11 +16,13 @@
 #![allow(unreachable_pub, reason = "a program: nothing in it is public")]
 #![allow(clippy::indexing_slicing, reason = "columns are those of schemas made here, rows those of the batch at hand")]
 
+mod alarms;
 mod campaign;
 mod chart;
 mod console;
 mod evaluate;
 mod lineage;
+mod loss;
 mod options;
 mod replay;
 mod report;
