@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mlops::{
-    core::{Result, Timestamp, Version},
+    core::{ErrorKind, Result, Timestamp, Version},
     pipeline::{Dag, Task, TaskContext},
     registry::{ModelRegistry as _, MoveAlias, PageRequest},
 };
@@ -67,11 +67,19 @@ pub async fn run(world: &Arc<World>, campaign: u64) -> Result<Results> {
         let Verdict { retrain: needed, mut text } = alarms.consider(world, &plan, champion, &outcome, loss).await?;
         loss = loss.and(outcome.evaluation.loss);
         if needed && end < stream.end() {
-            let trained = retrain(world, &plan, (champion, trained_until(&story, champion)), end).await?;
-            text = format!("{text}; {}", describe_training(&trained));
-            candidate = trained.version;
-            story.versions.extend(version_facts(&trained, "waiting for its canary"));
-            story.outcomes.push(trained);
+            match retrain(world, &plan, (champion, trained_until(&story, champion)), end).await {
+                Ok(trained) => {
+                    text = format!("{text}; {}", describe_training(&trained));
+                    candidate = trained.version;
+                    story.versions.extend(version_facts(&trained, "waiting for its canary"));
+                    story.outcomes.push(trained);
+                }
+                // Nothing to learn from; the champion goes on and the next alarm tries again.
+                Err(error) if error.kind() == ErrorKind::FailedPrecondition => {
+                    text = format!("{text}; {}", error.message());
+                }
+                Err(error) => return Err(error),
+            }
         }
         world.console.say(&period_line(&plan, &outcome, &text));
         tell_period(&mut story, &plan, outcome, champion, text);

@@ -157,7 +157,7 @@ impl World {
     fn ring_attack(&mut self, payments: &mut Vec<Payment>, events_max: usize) {
         let begin = self.moment();
         let changed = self.changed(begin);
-        let victims = self.rng.random_range(3..9);
+        let victims = self.rng.random_range(1..4);
         for _ in 0..victims {
             let card = self.rng.random_range(0..self.cards.len());
             let region = self.cards[card].region;

@@ -39,6 +39,9 @@ const SEARCH_METRIC: Metric = Metric::RocAuc;
 const FOLDS: usize = 3;
 /// Share of the most recent rows on which the challenger must prove itself.
 const HOLDOUT_SHARE: f64 = 0.1;
+/// Share that the holdout grows to when the rarer class has fewer rows in it than [`HOLDOUT_CLASS_MIN`].
+const HOLDOUT_SHARE_MAX: f64 = 0.3;
+const HOLDOUT_CLASS_MIN: usize = 10;
 
 /// What to train on.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -223,15 +226,22 @@ async fn gate(world: Arc<World>, request: TrainingRequest, task: TaskContext) ->
     Ok(json!(verdict))
 }
 
-/// The first row of the holdout: the most recent share, less what the champion was trained on, so that neither model
-/// has seen it.
+/// The first row of the holdout: the most recent share, and as much more as it takes to see the rarer class, less what
+/// the champion was trained on, so that neither model has seen it.
 fn holdout_start(data: &TableDataset, champion_seen_until: Option<Timestamp>) -> usize {
     let rows = data.rows();
     let recent = rows - (rows as f64 * HOLDOUT_SHARE) as usize;
+    let earliest = rows - (rows as f64 * HOLDOUT_SHARE_MAX) as usize;
     let seen = champion_seen_until
         .zip(data.times_us())
         .map_or(0, |(until, times)| times.partition_point(|&time| time < until.as_micros()));
-    recent.max(seen).min(rows)
+    let enough = |start: usize| {
+        let positives = data.labels()[start..].iter().filter(|&&label| label > 0.5).count();
+        positives.min(rows - start - positives) >= HOLDOUT_CLASS_MIN
+    };
+    let step = (rows / 100).max(1);
+    let start = (earliest..=recent).rev().step_by(step).find(|&start| enough(start)).unwrap_or(earliest);
+    start.max(seen).min(rows)
 }
 
 /// Trains on all rows and registers, unless the gate refused.

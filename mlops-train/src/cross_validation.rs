@@ -9,7 +9,7 @@ use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data::TableDataset,
+    data::{TableDataset, Task},
     metrics::Metric,
     params::Params,
     split::{Fold, Splitter},
@@ -21,8 +21,12 @@ use crate::{
 pub struct CvResult {
     /// What was measured.
     pub metric: Metric,
-    /// Its value by fold.
+    /// Its value by fold, of the folds that could be judged.
     pub folds: Vec<f64>,
+    /// Folds of a classification that have one class only among their training or their test rows, as
+    /// the folds of a time series with rare positives may: they say nothing and do not count.
+    #[serde(default)]
+    pub skipped: usize,
     /// Mean over folds.
     pub mean: f64,
     /// Sample standard deviation over folds (dividing by n - 1), zero of one fold. Folds share
@@ -76,6 +80,7 @@ impl CrossValidation {
     ///
     /// # Errors
     /// Those of the splitter, the trainer and the metric; a fold that fails fails the run.
+    /// `FailedPrecondition` when every fold lacks a class.
     pub fn run(
         &self,
         trainer: &dyn Trainer,
@@ -85,27 +90,46 @@ impl CrossValidation {
     ) -> Result<CvResult> {
         let folds = self.splitter.split(data)?;
         let score = |(index, fold): (usize, &Fold)| {
+            if lacks_a_class(data, &fold.train) || lacks_a_class(data, &fold.test) {
+                return Ok(None);
+            }
             let seed = context.seed().wrapping_add(index as u64);
             let model = trainer.fit(&data.take(&fold.train)?, params, &context.with_seed(seed))?;
             let test = data.take(&fold.test)?;
-            self.metric.compute_weighted(test.labels(), &scores(&*model, test.batch())?, test.weights())
+            let scores = scores(&*model, test.batch())?;
+            self.metric.compute_weighted(test.labels(), &scores, test.weights()).map(Some)
         };
-        let folds = map_in_order(&folds, self.threads, score)?;
-        Ok(summarize(self.metric, folds))
+        let values = map_in_order(&folds, self.threads, score)?;
+        let judged: Vec<f64> = values.iter().copied().flatten().collect();
+        if judged.is_empty() {
+            return Err(Error::failed_precondition(format!(
+                "each of the {} folds lacks a class among its training or its test rows; take more rows, fewer folds \
+                 or StratifiedKFold",
+                values.len()
+            )));
+        }
+        Ok(summarize(self.metric, judged, values.len()))
     }
 }
 
+/// Whether rows of a classification are all of one class.
+fn lacks_a_class(data: &TableDataset, rows: &[usize]) -> bool {
+    let mut labels = rows.iter().filter_map(|&row| data.labels().get(row));
+    let Some(first) = labels.next() else { return false };
+    data.task() == Task::BinaryClassification && labels.all(|label| label == first)
+}
+
 /// `work` on every item, on up to `threads` threads; results in the order of the items.
-fn map_in_order<T: Sync>(
+fn map_in_order<T: Sync, V: Send>(
     items: &[T],
     threads: NonZeroUsize,
-    work: impl Fn((usize, &T)) -> Result<f64> + Sync,
-) -> Result<Vec<f64>> {
+    work: impl Fn((usize, &T)) -> Result<V> + Sync,
+) -> Result<Vec<V>> {
     let stride = threads.get().min(items.len()).max(1);
     if stride == 1 {
         return items.iter().enumerate().map(work).collect();
     }
-    let lane = |lane: usize| -> Vec<(usize, Result<f64>)> {
+    let lane = |lane: usize| -> Vec<(usize, Result<V>)> {
         // From the end, for the last folds of a time series have the most rows.
         let mine = items.iter().enumerate().rev().skip(lane).step_by(stride);
         mine.map(|(index, item)| (index, work((index, item)))).collect()
@@ -119,12 +143,13 @@ fn map_in_order<T: Sync>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn summarize(metric: Metric, folds: Vec<f64>) -> CvResult {
+fn summarize(metric: Metric, folds: Vec<f64>, of: usize) -> CvResult {
+    let skipped = of - folds.len();
     let n = folds.len() as f64;
     let mean = folds.iter().sum::<f64>() / n;
     let squares: f64 = folds.iter().map(|value| (value - mean).powi(2)).sum();
     let std = if folds.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 };
-    CvResult { metric, folds, mean, std }
+    CvResult { metric, folds, skipped, mean, std }
 }
 
 #[cfg(test)]
@@ -149,8 +174,8 @@ mod tests {
 
     #[test]
     fn mean_and_deviation_by_hand() {
-        let result = summarize(Metric::Mae, vec![1.0, 2.0, 6.0]);
-        assert_eq!((result.mean, result.std), (3.0, 7.0_f64.sqrt()));
-        assert_eq!(summarize(Metric::Mae, vec![1.0]).std, 0.0);
+        let result = summarize(Metric::Mae, vec![1.0, 2.0, 6.0], 4);
+        assert_eq!((result.mean, result.std, result.skipped), (3.0, 7.0_f64.sqrt(), 1));
+        assert_eq!(summarize(Metric::Mae, vec![1.0], 1).std, 0.0);
     }
 }

@@ -13,7 +13,7 @@ use mlops_core::{
     arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch},
 };
 use mlops_train::{
-    CrossValidation, FitContext, GbdtSettings, GbdtTrainer, Metric, Params, StratifiedKFold, TableDataset,
+    CrossValidation, FitContext, GbdtSettings, GbdtTrainer, KFold, Metric, Params, StratifiedKFold, TableDataset,
     TrainedModel, Trainer, load_package, scores,
 };
 
@@ -209,6 +209,28 @@ fn cross_validation_scores_unseen_rows() {
     let unrelated = TableDataset::classification(batch, "label").build().unwrap();
     let result = validation.run(&GbdtTrainer, &unrelated, &Params::new(), &FitContext::new(1)).unwrap();
     assert!((result.mean - 0.5).abs() < 0.1, "labels without signal must score like chance: {result:?}");
+}
+
+#[test]
+fn a_fold_that_lacks_a_class_does_not_count() {
+    let batch = xor_batch(600, 2, 3);
+    let times: ArrayRef = Arc::new(Int64Array::from_iter_values(0..600));
+    let early = |row: usize| if row < 300 { f64::from(row % 3 == 0) } else { 0.0 };
+    let columns = |label: &dyn Fn(usize) -> f64| {
+        let label: ArrayRef = Arc::new(Float64Array::from_iter_values((0..600).map(label)));
+        [("x", Arc::clone(batch.column(0))), ("time", Arc::clone(&times)), ("label", label)]
+    };
+    let data = |label: &dyn Fn(usize) -> f64| {
+        let batch = RecordBatch::try_from_iter(columns(label)).unwrap();
+        TableDataset::classification(batch, "label").build().unwrap()
+    };
+    let validation = CrossValidation::new(KFold::new(4), Metric::RocAuc);
+    let run = |data: &TableDataset| validation.run(&GbdtTrainer, data, &Params::new(), &FitContext::new(1));
+    let result = run(&data(&early)).unwrap();
+    assert_eq!((result.folds.len(), result.skipped), (2, 2), "the last two folds have one class to test on");
+    let error = run(&data(&|row| if row < 150 { 1.0 } else { 0.0 })).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    assert!(error.message().contains("4 folds"), "{error}");
 }
 
 #[test]

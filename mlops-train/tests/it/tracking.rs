@@ -55,7 +55,7 @@ async fn parameters_folds_and_trials_arrive() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(*run.params.lock().unwrap(), [pair("learning_rate", "0.1"), pair("rounds", "50")]);
 
-    let result = CvResult { metric: Metric::RocAuc, folds: vec![0.7, 0.9], mean: 0.8, std: 0.1 };
+    let result = CvResult { metric: Metric::RocAuc, folds: vec![0.7, 0.9], skipped: 0, mean: 0.8, std: 0.1 };
     log_cv(&run, &result, at).await.unwrap();
     let logged: Vec<(String, f64, i64)> =
         run.metrics.lock().unwrap().drain(..).map(|metric| (metric.key, metric.value, metric.step)).collect();
