@@ -2,7 +2,8 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | experiments, runs, params, metrics, tags | [`tracking`]: [`TrackingStore`], [`SqlTrackingStore`] |
+//! | experiments, runs, params, metrics, tags | [`tracking`]: [`Tracker`], [`Run`], [`TrackingStore`], [`SqlTrackingStore`] |
+//! | files of runs on an object store | [`RunArtifacts`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | limits of names and values | [`limits`] |
@@ -54,6 +55,6 @@ pub use registry::{
 };
 pub use search::{Page, PageRequest, Search, View};
 pub use tracking::{
-    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, RunRecord, RunUpdate,
-    SqlTrackingStore, TrackingStore, TrackingStoreExt,
+    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunArtifacts,
+    RunRecord, RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,
 };
