@@ -7,6 +7,7 @@
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | limits of names and values | [`limits`] |
+//! | the promises every back end keeps, as tests | `conformance` (feature `conformance`) |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -40,6 +41,8 @@
 //! registration with the same idempotency key gives the same version; an alias move or deletion
 //! is in the audit log exactly when it happened.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod id_source;
 pub mod limits;
 pub mod registry;
