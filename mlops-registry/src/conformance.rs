@@ -3,7 +3,6 @@
 //! Each function takes a fresh, empty store.
 
 #![allow(clippy::expect_used, reason = "a broken promise is reported by a panic that names it")]
-#![allow(clippy::missing_panics_doc, reason = "a panic is how a suite reports; both entry points say so")]
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -120,9 +119,9 @@ async fn latest_is_by_step_then_time<S: TrackingStore>(store: S) {
 async fn pages_join_to_the_whole<S: TrackingStore>(store: S) {
     let id = store.create_experiment("a", CreateExperiment::default()).await.expect("creates");
     let mut expected = Vec::new();
-    for step in 0..5 {
+    for step in 0..5_i32 {
         let run = store.create_run(CreateRun::new(id)).await.expect("starts").id;
-        store.log_batch(&run, &points(vec![point(step as f64, 1, 0)])).await.expect("logs");
+        store.log_batch(&run, &points(vec![point(f64::from(step), 1, 0)])).await.expect("logs");
         expected.push(run);
     }
     let mut search = Search::new().with_filter("metrics.m >= 0").with_order("metrics.m ASC").with_max_results(2);
