@@ -1,5 +1,8 @@
 //! The conformance suites over every back end, the audit row, and damage done from outside.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::disallowed_methods, reason = "the server to test against is named by the environment")]
+
 use std::{
     path::Path,
     sync::{
