@@ -2,10 +2,12 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | experiments, runs, params, metrics, tags | [`tracking`]: [`TrackingStore`], [`SqlTrackingStore`] |
+//! | experiments, runs, params, metrics, tags | [`tracking`]: [`Tracker`], [`Run`], [`TrackingStore`], [`SqlTrackingStore`] |
+//! | files of runs on an object store | [`RunArtifacts`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | limits of names and values | [`limits`] |
+//! | the promises every back end keeps, as tests | `conformance` (feature `conformance`) |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -39,6 +41,8 @@
 //! registration with the same idempotency key gives the same version; an alias move or deletion
 //! is in the audit log exactly when it happened.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod id_source;
 pub mod limits;
 pub mod registry;
@@ -54,6 +58,6 @@ pub use registry::{
 };
 pub use search::{Page, PageRequest, Search, View};
 pub use tracking::{
-    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, RunRecord, RunUpdate,
-    SqlTrackingStore, TrackingStore, TrackingStoreExt,
+    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunArtifacts,
+    RunRecord, RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,
 };

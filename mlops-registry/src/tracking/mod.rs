@@ -1,17 +1,21 @@
 //! Experiments and their runs.
 //!
-//! [`TrackingStore`] is the wide trait that a back end supplies; the SQL store is what
-//! a Rust program logs through. The semantics are MLflow's, so that the REST adapter stays thin.
+//! [`TrackingStore`] is the wide trait that a back end supplies; a Rust program
+//! logs through a [`Run`] of a [`Tracker`]. The semantics are MLflow's, so that the REST adapter stays thin.
 
+mod artifacts;
 mod record;
 mod sql;
 mod store;
+mod tracker;
 
+pub use artifacts::{RUN_ARTIFACT_BYTES_MAX, RUN_ARTIFACT_PATH_MAX, RUN_ARTIFACTS_LISTED_MAX, RunArtifacts};
 pub use record::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, RunRecord, RunUpdate,
 };
 pub use sql::{SqlTrackingStore, SqlTrackingStoreBuilder};
 pub use store::{TrackingStore, TrackingStoreExt};
+pub use tracker::{Run, Tracker};
 
 /// The tag that mirrors a run's name.
 pub const RUN_NAME_TAG: &str = "mlflow.runName";

@@ -21,6 +21,7 @@ async fn sqlite_in_memory_keeps_the_promises() {
 
 /// Each fresh store is a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
 #[cfg(feature = "postgres")]
+#[allow(clippy::disallowed_methods, reason = "the server to test against is named by the environment")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgres_keeps_the_promises() {
     let Ok(url) = std::env::var("MLOPS_TEST_POSTGRES") else {

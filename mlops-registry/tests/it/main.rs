@@ -1,0 +1,133 @@
+//! The conformance suites over every back end, the audit row, and damage done from outside.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::disallowed_methods, reason = "the server to test against is named by the environment")]
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use mlops_core::{
+    Alias, AuditEntry, DataType, Error, ErrorKind, ModelName, ModelPackage, ModelSource as _, Result, Signature,
+    TensorSpec, Version,
+};
+use mlops_registry::{
+    CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlModelRegistry, SqlTrackingStore, conformance,
+};
+use mlops_store::{BlobStore, MetaStore, SqliteMetaStore, SqliteSettings, Transaction, TransactionalAudit};
+
+async fn tracking(meta: Arc<dyn MetaStore>) -> SqlTrackingStore {
+    SqlTrackingStore::builder(meta).build().await.unwrap()
+}
+
+async fn registry(meta: Arc<dyn MetaStore>) -> SqlModelRegistry {
+    SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap()
+}
+
+async fn in_memory() -> Arc<dyn MetaStore> {
+    Arc::new(SqliteMetaStore::in_memory().await.unwrap())
+}
+
+async fn in_file(directory: &Path, counter: &AtomicU32) -> Arc<dyn MetaStore> {
+    let path = directory.join(format!("{}.db", counter.fetch_add(1, Ordering::SeqCst)));
+    Arc::new(SqliteMetaStore::open(&path, SqliteSettings::default()).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sqlite_in_memory_keeps_the_promises() {
+    conformance::tracking_store(async || tracking(in_memory().await).await).await;
+    conformance::model_registry(async || registry(in_memory().await).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sqlite_file_keeps_the_promises() {
+    let (dir, counter) = (tempfile::tempdir().unwrap(), AtomicU32::new(0));
+    conformance::tracking_store(async || tracking(in_file(dir.path(), &counter).await).await).await;
+    conformance::model_registry(async || registry(in_file(dir.path(), &counter).await).await).await;
+}
+
+/// Each fresh store is a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_keeps_the_promises() {
+    use mlops_store::{MetaStoreExt as _, PostgresMetaStore};
+
+    let Ok(url) = std::env::var("MLOPS_TEST_POSTGRES") else {
+        println!("skipped: MLOPS_TEST_POSTGRES names no server");
+        return;
+    };
+    let admin = PostgresMetaStore::connect(&url, 1).await.unwrap();
+    let counter = AtomicU32::new(0);
+    let fresh = async || {
+        let n = counter.fetch_add(1, Ordering::SeqCst);
+        let schema = format!("registry_{}_{n}", std::process::id());
+        admin.execute(&format!("CREATE SCHEMA {schema}"), &[]).await.unwrap();
+        let join = if url.contains('?') { '&' } else { '?' };
+        let url = format!("{url}{join}options=-csearch_path%3D{schema}");
+        let meta: Arc<dyn MetaStore> = Arc::new(PostgresMetaStore::connect(&url, 4).await.unwrap());
+        meta
+    };
+    conformance::tracking_store(async || tracking(fresh().await).await).await;
+    conformance::model_registry(async || registry(fresh().await).await).await;
+}
+
+fn package() -> ModelPackage {
+    let signature = Signature::new([], [TensorSpec::column("score", DataType::Float64)]).unwrap();
+    ModelPackage::new("constant", signature).with_file("model.json", "{\"value\":0.5}")
+}
+
+/// An audit log that is out of order.
+#[derive(Debug)]
+struct Refusing;
+
+#[async_trait]
+impl TransactionalAudit for Refusing {
+    async fn append_in(&self, _: &mut dyn Transaction, _: &AuditEntry) -> Result<()> {
+        Err(Error::unavailable("the audit log is out of order"))
+    }
+}
+
+#[tokio::test]
+async fn an_alias_does_not_move_without_its_audit_row() {
+    let (meta, blobs) = (in_memory().await, BlobStore::in_memory());
+    let open = SqlModelRegistry::builder(Arc::clone(&meta), blobs.clone()).build().await.unwrap();
+    let audited = SqlModelRegistry::builder(meta, blobs).with_audit(Arc::new(Refusing)).build().await.unwrap();
+    let (fraud, champion) = (ModelName::new("fraud").unwrap(), Alias::new("champion").unwrap());
+    open.create_model(&fraud, CreateModel::default()).await.unwrap();
+    open.create_version(&fraud, &package(), CreateVersion::default()).await.unwrap();
+
+    assert!(audited.set_alias(&fraud, &champion, Version(1), MoveAlias::default()).await.is_err());
+    assert_eq!(open.alias(&fraud, &champion).await.unwrap_err().kind(), ErrorKind::NotFound);
+    open.set_alias(&fraud, &champion, Version(1), MoveAlias::default()).await.unwrap();
+    assert!(audited.delete_alias(&fraud, &champion, MoveAlias::default()).await.is_err());
+    assert_eq!(open.alias(&fraud, &champion).await.unwrap(), Version(1));
+}
+
+#[tokio::test]
+async fn a_tampered_blob_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = BlobStore::local(dir.path()).unwrap();
+    let registry = SqlModelRegistry::builder(in_memory().await, blobs.clone()).build().await.unwrap();
+    let fraud = ModelName::new("fraud").unwrap();
+    registry.create_model(&fraud, CreateModel::default()).await.unwrap();
+    registry.create_version(&fraud, &package(), CreateVersion::default()).await.unwrap();
+    let found = registry.resolve(&"fraud/1".parse().unwrap()).await.unwrap();
+    let listed = blobs.list().await.unwrap();
+    assert!(listed.len() >= 2, "a manifest and a file");
+    for (digest, _) in listed {
+        let text = digest.to_string();
+        let path = dir.path().join("sha256").join(&text[..2]).join(&text[2..]);
+        let intact = std::fs::read(&path).unwrap();
+        let mut damaged = intact.clone();
+        damaged[0] ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        assert_eq!(registry.fetch(&found).await.unwrap_err().kind(), ErrorKind::DataLoss);
+        std::fs::write(&path, intact).unwrap();
+    }
+    assert_eq!(registry.fetch(&found).await.unwrap(), package());
+}
