@@ -231,11 +231,13 @@ async fn send(world: &Arc<World>, plan: &PeriodPlan, rows: Range<usize>, name: &
         count(&mut segment, &answers);
         bar.advance(wave.len() as u64);
     }
-    writer.flush().await?;
+    // In this order: whoever dies in between sends the rows again, to an online store that is not yet ahead of them;
+    // whoever dies after it finds the answers in the log, which keeps the first of each segment.
     if segment.requests > 0 {
         let log = world.predictions().await?;
         log.flush_as(&format!("{}-{name}", period_key(plan))).await?;
     }
+    writer.flush().await?;
     Ok(segment)
 }
 

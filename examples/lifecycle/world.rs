@@ -260,7 +260,13 @@ async fn open_features(
     let online_dir = home.join("online");
     std::fs::create_dir_all(&online_dir)
         .map_err(|error| mlops::Error::unavailable(format!("{} cannot be created: {error}", online_dir.display())))?;
-    let settings = mlops::features::online::RedbSettings { durability: Durability::Relaxed, ..Default::default() };
+    // Durable only where a segment of traffic ends: a segment that is sent again must meet the store as it was at
+    // its start, for it answers about the present alone.
+    let settings = mlops::features::online::RedbSettings {
+        durability: Durability::Relaxed,
+        relaxed_writes_max: u32::MAX,
+        ..Default::default()
+    };
     let online = RedbOnlineStore::open(online_dir.join(format!("run-{campaign}.redb")), settings)?;
     let mut builder = FeatureStore::builder(home.join("features").display().to_string())
         .with_bus(bus)
