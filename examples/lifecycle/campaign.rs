@@ -62,12 +62,12 @@ pub async fn run(world: &Arc<World>, campaign: u64) -> Result<Results> {
             }
         }
         let decision = decide(world, &trigger, &plan, champion, &outcome).await?;
-        let mut text = decision.clone().map_or_else(|| "no drift".to_owned(), reason);
+        let mut text = describe_decision(decision.as_ref(), &outcome.evaluation.drift.columns);
         if let Some(Decision::Fired { .. }) = decision
             && end < stream.end()
         {
             let trained = retrain(world, &plan, (champion, trained_until(&story, champion)), end).await?;
-            text = format!("{text}: {}", describe_training(&trained));
+            text = format!("{text}; {}", describe_training(&trained));
             candidate = trained.version;
             story.versions.extend(version_facts(&trained, "waiting for its canary"));
             story.outcomes.push(trained);
@@ -187,16 +187,29 @@ fn trained_until(story: &Story, version: u64) -> Timestamp {
     known.map_or(Timestamp::MIN, |known| known.trained_until)
 }
 
-fn reason(decision: Decision) -> String {
+fn describe_decision(decision: Option<&Decision>, drifted: &[String]) -> String {
+    let Some(decision) = decision else { return "no drift".to_owned() };
+    let drift = format!("drift in {}", names(drifted));
     match decision {
-        Decision::Fired { reason, .. } | Decision::Held { reason } => reason,
+        Decision::Fired { .. } => drift,
+        Decision::Held { reason } => format!("{drift}; held: {reason}"),
+    }
+}
+
+/// The first few of a list.
+fn names(all: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let first = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match all.len().checked_sub(SHOWN) {
+        None | Some(0) => first,
+        Some(more) => format!("{first} and {more} more"),
     }
 }
 
 fn describe_training(trained: &TrainingOutcome) -> String {
     match trained.version {
-        Some(version) => format!("v{version} {} trained on {} rows", trained.trainer, trained.rows),
-        None => format!("{} challenger {}", trained.trainer, trained.gate),
+        Some(version) => format!("v{version} ({}, {} rows) passed the gate", trained.trainer, trained.rows),
+        None => format!("the gate refused the {} challenger", trained.trainer),
     }
 }
 

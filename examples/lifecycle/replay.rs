@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Shares of the period's rows that go to the canary steps.
-const CANARY_ROWS: [f64; 3] = [0.3, 0.2, 0.1];
+const CANARY_ROWS: [f64; 3] = [0.4, 0.2, 0.1];
 
 /// One period.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -241,7 +241,8 @@ async fn send(world: &Arc<World>, plan: &PeriodPlan, rows: Range<usize>, name: &
 
 fn count(segment: &mut Segment, answers: &[Answer]) {
     for answer in answers {
-        segment.requests += 1;
+        segment.requests += 1 + answer.failed;
+        segment.failed += answer.failed;
         *segment.answered_by.entry(answer.version).or_default() += 1;
         segment.latency_ms.push((answer.seconds * 1e5).round() as f32 / 100.0);
     }

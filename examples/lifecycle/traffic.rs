@@ -28,6 +28,8 @@ pub const WAVE_ROWS_MAX: usize = 32;
 /// Requests in flight at once.
 const CONCURRENCY: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Attempts at one row before the run gives up. A failed attempt is counted, never hidden.
+const ATTEMPTS_MAX: u64 = 3;
 
 /// One answered row.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +38,8 @@ pub struct Answer {
     pub version: u64,
     /// Seconds from request to answer, as the client saw it.
     pub seconds: f64,
+    /// Attempts that failed before it.
+    pub failed: u64,
 }
 
 /// Sends rows of a stream to a model server.
@@ -68,18 +72,33 @@ impl Client {
 
     async fn send_row(&self, stream: &Stream, campaign: u64, row: usize) -> Result<Answer> {
         let body = self.request(&stream.batch, &request_id(campaign, row), row)?;
-        let begin = self.clock.monotonic();
+        let mut failed = 0;
+        loop {
+            let begin = self.clock.monotonic();
+            match self.attempt(&body).await {
+                Ok(version) => {
+                    let seconds = (self.clock.monotonic() - begin).as_secs_f64();
+                    return Ok(Answer { version, seconds, failed });
+                }
+                Err(error) if failed + 1 < ATTEMPTS_MAX => {
+                    failed += 1;
+                    eprintln!("row {row}: {error}; trying again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(&self, body: &Value) -> Result<u64> {
         let failed = |error: reqwest::Error| Error::unavailable(format!("request failed: {error}")).with_source(error);
-        let response = self.http.post(&self.url).json(&body).send().await.map_err(failed)?;
+        let response = self.http.post(&self.url).json(body).send().await.map_err(failed)?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(failed)?;
-        let seconds = (self.clock.monotonic() - begin).as_secs_f64();
         if !status.is_success() {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             return Err(Error::unavailable(format!("server answered {status}: {text}")));
         }
-        let version = parse_answer(&bytes)?;
-        Ok(Answer { version, seconds })
+        parse_answer(&bytes)
     }
 
     /// The request for one row. Features are read as of just before the event, as they were for

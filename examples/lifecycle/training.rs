@@ -137,13 +137,20 @@ fn context(world: &World) -> FitContext {
 
 async fn search(world: Arc<World>, request: TrainingRequest, _: TaskContext) -> Result<Value> {
     let frame = frame(&world, request).await?;
+    // A retraining starts from what is known of the problem: it keeps to the champion's kind of model and searches
+    // half as long.
+    let known = match request.champion {
+        Some((version, _)) => Some(world.package(Version(version)).await?.manifest.flavor),
+        None => None,
+    };
     let best = compute(move || {
         let mut best: Option<Best> = None;
-        for trainer in trainers() {
+        for trainer in
+            trainers().into_iter().filter(|trainer| known.as_deref().is_none_or(|name| name == trainer.name()))
+        {
             // A network costs many times what trees cost; it gets a third of the trials.
             let trials = if trainer.name() == GbdtTrainer.name() { world.trials } else { world.trials.div_ceil(3) };
-            // A retraining starts from what is known of the problem and searches half as long.
-            let trials = if request.champion.is_some() { trials.div_ceil(2) } else { trials };
+            let trials = if known.is_some() { trials.div_ceil(2) } else { trials };
             let found = search_one(&world, trainer.as_ref(), &frame.data, trials)?;
             if best.as_ref().is_none_or(|best| found.cv_mean > best.cv_mean) {
                 best = Some(found);
@@ -157,7 +164,7 @@ async fn search(world: Arc<World>, request: TrainingRequest, _: TaskContext) -> 
 
 fn search_one(world: &World, trainer: &dyn Trainer, data: &TableDataset, trials: usize) -> Result<Best> {
     let bar = world.console.bar(&format!("search {}", trainer.name()), trials as u64);
-    let validation = CrossValidation::new(TimeSeriesSplit::new(FOLDS), SEARCH_METRIC);
+    let validation = CrossValidation::new(TimeSeriesSplit::new(FOLDS), SEARCH_METRIC).with_threads(world.threads);
     let mut study = Study::builder(trainer.search_space(), Direction::Maximize).with_seed(world.seed).build()?;
     let mut results = BTreeMap::new();
     study.optimize(
@@ -271,7 +278,13 @@ async fn build_package(
     let mut package = compute(move || {
         let model: Arc<dyn TrainedModel> =
             trainer_named(&best.trainer)?.fit(&frame.data, &best.params, &context(&inner))?;
-        let inputs = model.signature().project_inputs(frame.data.batch())?;
+        // Drift is watched where it enters, in the raw columns. Window means follow from them, and as neighbouring rows
+        // share most of their window, a test that takes rows for independent would raise alarms without end.
+        let raw: Vec<usize> = Definitions::raw_inputs(&inner.stream)
+            .iter()
+            .filter_map(|name| frame.data.batch().schema().index_of(name).ok())
+            .collect();
+        let inputs = frame.data.batch().project(&raw)?;
         let profile = ReferenceProfile::from_batch(&inputs, &ProfileSettings::default())?;
         let mut package = model.to_package()?.with_file(PROFILE_FILE, profile.to_bytes()?);
         package.manifest.metrics.insert(format!("cv_{}", SEARCH_METRIC.name()), best.cv_mean);

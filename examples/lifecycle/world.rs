@@ -6,6 +6,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -48,6 +49,8 @@ pub struct World {
     pub champion: Alias,
     pub seed: u64,
     pub trials: usize,
+    /// Threads for cross-validation.
+    pub threads: NonZeroUsize,
     /// The time of the replay; alias moves and audit rows carry it.
     pub clock: Arc<ManualClock>,
     pub features: Arc<FeatureStore>,
@@ -120,6 +123,7 @@ impl World {
             champion: Alias::new(CHAMPION)?,
             seed: options.seed,
             trials: options.trials,
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             clock,
             features: Arc::new(features),
             predictions: OnceCell::new(),

@@ -1,9 +1,11 @@
 //! A trainer judged on rows it has not seen, fold by fold.
 //!
 //! Invariant: everything learnt, preprocessing included, is learnt anew from the training side of
-//! each fold.
+//! each fold. The result does not depend on how many threads work on the folds.
 
-use mlops_core::Result;
+use std::{num::NonZeroUsize, thread};
+
+use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -53,16 +55,24 @@ pub struct CvResult {
 pub struct CrossValidation {
     splitter: Box<dyn Splitter>,
     metric: Metric,
+    threads: NonZeroUsize,
 }
 
 impl CrossValidation {
-    /// Validates over the folds of `splitter`.
+    /// Validates over the folds of `splitter`, one after the other.
     #[must_use]
     pub fn new(splitter: impl Splitter, metric: Metric) -> Self {
-        Self { splitter: Box::new(splitter), metric }
+        Self { splitter: Box::new(splitter), metric, threads: NonZeroUsize::MIN }
     }
 
-    /// Fits and scores every fold in order.
+    /// Works on up to `threads` folds at once. Each holds its own copy of its rows.
+    #[must_use]
+    pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Fits and scores every fold.
     ///
     /// # Errors
     /// Those of the splitter, the trainer and the metric; a fold that fails fails the run.
@@ -80,9 +90,33 @@ impl CrossValidation {
             let test = data.take(&fold.test)?;
             self.metric.compute_weighted(test.labels(), &scores(&*model, test.batch())?, test.weights())
         };
-        let folds: Vec<f64> = folds.iter().enumerate().map(score).collect::<Result<_>>()?;
+        let folds = map_in_order(&folds, self.threads, score)?;
         Ok(summarize(self.metric, folds))
     }
+}
+
+/// `work` on every item, on up to `threads` threads; results in the order of the items.
+fn map_in_order<T: Sync>(
+    items: &[T],
+    threads: NonZeroUsize,
+    work: impl Fn((usize, &T)) -> Result<f64> + Sync,
+) -> Result<Vec<f64>> {
+    let stride = threads.get().min(items.len()).max(1);
+    if stride == 1 {
+        return items.iter().enumerate().map(work).collect();
+    }
+    let lane = |lane: usize| -> Vec<(usize, Result<f64>)> {
+        // From the end, for the last folds of a time series have the most rows.
+        let mine = items.iter().enumerate().rev().skip(lane).step_by(stride);
+        mine.map(|(index, item)| (index, work((index, item)))).collect()
+    };
+    let mut results = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..stride).map(|index| scope.spawn(move || lane(index))).collect();
+        let joined = lanes.into_iter().map(|lane| lane.join().map_err(|_| Error::internal("a fold panicked")));
+        joined.collect::<Result<Vec<_>>>().map(|lanes| lanes.into_iter().flatten().collect::<Vec<_>>())
+    })?;
+    results.sort_unstable_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn summarize(metric: Metric, folds: Vec<f64>) -> CvResult {
@@ -96,6 +130,22 @@ fn summarize(metric: Metric, folds: Vec<f64>) -> CvResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_change_nothing_and_the_first_error_wins() {
+        let items: Vec<usize> = (0..7).collect();
+        let threads = |n| NonZeroUsize::new(n).unwrap();
+        let double = |(index, item): (usize, &usize)| Ok((index + item) as f64);
+        for n in [1, 2, 3, 50] {
+            let got = map_in_order(&items, threads(n), double).unwrap();
+            assert_eq!(got, [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+            let failing = |(index, item): (usize, &usize)| match index {
+                3 | 5 => Err(Error::invalid_argument(format!("fold {index}"))),
+                _ => double((index, item)),
+            };
+            assert_eq!(map_in_order(&items, threads(n), failing).unwrap_err().message(), "fold 3");
+        }
+    }
 
     #[test]
     fn mean_and_deviation_by_hand() {
