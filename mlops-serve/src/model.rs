@@ -23,6 +23,12 @@ pub trait TensorModel: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Whatever kept it from answering.
     fn infer(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>>;
+
+    /// Whether the first dimension of every input and output is the rows, and no row's result depends on another.
+    /// Such a model takes part in dynamic batching.
+    fn rows_independent(&self) -> bool {
+        false
+    }
 }
 
 /// What a version runs.
@@ -124,5 +130,8 @@ impl TensorModel for IdentityModel {
     }
     fn infer(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         Ok(inputs.iter().map(|tensor| tensor.clone().renamed("OUTPUT0")).collect())
+    }
+    fn rows_independent(&self) -> bool {
+        true
     }
 }

@@ -1,6 +1,6 @@
 //! Between the protocol and tensors: every check of a request, and the form of an answer.
 
-use std::collections::HashSet;
+use std::time::Duration;
 
 use arrow_array::new_null_array;
 use bytes::Bytes;
@@ -29,6 +29,7 @@ pub(super) struct Wish {
 pub(super) struct Checked {
     pub(super) id: Option<String>,
     pub(super) routing_key: Option<String>,
+    pub(super) timeout: Option<Duration>,
     pub(super) tensors: Vec<Tensor>,
     pub(super) wish: Wish,
 }
@@ -37,10 +38,11 @@ fn flag(parameters: Option<&Parameters>, name: &str) -> Option<bool> {
     parameters?.get(name)?.as_bool()
 }
 
-/// Splits the body into its JSON part and the binary tensors behind it.
-pub(super) fn split(body: &Bytes, header_length: Option<&str>) -> Result<(Bytes, Bytes)> {
-    let Some(length) = header_length else { return Ok((body.clone(), Bytes::new())) };
-    let length: usize = length
+/// Reads and checks a body against the version that describes the model. `header_length` is the length of the JSON
+/// part when binary tensors follow it; 0 is a body of nothing but the values of the one input.
+pub(super) fn check(body: &Bytes, header_length: Option<&str>, version: &LoadedVersion) -> Result<Checked> {
+    let Some(text) = header_length else { return check_json(body, Bytes::new(), version) };
+    let length: usize = text
         .trim()
         .parse()
         .map_err(|_| Error::invalid_argument("Inference-Header-Content-Length is not a whole number"))?;
@@ -50,17 +52,18 @@ pub(super) fn split(body: &Bytes, header_length: Option<&str>) -> Result<(Bytes,
             body.len()
         )));
     }
-    Ok((body.slice(..length), body.slice(length..)))
+    if length == 0 {
+        return check_raw(body, version);
+    }
+    check_json(body.get(..length).unwrap_or_default(), body.slice(length..), version)
 }
 
-/// Reads and checks a request against the version that describes the model.
-pub(super) fn check(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> Result<Checked> {
+fn check_json(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> Result<Checked> {
     let request: InferRequest<'_> = serde_json::from_slice(json)
         .map_err(|error| Error::invalid_argument(format!("the request is not Open Inference JSON: {error}")))?;
-    let mut tensors = Vec::with_capacity(request.inputs.len());
-    let mut seen = HashSet::new();
+    let mut tensors: Vec<Tensor> = Vec::with_capacity(request.inputs.len().min(version.inputs.len()));
     for input in &request.inputs {
-        if !seen.insert(input.name.as_str()) {
+        if tensors.iter().any(|tensor| tensor.name() == input.name) {
             return Err(Error::invalid_argument(format!("input {:?} is given twice", input.name)));
         }
         tensors.push(read_input(input, &mut binary_part, version)?);
@@ -74,12 +77,47 @@ pub(super) fn check(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion
     complete(&mut tensors, version)?;
     let parameters = request.parameters.as_ref();
     let text = |name: &str| parameters.and_then(|all| all.get(name)).and_then(Value::as_str).map(str::to_owned);
+    let timeout_us = parameters.and_then(|all| all.get("timeout")).and_then(Value::as_u64).filter(|&us| us > 0);
     Ok(Checked {
         routing_key: text("routing_key"),
+        timeout: timeout_us.map(Duration::from_micros),
         wish: wish(request.outputs.as_deref().unwrap_or_default(), parameters, version)?,
         id: request.id,
         tensors,
     })
+}
+
+/// A body without JSON: one row of the model's one input, of which at most one dimension is variable beside the rows.
+/// A `BYTES` body is its one element. Everything is answered in binary.
+fn check_raw(body: &Bytes, version: &LoadedVersion) -> Result<Checked> {
+    let [info] = version.inputs.as_slice() else {
+        let count = version.inputs.len();
+        return Err(Error::invalid_argument(format!("a body without JSON needs a model with one input, not {count}")));
+    };
+    let refuse = |text: &str| Error::invalid_argument(format!("input {:?} as a body without JSON: {text}", info.name));
+    let free = info.shape.iter().skip(1).filter(|dim| **dim < 0).count();
+    let fixed: Vec<usize> = info.shape.iter().skip(1).filter_map(|dim| usize::try_from(*dim).ok()).collect();
+    let row = element_count(&info.name, &fixed)?;
+    let bytes = match info.data_type.element_bytes() {
+        Some(_) => body.clone(),
+        None if row == 1 => {
+            let length = u32::try_from(body.len()).map_err(|_| refuse("it has more than 4 GiB"))?;
+            length.to_le_bytes().into_iter().chain(body.iter().copied()).collect()
+        }
+        None => return Err(refuse("a row has more than one BYTES element")),
+    };
+    let elements = info.data_type.element_bytes().map_or(1, |size| bytes.len() / size);
+    if free > 1 || (free == 1 && row == 0) {
+        return Err(refuse("more than one dimension is variable"));
+    }
+    let variable = elements.checked_div(row).unwrap_or(0);
+    let dims = info.shape.iter().skip(1).map(|dim| usize::try_from(*dim).unwrap_or(variable));
+    let shape: Vec<usize> = if info.shape.is_empty() { Vec::new() } else { std::iter::once(1).chain(dims).collect() };
+    let count = element_count(&info.name, &shape)?;
+    let values = binary::decode(&info.name, info.data_type, count, &bytes)?;
+    let tensors = vec![Tensor::new(&info.name, info.data_type, shape, values)?];
+    let wish = Wish { outputs: Vec::new(), binary_by_default: true };
+    Ok(Checked { id: None, routing_key: None, timeout: None, tensors, wish })
 }
 
 fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, version: &LoadedVersion) -> Result<Tensor> {

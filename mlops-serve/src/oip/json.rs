@@ -19,7 +19,7 @@ use crate::tensor::TensorType;
 /// Deepest nesting of `data`; shapes have few dimensions.
 const DEPTH_MAX: usize = 32;
 
-/// An element type that JSON scalars can become without loss.
+/// An element type that JSON scalars can become.
 trait Element: Sized {
     const EXPECTED: &'static str;
     fn from_bool(_: bool) -> Option<Self> {
@@ -57,15 +57,16 @@ integer!(u8 u16 u32 u64 i8 i16 i32 i64);
 macro_rules! float {
     ($($type:ty)*) => {
         $(impl Element for $type {
-            const EXPECTED: &'static str = "a number";
+            const EXPECTED: &'static str = concat!("a number that fits ", stringify!($type));
             fn from_u64(value: u64) -> Option<Self> {
                 Some(value as Self)
             }
             fn from_i64(value: i64) -> Option<Self> {
                 Some(value as Self)
             }
+            // Rounding to the nearest is what a float means; a finite number that becomes infinite is a loss.
             fn from_f64(value: f64) -> Option<Self> {
-                Some(value as Self)
+                Some(value as Self).filter(|rounded| rounded.is_finite())
             }
         })*
     };

@@ -3,8 +3,13 @@
 //! The router binds nothing. Requests are checked against the model's metadata before the model sees them; every
 //! answer that is not 2xx is `{"error": text}`.
 
+mod admin;
 pub(crate) mod binary;
 mod convert;
+mod describe;
+mod encoding;
+mod failure;
+mod infer;
 mod json;
 mod routes;
 mod wire;

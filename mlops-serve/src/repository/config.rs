@@ -19,6 +19,8 @@ pub struct ModelConfig {
     pub timeout: Option<Duration>,
     /// Most rows in one request.
     pub rows_max: usize,
+    /// Most rows of requests that share a prediction; 1 lets every request be predicted alone.
+    pub batch_rows_max: usize,
 }
 
 impl ModelConfig {
@@ -26,7 +28,7 @@ impl ModelConfig {
     #[must_use]
     pub fn new(reference: ModelRef) -> Self {
         let name = reference.name.clone();
-        Self { reference, name, features: None, timeout: None, rows_max: 1 << 20 }
+        Self { reference, name, features: None, timeout: None, rows_max: 1 << 20, batch_rows_max: 256 }
     }
 
     /// Serves it under another name.
@@ -54,6 +56,13 @@ impl ModelConfig {
     #[must_use]
     pub fn with_rows_max(mut self, rows_max: usize) -> Self {
         self.rows_max = rows_max;
+        self
+    }
+
+    /// Limits the rows of requests that share a prediction.
+    #[must_use]
+    pub fn with_batch_rows_max(mut self, rows_max: usize) -> Self {
+        self.batch_rows_max = rows_max;
         self
     }
 }

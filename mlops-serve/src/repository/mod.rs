@@ -5,6 +5,7 @@
 //! request is answered.
 
 mod config;
+mod counters;
 mod directory;
 mod sync;
 mod version;
@@ -18,6 +19,7 @@ use std::{
 use mlops_core::{Error, Model, ModelName, ModelRef, ModelSource, Result, Selector, Version};
 
 pub use config::ModelConfig;
+pub(crate) use counters::Duty;
 pub use directory::DirectorySource;
 pub use sync::SyncReport;
 pub(crate) use version::{LoadedVersion, predict_rows};

@@ -3,19 +3,14 @@
 //! Immutable but for counters. Requests hold it by `Arc`, so a version that was swapped out lives until its last
 //! request is answered.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
 use arrow_array::{RecordBatch, new_null_array};
-use mlops_core::{DataType, Digest, Error, Model, Result, Signature, TensorSpec, Timestamp, Version};
+use mlops_core::{DataType, Digest, Error, Model, Result, Signature, TensorSpec, Version};
 
+use super::counters::Counters;
 use crate::{
-    executor::guarded,
+    executor::{Payload, guarded},
     features::FeatureLookup,
     model::ServedModel,
     tensor::{Tensor, TensorInfo, TensorType, empty_outputs, to_column},
@@ -91,6 +86,38 @@ impl LoadedVersion {
         })
     }
 
+    /// Computes the outputs of inputs that fit the description, and checks them against it. Computation.
+    ///
+    /// # Errors
+    /// The model's error, `Internal` when it broke its contract.
+    pub(crate) fn predict(&self, inputs: Payload) -> Result<Payload> {
+        match (&self.model, inputs) {
+            (ServedModel::Rows(model), Payload::Rows(batch)) => Ok(Payload::Rows(predict_rows(&**model, &batch)?)),
+            (ServedModel::Tensors(model), Payload::Tensors(tensors)) => {
+                let outputs = model.infer(&tensors)?;
+                let fits = outputs.len() == self.outputs.len()
+                    && outputs.iter().zip(&self.outputs).all(|(tensor, info)| {
+                        tensor.name() == info.name
+                            && tensor.data_type() == info.data_type
+                            && info.admits(tensor.shape())
+                    });
+                if fits {
+                    return Ok(Payload::Tensors(outputs));
+                }
+                Err(Error::internal("the model's outputs do not fit its metadata"))
+            }
+            _ => Err(Error::internal("rows were given to a model on tensors, or tensors to a model on rows")),
+        }
+    }
+
+    /// Whether calls may share a prediction.
+    pub(crate) fn batches(&self) -> bool {
+        match &self.model {
+            ServedModel::Rows(_) => true,
+            ServedModel::Tensors(model) => model.rows_independent(),
+        }
+    }
+
     /// Whether a client that is served by `self` can be served by `other`.
     ///
     /// # Errors
@@ -156,72 +183,4 @@ fn probe_row(signature: &Signature) -> Result<RecordBatch> {
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(1));
     Ok(RecordBatch::try_new_with_options(Arc::new(signature.input_schema()), columns, &options)?)
-}
-
-/// A count with the time it took.
-#[derive(Debug, Default)]
-pub(crate) struct Duty {
-    count: AtomicU64,
-    nanos: AtomicU64,
-}
-
-impl Duty {
-    pub(crate) fn add(&self, took: Duration) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
-
-/// What a version did since it was loaded.
-#[derive(Debug)]
-pub(crate) struct Counters {
-    pub(crate) success: Duty,
-    pub(crate) fail: Duty,
-    pub(crate) queue: Duty,
-    pub(crate) compute_input: Duty,
-    pub(crate) compute_infer: Duty,
-    pub(crate) compute_output: Duty,
-    pub(crate) rows: AtomicU64,
-    pub(crate) last_ms: AtomicU64,
-    /// Slow-decaying maximum of the time of small calls, nanoseconds; the maximum value when unknown.
-    small_call_nanos: AtomicU64,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            success: Duty::default(),
-            fail: Duty::default(),
-            queue: Duty::default(),
-            compute_input: Duty::default(),
-            compute_infer: Duty::default(),
-            compute_output: Duty::default(),
-            rows: AtomicU64::new(0),
-            last_ms: AtomicU64::new(0),
-            small_call_nanos: AtomicU64::new(u64::MAX),
-        }
-    }
-}
-
-impl Counters {
-    /// Notes an answered request.
-    pub(crate) fn answered(&self, rows: usize, took: Duration, at: Timestamp) {
-        self.success.add(took);
-        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
-        self.last_ms.store(u64::try_from(at.as_millis()).unwrap_or(0), Ordering::Relaxed);
-    }
-
-    /// Notes how long a small call took. The estimate follows a slower call at once and forgets it by 1/16
-    /// per call.
-    pub(crate) fn small_call(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let old = self.small_call_nanos.load(Ordering::Relaxed);
-        let new = if old == u64::MAX { took } else { took.max(old - old / 16) };
-        self.small_call_nanos.store(new, Ordering::Relaxed);
-    }
-
-    /// Whether every recent small call stayed below `limit`.
-    pub(crate) fn is_cheap(&self, limit: Duration) -> bool {
-        u128::from(self.small_call_nanos.load(Ordering::Relaxed)) < limit.as_nanos()
-    }
 }

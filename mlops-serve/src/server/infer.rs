@@ -11,7 +11,7 @@ use mlops_core::{Error, ErrorKind, Model, ModelName, PredictionBatch, Result, Ti
 
 use super::{ActiveRollout, Inner, Server};
 use crate::{
-    executor::guarded,
+    executor::{Close, Payload, Predicted, guarded},
     features::common_time,
     model::ServedModel,
     repository::{Entry, EntryState, LoadedVersion, predict_rows},
@@ -117,7 +117,12 @@ impl Server {
         }
         let sent = match wanted.described_by.model {
             ServedModel::Rows(_) => Some(gather(&wanted.described_by, &tensors, rows)?),
-            ServedModel::Tensors(_) => None,
+            ServedModel::Tensors(_) => {
+                if wanted.described_by.batches() {
+                    tensors.iter().try_for_each(|tensor| check_rows(tensor, rows))?;
+                }
+                None
+            }
         };
         let routed = inner.route(wanted, options, key, started);
         match (&routed.version.model, sent) {
@@ -237,8 +242,9 @@ impl Inner {
         };
         let inputs = model.signature().project_inputs(&completed)?;
         routed.version.counters.compute_input.add(self.clock.monotonic().saturating_sub(begun));
-        let (work_model, rows) = (Arc::clone(model), inputs.num_rows());
-        let outputs = self.compute(&routed.version, rows, move || predict_rows(&*work_model, &inputs)).await?;
+        let Payload::Rows(outputs) = self.compute(routed, inputs.num_rows(), Payload::Rows(inputs)).await? else {
+            return Err(Error::internal("a model on rows answered raw tensors"));
+        };
         self.log(routed, routed.version.version, routed.variant.as_str(), at, &completed, &outputs);
         if let Some(shadow) = &routed.shadow {
             self.mirror(routed, shadow, at, completed);
@@ -248,46 +254,34 @@ impl Inner {
     }
 
     async fn answer_tensors(&self, routed: &Routed, mut tensors: Vec<Tensor>, rows: usize) -> Result<TensorReply> {
-        let ServedModel::Tensors(model) = &routed.version.model else {
-            return Err(Error::internal("a model on rows was given raw tensors"));
+        let place = |tensor: &Tensor| routed.version.inputs.iter().position(|info| info.name == tensor.name());
+        tensors.sort_by_key(place);
+        let Payload::Tensors(outputs) = self.compute(routed, rows, Payload::Tensors(tensors)).await? else {
+            return Err(Error::internal("a model on raw tensors answered rows"));
         };
-        let order = |tensor: &Tensor| model.inputs().iter().position(|info| info.name == tensor.name());
-        tensors.sort_by_key(order);
-        let work_model = Arc::clone(model);
-        let outputs = self.compute(&routed.version, rows, move || work_model.infer(&tensors)).await?;
-        let fits = outputs.len() == model.outputs().len()
-            && outputs.iter().zip(model.outputs()).all(|(tensor, info)| {
-                tensor.name() == info.name && tensor.data_type() == info.data_type && info.admits(tensor.shape())
-            });
-        if !fits {
-            return Err(Error::internal("the model's outputs do not fit its metadata"));
-        }
-        let (version, variant) = (routed.version.version, routed.variant);
-        Ok(TensorReply { outputs, version, variant })
+        Ok(TensorReply { outputs, version: routed.version.version, variant: routed.variant })
     }
 
     /// Runs a prediction: inline when recent small calls of this version were cheap, else on a worker.
-    async fn compute<T: Send + 'static>(
-        &self,
-        version: &LoadedVersion,
-        rows: usize,
-        work: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn compute(&self, routed: &Routed, rows: usize, inputs: Payload) -> Result<Payload> {
+        let (version, counters) = (&routed.version, &routed.version.counters);
         let small = rows <= self.settings.inline_rows_max;
-        let cheap = version.counters.is_cheap(Duration::from_micros(self.settings.inline_below_us));
-        let clock = Arc::clone(&self.clock);
-        let timed = move || {
-            let begun = clock.monotonic();
-            work().map(|value| (value, clock.monotonic().saturating_sub(begun)))
+        let predicted = if small && counters.is_cheap(Duration::from_micros(self.settings.inline_below_us)) {
+            let begun = self.clock.monotonic();
+            let outputs = guarded(|| version.predict(inputs))?;
+            let took = self.clock.monotonic().saturating_sub(begun);
+            counters.executed(rows, took, Close::Inline);
+            Predicted { outputs, waited: Duration::ZERO, took }
+        } else {
+            let batch_rows_max = if version.batches() { routed.entry.config.batch_rows_max } else { 1 };
+            self.executor.predict(version, inputs, rows, batch_rows_max).await?
         };
-        let ((value, took), waited) =
-            if small && cheap { (guarded(timed)?, Duration::ZERO) } else { self.executor.run(timed).await? };
-        version.counters.queue.add(waited);
-        version.counters.compute_infer.add(took);
+        counters.queue.add(predicted.waited);
+        counters.compute_infer.add(predicted.took);
         if small {
-            version.counters.small_call(took);
+            counters.small_call(predicted.took);
         }
-        Ok(value)
+        Ok(predicted.outputs)
     }
 
     fn log(
@@ -397,16 +391,21 @@ fn gather(version: &LoadedVersion, tensors: &[Tensor], rows: usize) -> Result<Re
     let mut columns = Vec::with_capacity(tensors.len());
     for spec in &version.input_specs {
         let Some(tensor) = tensors.iter().find(|tensor| tensor.name() == spec.name) else { continue };
-        if tensor.rows() != rows {
-            return Err(Error::invalid_argument(format!(
-                "input {:?} has {} rows, another input has {rows}; all inputs need the same",
-                spec.name,
-                tensor.rows()
-            )));
-        }
+        check_rows(tensor, rows)?;
         fields.push(spec.to_field());
         columns.push(to_column(spec, tensor)?);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+}
+
+fn check_rows(tensor: &Tensor, rows: usize) -> Result<()> {
+    if tensor.rows() == rows {
+        return Ok(());
+    }
+    Err(Error::invalid_argument(format!(
+        "input {:?} has {} rows, another input has {rows}; all inputs need the same",
+        tensor.name(),
+        tensor.rows()
+    )))
 }

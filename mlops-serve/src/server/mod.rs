@@ -19,6 +19,7 @@ use mlops_core::{Clock, EventBus, Meter, PredictionSink, PrometheusMeter};
 
 pub(crate) use arm::ActiveRollout;
 pub use builder::ServerBuilder;
+pub(crate) use infer::TensorReply;
 pub use infer::{InferOptions, InferReply};
 
 use crate::{executor::Executor, repository::ModelRepository, settings::ServerSettings};

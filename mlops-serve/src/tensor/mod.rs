@@ -130,6 +130,19 @@ impl Tensor {
         self.shape.first().copied().unwrap_or(1)
     }
 
+    /// `rows` rows from row `from` on, without copying.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when there are not so many.
+    pub(crate) fn slice_rows(&self, from: usize, rows: usize) -> Result<Self> {
+        if from.checked_add(rows).is_none_or(|end| end > self.rows()) || self.shape.is_empty() {
+            return Err(Error::invalid_argument(format!("tensor {:?} has no {rows} rows from row {from}", self.name)));
+        }
+        let width = element_count(&self.name, self.shape.get(1..).unwrap_or_default())?;
+        let shape: Vec<usize> = std::iter::once(rows).chain(self.shape.iter().skip(1).copied()).collect();
+        Self::new(self.name.as_str(), self.data_type, shape, self.values.slice(from * width, rows * width))
+    }
+
     /// The same tensor under another name.
     #[must_use]
     pub fn renamed(mut self, name: impl Into<String>) -> Self {

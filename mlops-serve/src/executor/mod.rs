@@ -1,33 +1,33 @@
 //! The one place where models run: a sized pool of threads behind a bounded queue.
 //!
 //! Invariant: a job runs at most once, on a worker, and its panic ends the job, not the worker. A job whose
-//! caller has gone or whose time in the queue is over is dropped unrun. Dynamic batching belongs here: every
-//! prediction passes through [`Executor::run`].
+//! caller has gone or whose time in the queue is over is dropped unrun. Predictions that wait together share a
+//! batch, see [`batch`]; everything else is a job of its own.
+
+mod batch;
+mod queue;
 
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use mlops_core::{Clock, Error, Result};
 use tokio::sync::oneshot;
 
-/// A job: told whether it may still run, it runs or reports why not.
-type Job = Box<dyn FnOnce() + Send>;
+use batch::{Call, LaneKey, overdue};
+pub(crate) use batch::{Close, Payload, Predicted};
+use queue::{Job, Queue, Refused, Work};
+
+use crate::repository::LoadedVersion;
 
 /// Runs computation for async callers.
 pub(crate) struct Executor {
-    queue: SyncSender<Job>,
-    depth: Arc<AtomicUsize>,
+    queue: Arc<Queue>,
     clock: Arc<dyn Clock>,
     queue_timeout: Duration,
-    queue_max: usize,
 }
 
 impl fmt::Debug for Executor {
@@ -36,14 +36,18 @@ impl fmt::Debug for Executor {
     }
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        // The lock is held while waiting: exactly one idle worker waits, the others queue behind it.
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match next {
-            // Jobs catch their own panics, see `Executor::run`.
-            Ok(job) => job(),
-            Err(_) => return,
+impl Drop for Executor {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+fn work(queue: &Queue, clock: &dyn Clock, queue_timeout: Duration) {
+    while let Some(work) = queue.next() {
+        match work {
+            // Jobs catch their own panics, see `Executor::job`.
+            Work::Job(job) => job(),
+            Work::Batch(batch) => batch.run(clock, queue_timeout),
         }
     }
 }
@@ -58,6 +62,10 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+fn shutting_down() -> Error {
+    Error::unavailable("the server is shutting down")
+}
+
 impl Executor {
     /// Starts `workers` threads. They end when the executor is dropped and the queue is empty.
     ///
@@ -69,82 +77,104 @@ impl Executor {
         queue_timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let (queue, jobs) = sync_channel(queue_max);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let executor = Self { queue: Arc::new(Queue::new(queue_max)), clock, queue_timeout };
         for index in 0..workers {
-            let jobs = Arc::clone(&jobs);
+            let (queue, clock) = (Arc::clone(&executor.queue), Arc::clone(&executor.clock));
             let thread = std::thread::Builder::new().name(format!("mlops-serve-{index}"));
             thread
-                .spawn(move || work(&jobs))
+                .spawn(move || work(&queue, &*clock, queue_timeout))
                 .map_err(|error| Error::resource_exhausted("no thread for a serving worker").with_source(error))?;
         }
-        Ok(Self { queue, depth: Arc::default(), clock, queue_timeout, queue_max })
+        Ok(executor)
     }
 
-    /// Jobs waiting for a worker.
+    /// Entries waiting for a worker.
     pub(crate) fn waiting(&self) -> usize {
-        self.depth.load(Ordering::Relaxed)
+        self.queue.waiting()
     }
 
-    /// Runs `work` on a worker and waits for it; also says how long the job waited in the queue.
-    /// Dropping the future before the job started cancels it.
+    /// Predicts on a worker, together with other calls of the version that wait when a worker becomes idle, up to
+    /// `batch_rows_max` rows. Dropping the future before that cancels the call.
     ///
     /// # Errors
     /// `ResourceExhausted` when the queue is full, `Unavailable` when the wait for a worker was too long,
-    /// `Internal` when `work` panicked, and what `work` returns.
-    pub(crate) async fn run<T: Send + 'static>(
+    /// `Internal` when the model panicked, and what the model returns for these rows.
+    pub(crate) async fn predict(
+        &self,
+        version: &Arc<LoadedVersion>,
+        inputs: Payload,
+        rows: usize,
+        batch_rows_max: usize,
+    ) -> Result<Predicted> {
+        let (reply, answer) = oneshot::channel();
+        let key = LaneKey::new(version, &inputs);
+        let call = Call { inputs, rows, queued_at: self.clock.monotonic(), reply };
+        let admitted = self.queue.push_call(key, Arc::clone(version), batch_rows_max, call);
+        admitted.map_err(|refused| self.refusal(refused))?;
+        answer.await.unwrap_or_else(|_| Err(shutting_down()))
+    }
+
+    /// Runs `work` on a worker and waits for it. Dropping the future before the job started cancels it.
+    ///
+    /// # Errors
+    /// As [`Executor::predict`].
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let (job, answer) = self.job(work);
+        self.queue.push(job).map_err(|refused| self.refusal(refused))?;
+        answer.await.unwrap_or_else(|_| Err(shutting_down()))
+    }
+
+    /// Runs the last step of an admitted request on the next idle worker; a full queue does not refuse it.
+    ///
+    /// # Errors
+    /// `Internal` when it panicked, and what `work` returns.
+    pub(crate) async fn finish<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<(T, Duration)> {
-        let (reply, answer) = oneshot::channel();
-        let (clock, limit, queued_at) = (Arc::clone(&self.clock), self.queue_timeout, self.clock.monotonic());
-        let depth = Arc::clone(&self.depth);
-        let job = Box::new(move || {
-            depth.fetch_sub(1, Ordering::Relaxed);
-            let waited = clock.monotonic().saturating_sub(queued_at);
-            if reply.is_closed() {
-                return;
-            }
-            let outcome = if waited > limit {
-                Err(Error::unavailable(format!(
-                    "waited {} ms for a worker; the server is overloaded",
-                    waited.as_millis()
-                )))
-            } else {
-                guarded(work).map(|value| (value, waited))
-            };
-            // The caller may have gone meanwhile; nobody wants the answer then.
-            let _ = reply.send(outcome);
-        });
-        self.offer(job)?;
-        answer.await.unwrap_or_else(|_| Err(Error::unavailable("the server is shutting down")))
+    ) -> Result<T> {
+        let (job, answer) = self.job(work);
+        self.queue.push_front(job).map_err(|refused| self.refusal(refused))?;
+        answer.await.unwrap_or_else(|_| Err(shutting_down()))
     }
 
     /// Runs `work` later if there is room, without anyone waiting for it.
     pub(crate) fn offer_detached(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
-        let depth = Arc::clone(&self.depth);
-        self.offer(Box::new(move || {
-            depth.fetch_sub(1, Ordering::Relaxed);
+        let job = Box::new(move || {
             // A panic of detached work is logged by `guarded`; nobody waits for its result.
             let _ = guarded(|| {
                 work();
                 Ok(())
             });
-        }))
+        });
+        self.queue.push(job).map_err(|refused| self.refusal(refused))
     }
 
-    fn offer(&self, job: Job) -> Result<()> {
-        self.depth.fetch_add(1, Ordering::Relaxed);
-        self.queue.try_send(job).map_err(|refused| {
-            self.depth.fetch_sub(1, Ordering::Relaxed);
-            match refused {
-                TrySendError::Full(_) => Error::resource_exhausted(format!(
-                    "all workers are busy and {} requests wait; retry later",
-                    self.queue_max
-                )),
-                TrySendError::Disconnected(_) => Error::unavailable("the server is shutting down"),
+    fn job<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> (Job, oneshot::Receiver<Result<T>>) {
+        let (reply, answer) = oneshot::channel();
+        let (clock, limit, queued_at) = (Arc::clone(&self.clock), self.queue_timeout, self.clock.monotonic());
+        let job = Box::new(move || {
+            if reply.is_closed() {
+                return;
             }
-        })
+            let waited = clock.monotonic().saturating_sub(queued_at);
+            let outcome = if waited > limit { Err(overdue(waited)) } else { guarded(work) };
+            // The caller may have gone meanwhile; nobody wants the answer then.
+            let _ = reply.send(outcome);
+        });
+        (job, answer)
+    }
+
+    fn refusal(&self, refused: Refused) -> Error {
+        match refused {
+            Refused::Full => Error::resource_exhausted(format!(
+                "all workers are busy and {} requests wait; retry later",
+                self.queue.waiting_max()
+            )),
+            Refused::Closed => shutting_down(),
+        }
     }
 }
 
@@ -184,8 +214,8 @@ mod tests {
         let refused = executor.run(|| Ok(3)).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ResourceExhausted);
         release.send(()).unwrap();
-        assert_eq!((first.await.unwrap().unwrap().0, second.await.unwrap().unwrap().0), (1, 2));
-        assert_eq!(executor.run(|| Ok(4)).await.unwrap().0, 4);
+        assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (1, 2));
+        assert_eq!(executor.run(|| Ok(4)).await.unwrap(), 4);
     }
 
     #[tokio::test]
@@ -194,7 +224,7 @@ mod tests {
         let error = executor.run(|| -> Result<()> { panic!("boom") }).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Internal);
         assert!(!error.message().contains("boom"), "details stay in the log");
-        assert_eq!(executor.run(|| Ok(7)).await.unwrap().0, 7);
+        assert_eq!(executor.run(|| Ok(7)).await.unwrap(), 7);
     }
 
     #[tokio::test]

@@ -1,0 +1,175 @@
+//! The inference handler: from the bytes of a request to the bytes of an answer.
+//!
+//! Small plain bodies are read and written on the spot; large or compressed ones by the workers, so that they
+//! never hold up the runtime.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{Path, State, rejection::BytesRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use mlops_core::Result;
+
+use super::{
+    convert::{self, Checked, Wish},
+    encoding::{self, Encoding, Inflated},
+    failure::{Answer, Failure},
+    routes::parse_version,
+};
+use crate::{
+    executor::guarded,
+    repository::LoadedVersion,
+    server::{InferOptions, Server, TensorReply},
+    tensor::Tensor,
+};
+
+pub(super) const HEADER_LENGTH: &str = "inference-header-content-length";
+
+type Body = std::result::Result<Bytes, BytesRejection>;
+
+pub(super) async fn infer(
+    State(server): State<Server>,
+    Path(model): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    answer(&server, &model, None, &headers, body).await
+}
+
+pub(super) async fn infer_version(
+    State(server): State<Server>,
+    Path((model, version)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    answer(&server, &model, Some(version), &headers, body).await
+}
+
+async fn answer(server: &Server, model: &str, version: Option<String>, headers: &HeaderMap, body: Body) -> Answer {
+    let body = body.map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))?;
+    let started = server.inner.clock.monotonic();
+    let version = version.as_deref().map(parse_version).transpose()?;
+    let wanted = server.inner.wanted(model, version)?;
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let request = Request {
+        body,
+        encoding: encoding::of_request(headers)?,
+        header_length: headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned()),
+        body_bytes_max: server.inner.settings.body_bytes_max,
+    };
+    let checked = read(server, request, &wanted.described_by).await?;
+    let sticky = wanted.state.rollout.as_ref().and_then(|active| active.rollout.settings.sticky_by.clone());
+    let routing_key = checked.routing_key.or_else(|| sticky.and_then(|name| header(&name)));
+    let options = InferOptions {
+        request_id: checked.id.clone(),
+        version,
+        routing_key,
+        timeout: checked.timeout,
+        ..InferOptions::default()
+    };
+    let reply = server.infer_tensors(wanted, checked.tensors, options, started).await?;
+    write(server, model, checked.id, reply, checked.wish, encoding::for_response(headers)).await
+}
+
+/// A request as it came.
+struct Request {
+    body: Bytes,
+    encoding: Option<Encoding>,
+    header_length: Option<String>,
+    body_bytes_max: usize,
+}
+
+impl Request {
+    /// None when the body inflates to more than the limit.
+    fn check(self, version: &LoadedVersion) -> Result<Option<Checked>> {
+        let body = match self.encoding {
+            None => self.body,
+            Some(encoding) => match encoding::inflate(encoding, &self.body, self.body_bytes_max)? {
+                Inflated::Body(body) => body,
+                Inflated::TooLarge => return Ok(None),
+            },
+        };
+        convert::check(&body, self.header_length.as_deref(), version).map(Some)
+    }
+}
+
+async fn read(
+    server: &Server,
+    request: Request,
+    version: &Arc<LoadedVersion>,
+) -> std::result::Result<Checked, Failure> {
+    let limit = request.body_bytes_max;
+    let checked = if request.encoding.is_some() || request.body.len() > server.inner.settings.offload_bytes {
+        let version = Arc::clone(version);
+        server.inner.executor.run(move || request.check(&version)).await?
+    } else {
+        guarded(|| request.check(version))?
+    };
+    checked.ok_or_else(|| {
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body inflates to more than {limit} bytes"))
+    })
+}
+
+/// The bytes of an answer.
+struct Written {
+    body: Vec<u8>,
+    header_length: Option<usize>,
+    encoding: Option<Encoding>,
+}
+
+async fn write(
+    server: &Server,
+    model: &str,
+    id: Option<String>,
+    reply: TensorReply,
+    wish: Wish,
+    accepted: Option<Encoding>,
+) -> Answer {
+    let settings = &server.inner.settings;
+    let bytes: usize = reply.outputs.iter().map(bytes_of).fold(0, usize::saturating_add);
+    let encoding = accepted.filter(|_| bytes >= settings.compress_bytes_min);
+    let (name, variant) = (model.to_owned(), reply.variant);
+    let encode = move || {
+        let version = reply.version.0;
+        let (body, header_length) = convert::respond((&name, version), id.as_deref(), &reply.outputs, &wish)?;
+        let body = match encoding {
+            Some(encoding) => encoding::deflate(encoding, &body)?,
+            None => body,
+        };
+        Ok(Written { body, header_length, encoding })
+    };
+    let written = if encoding.is_some() || bytes > settings.offload_bytes {
+        server.inner.executor.finish(encode).await?
+    } else {
+        encode()?
+    };
+    let mut response = respond(written);
+    response.headers_mut().insert("mlops-variant", HeaderValue::from_static(variant.as_str()));
+    Ok(response)
+}
+
+/// Size in binary form; JSON takes a few times as much.
+fn bytes_of(tensor: &Tensor) -> usize {
+    match tensor.data_type().element_bytes() {
+        Some(size) => tensor.values().len().saturating_mul(size),
+        None => tensor.values().get_buffer_memory_size(),
+    }
+}
+
+fn respond(written: Written) -> Response {
+    let binary = written.header_length.is_some();
+    let content_type = if binary { "application/octet-stream" } else { "application/json" };
+    let mut response = ([(header::CONTENT_TYPE, content_type)], written.body).into_response();
+    let headers = response.headers_mut();
+    if let Some(length) = written.header_length {
+        headers.insert(HEADER_LENGTH, HeaderValue::from(length));
+    }
+    if let Some(encoding) = written.encoding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    response
+}
