@@ -77,17 +77,20 @@ fn cross_difference(a: u64, b: u64, n: u64, m: u64) -> f64 {
     (u128::from(a) * u128::from(m)).abs_diff(u128::from(b) * u128::from(n)) as f64
 }
 
-/// Pooled two-proportion z test of `a` among `n` against `b` among `m`: |z| and the two-sided
-/// tail; `None` when a side is empty.
+/// Pooled two-proportion z test of `a` among `n` (reference) against `b` among `m` (current): z,
+/// positive when the current share is the higher one, and the two-sided tail; `None` when a side is
+/// empty.
 ///
-/// z = (a/n - b/m) / sqrt(s (1-s) (1/n + 1/m)) with s = (a+b)/(n+m). Equal to the signed root of
+/// z = (b/m - a/n) / sqrt(s (1-s) (1/n + 1/m)) with s = (a+b)/(n+m). Equal to the signed root of
 /// the uncorrected 2x2 chi-squared statistic, which is how it is computed. When all or none have
 /// the property, z = 0 and p = 1.
 #[must_use]
 pub fn two_proportions((a, n): (u64, u64), (b, m): (u64, u64)) -> Option<(f64, Tail)> {
     let (not_a, not_b) = (n.checked_sub(a)?, m.checked_sub(b)?);
     let test = chi_squared(&[a, not_a], &[b, not_b], Continuity::None)?;
-    Some((test.statistic.sqrt(), test.tail))
+    let lower = u128::from(b) * u128::from(n) < u128::from(a) * u128::from(m);
+    let z = test.statistic.sqrt();
+    Some((if lower { -z } else { z }, test.tail))
 }
 
 #[cfg(test)]
@@ -99,6 +102,13 @@ mod tests {
         let test = chi_squared(&[30, 0], &[50, 0], Continuity::Yates).unwrap();
         assert_eq!((test.statistic, test.degrees_of_freedom, test.tail), (0.0, 0, Tail::ONE));
         assert!(chi_squared(&[3, 2], &[0, 0], Continuity::None).is_none());
+    }
+
+    #[test]
+    fn z_is_positive_when_the_current_share_is_higher() {
+        let (z, tail) = two_proportions((3, 4), (1, 4)).unwrap();
+        assert!((z + 2.0_f64.sqrt()).abs() < 1e-15, "{z}");
+        assert_eq!(two_proportions((1, 4), (3, 4)).unwrap(), (-z, tail));
     }
 
     #[test]

@@ -1,0 +1,60 @@
+"""Compares what drift_stats computed from the inputs with the reference vectors.
+
+Statistics must agree to 1e-9 relative, p-values to 1e-6 relative (below 1e-290 their logarithms).
+A statistic that is not offered yet is counted, not failed, except those in REQUIRED.
+"""
+
+import json
+import math
+import pathlib
+import sys
+
+REQUIRED = {
+    "cases": ["ks.d", "ks.d_plus", "ks.d_minus", "ks.p_exact", "ks.p_kolm", "ks.p_kstwo", "binned.q10.psi_lap", "binned.q10.psi_e4"],
+    "categorical": ["chi2_contingency.x2", "chi2_contingency.p", "chi2_yates.x2", "cramers_v", "binned.psi_lap"],
+}
+
+
+def leaves(tree, path=""):
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from leaves(value, f"{path}.{key}" if path else key)
+    else:
+        yield path, tree
+
+
+def close(name, expected, actual, log10):
+    if isinstance(expected, list):
+        return len(expected) == len(actual) and all(close(name, e, a, None) for e, a in zip(expected, actual))
+    if expected is None or actual is None or isinstance(expected, (bool, str)):
+        return expected == actual
+    last = name.rsplit(".", 1)[-1]
+    is_p = last == "p" or last.startswith("p_")
+    if is_p and not last.endswith("log10") and log10 is not None and log10 < -290:
+        return True  # its logarithm is compared
+    tolerance = 1e-6 if is_p else 1e-9
+    return math.isclose(expected, actual, rel_tol=tolerance, abs_tol=1e-12)
+
+
+vectors, computed = pathlib.Path(sys.argv[1]), json.load(open(sys.argv[2]))
+compared, missing, failures = 0, 0, []
+for section, required in REQUIRED.items():
+    reference = json.load(open(vectors / f"{section}.json"))
+    found = computed[section]
+    by_name = {case["name"]: case for case in found} if isinstance(found, list) else found
+    for case in reference:
+        actual = by_name.get(case["name"], {})
+        actual = dict(leaves(actual.get("expected", actual)))
+        expected = dict(leaves(case["expected"]))
+        for name, value in expected.items():
+            if name not in actual:
+                if name in required and value is not None:
+                    failures.append(f"{section} {case['name']}: {name} is missing")
+                missing += 1
+            elif close(name, value, actual[name], expected.get(f"{name}_log10")):
+                compared += 1
+            else:
+                failures.append(f"{section} {case['name']}: {name} is {actual[name]}, expected {value}")
+print("\n".join(failures[:10]))
+print(f"drift vectors: {compared} values agree, {len(failures)} differ, {missing} not offered yet")
+sys.exit(bool(failures) or compared == 0)
