@@ -30,6 +30,8 @@ mod results;
 mod simulate;
 mod state;
 mod stream;
+#[path = "../common/table_file.rs"]
+mod table_file;
 mod traffic;
 mod training;
 mod views;

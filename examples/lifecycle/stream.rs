@@ -3,7 +3,7 @@
 //! Invariant of a loaded [`Stream`]: rows are in time order, times and labels are never null, the
 //! label is 0 or 1 and both occur.
 
-use std::{fs::File, io::Seek as _, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use arrow_array::{
     Array as _, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
@@ -11,9 +11,10 @@ use arrow_array::{
     types::{Int64Type, TimestampMicrosecondType},
 };
 use arrow_cast::{CastOptions, cast, cast_with_options};
-use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use arrow_schema::{DataType, Field, TimeUnit};
 use mlops::core::{Error, Result, Timestamp};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::table_file;
 
 /// Column with the row's number in the stream.
 pub const EVENT_ID: &str = "event_id";
@@ -98,7 +99,7 @@ pub struct FileOptions<'a> {
 
 /// Reads a CSV or Parquet file.
 pub fn load(options: &FileOptions<'_>) -> Result<Stream> {
-    let raw = read_file(options.path)?;
+    let raw = table_file::read(options.path)?;
     if raw.num_rows() == 0 {
         return Err(Error::invalid_argument(format!(
             "{} has no rows; give a file with events",
@@ -164,51 +165,6 @@ fn usual_gap(micros: &[i64]) -> Option<Duration> {
     let middle = gaps.len() / 2;
     let (_, median, _) = gaps.select_nth_unstable(middle);
     (*median > 0).then(|| Duration::from_micros(*median))
-}
-
-fn read_file(path: &Path) -> Result<RecordBatch> {
-    let shown = path.display();
-    if path.is_dir() {
-        return Err(Error::invalid_argument(format!("{shown} is a directory; give a CSV or Parquet file")));
-    }
-    let file = File::open(path)
-        .map_err(|error| Error::invalid_argument(format!("{shown} cannot be opened: {error}")).with_source(error))?;
-    let length = file.metadata().map_or(0, |meta| meta.len());
-    if length == 0 {
-        return Err(Error::invalid_argument(format!("{shown} is empty; give a CSV or Parquet file with events")));
-    }
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    let (schema, batches) = match extension.as_deref() {
-        Some("parquet" | "pq") => read_parquet(file),
-        Some("csv" | "txt") => read_csv(file),
-        _ => {
-            return Err(Error::invalid_argument(format!(
-                "{shown} is neither .csv nor .parquet; convert it to one of them"
-            )));
-        }
-    }
-    .map_err(|error| Error::invalid_argument(format!("{shown} cannot be read: {error}")))?;
-    Ok(arrow_select::concat::concat_batches(&schema, &batches)?)
-}
-
-type Batches = (Arc<Schema>, Vec<RecordBatch>);
-
-fn read_parquet(file: File) -> std::result::Result<Batches, String> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
-    let schema = Arc::clone(builder.schema());
-    let reader = builder.with_batch_size(64 * 1024).build().map_err(|error| error.to_string())?;
-    let batches = reader.collect::<std::result::Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    Ok((schema, batches))
-}
-
-fn read_csv(mut file: File) -> std::result::Result<Batches, String> {
-    let format = arrow_csv::reader::Format::default().with_header(true);
-    let (schema, _) = format.infer_schema(&mut file, None).map_err(|error| error.to_string())?;
-    file.rewind().map_err(|error| error.to_string())?;
-    let schema = Arc::new(schema);
-    let reader = arrow_csv::ReaderBuilder::new(Arc::clone(&schema)).with_format(format).build(file);
-    let batches = reader.and_then(|reader| reader.collect::<std::result::Result<Vec<_>, _>>());
-    Ok((schema, batches.map_err(|error| error.to_string())?))
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str, what: &str) -> Result<&'a ArrayRef> {

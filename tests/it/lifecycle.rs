@@ -1,22 +1,17 @@
 //! The lifecycle program as its users start it, and what it answers.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
 use serde_json::Value;
 
-/// The program; `cargo test` builds examples beside the tests.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let target = test.parent().and_then(Path::parent).unwrap();
-    target.join("examples").join(format!("lifecycle{}", std::env::consts::EXE_SUFFIX))
-}
+use crate::program::example;
 
 /// The program, about to run with its state in `home`.
 pub(crate) fn lifecycle(home: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
+    let mut command = example("lifecycle");
     command.arg("--home").arg(home).args(arguments).stdin(Stdio::null());
     command
 }
