@@ -215,7 +215,7 @@ fn cross_validation_scores_unseen_rows() {
 fn a_fold_that_lacks_a_class_does_not_count() {
     let batch = xor_batch(600, 2, 3);
     let times: ArrayRef = Arc::new(Int64Array::from_iter_values(0..600));
-    let early = |row: usize| if row < 300 { f64::from(row % 3 == 0) } else { 0.0 };
+    let early = |row: usize| if row < 300 { f64::from(row.is_multiple_of(3)) } else { 0.0 };
     let columns = |label: &dyn Fn(usize) -> f64| {
         let label: ArrayRef = Arc::new(Float64Array::from_iter_values((0..600).map(label)));
         [("x", Arc::clone(batch.column(0))), ("time", Arc::clone(&times)), ("label", label)]
