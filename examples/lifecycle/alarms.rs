@@ -31,6 +31,8 @@ pub struct Alarms {
 /// What the triggers made of a period.
 pub struct Verdict {
     pub retrain: bool,
+    /// The champion answers worse than it used to; such a period is no measure for later ones.
+    pub worse: bool,
     pub text: String,
 }
 
@@ -50,7 +52,7 @@ impl Alarms {
         })
     }
 
-    /// Gives the triggers what the period showed; `earlier` is the champion's loss in earlier periods.
+    /// Gives the triggers what the period showed; `earlier` is the champion's loss in earlier, sound periods.
     pub async fn consider(
         &self,
         world: &World,
@@ -59,7 +61,7 @@ impl Alarms {
         outcome: &PeriodOutcome,
         earlier: Loss,
     ) -> Result<Verdict> {
-        let mut verdict = Verdict { retrain: false, text: String::new() };
+        let mut verdict = Verdict { retrain: false, worse: false, text: String::new() };
         let drift = &outcome.evaluation.drift;
         if drift.detected {
             let fact = Fact::DriftDetected {
@@ -75,6 +77,7 @@ impl Alarms {
             let alert = format!("{}_quality", world.model);
             let fact = Fact::AlertRaised { alert, message: message.clone() };
             let decision = self.quality.consider(&Event::new(plan.end, fact)).await?;
+            verdict.worse = true;
             verdict.add(&message, decision.as_ref());
         }
         if verdict.text.is_empty() {

@@ -64,8 +64,11 @@ pub async fn run(world: &Arc<World>, campaign: u64) -> Result<Results> {
                 loss = Loss::default();
             }
         }
-        let Verdict { retrain: needed, mut text } = alarms.consider(world, &plan, champion, &outcome, loss).await?;
-        loss = loss.and(outcome.evaluation.loss);
+        let Verdict { retrain: needed, worse, mut text } =
+            alarms.consider(world, &plan, champion, &outcome, loss).await?;
+        if !worse {
+            loss = loss.and(outcome.evaluation.loss);
+        }
         if needed && end < stream.end() {
             match retrain(world, &plan, (champion, trained_until(&story, champion)), end).await {
                 Ok(trained) => {

@@ -1,6 +1,6 @@
 //! The hash chain: what makes a changed, removed or reordered row show.
 //!
-//! Layout: the hash of entry `n` is SHA-256 over five parts, each preceded by its length as eight little-endian
+//! Layout: the hash of entry `n` is SHA-256 over four parts, each preceded by its length as eight little-endian
 //! bytes: the text `mlops-audit-1`, the hash of entry `n - 1` (32 bytes; zeros for the first), the sequence
 //! number `n` as eight little-endian bytes counting from 1, and the entry as JSON. See `docs/formats.md`.
 
