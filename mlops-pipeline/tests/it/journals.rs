@@ -35,7 +35,7 @@ async fn in_a_file() {
 #[allow(clippy::disallowed_methods, reason = "the server to test against is named by the environment")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_postgres() {
-    use mlops_store::{MetaStore as _, PostgresMetaStore};
+    use mlops_store::{MetaStoreExt as _, PostgresMetaStore};
     let Ok(url) = std::env::var("MLOPS_TEST_POSTGRES") else {
         println!("skipped: MLOPS_TEST_POSTGRES names no server");
         return;
