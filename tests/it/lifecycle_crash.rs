@@ -88,3 +88,24 @@ fn a_second_run_continues_with_the_next_versions() {
     let numbers: Vec<u64> = versions(&first).into_iter().chain(versions(&second)).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_cleanly_and_the_same_command_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("home");
+    let process = lifecycle(&home, ARGUMENTS).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !home.join("meta.db").exists() {
+        thread::yield_now();
+    }
+    // Past the start-up, in which there is nothing to stop yet.
+    thread::sleep(Duration::from_millis(500));
+    let sent = std::process::Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = process.wait_with_output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{complaint}");
+    assert!(complaint.contains("run the same command to continue"), "{complaint}");
+    let resumed = results(&lifecycle(&home, ARGUMENTS).output().unwrap());
+    assert_eq!(resumed["campaign"], 1, "the stopped run went on");
+}
