@@ -3,7 +3,7 @@
 //! | look for | in |
 //! |---|---|
 //! | experiments, runs, params, metrics, tags | [`tracking`]: [`Tracker`], [`Run`], [`TrackingStore`], [`SqlTrackingStore`] |
-//! | files of runs on an object store | [`RunArtifacts`] |
+//! | files of runs on an object store | [`ArtifactStore`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | limits of names and values | [`limits`] |
@@ -41,6 +41,7 @@
 //! registration with the same idempotency key gives the same version; an alias move or deletion
 //! is in the audit log exactly when it happened.
 
+pub mod artifacts;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod id_source;
@@ -50,6 +51,7 @@ mod retry;
 pub mod search;
 pub mod tracking;
 
+pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
 pub use id_source::{IdSource, RandomIds};
 pub use mlops_core::{ModelSource, RunLogger};
 pub use registry::{
@@ -58,6 +60,6 @@ pub use registry::{
 };
 pub use search::{Page, PageRequest, Search, View};
 pub use tracking::{
-    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunArtifacts,
-    RunRecord, RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,
+    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunRecord,
+    RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,
 };

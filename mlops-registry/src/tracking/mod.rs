@@ -3,13 +3,11 @@
 //! [`TrackingStore`] is the wide trait that a back end supplies; a Rust program
 //! logs through a [`Run`] of a [`Tracker`]. The semantics are MLflow's, so that the REST adapter stays thin.
 
-mod artifacts;
 mod record;
 mod sql;
 mod store;
 mod tracker;
 
-pub use artifacts::{RUN_ARTIFACT_BYTES_MAX, RUN_ARTIFACT_PATH_MAX, RUN_ARTIFACTS_LISTED_MAX, RunArtifacts};
 pub use record::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, RunRecord, RunUpdate,
 };

@@ -11,23 +11,25 @@ use mlops_core::{Clock, Error, Metric, Result, RunId, RunLogger, RunStatus, Syst
 
 use super::{
     PARENT_RUN_TAG,
-    artifacts::RunArtifacts,
     record::{Batch, CreateRun, ExperimentId, RunRecord, RunUpdate},
     store::{TrackingStore, TrackingStoreExt as _},
 };
-use crate::limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX};
+use crate::{
+    artifacts::{ArtifactStore, check_path},
+    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX},
+};
 
 /// Starts and resumes runs of one store.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use mlops_core::{RunLogger, RunStatus};
-/// use mlops_registry::{RunArtifacts, SqlTrackingStore, Tracker};
+/// use mlops_registry::{ArtifactStore, SqlTrackingStore, Tracker};
 /// use mlops_store::SqliteMetaStore;
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let store = SqlTrackingStore::builder(Arc::new(SqliteMetaStore::in_memory().await?)).build().await?;
-/// let tracker = Tracker::new(Arc::new(store), RunArtifacts::in_memory());
+/// let tracker = Tracker::new(Arc::new(store), ArtifactStore::in_memory());
 ///
 /// let run = tracker.start("fraud", "first try").await?;
 /// run.log_params(&[("rounds".into(), "50".into())]).await?;
@@ -40,14 +42,14 @@ use crate::limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX};
 #[derive(Debug, Clone)]
 pub struct Tracker {
     store: Arc<dyn TrackingStore>,
-    artifacts: RunArtifacts,
+    artifacts: ArtifactStore,
     clock: Arc<dyn Clock>,
 }
 
 impl Tracker {
     /// Runs are rows of `store`, their files lie in `artifacts`.
     #[must_use]
-    pub fn new(store: Arc<dyn TrackingStore>, artifacts: RunArtifacts) -> Self {
+    pub fn new(store: Arc<dyn TrackingStore>, artifacts: ArtifactStore) -> Self {
         Self { store, artifacts, clock: Arc::new(SystemClock::new()) }
     }
 
@@ -122,17 +124,24 @@ impl Run {
     /// A file of this run.
     ///
     /// # Errors
-    /// As [`RunArtifacts::get`].
+    /// As [`ArtifactStore::get`]; `FailedPrecondition` when the experiment keeps its files elsewhere.
     pub async fn artifact(&self, path: &str) -> Result<Bytes> {
-        self.tracker.artifacts.get(&self.id, path).await
+        self.tracker.artifacts.get(&Self::path_of(&self.record().await?, path)?).await
     }
 
     /// Path and size in bytes of every file of this run, by path.
     ///
     /// # Errors
-    /// As [`RunArtifacts::list`].
+    /// As [`ArtifactStore::files`]; `FailedPrecondition` when the experiment keeps its files elsewhere.
     pub async fn artifacts(&self) -> Result<Vec<(String, u64)>> {
-        self.tracker.artifacts.list(&self.id).await
+        let record = self.record().await?;
+        self.tracker.artifacts.files(ArtifactStore::path_of(&record.artifact_uri)?).await
+    }
+
+    /// The path in the artifact store of a file of this run.
+    fn path_of(record: &RunRecord, path: &str) -> Result<String> {
+        check_path("artifact path", path)?;
+        Ok(format!("{}/{path}", ArtifactStore::path_of(&record.artifact_uri)?))
     }
 
     async fn write(&self, batch: Batch) -> Result<()> {
@@ -176,7 +185,7 @@ impl RunLogger for Run {
         if record.deleted {
             return Err(Error::failed_precondition(format!("run {} is deleted; restore it to add files", self.id)));
         }
-        self.tracker.artifacts.put(&self.id, path, bytes).await
+        self.tracker.artifacts.put(&Self::path_of(&record, path)?, bytes).await
     }
 
     async fn finish(&self, status: RunStatus) -> Result<()> {
@@ -206,7 +215,7 @@ mod tests {
         let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
         let store = SqlTrackingStore::builder(meta).with_clock(Arc::clone(&clock)).build().await.unwrap();
-        Tracker::new(Arc::new(store), RunArtifacts::in_memory()).with_clock(clock)
+        Tracker::new(Arc::new(store), ArtifactStore::in_memory()).with_clock(clock)
     }
 
     fn pair(key: &str, value: &str) -> (String, String) {
