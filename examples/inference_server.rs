@@ -10,6 +10,9 @@
 //! `DIR/<model>/<version>/` holds a package (`manifest.json` and its files); the newest version of each model is
 //! served, and swapped when a newer one appears. Ctrl-C or a termination signal ends it after the last answer.
 
+#[path = "common/stop_signal.rs"]
+mod stop_signal;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
@@ -21,6 +24,8 @@ use mlops::{
     },
 };
 use tokio::net::TcpListener;
+
+use self::stop_signal::stop_signal;
 
 /// How often the directory is looked at for newer versions.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -100,20 +105,4 @@ async fn load(options: &Options) -> Result<Arc<ModelRepository>> {
         eprintln!("model {name} is not served: {}", error.chain());
     }
     Ok(repository)
-}
-
-/// Completes at Ctrl-C or a termination signal.
-async fn stop_signal() {
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        return;
-    }
-    // Without a handler the default action ends the process; there is nothing to wait for.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

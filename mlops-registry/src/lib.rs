@@ -6,6 +6,7 @@
 //! | files of runs on an object store | [`ArtifactStore`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
+//! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | limits of names and values | [`limits`] |
 //! | the promises every back end keeps, as tests | `conformance` (feature `conformance`) |
 //!
@@ -46,6 +47,8 @@ pub mod artifacts;
 pub mod conformance;
 mod id_source;
 pub mod limits;
+#[cfg(feature = "mlflow")]
+pub mod mlflow;
 pub mod registry;
 mod retry;
 pub mod search;
@@ -53,6 +56,8 @@ pub mod tracking;
 
 pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
 pub use id_source::{IdSource, RandomIds};
+#[cfg(feature = "mlflow")]
+pub use mlflow::MlflowServer;
 pub use mlops_core::{ModelSource, RunLogger};
 pub use registry::{
     Actor, AliasMove, CreateModel, CreateVersion, ModelRegistry, ModelRegistryExt, ModelVersion, MoveAlias,

@@ -3,7 +3,7 @@
 //! [`TrackingStore`] is the wide trait that a back end supplies; a Rust program
 //! logs through a [`Run`] of a [`Tracker`]. The semantics are MLflow's, so that the REST adapter stays thin.
 
-mod record;
+pub(crate) mod record;
 mod sql;
 mod store;
 mod tracker;

@@ -1,0 +1,98 @@
+//! An MLflow tracking server and model registry in one program: one database file and one directory.
+//!
+//! ```text
+//! cargo run --example tracking_server -- --home tracking --port 5000
+//! export MLFLOW_TRACKING_URI=http://127.0.0.1:5000   # then use the mlflow client as ever
+//! ```
+//!
+//! Ctrl-C or a termination signal ends it after the last answer.
+
+#[path = "common/stop_signal.rs"]
+mod stop_signal;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::Parser;
+use mlops::{
+    Error, Result,
+    registry::{ArtifactStore, MlflowServer, SqlModelRegistry, SqlTrackingStore},
+    store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
+};
+use tokio::net::TcpListener;
+
+use self::stop_signal::stop_signal;
+
+/// Connections to PostgreSQL at most.
+#[cfg(feature = "postgres")]
+const CONNECTIONS_MAX: u32 = 16;
+
+/// Serves MLflow's REST API.
+#[derive(Debug, Parser)]
+#[command(name = "tracking_server")]
+struct Options {
+    /// Directory of the database and the files; created when absent.
+    #[arg(long, value_name = "DIR")]
+    home: PathBuf,
+    /// Port on this machine; 0 takes a free one.
+    #[arg(long, value_name = "P", default_value_t = 5000)]
+    port: u16,
+    /// Keeps the rows here instead, such as postgres://user@host/name.
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// Keeps the files here instead, such as file:///srv/artifacts.
+    #[arg(long, value_name = "URL")]
+    artifacts: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(&Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error.chain());
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<()> {
+    let home = Home::open(&options.home)?;
+    let meta = open_database(options, &home).await?;
+    let files = match &options.artifacts {
+        Some(url) => ArtifactStore::from_url(url)?,
+        None => ArtifactStore::local(&home.join("artifacts"))?,
+    };
+    let tracking = SqlTrackingStore::builder(Arc::clone(&meta)).build().await?;
+    let registry = SqlModelRegistry::builder(meta, BlobStore::local(&home.join("blobs"))?).build().await?;
+    let router = MlflowServer::new(Arc::new(tracking), Arc::new(registry), files).router();
+
+    let listener = TcpListener::bind(("127.0.0.1", options.port)).await.map_err(|error| {
+        Error::unavailable(format!("cannot listen on port {}; choose another --port", options.port)).with_source(error)
+    })?;
+    let address =
+        listener.local_addr().map_err(|error| Error::unavailable("the socket has no address").with_source(error))?;
+    println!("http://{address}");
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop_signal()).await;
+    served.map_err(|error| Error::unavailable("the server ended").with_source(error))
+}
+
+/// The database of the URL, else a file in the home directory.
+async fn open_database(options: &Options, home: &Home) -> Result<Arc<dyn MetaStore>> {
+    let Some(url) = &options.database_url else {
+        return Ok(Arc::new(SqliteMetaStore::open(&home.join("meta.db"), SqliteSettings::default()).await?));
+    };
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        return Ok(Arc::new(SqliteMetaStore::open(Path::new(path), SqliteSettings::default()).await?));
+    }
+    #[cfg(feature = "postgres")]
+    if url.starts_with("postgres") {
+        return Ok(Arc::new(mlops::store::PostgresMetaStore::connect(url, CONNECTIONS_MAX).await?));
+    }
+    Err(Error::invalid_argument(format!(
+        "--database-url {url:?} is not understood; write sqlite://PATH, or postgres://... with the feature `postgres`"
+    )))
+}

@@ -1,0 +1,133 @@
+//! `model-versions/...`.
+
+use mlops_core::{Error, Result, Version};
+use serde_json::{Value, json};
+
+use super::{
+    Api, answer,
+    models::{hide_prompts, name_of},
+    request::Params,
+    source::Source,
+    stage::{STAGE_TAG, Stage},
+};
+use crate::{Actor, CreateVersion, ModelVersion, MoveAlias};
+
+/// Largest size that clients may ask for, and the largest page they get.
+const SEARCH_MAX: usize = 200_000;
+const PAGE_MAX: usize = 50_000;
+
+/// The field `version`, which is text.
+pub(super) fn version_number(params: &Params) -> Result<Version> {
+    let text = params.required("version")?;
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if digits => Ok(Version(number)),
+        _ => Err(Error::invalid_argument(format!("Parameter 'version' must be an integer, got '{text}'."))),
+    }
+}
+
+/// The version that `name` and `version` say.
+async fn named(api: &Api, params: &Params) -> Result<ModelVersion> {
+    api.registry.version(&name_of(params, "name")?, version_number(params)?).await
+}
+
+pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
+    let name = name_of(&params, "name")?;
+    let run_id = params.text("run_id")?.filter(|id| !id.is_empty()).map(str::parse).transpose()?;
+    let source = Source::check(&api, params.required("source")?, run_id).await?;
+    let options = CreateVersion {
+        run_id: source.run_id,
+        run_link: params.owned("run_link")?.unwrap_or_default(),
+        description: params.owned("description")?.unwrap_or_default(),
+        tags: params.pairs("tags")?,
+        ..CreateVersion::default()
+    };
+    refuse_stage_tag(options.tags.keys())?;
+    let created = api.registry.create_version_from_uri(&name, &source.uri, options).await?;
+    Ok(json!({ "model_version": answer::version(&created) }))
+}
+
+fn refuse_stage_tag<'a>(mut keys: impl Iterator<Item = &'a String>) -> Result<()> {
+    if keys.any(|key| Stage::is_kept_in(key)) {
+        return Err(Error::invalid_argument(format!(
+            "tag {STAGE_TAG} is kept for stages; use model-versions/transition-stage"
+        )));
+    }
+    Ok(())
+}
+
+pub(super) async fn get(api: Api, params: Params) -> Result<Value> {
+    Ok(json!({ "model_version": answer::version(&named(&api, &params).await?) }))
+}
+
+pub(super) async fn update(api: Api, params: Params) -> Result<Value> {
+    let (name, version) = (name_of(&params, "name")?, version_number(&params)?);
+    let description = params.text("description")?.unwrap_or_default();
+    let updated = api.registry.describe_version(&name, version, description, &Actor::default()).await?;
+    Ok(json!({ "model_version": answer::version(&updated) }))
+}
+
+/// Deletes a version with its aliases.
+pub(super) async fn delete(api: Api, params: Params) -> Result<Value> {
+    let version = named(&api, &params).await?;
+    for alias in &version.aliases {
+        let options = MoveAlias {
+            // An alias that was moved in the meantime is not ours to delete.
+            expected: Some(Some(version.version)),
+            reason: format!("version {} is deleted", version.version.0),
+            actor: Actor::default(),
+        };
+        api.registry.delete_alias(&version.model, alias, options).await?;
+    }
+    api.registry.delete_version(&version.model, version.version, &Actor::default()).await?;
+    Ok(json!({}))
+}
+
+pub(super) async fn transition_stage(api: Api, params: Params) -> Result<Value> {
+    let version = named(&api, &params).await?;
+    let stage = Stage::parse(params.required("stage")?)?;
+    let archive = params.flag("archive_existing_versions")?.unwrap_or_default();
+    if archive && !matches!(stage, Stage::Staging | Stage::Production) {
+        return Err(Error::invalid_argument(format!(
+            "archive_existing_versions is for stages Staging and Production, not for {}",
+            stage.name()
+        )));
+    }
+    let tag = |stage: Stage| [(STAGE_TAG.to_owned(), stage.name().to_owned())];
+    api.registry.set_version_tags(&version.model, version.version, &tag(stage), &Actor::default()).await?;
+    if archive {
+        for other in api.versions_of(&version.model).await? {
+            if other.version != version.version && Stage::of(&other) == stage {
+                let (model, number) = (&other.model, other.version);
+                api.registry.set_version_tags(model, number, &tag(Stage::Archived), &Actor::default()).await?;
+            }
+        }
+    }
+    Ok(json!({ "model_version": answer::version(&named(&api, &params).await?) }))
+}
+
+pub(super) async fn search(api: Api, params: Params) -> Result<Value> {
+    let mut page = params.page(SEARCH_MAX, SEARCH_MAX)?;
+    page.max_results = page.max_results.map(|size| size.min(PAGE_MAX));
+    let found = api.registry.search_versions(&hide_prompts(params.search("view_type", page)?)).await?;
+    Ok(answer::page("model_versions", &found, answer::version))
+}
+
+pub(super) async fn download_uri(api: Api, params: Params) -> Result<Value> {
+    let version = named(&api, &params).await?;
+    Ok(json!({ "artifact_uri": Source::origin(&api, version).await? }))
+}
+
+pub(super) async fn set_tag(api: Api, params: Params) -> Result<Value> {
+    let (name, version, pair) = (name_of(&params, "name")?, version_number(&params)?, params.pair()?);
+    refuse_stage_tag(std::iter::once(&pair.0))?;
+    api.registry.set_version_tags(&name, version, &[pair], &Actor::default()).await?;
+    Ok(json!({}))
+}
+
+pub(super) async fn delete_tag(api: Api, params: Params) -> Result<Value> {
+    let (name, version, key) = (name_of(&params, "name")?, version_number(&params)?, params.owned("key")?);
+    refuse_stage_tag(key.iter())?;
+    api.registry.delete_version_tag(&name, version, params.required("key")?, &Actor::default()).await?;
+    Ok(json!({}))
+}
