@@ -137,6 +137,7 @@ fn tracking_routes() -> Router<Api> {
         .route("/runs/delete-tag", on(POST, r::delete_tag))
         .route("/runs/log-inputs", on(POST, r::log_inputs))
         .route("/metrics/get-history", on(GET, r::metric_history))
+        .route("/logged-models/search", on(POST, r::search_logged_models))
         .route("/artifacts/list", on(GET, list_of_run))
 }
 

@@ -9,15 +9,15 @@ use super::{
     stage::{Stage, newest_of},
     versions::version_number,
 };
-use crate::{Actor, CreateModel, ModelRegistryExt as _, ModelVersion, MoveAlias, PageRequest, RegisteredModel, Search};
-
-/// Prompts are models with this tag; a search shows them when its filter asks for the tag.
-const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+use crate::{
+    Actor, CreateModel, ModelRegistryExt as _, ModelVersion, MoveAlias, PageRequest, RegisteredModel, Search,
+    registry::PROMPT_TAG,
+};
 
 /// The search without prompts unless they are asked for.
 pub(super) fn hide_prompts(mut search: Search) -> Search {
     if !search.filter.contains(PROMPT_TAG) {
-        let clause = format!("tags.`{PROMPT_TAG}` IS NULL");
+        let clause = format!("tags.`{PROMPT_TAG}` = 'false'");
         search.filter =
             if search.filter.trim().is_empty() { clause } else { format!("{} AND {clause}", search.filter) };
     }

@@ -111,9 +111,20 @@ pub(super) async fn log_inputs(api: Api, params: Params) -> Result<Value> {
     Ok(json!({}))
 }
 
+fn experiments(params: &Params) -> Result<Vec<ExperimentId>> {
+    params.texts("experiment_ids")?.iter().map(|id| id.parse()).collect()
+}
+
+/// Logged models of experiments: none, since this server takes none. Clients ask whenever they list the files of a run.
+pub(super) async fn search_logged_models(api: Api, params: Params) -> Result<Value> {
+    for id in experiments(&params)? {
+        api.tracking.experiment(id).await?;
+    }
+    Ok(json!({}))
+}
+
 pub(super) async fn search(api: Api, params: Params) -> Result<Value> {
-    let experiments: Vec<ExperimentId> =
-        params.texts("experiment_ids")?.iter().map(|id| id.parse()).collect::<Result<_>>()?;
+    let experiments = experiments(&params)?;
     let search = params.search("run_view_type", params.page(1_000, PAGE_MAX)?)?;
     let page = api.tracking.search_runs(&experiments, &search).await?;
     Ok(answer::page("runs", &page, answer::run))

@@ -12,3 +12,6 @@ pub use record::{
 };
 pub use sql::{SqlModelRegistry, SqlModelRegistryBuilder};
 pub use store::{ModelRegistry, ModelRegistryExt};
+
+/// MLflow keeps prompts as models and versions with this tag at `true`. To searches the tag is `false` on all others.
+pub const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";

@@ -50,7 +50,7 @@ impl OrderKey {
 
 /// Compares two records by the keys.
 pub(crate) fn compare_by<T: Fields>(keys: &[OrderKey], a: &T, b: &T) -> Ordering {
-    let by_key = |key: &OrderKey| compare(&a.field(key.group, &key.key), &b.field(key.group, &key.key), key.descending);
+    let by_key = |key: &OrderKey| compare(&a.rank(key.group, &key.key), &b.rank(key.group, &key.key), key.descending);
     keys.iter().map(by_key).find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
 }
 

@@ -27,6 +27,10 @@ pub(crate) trait Fields {
     const ATTRIBUTES: &'static [(&'static str, bool)];
     /// The value of `key` in `group`; the group of attributes is `attributes`.
     fn field(&self, group: &str, key: &str) -> Operand;
+    /// The value to order by, where it is another.
+    fn rank(&self, group: &str, key: &str) -> Operand {
+        self.field(group, key)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

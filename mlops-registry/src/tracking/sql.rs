@@ -376,6 +376,9 @@ impl Fields for RunRecord {
     const ATTRIBUTES: &'static [(&'static str, bool)] = &[
         ("run_id", false),
         ("run_name", false),
+        ("run name", false),
+        ("Run name", false),
+        ("Run Name", false),
         ("user_id", false),
         ("status", false),
         ("artifact_uri", false),
@@ -402,7 +405,7 @@ impl Fields for RunRecord {
             ),
             ("datasets", _) => Operand::Texts(self.datasets.iter().map(|input| input.dataset.name.clone()).collect()),
             (_, "run_id") => Operand::Text(self.id.to_string()),
-            (_, "run_name") => Operand::Text(self.name.clone()),
+            (_, "run_name" | "run name" | "Run name" | "Run Name") => Operand::Text(self.name.clone()),
             (_, "user_id") => Operand::Text(self.user.clone()),
             (_, "status") => Operand::Text(status_name(self.status).to_owned()),
             (_, "artifact_uri") => Operand::Text(self.artifact_uri.clone()),
@@ -424,6 +427,14 @@ impl Fields for Experiment {
             (_, "experiment_id") => Operand::Text(self.id.to_string()),
             (_, "creation_time") => Operand::Number(self.created.as_millis() as f64),
             (_, _) => Operand::Number(self.updated.as_millis() as f64),
+        }
+    }
+
+    fn rank(&self, group: &str, key: &str) -> Operand {
+        match (group, key) {
+            // Text to filters, a number in order.
+            ("attributes", "experiment_id") => Operand::Number(self.id.0 as f64),
+            _ => self.field(group, key),
         }
     }
 }

@@ -17,7 +17,8 @@ use mlops_store::{
     BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, Row, Transaction, TransactionalAudit,
 };
 
-use super::record::Actor;
+use super::{PROMPT_TAG, record::Actor};
+use crate::search::Operand;
 
 const MIGRATIONS: Migrations = Migrations {
     namespace: "registry",
@@ -188,4 +189,13 @@ fn resource(model: &ModelName) -> Resource {
 /// Tags from rows with columns `key` and `value`.
 fn read_tags(rows: &[Row]) -> Result<BTreeMap<String, String>> {
     rows.iter().map(|row| Ok((row.get("key")?, row.get("value")?))).collect()
+}
+
+/// A tag as searches see it.
+fn tag(tags: &BTreeMap<String, String>, key: &str) -> Operand {
+    match tags.get(key) {
+        Some(value) => Operand::Text(value.clone()),
+        None if key == PROMPT_TAG => Operand::Text("false".to_owned()),
+        None => Operand::Missing,
+    }
 }

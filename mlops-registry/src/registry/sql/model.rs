@@ -3,7 +3,7 @@
 use mlops_core::{Action, Alias, Error, ErrorKind, ModelName, Result, Version};
 use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, params};
 
-use super::{SqlModelRegistry, read_tags};
+use super::{SqlModelRegistry, read_tags, tag};
 use crate::{
     limits::{DESCRIPTION_MAX, MODEL_TAG_VALUE_MAX, check_free_key, check_length},
     registry::record::{Actor, CreateModel, RegisteredModel},
@@ -18,7 +18,7 @@ impl Fields for RegisteredModel {
 
     fn field(&self, group: &str, key: &str) -> Operand {
         match (group, key) {
-            ("tags", key) => self.tags.get(key).map_or(Operand::Missing, |value| Operand::Text(value.clone())),
+            ("tags", key) => tag(&self.tags, key),
             (_, "name") => Operand::Text(self.name.to_string()),
             (_, "creation_timestamp") => Operand::Number(self.created.as_millis() as f64),
             (_, _) => Operand::Number(self.updated.as_millis() as f64),

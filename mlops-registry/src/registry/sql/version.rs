@@ -9,7 +9,7 @@ use mlops_core::{
 };
 use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, params};
 
-use super::{SqlModelRegistry, model::check_tags, read_tags};
+use super::{SqlModelRegistry, model::check_tags, read_tags, tag};
 use crate::{
     limits::{DESCRIPTION_MAX, IDEMPOTENCY_KEY_MAX, LOCATION_MAX, check_length},
     registry::record::{Actor, CreateVersion, ModelVersion, VersionSource},
@@ -30,7 +30,7 @@ impl Fields for ModelVersion {
 
     fn field(&self, group: &str, key: &str) -> Operand {
         match (group, key) {
-            ("tags", key) => self.tags.get(key).map_or(Operand::Missing, |value| Operand::Text(value.clone())),
+            ("tags", key) => tag(&self.tags, key),
             (_, "name") => Operand::Text(self.model.to_string()),
             (_, "run_id") => self.run_id.as_ref().map_or(Operand::Missing, |id| Operand::Text(id.to_string())),
             (_, "source_path") => Operand::Text(self.source.to_uri()),
