@@ -25,6 +25,10 @@ pub(crate) trait Fields {
     const GROUPS: &'static [(&'static str, &'static str)];
     /// The attributes that filters may name, and whether each is a number.
     const ATTRIBUTES: &'static [(&'static str, bool)];
+    /// The attributes and groups that IN works on.
+    const LISTED: &'static [&'static str];
+    /// The groups whose keys IS NULL works on.
+    const NULLABLE: &'static [&'static str];
     /// The value of `key` in `group`; the group of attributes is `attributes`.
     fn field(&self, group: &str, key: &str) -> Operand;
     /// The value to order by, where it is another.
@@ -150,7 +154,25 @@ impl Parser<'_> {
         let (group, key) = resolve::<T>(&name).map_err(|what| error_at(self.text, at, &what))?;
         let numeric = group == "metrics"
             || T::ATTRIBUTES.iter().any(|(name, number)| group == "attributes" && *name == key && *number);
+        let operator_at = self.at();
         let test = self.test(numeric)?;
+        let subject = if group == "attributes" { key.as_str() } else { group };
+        let (operator, subjects) = match &test {
+            Test::In { .. } => ("IN", T::LISTED),
+            Test::Null { .. } => ("IS NULL", T::NULLABLE),
+            Test::Compare(..) | Test::Like { .. } => return Ok(Clause { group, key, test }),
+        };
+        if !subjects.contains(&subject) {
+            let works = match subjects {
+                [] => "it works on nothing here".to_owned(),
+                subjects => format!("it works on {}", subjects.join(", ")),
+            };
+            return Err(error_at(
+                self.text,
+                operator_at,
+                &format!("Invalid comparator {operator} for {name}; {works}"),
+            ));
+        }
         Ok(Clause { group, key, test })
     }
 
@@ -282,6 +304,8 @@ mod tests {
     impl Fields for Run {
         const GROUPS: &'static [(&'static str, &'static str)] = &[("metrics", "metric"), ("tags", "tag")];
         const ATTRIBUTES: &'static [(&'static str, bool)] = &[("run_id", false), ("start_time", true)];
+        const LISTED: &'static [&'static str] = &["run_id"];
+        const NULLABLE: &'static [&'static str] = &["tags"];
         fn field(&self, group: &str, key: &str) -> Operand {
             match (group, key) {
                 ("metrics", "auc") => Operand::Number(0.9),

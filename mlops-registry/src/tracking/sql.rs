@@ -387,6 +387,8 @@ impl Fields for RunRecord {
         ("created", true),
         ("Created", true),
     ];
+    const LISTED: &'static [&'static str] = &["run_id", "datasets"];
+    const NULLABLE: &'static [&'static str] = &["params", "parameters", "tags"];
 
     fn field(&self, group: &str, key: &str) -> Operand {
         let text = |map: &BTreeMap<String, String>| {
@@ -419,6 +421,8 @@ impl Fields for Experiment {
     const GROUPS: &'static [(&'static str, &'static str)] = &[("tags", "tag")];
     const ATTRIBUTES: &'static [(&'static str, bool)] =
         &[("name", false), ("experiment_id", false), ("creation_time", true), ("last_update_time", true)];
+    const LISTED: &'static [&'static str] = &["experiment_id"];
+    const NULLABLE: &'static [&'static str] = &["tags"];
 
     fn field(&self, group: &str, key: &str) -> Operand {
         match (group, key) {

@@ -15,6 +15,8 @@ impl Fields for RegisteredModel {
     const GROUPS: &'static [(&'static str, &'static str)] = &[("tags", "tag")];
     const ATTRIBUTES: &'static [(&'static str, bool)] =
         &[("name", false), ("timestamp", true), ("last_updated_timestamp", true), ("creation_timestamp", true)];
+    const LISTED: &'static [&'static str] = &["name"];
+    const NULLABLE: &'static [&'static str] = &[];
 
     fn field(&self, group: &str, key: &str) -> Operand {
         match (group, key) {

@@ -27,6 +27,8 @@ impl Fields for ModelVersion {
         ("creation_timestamp", true),
         ("last_updated_timestamp", true),
     ];
+    const LISTED: &'static [&'static str] = &["name", "run_id"];
+    const NULLABLE: &'static [&'static str] = &[];
 
     fn field(&self, group: &str, key: &str) -> Operand {
         match (group, key) {
