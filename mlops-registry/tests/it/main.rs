@@ -1,7 +1,15 @@
 //! The conformance suites over every back end, the audit row, and damage done from outside.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-#![allow(clippy::disallowed_methods, reason = "the server to test against is named by the environment")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test and its helpers fail by panicking"
+)]
+#![allow(clippy::disallowed_methods, reason = "the environment names the server to test against, and a child's home")]
+
+mod crash;
+mod mlflow;
 
 use std::{
     path::Path,

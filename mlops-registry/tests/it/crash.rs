@@ -1,0 +1,161 @@
+//! A process that is killed at any moment: what it acknowledged is there, once; a batch is there whole or not at all.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use mlops_core::{
+    Alias, DataType, Metric, ModelName, ModelPackage, ModelSource as _, RunId, Signature, TensorSpec, Timestamp,
+    Version, testing::SplitMix64,
+};
+use mlops_registry::{
+    Batch, CreateModel, CreateRun, CreateVersion, ExperimentId, ModelRegistry as _, ModelRegistryExt as _, MoveAlias,
+    PageRequest, Search, SqlModelRegistry, SqlTrackingStore, TrackingStore as _,
+};
+use mlops_store::{BlobStore, SqliteMetaStore, SqliteSettings};
+
+const HOME: &str = "MLOPS_REGISTRY_CRASH_HOME";
+const FIRST: &str = "MLOPS_REGISTRY_CRASH_FIRST";
+
+struct Stores {
+    tracking: SqlTrackingStore,
+    registry: SqlModelRegistry,
+    fraud: ModelName,
+    champion: Alias,
+}
+
+async fn open(home: &Path) -> Stores {
+    let meta = Arc::new(SqliteMetaStore::open(&home.join("meta.db"), SqliteSettings::default()).await.unwrap());
+    let blobs = BlobStore::local(&home.join("blobs")).unwrap();
+    let registry = SqlModelRegistry::builder(Arc::clone(&meta) as _, blobs).build().await.unwrap();
+    let fraud = ModelName::new("fraud").unwrap();
+    registry.ensure_model(&fraud, CreateModel::default()).await.unwrap();
+    let tracking = SqlTrackingStore::builder(meta).build().await.unwrap();
+    Stores { tracking, registry, fraud, champion: Alias::new("champion").unwrap() }
+}
+
+impl Stores {
+    /// The run that all children log to.
+    async fn run(&self) -> RunId {
+        let found = self.tracking.search_runs(&[ExperimentId(0)], &Search::new()).await.unwrap();
+        match found.items.into_iter().next() {
+            Some(run) => run.id,
+            None => self.tracking.create_run(CreateRun::new(ExperimentId(0))).await.unwrap().id,
+        }
+    }
+}
+
+fn package(number: u64) -> ModelPackage {
+    let signature = Signature::new([], [TensorSpec::column("score", DataType::Float64)]).unwrap();
+    ModelPackage::new("constant", signature).with_file("model.json", format!("{{\"value\":{number}}}"))
+}
+
+fn batch(number: u64) -> Batch {
+    let metric = |key: &str| Metric {
+        key: key.to_owned(),
+        value: number as f64,
+        timestamp: Timestamp::from_millis(1),
+        step: i64::try_from(number).unwrap(),
+    };
+    Batch {
+        metrics: vec![metric("a"), metric("b")],
+        params: vec![(format!("p{number}"), number.to_string())],
+        tags: vec![("last".to_owned(), number.to_string())],
+    }
+}
+
+/// The child: registers, promotes and logs, number after number, and says so, until it is killed. Does nothing when run
+/// as a test.
+#[test]
+fn child() {
+    let (Ok(home), Ok(first)) = (std::env::var(HOME), std::env::var(FIRST)) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stores = open(Path::new(&home)).await;
+        let run = stores.run().await;
+        for number in first.parse::<u64>().unwrap()..10_000 {
+            let key = Some(format!("k{number}"));
+            let options = CreateVersion { idempotency_key: key, ..CreateVersion::default() };
+            let version = stores.registry.create_version(&stores.fraud, &package(number), options).await.unwrap();
+            let (model, champion) = (&stores.fraud, &stores.champion);
+            stores.registry.set_alias(model, champion, version.version, MoveAlias::default()).await.unwrap();
+            stores.tracking.log_batch(&run, &batch(number)).await.unwrap();
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "ack {number}").unwrap();
+            out.flush().unwrap();
+        }
+    });
+}
+
+/// Runs a child from `first`, kills it a while after `acks` acknowledgements; the last one seen.
+fn run_and_kill(home: &Path, first: u64, acks: u64, spins: u64) -> Option<u64> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["crash::child", "--exact", "--nocapture", "--test-threads=1"])
+        .env(HOME, home)
+        .env(FIRST, first.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut numbers = lines.filter_map(|line| line.ok()?.split_once("ack ")?.1.trim().parse::<u64>().ok());
+    let seen = numbers.by_ref().take(usize::try_from(acks).unwrap()).last();
+    for _ in 0..spins {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    // What was acknowledged between the decision to kill and the kill counts too.
+    let last = numbers.last().or(seen);
+    child.wait().unwrap();
+    last
+}
+
+#[tokio::test]
+async fn acknowledged_versions_moves_and_batches_survive_kill_9() {
+    let home = tempfile::tempdir().unwrap();
+    let random = SplitMix64::new(20_261_124);
+    let mut acknowledged = 0_u64;
+    for round in 0..8 {
+        // The last few again: a repeated registration gives the version of the first.
+        let first = (acknowledged + 1).saturating_sub(3).max(1);
+        let (acks, spins) = (1 + random.bits(2 * round) % 8, random.bits(2 * round + 1) % 40_000);
+        let last = run_and_kill(home.path(), first, acks, spins).expect("the child acknowledged something");
+        acknowledged = acknowledged.max(last);
+    }
+
+    let stores = open(home.path()).await;
+    let all = PageRequest { max_results: Some(50_000), token: None };
+    let versions = stores.registry.list_versions(&stores.fraud, &all).await.unwrap().items;
+    let numbers: Vec<u64> = versions.iter().rev().map(|version| version.version.0).collect();
+    assert_eq!(numbers, (1..=versions.len() as u64).collect::<Vec<_>>(), "without gaps, and each once");
+    // One more may have been registered than was acknowledged in any of the rounds, never fewer or doubles.
+    assert!(numbers.len() as u64 >= acknowledged && numbers.len() as u64 <= acknowledged + 8, "{acknowledged}");
+    for number in &numbers {
+        let found = stores.registry.resolve(&format!("fraud/{number}").parse().unwrap()).await.unwrap();
+        assert_eq!(stores.registry.fetch(&found).await.unwrap(), package(*number));
+    }
+
+    let moves = stores.registry.alias_history(&stores.fraud, &all).await.unwrap().items;
+    let mut at: Option<Version> = None;
+    for step in &moves {
+        assert_eq!(step.from, at, "each move begins where the one before ended");
+        at = step.to;
+    }
+    assert_eq!(stores.registry.alias(&stores.fraud, &stores.champion).await.unwrap(), at.unwrap());
+
+    let run = stores.run().await;
+    let record = stores.tracking.run(&run).await.unwrap();
+    let steps = async |key: &str| -> Vec<i64> {
+        let points = stores.tracking.metric_history(&run, key, &all).await.unwrap().items;
+        points.iter().map(|point| point.step).collect()
+    };
+    let (a, b) = (steps("a").await, steps("b").await);
+    assert_eq!(a, b, "both metrics of a batch or none");
+    assert_eq!(a.len(), record.params.len(), "with its param");
+    assert_eq!(a, (1..=i64::try_from(a.len()).unwrap()).collect::<Vec<_>>());
+    assert!(a.len() as u64 >= acknowledged, "nothing acknowledged is lost");
+    assert!(record.tags["last"].parse::<u64>().unwrap() <= a.len() as u64);
+}
