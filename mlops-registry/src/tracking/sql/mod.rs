@@ -1,0 +1,101 @@
+//! Tracking in the metadata database.
+//!
+//! Invariant: a batch of metrics, params and tags is one transaction. Metric values are kept as their 64 bits, so NaN
+//! and infinities come back as they were.
+
+mod experiment;
+mod log;
+mod port;
+mod run;
+mod schema;
+mod search;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mlops_core::{Clock, Error, Result, SystemClock, Timestamp};
+use mlops_store::{MetaStore, MetaStoreExt as _, Row, Transaction, params};
+
+use crate::{
+    id_source::{IdSource, RandomIds},
+    retry::{Statement, on_conflict},
+};
+
+/// A tracking store over a [`MetaStore`].
+#[derive(Debug, Clone)]
+pub struct SqlTrackingStore {
+    meta: Arc<dyn MetaStore>,
+    clock: Arc<dyn Clock>,
+    ids: Option<Arc<dyn IdSource>>,
+    artifact_root: String,
+}
+
+/// Puts a [`SqlTrackingStore`] together.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SqlTrackingStoreBuilder {
+    store: SqlTrackingStore,
+}
+
+impl SqlTrackingStoreBuilder {
+    /// Tells the time. Default: the clock of the operating system.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.store.clock = clock;
+        self
+    }
+
+    /// Gives run ids. Default: random ones, seeded by the operating system.
+    pub fn with_ids(mut self, ids: Arc<dyn IdSource>) -> Self {
+        self.store.ids = Some(ids);
+        self
+    }
+
+    /// URI below which experiments keep their files unless they say otherwise. Default `mlflow-artifacts:`.
+    pub fn with_artifact_root(mut self, uri: impl Into<String>) -> Self {
+        self.store.artifact_root = uri.into().trim_end_matches('/').to_owned();
+        self
+    }
+
+    /// Brings the tables up to date and creates the experiment `Default`, number 0.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when the tables are of a newer version, `Unavailable` when the database cannot be reached.
+    pub async fn build(self) -> Result<SqlTrackingStore> {
+        let mut store = self.store;
+        if store.ids.is_none() {
+            store.ids = Some(Arc::new(RandomIds::from_os()?));
+        }
+        store.meta.migrate(&schema::MIGRATIONS).await?;
+        let sql = "INSERT INTO tracking_experiment VALUES (0, 'Default', $1, 0, $2, $2) ON CONFLICT (id) DO NOTHING";
+        let location = format!("{}/0", store.artifact_root);
+        on_conflict!(store.meta.execute(sql, params![&location, store.now()]))?;
+        Ok(store)
+    }
+}
+
+impl SqlTrackingStore {
+    /// Begins a store with its rows in `meta`.
+    pub fn builder(meta: Arc<dyn MetaStore>) -> SqlTrackingStoreBuilder {
+        let artifact_root = "mlflow-artifacts:".to_owned();
+        SqlTrackingStoreBuilder { store: Self { meta, clock: Arc::new(SystemClock::new()), ids: None, artifact_root } }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.now().as_millis())
+    }
+
+    fn ids(&self) -> Result<&dyn IdSource> {
+        self.ids.as_deref().ok_or_else(|| Error::internal("the store has no source of ids"))
+    }
+}
+
+fn pairs(rows: &[Row]) -> Result<BTreeMap<String, String>> {
+    rows.iter().map(|row| Ok((row.get("key")?, row.get("value")?))).collect()
+}
+
+async fn execute_all(tx: &mut dyn Transaction, statements: &[Statement]) -> Result<u64> {
+    let mut changed = 0;
+    for (sql, values) in statements {
+        changed += tx.execute(sql, values).await?;
+    }
+    Ok(changed)
+}
