@@ -25,7 +25,7 @@ use mlops_core::{
     TensorSpec, Version,
 };
 use mlops_registry::{
-    CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlModelRegistry, SqlTrackingStore, conformance,
+    Actor, CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlModelRegistry, SqlTrackingStore, conformance,
 };
 use mlops_store::{BlobStore, MetaStore, SqliteMetaStore, SqliteSettings, Transaction, TransactionalAudit};
 
@@ -114,6 +114,24 @@ async fn an_alias_does_not_move_without_its_audit_row() {
     open.set_alias(&fraud, &champion, Version(1), MoveAlias::default()).await.unwrap();
     assert!(audited.delete_alias(&fraud, &champion, MoveAlias::default()).await.is_err());
     assert_eq!(open.alias(&fraud, &champion).await.unwrap(), Version(1));
+}
+
+#[tokio::test]
+async fn nothing_governed_happens_without_its_audit_row() {
+    let (meta, blobs) = (in_memory().await, BlobStore::in_memory());
+    let open = SqlModelRegistry::builder(Arc::clone(&meta), blobs.clone()).build().await.unwrap();
+    let audited = SqlModelRegistry::builder(meta, blobs).with_audit(Arc::new(Refusing)).build().await.unwrap();
+    let (fraud, actor) = (ModelName::new("fraud").unwrap(), Actor::default());
+    open.create_model(&fraud, CreateModel::default()).await.unwrap();
+    open.create_version(&fraud, &package(), CreateVersion::default()).await.unwrap();
+
+    assert!(audited.create_version(&fraud, &package(), CreateVersion::default()).await.is_err());
+    assert!(audited.create_version_from_uri(&fraud, "s3://b/m", CreateVersion::default()).await.is_err());
+    assert!(audited.delete_version(&fraud, Version(1), &actor).await.is_err());
+    assert!(audited.delete_model(&fraud, &actor).await.is_err());
+    let model = open.model(&fraud).await.unwrap();
+    assert_eq!(model.last_version, 1, "a refused registration takes no number");
+    open.version(&fraud, Version(1)).await.unwrap();
 }
 
 #[tokio::test]
