@@ -1,11 +1,14 @@
-//! Parts for tests: a clock that stands still, seeded data, ports that fail on command.
+//! Parts for tests: a clock that stands still, seeded data, ports that fail on command, a process that is
+//! killed.
 //!
 //! Behind the feature `testing`, never in a default build.
 
 mod clock;
 mod data;
+mod kill;
 mod sinks;
 
 pub use clock::ManualClock;
 pub use data::SplitMix64;
+pub use kill::{acknowledge, run_and_kill};
 pub use sinks::{FaultySink, RecordingHandler, RecordingSink};

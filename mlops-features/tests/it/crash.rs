@@ -4,13 +4,9 @@
     reason = "the test tells its child process where to write by an environment variable"
 )]
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead, BufReader, Write},
-    process::{Command, Stdio},
-};
+use std::collections::BTreeMap;
 
-use mlops_core::testing::SplitMix64;
+use mlops_core::testing::{SplitMix64, acknowledge, run_and_kill};
 use mlops_features::{Scan, Table, TableSettings};
 
 use crate::{
@@ -37,35 +33,9 @@ fn child() {
         for number in first.parse::<i64>().unwrap()..10_000 {
             let rows: Vec<_> = (0..ROWS).map(|i| row(1, number, number * ROWS + i)).collect();
             table.append(&format!("b{number}"), &batch(&rows)).await.unwrap();
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "ack {number}").unwrap();
-            out.flush().unwrap();
+            acknowledge(number.cast_unsigned());
         }
     });
-}
-
-/// Runs a child from batch `first`, kills it a while after `acks` acknowledgements; the last one seen.
-fn run_and_kill(home: &str, first: i64, acks: u64, spins: u64) -> Option<i64> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["crash::child", "--exact", "--nocapture", "--test-threads=1"])
-        .env(HOME, home)
-        .env(FIRST, first.to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let number = |line: std::io::Result<String>| line.ok()?.split_once("ack ")?.1.trim().parse::<i64>().ok();
-    let mut numbers = lines.filter_map(number);
-    let mut last = numbers.by_ref().take(usize::try_from(acks).unwrap()).last();
-    for _ in 0..spins {
-        std::thread::yield_now();
-    }
-    child.kill().unwrap();
-    // What was acknowledged between the decision to kill and the kill counts too.
-    last = numbers.last().or(last);
-    child.wait().unwrap();
-    last
 }
 
 #[tokio::test]
@@ -76,9 +46,11 @@ async fn acknowledged_batches_survive_kill_9_exactly_once() {
     let mut acknowledged = -1;
     for round in 0..8 {
         let first = (acknowledged - 2).max(0);
-        let (acks, spins) = (1 + random.bits(2 * round) % 5, random.bits(2 * round + 1) % 60_000);
-        let last = run_and_kill(&location, first, acks, spins);
-        acknowledged = acknowledged.max(last.expect("the child acknowledged something"));
+        let (acks, spins) =
+            (1 + usize::try_from(random.bits(2 * round) % 5).unwrap(), random.bits(2 * round + 1) % 60_000);
+        let envs = [(HOME, location.as_str()), (FIRST, &first.to_string())];
+        let last = run_and_kill("crash::child", &envs, acks, spins).expect("the child acknowledged something");
+        acknowledged = acknowledged.max(last.cast_signed());
     }
     let table = open(&location).await;
     let found = ids(&table.scan_all(Scan::latest()).await.unwrap());

@@ -1,15 +1,11 @@
 //! A process that is killed at any moment: what it acknowledged is there, once; a batch is there whole or not at all.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    path::Path,
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use mlops_core::{
     Alias, DataType, Metric, ModelName, ModelPackage, ModelSource as _, RunId, Signature, TensorSpec, Timestamp,
-    Version, testing::SplitMix64,
+    Version,
+    testing::{SplitMix64, acknowledge, run_and_kill},
 };
 use mlops_registry::{
     Batch, CreateModel, CreateRun, CreateVersion, ExperimentId, ModelRegistry as _, ModelRegistryExt as _, MoveAlias,
@@ -83,34 +79,9 @@ fn child() {
             let (model, champion) = (&stores.fraud, &stores.champion);
             stores.registry.set_alias(model, champion, version.version, MoveAlias::default()).await.unwrap();
             stores.tracking.log_batch(&run, &batch(number)).await.unwrap();
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "ack {number}").unwrap();
-            out.flush().unwrap();
+            acknowledge(number);
         }
     });
-}
-
-/// Runs a child from `first`, kills it a while after `acks` acknowledgements; the last one seen.
-fn run_and_kill(home: &Path, first: u64, acks: u64, spins: u64) -> Option<u64> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["crash::child", "--exact", "--nocapture", "--test-threads=1"])
-        .env(HOME, home)
-        .env(FIRST, first.to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut numbers = lines.filter_map(|line| line.ok()?.split_once("ack ")?.1.trim().parse::<u64>().ok());
-    let seen = numbers.by_ref().take(usize::try_from(acks).unwrap()).last();
-    for _ in 0..spins {
-        std::thread::yield_now();
-    }
-    child.kill().unwrap();
-    // What was acknowledged between the decision to kill and the kill counts too.
-    let last = numbers.last().or(seen);
-    child.wait().unwrap();
-    last
 }
 
 #[tokio::test]
@@ -121,8 +92,10 @@ async fn acknowledged_versions_moves_and_batches_survive_kill_9() {
     for round in 0..8 {
         // The last few again: a repeated registration gives the version of the first.
         let first = (acknowledged + 1).saturating_sub(3).max(1);
-        let (acks, spins) = (1 + random.bits(2 * round) % 8, random.bits(2 * round + 1) % 40_000);
-        let last = run_and_kill(home.path(), first, acks, spins).expect("the child acknowledged something");
+        let (acks, spins) =
+            (1 + usize::try_from(random.bits(2 * round) % 8).unwrap(), random.bits(2 * round + 1) % 40_000);
+        let envs = [(HOME, home.path().to_str().unwrap()), (FIRST, &first.to_string())];
+        let last = run_and_kill("crash::child", &envs, acks, spins).expect("the child acknowledged something");
         acknowledged = acknowledged.max(last);
     }
 
