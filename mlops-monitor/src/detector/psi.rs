@@ -103,7 +103,10 @@ impl Psi {
                 let edges = quantile_edges(left.values(), bins);
                 (bin_counts(left.values(), &edges), bin_counts(right.values(), &edges))
             }
-            Binning::Sturges => sturges_counts(left.values(), right.values()),
+            Binning::Sturges => {
+                let found = sturges_counts(left.values(), right.values());
+                (found.reference, found.current)
+            }
         }
     }
 }

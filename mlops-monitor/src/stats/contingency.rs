@@ -73,7 +73,7 @@ pub fn chi_squared(reference: &[u64], current: &[u64], continuity: Continuity) -
 
 /// |a m - b n| without rounding before the end.
 #[allow(clippy::cast_precision_loss, reason = "the exact integer is rounded once")]
-fn cross_difference(a: u64, b: u64, n: u64, m: u64) -> f64 {
+pub(super) fn cross_difference(a: u64, b: u64, n: u64, m: u64) -> f64 {
     (u128::from(a) * u128::from(m)).abs_diff(u128::from(b) * u128::from(n)) as f64
 }
 

@@ -4,7 +4,7 @@
 //! cannot move it; which law gave the p-value is always said, never guessed from sample sizes by
 //! the reader.
 
-use super::{Tail, count_of, float, kolmogorov, lattice};
+use super::{Tail, count_of, float, kolmogorov, lattice, merge::skip};
 
 /// Largest n * m for which [`KsMode::Auto`] counts paths: a few milliseconds.
 pub(super) const AUTO_EXACT_CELLS_MAX: u64 = 1_000_000;
@@ -75,19 +75,6 @@ pub fn ks_statistic(reference: &[f64], current: &[f64]) -> Option<KsStatistic> {
     let share = |count: u64| float(count) / (float(n) * float(m));
     let h = above.max(below);
     Some(KsStatistic { d: share(h), d_plus: share(above), d_minus: share(below), h, n, m })
-}
-
-/// Drops the values up to and including `value` and says how many they were.
-fn skip(values: &mut &[f64], value: f64) -> u64 {
-    let mut count = 0;
-    while let Some((&first, rest)) = values.split_first() {
-        if first > value {
-            break;
-        }
-        *values = rest;
-        count += 1;
-    }
-    count
 }
 
 /// The p-value of a statistic under `mode`; `None` where the law does not exist (one-sample law

@@ -3,22 +3,41 @@
 //! Invariant: every p-value is a [`Tail`], kept as its natural logarithm, so that `1e-900` is told
 //! apart from zero. Nothing here knows of columns, thresholds or verdicts.
 
+mod anderson;
+mod beta;
 mod binning;
 mod contingency;
+mod cramer;
+mod distances;
 mod gamma;
 mod kolmogorov;
 mod ks;
+mod kuiper;
 mod lattice;
+mod likelihood;
+mod location;
+mod merge;
 mod power;
 mod psi;
+mod transport;
 
+pub use anderson::{anderson_darling, anderson_darling_tail};
+pub use beta::student_tail;
 pub(crate) use binning::quantile;
-pub use binning::{bin_counts, quantile_edges, sturges_counts};
+pub use binning::{
+    BINS_MAX, Binned, WidthRule, bin_counts, quantile_edges, reference_width_counts, sturges_counts, width_edges,
+};
 pub use contingency::{ChiSquaredResult, Continuity, chi_squared, two_proportions};
+pub use cramer::{CRAMER_EXACT_MAX, CramerVonMises, cramer_von_mises};
+pub use distances::{hellinger, jensen_shannon, kullback_leibler, l_infinity, total_variation};
 pub use gamma::chi_squared_tail;
 pub use ks::{KsMode, KsStatistic, ks_p_value, ks_statistic};
+pub use kuiper::kuiper;
+pub use likelihood::{LikelihoodRatio, fisher, g_test, goodness_of_fit};
+pub use location::{MANN_WHITNEY_EXACT_MAX, MannWhitney, Moments, TTest, mann_whitney, moments, student_t, welch_t};
 pub use power::{detectable_d, detectable_noncentrality};
 pub use psi::{ZeroRule, psi};
+pub use transport::{energy, wasserstein};
 
 /// Significance level at which detectable effects are stated.
 pub const POWER_ALPHA: f64 = 0.05;

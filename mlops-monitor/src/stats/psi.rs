@@ -24,13 +24,17 @@ pub enum ZeroRule {
 }
 
 impl ZeroRule {
-    fn shares(self, counts: &[u64]) -> Vec<f64> {
+    /// The shares of counts, none of them zero under a rule with a positive floor; `None` without counts.
+    pub(super) fn shares_of(self, counts: &[u64]) -> Option<Vec<f64>> {
         let total = float(super::total_of(counts));
+        if total == 0.0 {
+            return None;
+        }
         let plain = counts.iter().map(|&count| float(count) / total);
         let floored = |floor: f64, shares: &mut dyn Iterator<Item = f64>| -> Vec<f64> {
             shares.map(|share| if share == 0.0 { floor } else { share }).collect()
         };
-        match self {
+        Some(match self {
             Self::Laplace => {
                 let bins = float(super::count_of(counts.len()));
                 counts.iter().map(|&count| (float(count) + 0.5) / (total + 0.5 * bins)).collect()
@@ -40,7 +44,7 @@ impl ZeroRule {
                 let least = plain.clone().filter(|&share| share > 0.0).fold(f64::INFINITY, f64::min);
                 floored(if least <= 1e-4 { least / 1e6 } else { 1e-4 }, &mut plain.clone())
             }
-        }
+        })
     }
 }
 
@@ -59,10 +63,6 @@ impl ZeroRule {
 /// ```
 #[must_use]
 pub fn psi(reference: &[u64], current: &[u64], rule: ZeroRule) -> Option<f64> {
-    let empty = |counts: &[u64]| counts.iter().all(|&count| count == 0);
-    if empty(reference) || empty(current) {
-        return None;
-    }
-    let (p, q) = (rule.shares(reference), rule.shares(current));
+    let (p, q) = (rule.shares_of(reference)?, rule.shares_of(current)?);
     Some(p.iter().zip(&q).map(|(p, q)| (p - q) * (p / q).ln()).sum())
 }

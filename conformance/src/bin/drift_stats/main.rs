@@ -42,6 +42,11 @@ fn run(options: &Options) -> Result<()> {
         .map_err(|error| Error::unavailable(format!("{} cannot be written: {error}", options.out.display())))
 }
 
+/// A number; JSON has none for infinity, which is text as in the vectors.
+fn number(value: f64) -> Value {
+    if value == f64::INFINITY { json!("inf") } else { json!(value) }
+}
+
 /// Adds a p-value and its decimal logarithm.
 fn put_tail(results: &mut Map<String, Value>, name: &str, tail: Option<Tail>) {
     results.insert(name.to_owned(), json!(tail.map(Tail::p)));
