@@ -50,6 +50,7 @@ mod report;
 mod sample;
 mod settings;
 pub mod stats;
+pub mod stream;
 
 pub use correction::benjamini_hochberg;
 pub use detector::{

@@ -122,3 +122,29 @@ impl Recipe {
         SplitMix64::new(self.seed).uniform(i)
     }
 }
+
+/// The values of segments, one after the other.
+pub(crate) fn segments(list: &[Value]) -> Result<Vec<f64>> {
+    let mut values = Vec::new();
+    for segment in list {
+        let recipe: Recipe = serde_json::from_value(segment.clone())
+            .map_err(|error| Error::invalid_argument(format!("a segment is no recipe: {error}")))?;
+        values.extend(recipe.sample()?);
+    }
+    Ok(values)
+}
+
+/// Ones and zeros: of each triple (n, p, seed) n values that are one with probability p.
+pub(crate) fn bernoulli(list: &[Value]) -> Result<Vec<f64>> {
+    let mut values = Vec::new();
+    for segment in list {
+        let (n, p, seed): (u64, f64, u64) = serde_json::from_value(segment.clone())
+            .map_err(|error| Error::invalid_argument(format!("a segment is no (n, p, seed): {error}")))?;
+        if n > ROWS_MAX {
+            return Err(Error::invalid_argument(format!("{n} values are asked for, at most {ROWS_MAX}")));
+        }
+        let stream = SplitMix64::new(seed);
+        values.extend((0..n).map(|i| f64::from(u8::from(stream.uniform(i) < p))));
+    }
+    Ok(values)
+}

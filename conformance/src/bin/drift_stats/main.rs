@@ -1,9 +1,11 @@
-//! `drift_stats VECTORS_DIR OUT.json`: the statistics of `cases.json` and `categorical.json`, computed from the
+//! `drift_stats VECTORS_DIR OUT.json`: the statistics of `cases.json`, `categorical.json` and
+//! `streams.json`, computed from the
 //! inputs alone and written in the same layout under the same keys. What the library does not offer is left out.
 
 mod categorical;
 mod inputs;
 mod numeric;
+mod streams;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -37,7 +39,9 @@ fn run(options: &Options) -> Result<()> {
     let numeric: Vec<Value> = cases.iter().map(|case| numeric::case(&inputs, case)).collect::<Result<_>>()?;
     let cases = inputs.cases("categorical.json")?;
     let categorical: Vec<Value> = cases.iter().map(categorical::case).collect::<Result<_>>()?;
-    let out = json!({ "cases": numeric, "categorical": categorical });
+    let cases = inputs.cases("streams.json")?;
+    let streams: Vec<Value> = cases.iter().map(streams::case).collect::<Result<_>>()?;
+    let out = json!({ "cases": numeric, "categorical": categorical, "streams": streams });
     fs::write(&options.out, format!("{out:#}\n"))
         .map_err(|error| Error::unavailable(format!("{} cannot be written: {error}", options.out.display())))
 }

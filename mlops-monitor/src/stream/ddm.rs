@@ -1,0 +1,86 @@
+//! The drift detection method for error rates.
+
+use mlops_core::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{Signal, StreamDetector, check, running::Running};
+
+/// Settings of [`Ddm`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DdmSettings {
+    /// Values before the first alarm. Default 30.
+    pub values_min: u64,
+    /// Deviations above the lowest error rate that are a warning, above 0. Default 2.
+    pub warning: f64,
+    /// Deviations above the lowest error rate that are an alarm, at least `warning`. Default 3.
+    pub drift: f64,
+}
+
+impl Default for DdmSettings {
+    fn default() -> Self {
+        Self { values_min: 30, warning: 2.0, drift: 3.0 }
+    }
+}
+
+/// Alarms when the error rate p with its deviation s = sqrt(p (1 - p) / n) lies some s above the lowest p + s seen (Gama,
+/// Medas, Castillo and Rodrigues, SBIA 2004).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ddm {
+    settings: DdmSettings,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+struct State {
+    errors: Running,
+    /// p and s where their sum was lowest.
+    lowest: Option<(f64, f64)>,
+    alarmed: bool,
+}
+
+impl Ddm {
+    /// A detector that has seen nothing.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when a setting is out of range.
+    pub fn new(settings: DdmSettings) -> Result<Self> {
+        check("warning", settings.warning, settings.warning > 0.0, "above 0")?;
+        check("drift", settings.drift, settings.drift >= settings.warning, "at least the warning")?;
+        Ok(Self { settings, state: State::default() })
+    }
+}
+
+impl StreamDetector for Ddm {
+    /// Whether the prediction was wrong.
+    type Input = bool;
+
+    fn update(&mut self, wrong: bool) -> Signal {
+        if self.state.alarmed {
+            self.reset();
+        }
+        let (settings, state) = (&self.settings, &mut self.state);
+        state.errors.add(f64::from(u8::from(wrong)));
+        if state.errors.n <= settings.values_min {
+            return Signal::Stable;
+        }
+        let p = state.errors.mean;
+        let s = (p * (1.0 - p) / state.errors.count()).max(0.0).sqrt();
+        let (low_p, low_s) = match state.lowest {
+            Some((low_p, low_s)) if p + s > low_p + low_s => (low_p, low_s),
+            _ => *state.lowest.insert((p, s)),
+        };
+        if p + s > low_p + settings.drift * low_s {
+            state.alarmed = true;
+            Signal::Drift
+        } else if p + s > low_p + settings.warning * low_s {
+            Signal::Warning
+        } else {
+            Signal::Stable
+        }
+    }
+
+    fn reset(&mut self) {
+        self.state = State::default();
+    }
+}

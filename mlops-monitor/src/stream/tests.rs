@@ -1,0 +1,71 @@
+use proptest::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::*;
+
+/// Runs a detector over values, once in one go and once through its serialised state at every step.
+fn goes_on_after_a_restart<D>(mut detector: D, values: &[D::Input])
+where
+    D: StreamDetector + Clone + Serialize + DeserializeOwned,
+    D::Input: Clone,
+{
+    let mut restarted = detector.clone();
+    for value in values {
+        let text = serde_json::to_string(&restarted).unwrap();
+        restarted = serde_json::from_str(&text).unwrap();
+        assert_eq!(detector.update(value.clone()), restarted.update(value.clone()));
+    }
+    detector.reset();
+    assert_ne!(detector.update(values[0].clone()), Signal::Drift, "one value after a reset is no drift");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn numbers_of_any_size_neither_panic_nor_break_a_restart(
+        values in proptest::collection::vec(
+            prop_oneof![8 => -10.0..10.0_f64, 1 => any::<f64>(), 1 => Just(1e300), 1 => Just(f64::NAN)], 40..160)
+    ) {
+        goes_on_after_a_restart(Adwin::new(AdwinSettings { clock: 1, ..AdwinSettings::default() }).unwrap(), &values);
+        let standardised = PageHinkleySettings { scale: Scale::Standardised, threshold: 5.0, ..PageHinkleySettings::default() };
+        for settings in [PageHinkleySettings::default(), standardised] {
+            goes_on_after_a_restart(PageHinkley::new(settings).unwrap(), &values);
+        }
+        let level = CusumLevel::First(10);
+        goes_on_after_a_restart(Cusum::new(CusumSettings { level, ..CusumSettings::default() }).unwrap(), &values);
+        let settings = KswinSettings { window: 20, recent: 10, alpha: 0.05, ..KswinSettings::default() };
+        goes_on_after_a_restart(Kswin::new(settings).unwrap(), &values);
+    }
+
+    #[test]
+    fn errors_neither_panic_nor_break_a_restart(values in proptest::collection::vec(any::<bool>(), 40..300)) {
+        goes_on_after_a_restart(Ddm::new(DdmSettings::default()).unwrap(), &values);
+        goes_on_after_a_restart(Eddm::new(EddmSettings::default()).unwrap(), &values);
+        let two_sided = HddmASettings { two_sided: true, ..HddmASettings::default() };
+        goes_on_after_a_restart(HddmA::new(two_sided).unwrap(), &values);
+        let two_sided = HddmWSettings { two_sided: true, ..HddmWSettings::default() };
+        goes_on_after_a_restart(HddmW::new(two_sided).unwrap(), &values);
+        let stacked = FhddmSettings { window: 20, short_window: Some(5), confidence: 0.01, ..FhddmSettings::default() };
+        goes_on_after_a_restart(Fhddm::new(stacked).unwrap(), &values);
+    }
+}
+
+#[test]
+fn windows_hold_no_more_than_they_say() {
+    let mut detector = Adwin::new(AdwinSettings::default()).unwrap();
+    for i in 0..200_000_u32 {
+        detector.update(f64::from(i % 7));
+    }
+    assert!(serde_json::to_string(&detector).unwrap().len() < 8_000, "buckets grow with the logarithm");
+}
+
+#[test]
+fn errors_and_successes_are_told_apart() {
+    let alarms = |one_means| {
+        let mut detector = Fhddm::new(FhddmSettings { one_means, ..FhddmSettings::default() }).unwrap();
+        // Errors, written as ones, become frequent at 500.
+        (0..1_000).map(|i| i % 10 == 0 || i >= 500).position(|one| detector.update(one) == Signal::Drift)
+    };
+    assert!(alarms(OneMeans::Wrong).is_some_and(|at| (500..540).contains(&at)));
+    assert_eq!(alarms(OneMeans::Right), None);
+}
