@@ -54,7 +54,8 @@ pub mod stream;
 
 pub use correction::benjamini_hochberg;
 pub use detector::{
-    Binning, ChiSquared, DriftDetector, DriftTest, KolmogorovSmirnov, NullShare, Psi, Thresholds, Verdict,
+    Binning, ChiSquared, Distance, DriftDetector, DriftTest, HistogramDistance, KolmogorovSmirnov, NullShare, Psi,
+    Thresholds, TwoSample, TwoSampleTest, Verdict,
 };
 pub use monitor::{Monitor, MonitorBuilder};
 pub use profile::{ColumnProfile, ProfileSettings, ReferenceProfile};

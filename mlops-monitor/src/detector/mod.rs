@@ -3,19 +3,25 @@
 //! Invariant: a verdict of drift needs all three of an effect that matters, significance after
 //! correction, and enough rows; each is reported, so that a reader can disagree.
 
+mod binned;
 mod chi_squared;
+mod histogram_distance;
 mod ks;
 mod null_share;
 mod psi;
+mod two_sample;
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+pub use binned::Binning;
 pub use chi_squared::ChiSquared;
+pub use histogram_distance::{Distance, HistogramDistance};
 pub use ks::KolmogorovSmirnov;
 pub use null_share::NullShare;
-pub use psi::{Binning, Psi};
+pub use psi::Psi;
+pub use two_sample::{TwoSample, TwoSampleTest};
 
 use crate::{
     sample::{ColumnKind, ColumnSample},

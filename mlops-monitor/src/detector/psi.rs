@@ -3,32 +3,14 @@
 //! Effect: PSI minus its mean under no drift, (bins - 1)(1/n + 1/m), not below zero. The p-value
 //! is that of PSI / (1/n + 1/m) against chi-squared with bins - 1 degrees of freedom.
 
-use serde::{Deserialize, Serialize};
-
-use super::{DriftDetector, DriftTest, Thresholds, Verdict, chi_squared::aligned_counts};
-use crate::{
-    sample::{ColumnKind, ColumnSample, NumericSample, Values},
-    stats::{
-        ZeroRule, bin_counts, chi_squared_tail, detectable_noncentrality, float, psi, quantile_edges, sturges_counts,
-    },
+use super::{
+    DriftDetector, DriftTest, Thresholds, Verdict,
+    binned::{Binning, counts},
 };
-
-/// How numbers are cut into bins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Binning {
-    /// Quantiles of the reference with open ends, ties merged; ten by default. One outlier cannot
-    /// ruin it.
-    ReferenceQuantiles(u32),
-    /// Evidently's: equal widths over the joint range by Sturges' rule, or one bin per value.
-    Sturges,
-}
-
-impl Default for Binning {
-    fn default() -> Self {
-        Self::ReferenceQuantiles(10)
-    }
-}
+use crate::{
+    sample::{ColumnKind, ColumnSample},
+    stats::{ZeroRule, chi_squared_tail, detectable_noncentrality, float, psi},
+};
 
 /// PSI on numbers and levels.
 ///
@@ -75,16 +57,7 @@ impl DriftDetector for Psi {
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
         let (n_ref, n_cur) = (reference.len(), current.len());
         let blank = DriftTest::degenerate(self.name(), (n_ref, n_cur), self.thresholds);
-        let counts = match (reference.values(), current.values()) {
-            _ if n_ref == 0 || n_cur == 0 => return blank,
-            (Values::Numeric(left), Values::Numeric(right)) => self.numeric_counts(left, right),
-            (Values::Categorical(left), Values::Categorical(right)) => {
-                let known = left.levels().count();
-                pool_beyond(aligned_counts(left, right), known)
-            }
-            _ => return blank,
-        };
-        let (left, right) = occupied(with_missing(counts, reference, current));
+        let Some((left, right)) = counts(self.binning, reference, current) else { return blank };
         let Some(statistic) = psi(&left, &right, self.zero_rule) else { return blank };
         let unit = 1.0 / float(left.iter().sum()) + 1.0 / float(right.iter().sum());
         let degrees = crate::stats::count_of(left.len()).saturating_sub(1);
@@ -96,59 +69,10 @@ impl DriftDetector for Psi {
     }
 }
 
-impl Psi {
-    fn numeric_counts(&self, left: &NumericSample, right: &NumericSample) -> (Vec<u64>, Vec<u64>) {
-        match self.binning {
-            Binning::ReferenceQuantiles(bins) => {
-                let edges = quantile_edges(left.values(), bins);
-                (bin_counts(left.values(), &edges), bin_counts(right.values(), &edges))
-            }
-            Binning::Sturges => {
-                let found = sturges_counts(left.values(), right.values());
-                (found.reference, found.current)
-            }
-        }
-    }
-}
-
-/// Sums everything after the first `known` bins into one.
-fn pool_beyond((mut left, mut right): (Vec<u64>, Vec<u64>), known: usize) -> (Vec<u64>, Vec<u64>) {
-    for side in [&mut left, &mut right] {
-        let pool: u64 = side.iter().skip(known).sum();
-        side.truncate(known);
-        side.push(pool);
-    }
-    (left, right)
-}
-
-/// Adds the bin of rows without a usable value. The reference may be thinned out, so its share of
-/// missing rows is scaled to the values that are left.
-fn with_missing(
-    (mut left, mut right): (Vec<u64>, Vec<u64>),
-    reference: &ColumnSample,
-    current: &ColumnSample,
-) -> (Vec<u64>, Vec<u64>) {
-    if reference.missing() + current.missing() > 0 {
-        left.push(scaled_missing(reference));
-        right.push(scaled_missing(current));
-    }
-    (left, right)
-}
-
-fn scaled_missing(sample: &ColumnSample) -> u64 {
-    let usable = sample.rows().saturating_sub(sample.missing());
-    let scaled = u128::from(sample.missing()) * u128::from(sample.len()) / u128::from(usable.max(1));
-    u64::try_from(scaled).unwrap_or(u64::MAX)
-}
-
-/// Leaves out the bins that are empty on both sides.
-fn occupied((left, right): (Vec<u64>, Vec<u64>)) -> (Vec<u64>, Vec<u64>) {
-    left.into_iter().zip(right).filter(|(a, b)| a + b > 0).unzip()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::NumericSample;
 
     fn numbers(values: impl Iterator<Item = f64>) -> ColumnSample {
         ColumnSample::numeric(NumericSample::new(values.collect()))
