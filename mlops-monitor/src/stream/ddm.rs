@@ -3,7 +3,8 @@
 use mlops_core::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Signal, StreamDetector, check, running::Running};
+use super::{Signal, StreamDetector, check};
+use crate::stats::float;
 
 /// Settings of [`Ddm`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,8 @@ pub struct Ddm {
 
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct State {
-    errors: Running,
+    seen: u64,
+    errors: u64,
     /// p and s where their sum was lowest.
     lowest: Option<(f64, f64)>,
     alarmed: bool,
@@ -60,12 +62,15 @@ impl StreamDetector for Ddm {
             self.reset();
         }
         let (settings, state) = (&self.settings, &mut self.state);
-        state.errors.add(f64::from(u8::from(wrong)));
-        if state.errors.n <= settings.values_min {
+        state.seen += 1;
+        state.errors += u64::from(wrong);
+        if state.seen <= settings.values_min {
             return Signal::Stable;
         }
-        let p = state.errors.mean;
-        let s = (p * (1.0 - p) / state.errors.count()).max(0.0).sqrt();
+        // Counts, not a running mean: then no value waits for the division of the one before.
+        let n = float(state.seen);
+        let p = float(state.errors) / n;
+        let s = (p * (1.0 - p) / n).sqrt();
         let (low_p, low_s) = match state.lowest {
             Some((low_p, low_s)) if p + s > low_p + low_s => (low_p, low_s),
             _ => *state.lowest.insert((p, s)),
