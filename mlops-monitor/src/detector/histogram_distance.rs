@@ -35,9 +35,9 @@ pub enum Distance {
 /// use mlops_monitor::{CategoricalSample, ColumnSample, Distance, DriftDetector, HistogramDistance, Verdict};
 ///
 /// let column = |web, app| ColumnSample::categorical(CategoricalSample::new([("web", web), ("app", app)]));
-/// let moved = HistogramDistance::new(Distance::TotalVariation).test(&column(500, 500), &column(700, 300));
+/// let moved = HistogramDistance::new(Distance::TotalVariation).test(&column(500, 500), &column(750, 250));
 /// assert_eq!(moved.verdict, Verdict::Drift);
-/// assert!((moved.effect - 0.2).abs() < 1e-12);
+/// assert!((moved.effect - 0.25).abs() < 1e-12);
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct HistogramDistance {
