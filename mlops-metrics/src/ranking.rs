@@ -5,7 +5,7 @@
 
 use mlops_core::Result;
 
-use super::metric::{Metric, Rows, undefined};
+use crate::metric::{Metric, Rows, undefined};
 
 /// Weight of positives and negatives at one score.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,7 +31,7 @@ fn steps(rows: &Rows<'_>) -> (Vec<Step>, Step) {
 
 /// The probability that a random positive scores above a random negative, ties counting one half
 /// (Hanley and McNeil 1982).
-pub(super) fn roc_auc(rows: &Rows<'_>) -> Result<f64> {
+pub(crate) fn roc_auc(rows: &Rows<'_>) -> Result<f64> {
     let (steps, total) = steps(rows);
     if total.positive <= 0.0 || total.negative <= 0.0 {
         return Err(undefined(Metric::RocAuc, "labels have one class"));
@@ -45,7 +45,7 @@ pub(super) fn roc_auc(rows: &Rows<'_>) -> Result<f64> {
 }
 
 /// `sum over n of (R_n - R_{n-1}) P_n`.
-pub(super) fn average_precision(rows: &Rows<'_>) -> Result<f64> {
+pub(crate) fn average_precision(rows: &Rows<'_>) -> Result<f64> {
     let (steps, total) = steps(rows);
     if total.positive <= 0.0 {
         return Err(undefined(Metric::AveragePrecision, "no label is positive"));

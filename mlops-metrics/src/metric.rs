@@ -5,8 +5,7 @@ use std::{fmt, str::FromStr};
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{probability, ranking, regression, threshold::Confusion};
-use crate::search::Direction;
+use crate::{direction::Direction, probability, ranking, regression, threshold::Confusion};
 
 /// A number that says how good scores are for labels.
 ///
@@ -15,7 +14,7 @@ use crate::search::Direction;
 /// numbers.
 ///
 /// ```
-/// use mlops_train::Metric;
+/// use mlops_metrics::Metric;
 ///
 /// let labels = [0.0, 1.0, 0.0, 1.0];
 /// assert_eq!(Metric::RocAuc.compute(&labels, &[0.1, 0.9, 0.2, 0.2])?, 0.875);
@@ -165,15 +164,15 @@ impl Metric {
 }
 
 /// Checked inputs of a metric.
-pub(super) struct Rows<'a> {
-    pub(super) labels: &'a [f64],
-    pub(super) scores: &'a [f64],
-    pub(super) weights: Option<&'a [f64]>,
+pub(crate) struct Rows<'a> {
+    pub(crate) labels: &'a [f64],
+    pub(crate) scores: &'a [f64],
+    pub(crate) weights: Option<&'a [f64]>,
 }
 
 impl Rows<'_> {
     /// Label, score and weight of every row.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (f64, f64, f64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (f64, f64, f64)> {
         let weights = self.weights.unwrap_or_default();
         let weight = move |row: usize| weights.get(row).copied().unwrap_or(1.0);
         let pairs = self.labels.iter().zip(self.scores).enumerate();
@@ -181,7 +180,7 @@ impl Rows<'_> {
     }
 
     /// The weighted mean of a value per row.
-    pub(super) fn mean(&self, value: impl Fn(f64, f64) -> f64) -> f64 {
+    pub(crate) fn mean(&self, value: impl Fn(f64, f64) -> f64) -> f64 {
         let (mut sum, mut total) = (0.0, 0.0);
         for (label, score, weight) in self.iter() {
             sum += weight * value(label, score);
@@ -192,7 +191,7 @@ impl Rows<'_> {
 }
 
 /// The error of a metric that does not exist for these labels.
-pub(super) fn undefined(metric: Metric, why: &str) -> Error {
+pub(crate) fn undefined(metric: Metric, why: &str) -> Error {
     Error::failed_precondition(format!("metric {metric} is not defined: {why}")).with("metric", metric)
 }
 

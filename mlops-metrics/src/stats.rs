@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 /// 7.1.5 and 7.1.14); relative error below 1e-13 to the left of zero as well.
 ///
 /// ```
-/// assert_eq!(mlops_train::stats::normal_cdf(0.0), 0.5);
-/// assert!((mlops_train::stats::normal_cdf(1.959_963_984_540_054) - 0.975).abs() < 1e-12);
+/// assert_eq!(mlops_metrics::stats::normal_cdf(0.0), 0.5);
+/// assert!((mlops_metrics::stats::normal_cdf(1.959_963_984_540_054) - 0.975).abs() < 1e-12);
 /// ```
 #[must_use]
 pub fn normal_cdf(x: f64) -> f64 {
@@ -152,7 +152,7 @@ fn covariance(x: &[f64], y: &[f64]) -> f64 {
 ///
 /// ```
 /// // One row decided for the first, nine for the second.
-/// assert!((mlops_train::stats::mcnemar_mid_p(1, 9) - 0.011_718_75).abs() < 1e-12);
+/// assert!((mlops_metrics::stats::mcnemar_mid_p(1, 9) - 0.011_718_75).abs() < 1e-12);
 /// ```
 #[must_use]
 pub fn mcnemar_mid_p(only_first: u64, only_second: u64) -> f64 {

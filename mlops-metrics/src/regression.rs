@@ -1,17 +1,17 @@
 //! Metrics of numbers.
 
-use super::metric::Rows;
+use crate::metric::Rows;
 
-pub(super) fn mse(rows: &Rows<'_>) -> f64 {
+pub(crate) fn mse(rows: &Rows<'_>) -> f64 {
     rows.mean(|label, score| (label - score).powi(2))
 }
 
-pub(super) fn mae(rows: &Rows<'_>) -> f64 {
+pub(crate) fn mae(rows: &Rows<'_>) -> f64 {
     rows.mean(|label, score| (label - score).abs())
 }
 
 /// `1 - SSE / SST`; of a constant label one when the error is zero, else zero.
-pub(super) fn r2(rows: &Rows<'_>) -> f64 {
+pub(crate) fn r2(rows: &Rows<'_>) -> f64 {
     let mean = rows.mean(|label, _| label);
     let variance = rows.mean(|label, _| (label - mean).powi(2));
     match (mse(rows), variance) {

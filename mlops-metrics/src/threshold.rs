@@ -2,14 +2,14 @@
 
 use mlops_core::Result;
 
-use super::metric::{Metric, Rows, undefined};
+use crate::metric::{Metric, Rows, undefined};
 
 /// Scores from here on are called positive.
 const THRESHOLD: f64 = 0.5;
 
 /// Weights of the four outcomes.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Confusion {
+pub(crate) struct Confusion {
     true_negative: f64,
     false_positive: f64,
     false_negative: f64,
@@ -21,7 +21,7 @@ fn ratio(part: f64, whole: f64) -> f64 {
 }
 
 impl Confusion {
-    pub(super) fn of(rows: &Rows<'_>) -> Self {
+    pub(crate) fn of(rows: &Rows<'_>) -> Self {
         let mut confusion = Self::default();
         for (label, score, weight) in rows.iter() {
             let cell = match (label > 0.5, score >= THRESHOLD) {
@@ -47,30 +47,30 @@ impl Confusion {
         self.true_positive + self.false_positive
     }
 
-    pub(super) fn accuracy(&self) -> f64 {
+    pub(crate) fn accuracy(&self) -> f64 {
         ratio(self.true_positive + self.true_negative, self.positives() + self.negatives())
     }
 
-    pub(super) fn balanced_accuracy(&self) -> Result<f64> {
+    pub(crate) fn balanced_accuracy(&self) -> Result<f64> {
         if self.positives() <= 0.0 || self.negatives() <= 0.0 {
             return Err(undefined(Metric::BalancedAccuracy, "labels have one class"));
         }
         Ok(0.5 * (self.recall() + ratio(self.true_negative, self.negatives())))
     }
 
-    pub(super) fn precision(&self) -> f64 {
+    pub(crate) fn precision(&self) -> f64 {
         ratio(self.true_positive, self.called())
     }
 
-    pub(super) fn recall(&self) -> f64 {
+    pub(crate) fn recall(&self) -> f64 {
         ratio(self.true_positive, self.positives())
     }
 
-    pub(super) fn f1(&self) -> f64 {
+    pub(crate) fn f1(&self) -> f64 {
         ratio(2.0 * self.true_positive, self.positives() + self.called())
     }
 
-    pub(super) fn mcc(&self) -> f64 {
+    pub(crate) fn mcc(&self) -> f64 {
         let uncalled = self.true_negative + self.false_negative;
         let scale = (self.positives() * self.negatives() * self.called() * uncalled).sqrt();
         ratio(self.true_positive * self.true_negative - self.false_positive * self.false_negative, scale)
