@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stats::count_of;
+use crate::stats::{count_of, sort};
 
 /// How the values of a column are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,12 +53,14 @@ impl NumericSample {
     /// ```
     #[must_use]
     pub fn new(mut values: Vec<f64>) -> Self {
-        let total = values.len();
-        values.retain(|value| !value.is_nan());
-        let numbers = values.len();
-        values.retain(|value| value.is_finite());
-        values.sort_unstable_by(f64::total_cmp);
-        Self { nans: count_of(total - numbers), infinities: count_of(numbers - values.len()), values }
+        let (mut nans, mut infinities) = (0, 0);
+        values.retain(|value| {
+            nans += u64::from(value.is_nan());
+            infinities += u64::from(value.is_infinite());
+            value.is_finite()
+        });
+        sort(&mut values);
+        Self { values, nans, infinities }
     }
 
     /// The same values out of a column that also had these.
