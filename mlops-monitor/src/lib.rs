@@ -54,8 +54,8 @@ pub mod stream;
 
 pub use correction::benjamini_hochberg;
 pub use detector::{
-    Binning, ChiSquared, Distance, DriftDetector, DriftTest, HistogramDistance, KolmogorovSmirnov, NullShare, Psi,
-    Thresholds, TwoSample, TwoSampleTest, Verdict,
+    Binning, ChiSquared, Distance, DriftDetector, DriftTest, FISHER_EXACT_MAX, Fisher, G, HistogramDistance,
+    KolmogorovSmirnov, NullShare, Psi, Thresholds, TwoProportionZ, TwoSample, TwoSampleTest, Verdict,
 };
 pub use monitor::{Monitor, MonitorBuilder};
 pub use profile::{ColumnProfile, ProfileSettings, ReferenceProfile};
