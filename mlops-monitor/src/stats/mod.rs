@@ -19,6 +19,7 @@ mod location;
 mod merge;
 mod power;
 mod psi;
+mod roc;
 mod transport;
 
 pub use anderson::{anderson_darling, anderson_darling_tail};
@@ -37,6 +38,7 @@ pub use likelihood::{LikelihoodRatio, fisher, g_test, goodness_of_fit};
 pub use location::{MANN_WHITNEY_EXACT_MAX, MannWhitney, Moments, TTest, mann_whitney, moments, student_t, welch_t};
 pub use power::{detectable_d, detectable_noncentrality};
 pub use psi::{ZeroRule, psi};
+pub use roc::{RocAuc, roc_auc};
 pub use transport::{energy, wasserstein};
 
 /// Significance level at which detectable effects are stated.
