@@ -26,7 +26,8 @@ use crate::{
     stats::{Tail, count_of, float, moments, quantile},
 };
 
-/// Effect that matters: what a shift of 0.4 deviations in one of ten independent columns makes, or of 0.12 in all.
+/// Effect that matters: what a shift of 0.37 deviations in one of ten independent normal columns makes, or of
+/// 0.12 in all.
 pub const MMD_MIN: f64 = 0.1;
 /// Most rows on a side; time grows with their square.
 const ROWS_MAX: usize = 20_000;
@@ -357,6 +358,24 @@ mod tests {
             assert!((found.between - mean(1.0, 0.0)).abs() < 1e-12);
         }
         assert_ne!(sums.sides[1], sums.sides[2]);
+    }
+
+    #[test]
+    fn the_threshold_is_at_the_shifts_it_names() {
+        let column = |seed: u64, shift: f64| -> Vec<f64> {
+            mlops_core::testing::SplitMix64::new(seed).bell(1_500).into_iter().map(|value| value + shift).collect()
+        };
+        let rows = |seed: u64, shift: &dyn Fn(u64) -> f64| {
+            let columns: Vec<Vec<f64>> = (0..10).map(|j| column(100 * seed + j, shift(j))).collect();
+            Matrix::new(10, (0..1_500).flat_map(|i| columns.iter().map(move |column| column[i])).collect())
+        };
+        let reference = rows(1, &|_| 0.0);
+        let one = rows(2, &|j| if j == 4 { 0.37 } else { 0.0 });
+        for moved in [one, rows(3, &|_| 0.12)] {
+            let bandwidth = median_distance(&reference, &moved).unwrap();
+            let effect = KernelSums::new(&reference, &moved, bandwidth, (0, 0)).statistics(0).unwrap().effect();
+            assert!((0.8..1.2).contains(&(effect / MMD_MIN)), "{effect}");
+        }
     }
 
     #[test]
