@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::levels::{Table, aligned_counts};
 use crate::{
     sample::{ColumnSample, NumericSample, Values},
-    stats::{BINS_MAX, WidthRule, bin_counts, quantile_edges, reference_width_counts, sturges_counts},
+    stats::{BINS_MAX, WidthRule, bin_counts, quantile_edges, reference_width_counts, sturges_counts, total_of},
 };
 
 /// How numbers are cut into bins.
@@ -96,7 +96,7 @@ fn numeric_counts(binning: &Binning, left: &NumericSample, right: &NumericSample
 /// Sums everything after the first `known` bins into one.
 fn pool_beyond((mut left, mut right): Table, known: usize) -> Table {
     for side in [&mut left, &mut right] {
-        let pool: u64 = side.iter().skip(known).sum();
+        let pool = total_of(side.get(known..).unwrap_or_default());
         side.truncate(known);
         side.push(pool);
     }
@@ -106,7 +106,7 @@ fn pool_beyond((mut left, mut right): Table, known: usize) -> Table {
 /// Adds the bin of rows without a usable value. The reference may be thinned out, so its share of
 /// missing rows is scaled to the values that are left.
 fn with_missing((mut left, mut right): Table, reference: &ColumnSample, current: &ColumnSample) -> Table {
-    if reference.missing() + current.missing() > 0 {
+    if reference.missing() > 0 || current.missing() > 0 {
         left.push(scaled_missing(reference));
         right.push(scaled_missing(current));
     }
@@ -121,7 +121,7 @@ fn scaled_missing(sample: &ColumnSample) -> u64 {
 
 /// Leaves out the bins that are empty on both sides.
 fn occupied((left, right): Table) -> Table {
-    left.into_iter().zip(right).filter(|(a, b)| a + b > 0).unzip()
+    left.into_iter().zip(right).filter(|(a, b)| *a > 0 || *b > 0).unzip()
 }
 
 #[cfg(test)]

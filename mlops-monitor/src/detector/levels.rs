@@ -40,10 +40,10 @@ pub(super) fn aligned_counts(left: &CategoricalSample, right: &CategoricalSample
 pub(super) fn pool_rare((left, right): Table, expected_min: f64) -> Table {
     let (n, m) = (float(total_of(&left)), float(total_of(&right)));
     let smaller = n.min(m) / (n + m);
-    let (mut kept, mut rare) = ((Vec::new(), Vec::new()), (0, 0));
+    let (mut kept, mut rare) = ((Vec::new(), Vec::new()), (0_u64, 0_u64));
     for (&a, &b) in left.iter().zip(&right) {
         if (float(a) + float(b)) * smaller < expected_min {
-            rare = (rare.0 + a, rare.1 + b);
+            rare = (rare.0.saturating_add(a), rare.1.saturating_add(b));
         } else {
             kept.0.push(a);
             kept.1.push(b);
@@ -61,7 +61,7 @@ pub(super) fn pool_rare((left, right): Table, expected_min: f64) -> Table {
 /// "With" is the last of the named levels: `true` of `false` and `true`, `1` of `0` and `1`, `yes` of `no` and `yes`;
 /// values pooled as `other` are always "without".
 pub(super) fn two_levels(left: &CategoricalSample, right: &CategoricalSample) -> Option<((u64, u64), (u64, u64))> {
-    // More than four names cannot be two levels, whatever the rest is.
+    // Three names of one side are too many already, whatever the rest is.
     let mut names: Vec<&str> = left.levels().take(3).chain(right.levels().take(3)).map(|(level, _)| level).collect();
     names.sort_unstable();
     names.dedup();
@@ -102,7 +102,33 @@ pub(super) fn conclude(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
+
+    use super::{
+        super::{ChiSquared, DriftDetector, Fisher, G, HistogramDistance, Psi, TwoProportionZ},
+        *,
+    };
+
+    proptest! {
+        #[test]
+        fn no_counts_make_a_test_panic(
+            left in proptest::collection::btree_map("[a-d]", any::<u64>(), 0..4), others in (any::<u64>(), 0_u64..3),
+            right in proptest::collection::btree_map("[a-d]", 0_u64..400, 0..4), share in 0_u32..64,
+        ) {
+            let scaled = left.into_iter().map(|(level, count)| (level, count >> share));
+            let left = ColumnSample::categorical(CategoricalSample::new(scaled).with_other(others.0 >> share));
+            let right = ColumnSample::categorical(CategoricalSample::new(right).with_other(others.1));
+            let detectors: [&dyn DriftDetector; 6] = [
+                &ChiSquared::default(), &G::default(), &Fisher::default(), &TwoProportionZ::default(), &Psi::default(),
+                &HistogramDistance::new(super::super::Distance::KullbackLeibler),
+            ];
+            for detector in detectors {
+                let found = detector.test(&left, &right);
+                prop_assert!(found.p().is_nan() || (0.0..=1.0).contains(&found.p()), "{found:?}");
+                prop_assert!(found.verdict != Verdict::Ok || found.mde >= 0.0, "{found:?}");
+            }
+        }
+    }
 
     #[test]
     fn levels_of_one_side_follow_in_their_place() {

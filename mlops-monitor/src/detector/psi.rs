@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     sample::{ColumnKind, ColumnSample},
-    stats::{ZeroRule, chi_squared_tail, detectable_noncentrality, float, psi},
+    stats::{ZeroRule, chi_squared_tail, detectable_noncentrality, float, psi, total_of},
 };
 
 /// PSI on numbers and levels.
@@ -59,7 +59,7 @@ impl DriftDetector for Psi {
         let blank = DriftTest::degenerate(self.name(), (n_ref, n_cur), self.thresholds);
         let Some((left, right)) = counts(&self.binning, reference, current) else { return blank };
         let Some(statistic) = psi(&left, &right, self.zero_rule) else { return blank };
-        let unit = 1.0 / float(left.iter().sum()) + 1.0 / float(right.iter().sum());
+        let unit = 1.0 / float(total_of(&left)) + 1.0 / float(total_of(&right));
         let degrees = crate::stats::count_of(left.len()).saturating_sub(1);
         let tail = chi_squared_tail(statistic / unit, degrees);
         let effect = (statistic - float(degrees) * unit).max(0.0);

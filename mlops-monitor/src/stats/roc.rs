@@ -25,7 +25,7 @@ pub struct RocAuc {
 /// ```
 /// use mlops_monitor::stats::roc_auc;
 ///
-/// let found = roc_auc(&[0.1, 0.4, 0.35], &[0.35, 0.8]).expect("both sides have scores");
+/// let found = roc_auc(&[0.1, 0.35, 0.4], &[0.35, 0.8]).expect("both sides have scores");
 /// assert!((found.auc - 4.5 / 6.0).abs() < 1e-15);
 /// ```
 #[must_use]
