@@ -31,21 +31,24 @@
 //! | the stored reference | [`ReferenceProfile`] |
 //! | the outcome: verdicts, JSON, HTML, the event to publish | [`DriftReport`] |
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
+//! | tests of whole rows: domain classifier, MMD, PCA | [`multivariate`] |
 //! | the same statistics as plain functions | [`stats`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
 //!
 //! Guarantees: a verdict of drift needs an effect that matters, significance after correction for
 //! the number of tests, and enough rows; p-values keep their accuracy however small they are; a
 //! column that cannot be compared never hides the others; no state, no I/O, no clock, no
-//! randomness: the same window and reference give the same bytes.
+//! randomness but from a seed: the same window and reference give the same bytes.
 
 mod correction;
 mod detector;
 mod extract;
 mod monitor;
+pub mod multivariate;
 mod profile;
 mod profile_format;
 pub mod quality;
+mod random;
 mod report;
 mod sample;
 mod settings;
@@ -54,8 +57,8 @@ pub mod stream;
 
 pub use correction::benjamini_hochberg;
 pub use detector::{
-    Binning, ChiSquared, Distance, DriftDetector, DriftTest, HistogramDistance, KolmogorovSmirnov, NullShare, Psi,
-    Thresholds, TwoSample, TwoSampleTest, Verdict,
+    Binning, ChiSquared, Distance, DriftDetector, DriftTest, FISHER_EXACT_MAX, Fisher, G, HistogramDistance,
+    KolmogorovSmirnov, NullShare, Psi, Thresholds, TwoProportionZ, TwoSample, TwoSampleTest, Verdict,
 };
 pub use monitor::{Monitor, MonitorBuilder};
 pub use profile::{ColumnProfile, ProfileSettings, ReferenceProfile};

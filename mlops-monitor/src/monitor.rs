@@ -95,7 +95,7 @@ fn standard_detectors(settings: &MonitorSettings) -> Vec<Box<dyn DriftDetector>>
             thresholds: thresholds(settings.cramers_v_min),
         }),
         Box::new(Psi {
-            binning: settings.psi_binning,
+            binning: settings.psi_binning.clone(),
             zero_rule: settings.psi_zero_rule,
             thresholds: thresholds(settings.psi_min),
         }),

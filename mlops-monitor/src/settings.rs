@@ -101,10 +101,8 @@ impl MonitorSettings {
                 faults.push(format!("{name} must be finite and at least 0, found {value}"));
             }
         }
-        if let Binning::ReferenceQuantiles(bins) = self.psi_binning
-            && !(2..=1000).contains(&bins)
-        {
-            faults.push(format!("psi_binning must have 2 to 1000 quantile bins, found {bins}"));
+        if let Some(fault) = self.psi_binning.fault() {
+            faults.push(format!("psi_binning {fault}"));
         }
         if let ZeroRule::Floor(floor) = self.psi_zero_rule
             && !(floor > 0.0 && floor < 1.0)

@@ -4,10 +4,13 @@
 //! goodness-of-fit test) would find drift where there is none. Rare levels are pooled until the
 //! law holds.
 
-use super::{DriftDetector, DriftTest, Thresholds, Verdict};
+use super::{
+    DriftDetector, DriftTest, Thresholds,
+    levels::{aligned_counts, both, conclude, pool_rare},
+};
 use crate::{
-    sample::{CategoricalSample, ColumnKind, ColumnSample, Values},
-    stats::{Continuity, chi_squared, detectable_noncentrality, float},
+    sample::{ColumnKind, ColumnSample},
+    stats::{Continuity, chi_squared},
 };
 
 /// Chi-squared test on levels.
@@ -51,64 +54,18 @@ impl DriftDetector for ChiSquared {
     }
 
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
-        let (n_ref, n_cur) = (reference.len(), current.len());
-        let blank = DriftTest::degenerate(self.name(), (n_ref, n_cur), self.thresholds);
-        let (Values::Categorical(left), Values::Categorical(right)) = (reference.values(), current.values()) else {
-            return blank;
-        };
-        let (left, right) = self.pool_rare(aligned_counts(left, right));
+        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds);
+        let Some((left, right)) = both(reference, current) else { return blank };
+        let (left, right) = pool_rare(aligned_counts(left, right), self.expected_min);
         let Some(test) = chi_squared(&left, &right, self.continuity) else { return blank };
-        let verdict = if test.degrees_of_freedom == 0 { Verdict::Degenerate } else { Verdict::Ok };
-        let noncentrality = detectable_noncentrality(test.degrees_of_freedom);
-        let mde = (noncentrality / (float(n_ref) + float(n_cur))).sqrt().min(1.0);
-        let (statistic, effect) = (test.statistic, test.cramers_v);
-        DriftTest { statistic, tail: Some(test.tail), effect, mde, verdict, ..blank }
-            .judge(test.tail, self.thresholds.alpha)
+        conclude(blank, (&left, &right), (test.statistic, test.tail), self.thresholds)
     }
-}
-
-impl ChiSquared {
-    fn pool_rare(&self, (left, right): (Vec<u64>, Vec<u64>)) -> (Vec<u64>, Vec<u64>) {
-        let (n, m) = (float(left.iter().sum()), float(right.iter().sum()));
-        let smaller = n.min(m) / (n + m);
-        let (mut kept, mut rare) = ((Vec::new(), Vec::new()), (0, 0));
-        for (&a, &b) in left.iter().zip(&right) {
-            if float(a + b) * smaller < self.expected_min {
-                rare = (rare.0 + a, rare.1 + b);
-            } else {
-                kept.0.push(a);
-                kept.1.push(b);
-            }
-        }
-        if rare != (0, 0) {
-            kept.0.push(rare.0);
-            kept.1.push(rare.1);
-        }
-        kept
-    }
-}
-
-/// Counts of both sides level by level: the union of levels in order of name, then the pool.
-pub(super) fn aligned_counts(left: &CategoricalSample, right: &CategoricalSample) -> (Vec<u64>, Vec<u64>) {
-    let mut counts: (Vec<u64>, Vec<u64>) = left.levels().map(|(level, count)| (count, right.count(level))).unzip();
-    let unseen = right.levels().filter(|(level, _)| left.count(level) == 0);
-    let mut pool = (left.other(), right.other());
-    if pool == (0, 0) {
-        for (_, count) in unseen {
-            counts.0.push(0);
-            counts.1.push(count);
-        }
-    } else {
-        pool.1 += unseen.map(|(_, count)| count).sum::<u64>();
-        counts.0.push(pool.0);
-        counts.1.push(pool.1);
-    }
-    counts
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Verdict, *};
+    use crate::sample::CategoricalSample;
 
     fn column(counts: &[(&str, u64)]) -> ColumnSample {
         ColumnSample::categorical(CategoricalSample::new(counts.iter().copied()))

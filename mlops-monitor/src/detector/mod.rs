@@ -5,10 +5,14 @@
 
 mod binned;
 mod chi_squared;
+mod fisher;
+mod g;
 mod histogram_distance;
 mod ks;
+mod levels;
 mod null_share;
 mod psi;
+mod two_proportion_z;
 mod two_sample;
 
 use std::fmt;
@@ -17,10 +21,13 @@ use serde::{Serialize, Serializer};
 
 pub use binned::Binning;
 pub use chi_squared::ChiSquared;
+pub use fisher::{FISHER_EXACT_MAX, Fisher};
+pub use g::G;
 pub use histogram_distance::{Distance, HistogramDistance};
 pub use ks::KolmogorovSmirnov;
 pub use null_share::NullShare;
 pub use psi::Psi;
+pub use two_proportion_z::TwoProportionZ;
 pub use two_sample::{TwoSample, TwoSampleTest};
 
 use crate::{

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     sample::{ColumnKind, ColumnSample},
-    stats::{ZeroRule, chi_squared_tail, detectable_noncentrality, float, psi},
+    stats::{ZeroRule, chi_squared_tail, detectable_noncentrality, float, psi, total_of},
 };
 
 /// PSI on numbers and levels.
@@ -25,7 +25,7 @@ use crate::{
 /// let test = Psi::default().test(&column(500, 500), &column(505, 495));
 /// assert_eq!((test.verdict, test.effect), (Verdict::Ok, 0.0));
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Psi {
     /// Bins of numeric columns.
     pub binning: Binning,
@@ -57,9 +57,9 @@ impl DriftDetector for Psi {
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
         let (n_ref, n_cur) = (reference.len(), current.len());
         let blank = DriftTest::degenerate(self.name(), (n_ref, n_cur), self.thresholds);
-        let Some((left, right)) = counts(self.binning, reference, current) else { return blank };
+        let Some((left, right)) = counts(&self.binning, reference, current) else { return blank };
         let Some(statistic) = psi(&left, &right, self.zero_rule) else { return blank };
-        let unit = 1.0 / float(left.iter().sum()) + 1.0 / float(right.iter().sum());
+        let unit = 1.0 / float(total_of(&left)) + 1.0 / float(total_of(&right));
         let degrees = crate::stats::count_of(left.len()).saturating_sub(1);
         let tail = chi_squared_tail(statistic / unit, degrees);
         let effect = (statistic - float(degrees) * unit).max(0.0);
@@ -85,7 +85,7 @@ mod tests {
         let psi = Psi { zero_rule: ZeroRule::Floor(1e-4), ..Psi::default() };
         assert_eq!(psi.test(&reference, &moved).verdict, Verdict::Drift);
         // Equal widths over the joint range see one bin: this is why they are not the default.
-        let sturges = Psi { binning: Binning::Sturges, ..psi };
+        let sturges = Psi { binning: Binning::Sturges, ..psi.clone() };
         assert!(sturges.test(&reference, &moved).statistic < 0.01);
     }
 

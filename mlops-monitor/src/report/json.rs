@@ -72,7 +72,8 @@ fn column(column: &ColumnReport) -> Value {
     value
 }
 
-fn test(test: &DriftTest) -> Value {
+/// One test, as everywhere in reports.
+pub(crate) fn test(test: &DriftTest) -> Value {
     json!({
         "name": test.name,
         "statistic": test.statistic,

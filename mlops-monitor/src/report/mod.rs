@@ -10,6 +10,7 @@ mod json;
 use mlops_core::{Event, Fact, ModelName, Timestamp, Version};
 
 pub use histogram::Histogram;
+pub(crate) use json::test as test_json;
 
 use crate::{
     detector::{DriftTest, Verdict},

@@ -1,10 +1,10 @@
-//! The two-sample Kolmogorov-Smirnov statistic and its p-value under three named laws.
+//! The two-sample Kolmogorov-Smirnov statistic and its p-value under four named laws.
 //!
 //! Invariant: the statistic is an integer `h = D n m`, found by counting, so ties and rounding
 //! cannot move it; which law gave the p-value is always said, never guessed from sample sizes by
 //! the reader.
 
-use super::{Tail, count_of, float, kolmogorov, lattice, merge::skip};
+use super::{Tail, blocks::largest_differences, count_of, float, kolmogorov, lattice, merge::Groups};
 
 /// Largest n * m for which [`KsMode::Auto`] counts paths: a few milliseconds.
 pub(super) const AUTO_EXACT_CELLS_MAX: u64 = 1_000_000;
@@ -33,12 +33,17 @@ pub struct KsStatistic {
 #[serde(rename_all = "snake_case")]
 pub enum KsMode {
     /// [`KsMode::Exact`] where n m is at most `AUTO_EXACT_CELLS_MAX` or the samples do not
-    /// overlap, [`KsMode::OneSample`] otherwise.
+    /// overlap, [`KsMode::OneSample`] otherwise. [`ks_test`] takes [`KsMode::Permutation`] for the
+    /// former where more than a tenth of the values are tied.
     #[default]
     Auto,
     /// Exact without ties, by counting lattice paths; conservative with ties. Above
     /// `EXACT_CELLS_MAX` the one-sample law is used.
     Exact,
+    /// Exact with ties: the share of all ways to deal the pooled values out to the two sides that
+    /// give such a distance, counted out, not drawn. Without ties it is [`KsMode::Exact`], and like
+    /// it ends at `EXACT_CELLS_MAX`. Needs the samples: see [`ks_test`].
+    Permutation,
     /// Kolmogorov's limit law at sqrt(nm/(n+m)) D.
     Limit,
     /// The exact one-sample law at n = nm/(n+m) rounded half to even: what scipy calls `asymp`.
@@ -60,95 +65,63 @@ pub fn ks_statistic(reference: &[f64], current: &[f64]) -> Option<KsStatistic> {
     if n == 0 || m == 0 {
         return None;
     }
-    let marks = marks(reference, current);
-    let mut extremes = Extremes { n: i128::from(n), m: i128::from(m), above: 0, below: 0 };
-    for mark in &marks {
-        extremes.see(*mark);
-    }
-    for (from, to) in marks.iter().zip(marks.iter().skip(1)) {
-        if extremes.may_grow_between(*from, *to) {
-            let slice = |side, from, to| -> &[f64] { <[f64]>::get(side, from..to).unwrap_or_default() };
-            extremes.merge(*from, slice(reference, from.0, to.0), slice(current, from.1, to.1));
-        }
-    }
-    let whole = |count: i128| u64::try_from(count).unwrap_or(u64::MAX);
-    let (above, below) = (whole(extremes.above), whole(-extremes.below));
+    let (above, below) = largest_differences(reference, current);
     let share = |count: u64| float(count) / (float(n) * float(m));
     let h = above.max(below);
     Some(KsStatistic { d: share(h), d_plus: share(above), d_minus: share(below), h, n, m })
 }
 
-/// How many values of the reference and of the current side lie at or below some value.
-type Mark = (usize, usize);
+/// Share of tied values above which [`KsMode::Auto`] takes ties into account.
+pub const KS_TIES_MAX: f64 = 0.1;
 
-/// Values of the longer side between two marks.
-const BLOCK: usize = 128;
-
-/// Marks at every [`BLOCK`]th value of the longer side. Beyond the last one the distance only shrinks.
-fn marks(reference: &[f64], current: &[f64]) -> Vec<Mark> {
-    let by_reference = reference.len() >= current.len();
-    let mut marks = Vec::with_capacity(reference.len().max(current.len()) / BLOCK + 2);
-    let (mut mark, mut left, mut right) = ((0, 0), reference, current);
-    marks.push(mark);
-    while let longer = if by_reference { left } else { right }
-        && let Some(&value) = longer.get(BLOCK - 1).or(longer.last())
-    {
-        let (f, g) = (count_up_to(left, value), count_up_to(right, value));
-        (left, right) = (left.get(f..).unwrap_or_default(), right.get(g..).unwrap_or_default());
-        mark = (mark.0 + f, mark.1 + g);
-        marks.push(mark);
-    }
-    marks
-}
-
-/// How many of the ascending values are at most `value`, by doubling steps: cheap when they are few.
-fn count_up_to(values: &[f64], value: f64) -> usize {
-    let (mut low, mut step) = (0, 1);
-    while values.get(low + step - 1).is_some_and(|other| *other <= value) {
-        low += step;
-        step *= 2;
-    }
-    let rest = values.get(low..values.len().min(low + step)).unwrap_or_default();
-    low + rest.partition_point(|other| *other <= value)
-}
-
-/// The largest and the smallest (F - G) n m met so far.
-struct Extremes {
-    n: i128,
-    m: i128,
-    above: i128,
-    below: i128,
-}
-
-impl Extremes {
-    fn difference(&self, seen_reference: usize, seen_current: usize) -> i128 {
-        seen_reference as i128 * self.m - seen_current as i128 * self.n
-    }
-
-    fn see(&mut self, (seen_reference, seen_current): Mark) {
-        let difference = self.difference(seen_reference, seen_current);
-        self.above = self.above.max(difference);
-        self.below = self.below.min(difference);
-    }
-
-    /// F and G only rise, so between two marks F - G lies within what their far ends allow.
-    fn may_grow_between(&self, from: Mark, to: Mark) -> bool {
-        self.difference(to.0, from.1) > self.above || self.difference(from.0, to.1) < self.below
-    }
-
-    /// Sees every value between two marks; where one side is used up the rest leads straight to the next mark.
-    fn merge(&mut self, from: Mark, mut left: &[f64], mut right: &[f64]) {
-        let (mut f, mut g) = from;
-        while let (Some(&a), Some(&b)) = (left.first(), right.first()) {
-            let value = a.min(b);
-            (f, g) = (f + skip(&mut left, value), g + skip(&mut right, value));
-            self.see((f, g));
+/// Statistic and p-value of two ascending samples of finite numbers; `None` when one is empty or the law does not exist.
+///
+/// Ties make the laws that ignore them conservative: of two samples of 50 coin flips each, a distance that has a
+/// chance of 0.027 gets p = 0.11 from [`KsMode::Exact`]. Beyond the sizes that are counted out they still are; there a
+/// distance that matters has a p-value far below any level anyway.
+///
+/// ```
+/// use mlops_monitor::stats::{KsMode, ks_test};
+///
+/// let (left, right) = ([0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0]);
+/// // 3 of 4 zeros or ones on one side: all but the even split, 36 of C(8, 4) = 70.
+/// let (ks, tail) = ks_test(&left, &right, KsMode::Permutation).expect("both have values");
+/// assert!(ks.d == 0.5 && (tail.p() - 34.0 / 70.0).abs() < 1e-14);
+/// assert!(ks_test(&left, &right, KsMode::Exact).expect("both have values").1.p() > 0.7);
+/// ```
+#[must_use]
+pub fn ks_test(reference: &[f64], current: &[f64], mode: KsMode) -> Option<(KsStatistic, Tail)> {
+    let ks = ks_statistic(reference, current)?;
+    let limit = match mode {
+        KsMode::Auto => AUTO_EXACT_CELLS_MAX,
+        KsMode::Permutation => EXACT_CELLS_MAX,
+        KsMode::Exact | KsMode::Limit | KsMode::OneSample => 0,
+    };
+    if ks.n.saturating_mul(ks.m) <= limit {
+        let (inside_group, tied) = ties(reference, current);
+        let share = float(tied) / float(ks.n + ks.m);
+        if tied > 0 && (mode == KsMode::Permutation || share > KS_TIES_MAX) {
+            let tail = Tail::from_ln(lattice::ln_tied_tail(ks.n, ks.m, ks.h, &inside_group));
+            return Some((ks, tail));
         }
     }
+    ks_p_value(&ks, mode).map(|tail| (ks, tail))
+}
+
+/// For every number of pooled values seen whether the next equals the last, and how many values equal another one.
+fn ties(reference: &[f64], current: &[f64]) -> (Vec<bool>, u64) {
+    let (mut inside_group, mut tied) = (vec![false], 0);
+    for group in Groups::new(reference, current) {
+        let size = group.reference + group.current;
+        inside_group.extend((1..=size).map(|seen| seen < size));
+        tied += if size > 1 { size } else { 0 };
+    }
+    (inside_group, tied)
 }
 
 /// The p-value of a statistic under `mode`; `None` where the law does not exist (one-sample law
-/// with an effective size that rounds to zero: one value on each side).
+/// with an effective size that rounds to zero: one value on each side). Knows of no ties, so that
+/// [`KsMode::Permutation`] is [`KsMode::Exact`] here.
 #[must_use]
 pub fn ks_p_value(ks: &KsStatistic, mode: KsMode) -> Option<Tail> {
     let cells = ks.n.saturating_mul(ks.m);
@@ -157,9 +130,11 @@ pub fn ks_p_value(ks: &KsStatistic, mode: KsMode) -> Option<Tail> {
     let exact_within = |limit| cells <= limit || ks.h == cells;
     match mode {
         KsMode::Auto if exact_within(AUTO_EXACT_CELLS_MAX) => ks_p_value(ks, KsMode::Exact),
-        KsMode::Exact if exact_within(EXACT_CELLS_MAX) => Some(Tail::from_ln(lattice::ln_exact_tail(ks.n, ks.m, ks.h))),
+        KsMode::Exact | KsMode::Permutation if exact_within(EXACT_CELLS_MAX) => {
+            Some(Tail::from_ln(lattice::ln_exact_tail(ks.n, ks.m, ks.h)))
+        }
         KsMode::Limit => Some(Tail::from_ln(kolmogorov::ln_limit_tail(effective.sqrt() * ks.d))),
-        KsMode::Auto | KsMode::Exact | KsMode::OneSample => {
+        KsMode::Auto | KsMode::Exact | KsMode::Permutation | KsMode::OneSample => {
             let rounded = effective.round_ties_even();
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= effective <= n")]
             let size = rounded as u64;
@@ -170,8 +145,6 @@ pub fn ks_p_value(ks: &KsStatistic, mode: KsMode) -> Option<Tail> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -180,35 +153,51 @@ mod tests {
         assert_eq!((ks.h, ks.d_plus, ks.d_minus), (3, 1.0 / 3.0, 0.0));
     }
 
-    /// The definition: every value of either side in turn.
-    fn by_definition(reference: &[f64], current: &[f64]) -> (i128, i128) {
-        let (n, m) = (reference.len() as i128, current.len() as i128);
-        let at = |side: &[f64], value: f64| side.iter().filter(|other| **other <= value).count() as i128;
-        let all = reference.iter().chain(current);
-        let differences: Vec<i128> = all.map(|value| at(reference, *value) * m - at(current, *value) * n).collect();
-        let least = differences.iter().copied().min().unwrap_or(0).min(0);
-        (differences.into_iter().max().unwrap_or(0).max(0), -least)
+    /// The law by its definition: every way to deal the pooled values out.
+    fn dealt(reference: &[f64], current: &[f64]) -> f64 {
+        let pool = [reference, current].concat();
+        let observed = ks_statistic(reference, current).unwrap().h;
+        let (mut all, mut extreme) = (0_u32, 0_u32);
+        for mask in (0_u32..1 << pool.len()).filter(|mask| mask.count_ones() as usize == reference.len()) {
+            let side = |wanted: u32| -> Vec<f64> {
+                let mut values: Vec<f64> =
+                    (0..pool.len()).filter(|i| mask >> i & 1 == wanted).map(|i| pool[i]).collect();
+                values.sort_by(f64::total_cmp);
+                values
+            };
+            all += 1;
+            extreme += u32::from(ks_statistic(&side(1), &side(0)).unwrap().h >= observed);
+        }
+        f64::from(extreme) / f64::from(all)
     }
 
-    proptest! {
-        #[test]
-        fn blocks_that_are_passed_over_hide_nothing(
-            left in proptest::collection::vec(-400_i32..400, 1..700),
-            right in proptest::collection::vec(-400_i32..400, 1..700),
-            grain in 1_i32..60,
-        ) {
-            let sorted = |side: Vec<i32>| {
-                let mut side: Vec<f64> = side.into_iter().map(|value| f64::from(value / grain)).collect();
-                side.sort_unstable_by(f64::total_cmp);
-                side
-            };
-            let (left, right) = (sorted(left), sorted(right));
-            let (above, below) = by_definition(&left, &right);
-            let ks = ks_statistic(&left, &right).unwrap();
-            prop_assert_eq!(i128::from(ks.h), above.max(below));
-            let cells = (left.len() * right.len()) as f64;
-            prop_assert_eq!((ks.d_plus, ks.d_minus), (above as f64 / cells, below as f64 / cells));
+    #[test]
+    fn the_law_with_ties_is_the_share_of_deals() {
+        let cases: [(&[f64], &[f64]); 5] = [
+            (&[0.0, 0.0, 0.0, 1.0, 1.0], &[0.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
+            (&[1.0, 2.0, 2.0, 3.0], &[2.0, 3.0, 3.0, 3.0, 4.0, 4.0]),
+            (&[1.0, 1.0, 1.0], &[1.0, 1.0, 2.0]),
+            (&[1.0, 2.0, 3.0, 4.0, 5.0], &[3.5, 4.5, 5.5, 6.5]),
+            (&[0.0, 0.0, 0.0, 0.0], &[7.0, 7.0, 7.0, 7.0, 7.0]),
+        ];
+        for (left, right) in cases {
+            let (_, tail) = ks_test(left, right, KsMode::Permutation).unwrap();
+            assert!((tail.p() - dealt(left, right)).abs() < 1e-14, "{left:?} {right:?} {tail:?}");
+            assert!(ks_test(left, right, KsMode::Exact).unwrap().1.ln() >= tail.ln() - 1e-14);
         }
+    }
+
+    #[test]
+    fn automatic_heeds_ties_only_beyond_a_tenth() {
+        let distinct: Vec<f64> = (0..200).map(f64::from).collect();
+        let p = |right: &[f64], mode| ks_test(&distinct, right, mode).unwrap().1;
+        let few: Vec<f64> = (0..100).map(|i| f64::from(i) * 2.0 + if i < 5 { 0.0 } else { 20.5 }).collect();
+        assert_eq!(p(&few, KsMode::Auto), p(&few, KsMode::Exact));
+        assert!(p(&few, KsMode::Permutation) <= p(&few, KsMode::Exact));
+        let flips = |ones: usize| [vec![0.0; 100 - ones], vec![1.0; ones]].concat();
+        let p = |mode| ks_test(&flips(50), &flips(62), mode).unwrap().1;
+        assert_eq!(p(KsMode::Auto), p(KsMode::Permutation));
+        assert!(p(KsMode::Auto).ln() < p(KsMode::Exact).ln() - 1.0);
     }
 
     #[test]
