@@ -44,7 +44,6 @@ mod detector;
 mod extract;
 mod monitor;
 mod profile;
-mod profile_format;
 pub mod quality;
 mod report;
 mod sample;
@@ -58,8 +57,11 @@ pub use detector::{
     Thresholds, TwoSample, TwoSampleTest, Verdict,
 };
 pub use monitor::{Monitor, MonitorBuilder};
-pub use profile::{ColumnProfile, ProfileSettings, ReferenceProfile};
-pub use profile_format::PROFILE_BYTES_MAX;
+pub use profile::{
+    ColumnProfile, ColumnSummary, FrequentLevel, Interval, NumericSummary, PROFILE_BYTES_MAX, Profile, ProfileSettings, ProfileSummary,
+    ReferenceProfile, SketchSettings, Sketches,
+};
+
 pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, SchemaChange};
 pub use sample::{CategoricalSample, ColumnKind, ColumnSample, NumericSample, Values};
 pub use settings::{CRAMERS_V_MIN, KS_D_MIN, MonitorSettings, NULL_SHARE_MIN, PSI_MIN};

@@ -4,10 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::chi_squared::aligned_counts;
+use super::{
+    chi_squared::aligned_counts,
+    sketched::{Counted, frequent_counts},
+};
 use crate::{
     sample::{ColumnSample, NumericSample, Values},
-    stats::{bin_counts, quantile_edges, sturges_counts},
+    stats::{float, sturges_counts},
 };
 
 /// How numbers are cut into bins.
@@ -33,25 +36,46 @@ pub(super) fn counts(
     reference: &ColumnSample,
     current: &ColumnSample,
 ) -> Option<(Vec<u64>, Vec<u64>)> {
+    counted(binning, reference, current).map(|counted| (counted.left, counted.right))
+}
+
+/// As [`counts`], with what sketches leave open.
+pub(super) fn counted(binning: Binning, reference: &ColumnSample, current: &ColumnSample) -> Option<Counted> {
     if reference.is_empty() || current.is_empty() {
         return None;
     }
-    let counts = match (reference.values(), current.values()) {
-        (Values::Numeric(left), Values::Numeric(right)) => numeric_counts(binning, left, right),
+    let counted = match (reference.values(), current.values()) {
+        (Values::Numeric(left), Values::Numeric(right)) => {
+            let mut counted = Counted::exact(numeric_counts(binning, left, right));
+            if reference.is_sketched() || current.is_sketched() {
+                counted.errors = vec![(share_error(left), share_error(right)); counted.left.len()];
+            }
+            counted
+        }
+        (Values::Categorical(left), Values::Categorical(right)) if left.level_error() + right.level_error() > 0 => {
+            frequent_counts(left, right)
+        }
         (Values::Categorical(left), Values::Categorical(right)) => {
             let known = left.levels().count();
-            pool_beyond(aligned_counts(left, right), known)
+            Counted::exact(pool_beyond(aligned_counts(left, right), known))
         }
         _ => return None,
     };
-    Some(occupied(with_missing(counts, reference, current)))
+    let (occupied, _) = with_missing(counted, reference, current).split(|left, right| left + right > 0);
+    Some(occupied)
+}
+
+/// How many values may lie in another bin.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to the number of values")]
+fn share_error(sample: &NumericSample) -> u64 {
+    (sample.error().share.clamp(0.0, 1.0) * float(sample.len())).ceil() as u64
 }
 
 fn numeric_counts(binning: Binning, left: &NumericSample, right: &NumericSample) -> (Vec<u64>, Vec<u64>) {
     match binning {
         Binning::ReferenceQuantiles(bins) => {
-            let edges = quantile_edges(left.values(), bins);
-            (bin_counts(left.values(), &edges), bin_counts(right.values(), &edges))
+            let edges = left.quantile_edges(bins);
+            (left.bin_counts(&edges), right.bin_counts(&edges))
         }
         Binning::Sturges => {
             let found = sturges_counts(left.values(), right.values());
@@ -72,25 +96,15 @@ fn pool_beyond((mut left, mut right): (Vec<u64>, Vec<u64>), known: usize) -> (Ve
 
 /// Adds the bin of rows without a usable value. The reference may be thinned out, so its share of
 /// missing rows is scaled to the values that are left.
-fn with_missing(
-    (mut left, mut right): (Vec<u64>, Vec<u64>),
-    reference: &ColumnSample,
-    current: &ColumnSample,
-) -> (Vec<u64>, Vec<u64>) {
+fn with_missing(mut counted: Counted, reference: &ColumnSample, current: &ColumnSample) -> Counted {
     if reference.missing() + current.missing() > 0 {
-        left.push(scaled_missing(reference));
-        right.push(scaled_missing(current));
+        counted.push((scaled_missing(reference), scaled_missing(current)), (0, 0));
     }
-    (left, right)
+    counted
 }
 
 fn scaled_missing(sample: &ColumnSample) -> u64 {
     let usable = sample.rows().saturating_sub(sample.missing());
     let scaled = u128::from(sample.missing()) * u128::from(sample.len()) / u128::from(usable.max(1));
     u64::try_from(scaled).unwrap_or(u64::MAX)
-}
-
-/// Leaves out the bins that are empty on both sides.
-fn occupied((left, right): (Vec<u64>, Vec<u64>)) -> (Vec<u64>, Vec<u64>) {
-    left.into_iter().zip(right).filter(|(a, b)| a + b > 0).unzip()
 }

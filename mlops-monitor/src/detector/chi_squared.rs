@@ -4,10 +4,13 @@
 //! goodness-of-fit test) would find drift where there is none. Rare levels are pooled until the
 //! law holds.
 
-use super::{DriftDetector, DriftTest, Thresholds, Verdict};
+use super::{
+    DriftDetector, DriftTest, Thresholds, Verdict,
+    sketched::{Counted, chi_squared_bounds, frequent_counts},
+};
 use crate::{
     sample::{CategoricalSample, ColumnKind, ColumnSample, Values},
-    stats::{Continuity, chi_squared, detectable_noncentrality, float},
+    stats::{ChiSquaredResult, Continuity, chi_squared, chi_squared_tail, detectable_noncentrality, float, total_of},
 };
 
 /// Chi-squared test on levels.
@@ -56,33 +59,43 @@ impl DriftDetector for ChiSquared {
         let (Values::Categorical(left), Values::Categorical(right)) = (reference.values(), current.values()) else {
             return blank;
         };
-        let (left, right) = self.pool_rare(aligned_counts(left, right));
-        let Some(test) = chi_squared(&left, &right, self.continuity) else { return blank };
+        let sketched = left.level_error() + right.level_error() > 0;
+        let counted =
+            if sketched { frequent_counts(left, right) } else { Counted::exact(aligned_counts(left, right)) };
+        let counted = self.pool_rare(&counted);
+        let Some(test) = chi_squared(&counted.left, &counted.right, self.continuity) else { return blank };
         let verdict = if test.degrees_of_freedom == 0 { Verdict::Degenerate } else { Verdict::Ok };
         let noncentrality = detectable_noncentrality(test.degrees_of_freedom);
         let mde = (noncentrality / (float(n_ref) + float(n_cur))).sqrt().min(1.0);
         let (statistic, effect) = (test.statistic, test.cramers_v);
-        DriftTest { statistic, tail: Some(test.tail), effect, mde, verdict, ..blank }
-            .judge(test.tail, self.thresholds.alpha)
+        let exact = DriftTest { statistic, tail: Some(test.tail), effect, mde, verdict, ..blank };
+        let test = if sketched { within_error(exact, &counted, &test) } else { exact };
+        match test.tail {
+            Some(tail) => test.judge(tail, self.thresholds.alpha),
+            None => test,
+        }
     }
 }
 
+/// Adds what the counts leave open; the p-value is that of the smallest statistic possible.
+fn within_error(test: DriftTest, counted: &Counted, found: &ChiSquaredResult) -> DriftTest {
+    let (low, high) = chi_squared_bounds(counted);
+    let rows = float(total_of(&counted.left)) + float(total_of(&counted.right));
+    let effect = |statistic: f64| (statistic / rows).sqrt().min(1.0);
+    let error_low = (test.effect - effect(low)).max(0.0);
+    let error_high = (effect(high) - test.effect).max(0.0);
+    let tail = chi_squared_tail(low.min(found.statistic), found.degrees_of_freedom);
+    DriftTest { tail: Some(tail), error_low, error_high, ..test }
+}
+
 impl ChiSquared {
-    fn pool_rare(&self, (left, right): (Vec<u64>, Vec<u64>)) -> (Vec<u64>, Vec<u64>) {
-        let (n, m) = (float(left.iter().sum()), float(right.iter().sum()));
+    fn pool_rare(&self, counted: &Counted) -> Counted {
+        let (n, m) = (float(total_of(&counted.left)), float(total_of(&counted.right)));
         let smaller = n.min(m) / (n + m);
-        let (mut kept, mut rare) = ((Vec::new(), Vec::new()), (0, 0));
-        for (&a, &b) in left.iter().zip(&right) {
-            if float(a + b) * smaller < self.expected_min {
-                rare = (rare.0 + a, rare.1 + b);
-            } else {
-                kept.0.push(a);
-                kept.1.push(b);
-            }
-        }
+        let (mut kept, (rare, error)) =
+            counted.split(|left, right| float(left + right) * smaller >= self.expected_min);
         if rare != (0, 0) {
-            kept.0.push(rare.0);
-            kept.1.push(rare.1);
+            kept.push(rare, error);
         }
         kept
     }

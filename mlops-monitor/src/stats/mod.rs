@@ -24,6 +24,7 @@ mod transport;
 pub use anderson::{anderson_darling, anderson_darling_tail};
 pub use beta::student_tail;
 pub(crate) use binning::quantile;
+pub(crate) use ks::weighted_ks_statistic;
 pub use binning::{
     BINS_MAX, Binned, WidthRule, bin_counts, quantile_edges, reference_width_counts, sturges_counts, width_edges,
 };
