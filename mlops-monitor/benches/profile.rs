@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray, types::Int32Type};
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray, types::Int32Type,
+};
 use divan::{Bencher, counter::ItemsCount};
 use mlops_core::testing::SplitMix64;
 use mlops_monitor::{Monitor, Profile, ProfileSettings, ReferenceProfile, SketchSettings};
@@ -99,7 +101,10 @@ fn observe_more(bencher: Bencher<'_, '_>, kind: &str) {
 /// Sixteen replicas of the mixed table.
 #[divan::bench(sample_count = 10)]
 fn merge_16(bencher: Bencher<'_, '_>) {
-    let parts: Vec<Profile> = table("mixed").iter().flat_map(|batch| [0, 4096].map(|start| profile_of(&[batch.slice(start, 4096)]))).collect();
+    let parts: Vec<Profile> = table("mixed")
+        .iter()
+        .flat_map(|batch| [0, 4096].map(|start| profile_of(&[batch.slice(start, 4096)])))
+        .collect();
     bencher.bench(|| {
         let mut merged = Profile::new(SketchSettings::default()).unwrap();
         parts.iter().for_each(|part| merged.merge(part).unwrap());

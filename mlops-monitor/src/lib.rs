@@ -58,8 +58,8 @@ pub use detector::{
 };
 pub use monitor::{Monitor, MonitorBuilder};
 pub use profile::{
-    ColumnProfile, ColumnSummary, FrequentLevel, Interval, NumericSummary, PROFILE_BYTES_MAX, Profile, ProfileSettings, ProfileSummary,
-    ReferenceProfile, SketchSettings, Sketches,
+    ColumnProfile, ColumnSummary, FrequentLevel, Interval, NumericSummary, PROFILE_BYTES_MAX, Profile, ProfileSettings,
+    ProfileSummary, ReferenceProfile, SketchSettings, Sketches,
 };
 
 pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, SchemaChange};

@@ -149,12 +149,7 @@ impl Monitor {
         DriftReport::new(window_end, (self.profile.rows(), window.rows()), changes, columns)
     }
 
-    fn compare(
-        &self,
-        reference: &ColumnProfile,
-        window: &Window<'_>,
-        changes: &mut Vec<SchemaChange>,
-    ) -> ColumnReport {
+    fn compare(&self, reference: &ColumnProfile, window: &Window<'_>, changes: &mut Vec<SchemaChange>) -> ColumnReport {
         let (name, expected) = (reference.name().to_owned(), reference.data_type().to_owned());
         let kind = reference.sample().kind();
         let Some((found, current)) = window.column(&name, kind) else {

@@ -129,12 +129,22 @@ impl NumericSample {
 
     /// Each distinct value with the number of values up to and with it.
     pub(crate) fn steps(&self) -> Vec<(f64, u64)> {
-        let Some(weighted) = &self.weighted else {
-            let mut upto = 0;
-            let runs = Runs::of_sorted(&self.values);
-            return runs.iter().map(|(value, count)| (value, { upto += count; upto })).collect();
+        if let Some(weighted) = &self.weighted {
+            return weighted.values.iter().copied().zip(weighted.upto.iter().copied()).collect();
+        }
+        let mut upto = 0;
+        let step = |(value, count)| {
+            upto += count;
+            (value, upto)
         };
-        weighted.values.iter().copied().zip(weighted.upto.iter().copied()).collect()
+        Runs::of_sorted(&self.values).iter().map(step).collect()
+    }
+
+    /// Each distinct value with its count.
+    pub(crate) fn runs(&self) -> Runs {
+        let mut before = 0;
+        let run = |(value, upto)| (value, upto - std::mem::replace(&mut before, upto));
+        Runs::of_weighted(self.steps().into_iter().map(run).collect())
     }
 
     /// How far shares may be off.

@@ -60,8 +60,7 @@ impl DriftDetector for ChiSquared {
             return blank;
         };
         let sketched = left.level_error() + right.level_error() > 0;
-        let counted =
-            if sketched { frequent_counts(left, right) } else { Counted::exact(aligned_counts(left, right)) };
+        let counted = if sketched { frequent_counts(left, right) } else { Counted::exact(aligned_counts(left, right)) };
         let counted = self.pool_rare(&counted);
         let Some(test) = chi_squared(&counted.left, &counted.right, self.continuity) else { return blank };
         let verdict = if test.degrees_of_freedom == 0 { Verdict::Degenerate } else { Verdict::Ok };
@@ -92,8 +91,7 @@ impl ChiSquared {
     fn pool_rare(&self, counted: &Counted) -> Counted {
         let (n, m) = (float(total_of(&counted.left)), float(total_of(&counted.right)));
         let smaller = n.min(m) / (n + m);
-        let (mut kept, (rare, error)) =
-            counted.split(|left, right| float(left + right) * smaller >= self.expected_min);
+        let (mut kept, (rare, error)) = counted.split(|left, right| float(left + right) * smaller >= self.expected_min);
         if rare != (0, 0) {
             kept.push(rare, error);
         }

@@ -61,9 +61,8 @@ pub(super) fn frequent_counts(left: &CategoricalSample, right: &CategoricalSampl
     let (left_error, right_error) = (left.level_error(), right.level_error());
     let each = float(left_error) / n + float(right_error) / m;
     // A side that pools levels for brevity does not know how often one of them occurs.
-    let hides = |sample: &CategoricalSample, level| {
-        sample.other() > 0 && sample.level_error() == 0 && sample.count(level) == 0
-    };
+    let hides =
+        |sample: &CategoricalSample, level| sample.other() > 0 && sample.level_error() == 0 && sample.count(level) == 0;
     let mut levels: Vec<(&str, f64)> = left.levels().chain(right.levels()).map(|(level, _)| (level, 0.0)).collect();
     levels.sort_unstable_by(|a, b| a.0.cmp(b.0));
     levels.dedup_by(|a, b| a.0 == b.0);
@@ -107,10 +106,10 @@ fn sums(shares: &[(f64, f64, f64, f64)], floors: (f64, f64), term: impl Fn(f64, 
 pub(super) fn psi_bounds(counted: &Counted, rule: ZeroRule) -> Option<(f64, f64)> {
     let (p, q) = (rule.shares_of(&counted.left)?, rule.shares_of(&counted.right)?);
     let (n, m) = (float(total_of(&counted.left)), float(total_of(&counted.right)));
-    let shares: Vec<_> = p.iter().zip(&q).zip(counted.bins()).map(|((p, q), (_, e))| {
-        (*p, *q, float(e.0) / n, float(e.1) / m)
-    }).collect();
-    let floor = |total: f64, least: Option<f64>| (0.5 / (total + 0.5 * float(count_of(p.len())))).min(least.unwrap_or(1.0));
+    let shares: Vec<_> =
+        p.iter().zip(&q).zip(counted.bins()).map(|((p, q), (_, e))| (*p, *q, float(e.0) / n, float(e.1) / m)).collect();
+    let floor =
+        |total: f64, least: Option<f64>| (0.5 / (total + 0.5 * float(count_of(p.len())))).min(least.unwrap_or(1.0));
     let least = |shares: &[f64]| shares.iter().copied().reduce(f64::min);
     let floors = (floor(n, least(&p)), floor(m, least(&q)));
     Some(sums(&shares, floors, |p, q| (p - q) * (p / q).ln()))

@@ -10,11 +10,15 @@ use datasketches::{
 };
 use mlops_core::{Error, Result};
 
-use super::codec::damaged;
+use super::codec::{Writer, damaged};
 
 /// 2^12 registers: a standard error of 1.6 %.
 const LG_K: u8 = 12;
+const REGISTERS: usize = 1 << LG_K;
+/// Length of what comes before the registers.
 const PREAMBLE: usize = 40;
+/// The first bytes of a sketch that has no history: layout, version, family, size, flag "out of order", HLL of 8 bits.
+const HEAD: [u8; 8] = [10, 1, 7, LG_K, 0, 16, 0, 0b1010];
 /// Register values beyond this do not occur.
 const REGISTER_MAX: u8 = 63;
 
@@ -44,13 +48,35 @@ impl Distinct {
     }
 
     pub(super) fn merge(&mut self, other: &Self) -> Result<()> {
-        self.0 = union(&[&self.0, &other.0])?;
+        let mut union = HllUnion::new(LG_K).map_err(refused)?;
+        union.update(&self.0);
+        union.update(&other.0);
+        *self = Self(union.to_sketch(HllType::Hll8)).canonical()?;
         Ok(())
     }
 
     /// The same set with nothing left of the order in which it came.
     pub(super) fn canonical(&self) -> Result<Self> {
-        union(&[&self.0, &self.0]).map(Self)
+        let registers = self.registers().ok_or_else(|| damaged("a distinct sketch of another layout"))?;
+        of_registers(&registers).map(Self)
+    }
+
+    fn registers(&self) -> Option<Vec<u8>> {
+        let bytes = self.0.serialize();
+        let coupons = match bytes.first()? {
+            10 => return bytes.get(PREAMBLE..).map(<[u8]>::to_vec),
+            2 => bytes.get(8..)?,
+            _ => bytes.get(12..)?,
+        };
+        // While there are few values, they are kept as 26 bits of slot and 6 of register.
+        let mut registers = vec![0_u8; REGISTERS];
+        for coupon in coupons.as_chunks::<4>().0 {
+            let coupon = u32::from_le_bytes(*coupon);
+            let slot = usize::try_from(coupon).ok()? % REGISTERS;
+            let register = registers.get_mut(slot)?;
+            *register = (*register).max(u8::try_from(coupon >> 26).ok()?);
+        }
+        Some(registers)
     }
 
     /// The estimate with its bounds at three standard deviations.
@@ -64,31 +90,33 @@ impl Distinct {
         self.0.serialize()
     }
 
-    /// Reads registers, 8 bits each; whatever else the bytes claim is checked or computed anew.
+    /// Reads registers, 8 bits each; whatever else the bytes claim must follow from them.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let wrong = || damaged("not an HLL sketch of 2^12 registers of 8 bits");
-        let (head, registers) = bytes.split_at_checked(PREAMBLE).ok_or_else(wrong)?;
-        let (kind, rest) = head.split_at_checked(8).ok_or_else(wrong)?;
-        let zeros = registers.iter().filter(|register| **register == 0).count();
-        let claimed = rest.get(24..28).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-        if !matches!(kind, [10, 1, 7, LG_K, 0, 0 | 16, 0, 0b1010])
-            || registers.len() != 1 << LG_K
-            || registers.iter().any(|register| *register > REGISTER_MAX)
-            || claimed != u32::try_from(zeros).ok()
-            || zeros == registers.len()
+        let registers = bytes.get(PREAMBLE..).filter(|registers| registers.len() == REGISTERS).ok_or_else(wrong)?;
+        if registers.iter().any(|register| *register > REGISTER_MAX) || registers.iter().all(|register| *register == 0)
         {
             return Err(wrong());
         }
-        let sketch = HllSketch::deserialize(bytes).map_err(|error| wrong().with_source(error))?;
-        Self(sketch).canonical()
+        let read = of_registers(registers).map(Self)?;
+        if read.to_bytes() == bytes { Ok(read) } else { Err(wrong()) }
     }
 }
 
-/// Twice the same sketch forgets the order of its values.
-fn union(sketches: &[&HllSketch]) -> Result<HllSketch> {
-    let mut union = HllUnion::new(LG_K).map_err(refused)?;
-    sketches.iter().for_each(|sketch| union.update(sketch));
-    Ok(union.to_sketch(HllType::Hll8))
+/// The sketch with these registers and without history.
+fn of_registers(registers: &[u8]) -> Result<HllSketch> {
+    let zeros = registers.iter().filter(|register| **register == 0).count();
+    let share = |register: &u8| (-f64::from(*register)).exp2();
+    let sum = |of: fn(&&u8) -> bool| registers.iter().filter(of).map(share).sum::<f64>();
+    let mut to = Writer::default();
+    to.bytes(&HEAD);
+    to.f64(0.0);
+    to.f64(sum(|register| **register < 32));
+    to.f64(sum(|register| **register >= 32));
+    to.length(zeros);
+    to.u32(0);
+    to.bytes(registers);
+    HllSketch::deserialize(&to.into_bytes()).map_err(refused)
 }
 
 #[cfg(test)]
@@ -107,9 +135,19 @@ mod tests {
         let mut backwards = of(20_000..30_000);
         backwards.merge(&of(10_000..20_000)).unwrap();
         backwards.merge(&of(0..10_000)).unwrap();
-        assert_eq!(backwards.canonical().unwrap().to_bytes(), whole.to_bytes());
+        assert_eq!(backwards.to_bytes(), whole.to_bytes());
         let (estimate, low, high) = whole.estimate();
         assert!(low <= 30_000.0 && 30_000.0 <= high && (estimate / 3e4 - 1.0).abs() < 0.05, "{low} {estimate} {high}");
+    }
+
+    #[test]
+    fn few_values_have_the_same_registers_in_any_layout() {
+        for n in [1, 7, 30, 300] {
+            let (few, mut twice) = (of(0..n), of(n / 2..n));
+            twice.merge(&of(0..n / 2 + 1)).unwrap();
+            assert_eq!(few.canonical().unwrap(), twice);
+            assert!((twice.estimate().0 - n as f64).abs() <= 0.05 * n as f64 + 0.01);
+        }
     }
 
     #[test]

@@ -180,7 +180,8 @@ impl<T: Item> Frequent<T> {
         // What was taken from one item was taken from as many others as fit.
         let claimed = u128::from(read.offset) * (count_of(capacity) as u128 + 1);
         let sum = total_of(&counts);
-        let adds_up = if read.offset == 0 { sum == read.total } else { claimed + u128::from(sum) <= u128::from(read.total) };
+        let adds_up =
+            if read.offset == 0 { sum == read.total } else { claimed + u128::from(sum) <= u128::from(read.total) };
         if read.counts.len() != active || counts.contains(&0) || !adds_up || read.total == 0 {
             return Err(damaged("frequent items that no values have"));
         }

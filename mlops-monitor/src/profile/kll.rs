@@ -256,7 +256,9 @@ impl Kll {
         });
         let finite = self.min.is_finite() && self.max.is_finite();
         let within = |value: &f64| self.min <= *value && *value <= self.max;
-        finite && weight == Some(self.n) && self.levels.iter().all(|level| level.is_sorted() && level.iter().all(within))
+        finite
+            && weight == Some(self.n)
+            && self.levels.iter().all(|level| level.is_sorted() && level.iter().all(within))
     }
 }
 

@@ -68,7 +68,7 @@ impl ColumnProfile {
     }
 }
 
-/// A bounded summary of reference data.
+/// A bounded summary of reference data, from batches or from the [`Profile`] of a stream.
 ///
 /// ```
 /// use std::sync::Arc;

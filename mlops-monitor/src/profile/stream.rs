@@ -170,7 +170,9 @@ impl Profile {
     fn adopt(&mut self, headers: &[Header]) -> Result<()> {
         if self.open.is_some() || !self.parts.is_empty() {
             return match headers.first() {
-                Some(new) => Err(Error::invalid_argument(format!("column {:?} is new; the profile has none", new.name))),
+                Some(new) => {
+                    Err(Error::invalid_argument(format!("column {:?} is new; the profile has none", new.name)))
+                }
                 None => Ok(()),
             };
         }
@@ -181,9 +183,10 @@ impl Profile {
     /// Where each column of this profile is among others.
     fn order(&self, others: &[Header]) -> Result<Vec<usize>> {
         let order = self.headers.iter().map(|mine| {
-            let at = others.iter().position(|other| other.name == mine.name).ok_or_else(|| {
-                Error::invalid_argument(format!("column {:?} of the profile is missing", mine.name))
-            })?;
+            let at = others
+                .iter()
+                .position(|other| other.name == mine.name)
+                .ok_or_else(|| Error::invalid_argument(format!("column {:?} of the profile is missing", mine.name)))?;
             match others.get(at) {
                 Some(other) if other.data_type != mine.data_type || other.class != mine.class => {
                     Err(Error::invalid_argument(format!(

@@ -24,7 +24,6 @@ mod transport;
 pub use anderson::{anderson_darling, anderson_darling_tail};
 pub use beta::student_tail;
 pub(crate) use binning::quantile;
-pub(crate) use ks::weighted_ks_statistic;
 pub use binning::{
     BINS_MAX, Binned, WidthRule, bin_counts, quantile_edges, reference_width_counts, sturges_counts, width_edges,
 };
@@ -32,6 +31,7 @@ pub use contingency::{ChiSquaredResult, Continuity, chi_squared, two_proportions
 pub use cramer::{CRAMER_EXACT_MAX, CramerVonMises, cramer_von_mises};
 pub use distances::{hellinger, jensen_shannon, kullback_leibler, l_infinity, total_variation};
 pub use gamma::chi_squared_tail;
+pub(crate) use ks::weighted_ks_statistic;
 pub use ks::{KsMode, KsStatistic, ks_p_value, ks_statistic};
 pub use kuiper::kuiper;
 pub use likelihood::{LikelihoodRatio, fisher, g_test, goodness_of_fit};
