@@ -29,6 +29,7 @@
 //! |---|---|
 //! | comparing windows with a reference | [`Monitor`], [`MonitorSettings`] |
 //! | the stored reference | [`ReferenceProfile`] |
+//! | bounded summaries of streams that merge across replicas | [`Profile`], [`SketchSettings`] |
 //! | the outcome: verdicts, JSON, HTML, the event to publish | [`DriftReport`] |
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | the same statistics as plain functions | [`stats`] |
@@ -61,7 +62,6 @@ pub use profile::{
     ColumnProfile, ColumnSummary, FrequentLevel, Interval, NumericSummary, PROFILE_BYTES_MAX, Profile, ProfileSettings,
     ProfileSummary, ReferenceProfile, SketchSettings, Sketches,
 };
-
 pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, SchemaChange};
 pub use sample::{CategoricalSample, ColumnKind, ColumnSample, NumericSample, Values};
 pub use settings::{CRAMERS_V_MIN, KS_D_MIN, MonitorSettings, NULL_SHARE_MIN, PSI_MIN};
