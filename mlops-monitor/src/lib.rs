@@ -29,6 +29,7 @@
 //! |---|---|
 //! | comparing windows with a reference | [`Monitor`], [`MonitorSettings`] |
 //! | the stored reference | [`ReferenceProfile`] |
+//! | bounded summaries of streams that merge across replicas | [`Profile`], [`SketchSettings`] |
 //! | the outcome: verdicts, JSON, HTML, the event to publish | [`DriftReport`] |
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | tests of whole rows: domain classifier, MMD, PCA | [`multivariate`] |
@@ -46,7 +47,6 @@ mod extract;
 mod monitor;
 pub mod multivariate;
 mod profile;
-mod profile_format;
 pub mod quality;
 mod random;
 mod report;
@@ -61,8 +61,10 @@ pub use detector::{
     KolmogorovSmirnov, NullShare, Psi, Thresholds, TwoProportionZ, TwoSample, TwoSampleTest, Verdict,
 };
 pub use monitor::{Monitor, MonitorBuilder};
-pub use profile::{ColumnProfile, ProfileSettings, ReferenceProfile};
-pub use profile_format::PROFILE_BYTES_MAX;
+pub use profile::{
+    ColumnProfile, ColumnSummary, FrequentLevel, Interval, NumericSummary, PROFILE_BYTES_MAX, Profile, ProfileSettings,
+    ProfileSummary, ReferenceProfile, SketchSettings, Sketches,
+};
 pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, SchemaChange};
 pub use sample::{CategoricalSample, ColumnKind, ColumnSample, NumericSample, Values};
 pub use settings::{CRAMERS_V_MIN, KS_D_MIN, MonitorSettings, NULL_SHARE_MIN, PSI_MIN};

@@ -4,10 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::levels::{Table, aligned_counts};
+use super::{
+    levels::{Table, aligned_counts},
+    sketched::{Counted, frequent_counts},
+};
 use crate::{
     sample::{ColumnSample, NumericSample, Values},
-    stats::{BINS_MAX, WidthRule, bin_counts, quantile_edges, reference_width_counts, sturges_counts, total_of},
+    stats::{BINS_MAX, WidthRule, float, reference_width_counts, sturges_counts, total_of},
 };
 
 /// How numbers are cut into bins.
@@ -58,24 +61,45 @@ impl Binning {
 
 /// Counts of both sides in the bins that one of them uses; `None` when a side is empty or the kinds differ.
 pub(super) fn counts(binning: &Binning, reference: &ColumnSample, current: &ColumnSample) -> Option<Table> {
+    counted(binning, reference, current).map(|counted| (counted.left, counted.right))
+}
+
+/// As [`counts`], with what sketches leave open.
+pub(super) fn counted(binning: &Binning, reference: &ColumnSample, current: &ColumnSample) -> Option<Counted> {
     if reference.is_empty() || current.is_empty() {
         return None;
     }
-    let counts = match (reference.values(), current.values()) {
-        (Values::Numeric(left), Values::Numeric(right)) => numeric_counts(binning, left, right),
+    let counted = match (reference.values(), current.values()) {
+        (Values::Numeric(left), Values::Numeric(right)) => {
+            let mut counted = Counted::exact(numeric_counts(binning, left, right));
+            if reference.is_sketched() || current.is_sketched() {
+                counted.errors = vec![(share_error(left), share_error(right)); counted.left.len()];
+            }
+            counted
+        }
+        (Values::Categorical(left), Values::Categorical(right)) if left.level_error() + right.level_error() > 0 => {
+            frequent_counts(left, right)
+        }
         (Values::Categorical(left), Values::Categorical(right)) => {
             let known = left.levels().count();
-            pool_beyond(aligned_counts(left, right), known)
+            Counted::exact(pool_beyond(aligned_counts(left, right), known))
         }
         _ => return None,
     };
-    Some(occupied(with_missing(counts, reference, current)))
+    let (occupied, _) = with_missing(counted, reference, current).split(|left, right| left > 0 || right > 0);
+    Some(occupied)
+}
+
+/// How many values may lie in another bin.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to the number of values")]
+fn share_error(sample: &NumericSample) -> u64 {
+    (sample.error().share.clamp(0.0, 1.0) * float(sample.len())).ceil() as u64
 }
 
 fn numeric_counts(binning: &Binning, left: &NumericSample, right: &NumericSample) -> Table {
-    let between = |edges: &[f64]| (bin_counts(left.values(), edges), bin_counts(right.values(), edges));
+    let between = |edges: &[f64]| (left.bin_counts(edges), right.bin_counts(edges));
     match binning {
-        Binning::ReferenceQuantiles(bins) => between(&quantile_edges(left.values(), *bins)),
+        Binning::ReferenceQuantiles(bins) => between(&left.quantile_edges(*bins)),
         Binning::ReferenceWidth(rule) => {
             let found = reference_width_counts(left.values(), right.values(), *rule);
             (found.reference, found.current)
@@ -105,23 +129,17 @@ fn pool_beyond((mut left, mut right): Table, known: usize) -> Table {
 
 /// Adds the bin of rows without a usable value. The reference may be thinned out, so its share of
 /// missing rows is scaled to the values that are left.
-fn with_missing((mut left, mut right): Table, reference: &ColumnSample, current: &ColumnSample) -> Table {
+fn with_missing(mut counted: Counted, reference: &ColumnSample, current: &ColumnSample) -> Counted {
     if reference.missing() > 0 || current.missing() > 0 {
-        left.push(scaled_missing(reference));
-        right.push(scaled_missing(current));
+        counted.push((scaled_missing(reference), scaled_missing(current)), (0, 0));
     }
-    (left, right)
+    counted
 }
 
 fn scaled_missing(sample: &ColumnSample) -> u64 {
     let usable = sample.rows().saturating_sub(sample.missing());
     let scaled = u128::from(sample.missing()) * u128::from(sample.len()) / u128::from(usable.max(1));
     u64::try_from(scaled).unwrap_or(u64::MAX)
-}
-
-/// Leaves out the bins that are empty on both sides.
-fn occupied((left, right): Table) -> Table {
-    left.into_iter().zip(right).filter(|(a, b)| *a > 0 || *b > 0).unzip()
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@
 use super::{
     DriftDetector, DriftTest, Thresholds,
     levels::{aligned_counts, both, conclude, pool_rare},
+    sketched::{Counted, chi_squared_bounds, frequent_counts},
 };
 use crate::{
     sample::{ColumnKind, ColumnSample},
-    stats::{Continuity, chi_squared},
+    stats::{ChiSquaredResult, Continuity, chi_squared, chi_squared_tail, float, total_of},
 };
 
 /// Chi-squared test on levels.
@@ -56,10 +57,25 @@ impl DriftDetector for ChiSquared {
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
         let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds);
         let Some((left, right)) = both(reference, current) else { return blank };
-        let (left, right) = pool_rare(aligned_counts(left, right), self.expected_min);
-        let Some(test) = chi_squared(&left, &right, self.continuity) else { return blank };
-        conclude(blank, (&left, &right), (test.statistic, test.tail), self.thresholds)
+        let sketched = left.level_error() > 0 || right.level_error() > 0;
+        let counted = if sketched { frequent_counts(left, right) } else { Counted::exact(aligned_counts(left, right)) };
+        let counted = pool_rare(&counted, self.expected_min);
+        let Some(found) = chi_squared(&counted.left, &counted.right, self.continuity) else { return blank };
+        let table = (counted.left.as_slice(), counted.right.as_slice());
+        let test = conclude(blank, table, (found.statistic, found.tail), self.thresholds);
+        if sketched { within_error(test, &counted, &found, self.thresholds.alpha) } else { test }
     }
+}
+
+/// Adds what the counts leave open; the p-value is that of the smallest statistic possible.
+fn within_error(test: DriftTest, counted: &Counted, found: &ChiSquaredResult, alpha: f64) -> DriftTest {
+    let (low, high) = chi_squared_bounds(counted);
+    let rows = float(total_of(&counted.left)) + float(total_of(&counted.right));
+    let effect = |statistic: f64| (statistic / rows).sqrt().min(1.0);
+    let error_low = (test.effect - effect(low)).max(0.0);
+    let error_high = (effect(high) - test.effect).max(0.0);
+    let tail = chi_squared_tail(low.min(found.statistic), found.degrees_of_freedom);
+    DriftTest { tail: Some(tail), error_low, error_high, ..test }.judge(tail, alpha)
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ impl DriftDetector for Fisher {
     }
 
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
-        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds);
+        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds)
+            .unbounded_if(reference.is_sketched() || current.is_sketched());
         let table = both(reference, current).and_then(|(left, right)| two_levels(left, right));
         let Some((left, right)) = table else { return blank };
         let odds = float(right.0) * float(left.1) / (float(right.1) * float(left.0));

@@ -6,6 +6,7 @@
 use super::{
     DriftDetector, DriftTest, Thresholds,
     levels::{aligned_counts, both, conclude, pool_rare},
+    sketched::Counted,
 };
 use crate::{
     sample::{ColumnKind, ColumnSample},
@@ -46,11 +47,12 @@ impl DriftDetector for G {
     }
 
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
-        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds);
+        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds)
+            .unbounded_if(reference.is_sketched() || current.is_sketched());
         let Some((left, right)) = both(reference, current) else { return blank };
-        let (left, right) = pool_rare(aligned_counts(left, right), self.expected_min);
-        let Some(test) = g_test(&left, &right) else { return blank };
-        conclude(blank, (&left, &right), (test.statistic, test.tail), self.thresholds)
+        let counted = pool_rare(&Counted::exact(aligned_counts(left, right)), self.expected_min);
+        let Some(test) = g_test(&counted.left, &counted.right) else { return blank };
+        conclude(blank, (&counted.left, &counted.right), (test.statistic, test.tail), self.thresholds)
     }
 }
 

@@ -107,6 +107,7 @@ impl DriftDetector for HistogramDistance {
         let mde = self.distance.of_psi(detectable_noncentrality(chi.degrees_of_freedom) * unit);
         let verdict = if chi.degrees_of_freedom == 0 { Verdict::Degenerate } else { Verdict::Ok };
         DriftTest { statistic: effect, tail: Some(chi.tail), effect, mde, verdict, ..blank }
+            .unbounded_if(reference.is_sketched() || current.is_sketched())
             .judge(chi.tail, self.thresholds.alpha)
     }
 }

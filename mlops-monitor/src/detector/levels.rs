@@ -4,7 +4,7 @@
 //! only one side knows take part; values pooled as `other` on either side are one level, and so are current levels that
 //! a pooled reference does not name.
 
-use super::{DriftTest, Thresholds, Verdict};
+use super::{DriftTest, Thresholds, Verdict, sketched::Counted};
 use crate::{
     sample::{CategoricalSample, ColumnSample, Values},
     stats::{ChiSquaredResult, Continuity, Tail, chi_squared, detectable_noncentrality, float, total_of},
@@ -37,21 +37,12 @@ pub(super) fn aligned_counts(left: &CategoricalSample, right: &CategoricalSample
 }
 
 /// Sums the levels whose expected count on the smaller side is below `expected_min` into one.
-pub(super) fn pool_rare((left, right): Table, expected_min: f64) -> Table {
-    let (n, m) = (float(total_of(&left)), float(total_of(&right)));
+pub(super) fn pool_rare(counted: &Counted, expected_min: f64) -> Counted {
+    let (n, m) = (float(total_of(&counted.left)), float(total_of(&counted.right)));
     let smaller = n.min(m) / (n + m);
-    let (mut kept, mut rare) = ((Vec::new(), Vec::new()), (0_u64, 0_u64));
-    for (&a, &b) in left.iter().zip(&right) {
-        if (float(a) + float(b)) * smaller < expected_min {
-            rare = (rare.0.saturating_add(a), rare.1.saturating_add(b));
-        } else {
-            kept.0.push(a);
-            kept.1.push(b);
-        }
-    }
+    let (mut kept, (rare, error)) = counted.split(|a, b| (float(a) + float(b)) * smaller >= expected_min);
     if rare != (0, 0) {
-        kept.0.push(rare.0);
-        kept.1.push(rare.1);
+        kept.push(rare, error);
     }
     kept
 }

@@ -1,11 +1,13 @@
 //! The population stability index as a test: credit risk's measure, with its chance part removed.
 //!
 //! Effect: PSI minus its mean under no drift, (bins - 1)(1/n + 1/m), not below zero. The p-value
-//! is that of PSI / (1/n + 1/m) against chi-squared with bins - 1 degrees of freedom.
+//! is that of PSI / (1/n + 1/m) against chi-squared with bins - 1 degrees of freedom. Where a side is known by a sketch,
+//! both ends that its counts allow are found, and the p-value is that of the lower one.
 
 use super::{
     DriftDetector, DriftTest, Thresholds, Verdict,
-    binned::{Binning, counts},
+    binned::{Binning, counted},
+    sketched::psi_bounds,
 };
 use crate::{
     sample::{ColumnKind, ColumnSample},
@@ -57,15 +59,21 @@ impl DriftDetector for Psi {
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
         let (n_ref, n_cur) = (reference.len(), current.len());
         let blank = DriftTest::degenerate(self.name(), (n_ref, n_cur), self.thresholds);
-        let Some((left, right)) = counts(&self.binning, reference, current) else { return blank };
-        let Some(statistic) = psi(&left, &right, self.zero_rule) else { return blank };
-        let unit = 1.0 / float(total_of(&left)) + 1.0 / float(total_of(&right));
+        let Some(counted) = counted(&self.binning, reference, current) else { return blank };
+        let (left, right) = (&counted.left, &counted.right);
+        let Some(statistic) = psi(left, right, self.zero_rule) else { return blank };
+        let bounds = if counted.errors.is_empty() { None } else { psi_bounds(&counted, self.zero_rule) };
+        let (low, high) = bounds.unwrap_or((statistic, statistic));
+        let unit = 1.0 / float(total_of(left)) + 1.0 / float(total_of(right));
         let degrees = crate::stats::count_of(left.len()).saturating_sub(1);
-        let tail = chi_squared_tail(statistic / unit, degrees);
-        let effect = (statistic - float(degrees) * unit).max(0.0);
+        let tail = chi_squared_tail(low / unit, degrees);
+        let without_chance = |psi: f64| (psi - float(degrees) * unit).max(0.0);
+        let effect = without_chance(statistic);
+        let (error_low, error_high) = (effect - without_chance(low), without_chance(high) - effect);
         let mde = detectable_noncentrality(degrees) * unit;
         let verdict = if degrees == 0 { Verdict::Degenerate } else { Verdict::Ok };
-        DriftTest { statistic, tail: Some(tail), effect, mde, verdict, ..blank }.judge(tail, self.thresholds.alpha)
+        DriftTest { statistic, tail: Some(tail), effect, error_low, error_high, mde, verdict, ..blank }
+            .judge(tail, self.thresholds.alpha)
     }
 }
 

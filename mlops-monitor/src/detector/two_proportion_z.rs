@@ -46,7 +46,8 @@ impl DriftDetector for TwoProportionZ {
     }
 
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
-        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds);
+        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds)
+            .unbounded_if(reference.is_sketched() || current.is_sketched());
         let table = both(reference, current).and_then(|(left, right)| two_levels(left, right));
         let Some(((a, rest), (b, others))) = table else { return blank };
         let Some((z, tail)) = two_proportions((a, blank.n_ref), (b, blank.n_cur)) else { return blank };

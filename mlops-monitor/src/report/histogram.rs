@@ -5,7 +5,7 @@
 
 use crate::{
     sample::{CategoricalSample, ColumnSample, NumericSample, Values},
-    stats::{bin_counts, count_of, float, quantile, total_of},
+    stats::{count_of, float, total_of},
 };
 
 /// Most bins of a histogram.
@@ -45,7 +45,7 @@ fn shares(counts: &[u64]) -> Option<Vec<f64>> {
 
 /// Equal widths over the central 99 % of both sides.
 fn numeric(left: &NumericSample, right: &NumericSample) -> Option<Binned> {
-    let at = |q: f64| Some((quantile(left.values(), q)?, quantile(right.values(), q)?));
+    let at = |q: f64| Some((left.quantile(q)?, right.quantile(q)?));
     let (low, high) = (at(0.005)?, at(0.995)?);
     let (low, high) = (low.0.min(low.1), high.0.max(high.1));
     let step = (high / float(count_of(BINS_MAX))) - (low / float(count_of(BINS_MAX)));
@@ -60,7 +60,7 @@ fn numeric(left: &NumericSample, right: &NumericSample) -> Option<Binned> {
             (None, None) => "all".to_owned(),
         }
     });
-    Some((labels.collect(), bin_counts(left.values(), &edges), bin_counts(right.values(), &edges)))
+    Some((labels.collect(), left.bin_counts(&edges), right.bin_counts(&edges)))
 }
 
 /// The most frequent levels of both sides together, then the rest.

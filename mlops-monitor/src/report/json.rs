@@ -12,11 +12,13 @@ impl DriftReport {
     /// { verdict, headline, window_end, rows_ref, rows_cur,
     ///   schema_changes: [{change, column, expected, found, comparable}],
     ///   columns: [{ name, kind, data_type, n_ref, n_cur, missing_ref, missing_cur,
-    ///               tests: [{name, statistic, p, log10_p, log10_q, effect, effect_min, mde, verdict}],
+    ///               tests: [{name, statistic, p, log10_p, log10_q, effect, effect_low, effect_high, effect_min,
+    ///                        mde, verdict}],
     ///               mde, verdict, n, min_n, unseen_levels, histogram: {labels, reference, current} }] }
     /// ```
     ///
-    /// `log10_q` is the p-value after correction; `n` and `min_n` are there when the verdict is
+    /// `effect_low` and `effect_high` differ from `effect` where a side is known by a sketch, and are `null` where nothing
+    /// bounds them. `log10_q` is the p-value after correction; `n` and `min_n` are there when the verdict is
     /// `insufficient`; `window_end` is RFC 3339.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -81,6 +83,8 @@ pub(crate) fn test(test: &DriftTest) -> Value {
         "log10_p": test.log10_p(),
         "log10_q": test.corrected.map(Tail::log10),
         "effect": test.effect,
+        "effect_low": test.effect_low(),
+        "effect_high": test.effect_high(),
         "effect_min": test.effect_min,
         "mde": test.mde,
         "verdict": test.verdict.as_str(),

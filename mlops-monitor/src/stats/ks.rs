@@ -119,6 +119,42 @@ fn ties(reference: &[f64], current: &[f64]) -> (Vec<bool>, u64) {
     (inside_group, tied)
 }
 
+/// As [`ks_statistic`], of distinct ascending values, each with the number of values up to and with it.
+pub(crate) fn weighted_ks_statistic(reference: &[(f64, u64)], current: &[(f64, u64)]) -> Option<KsStatistic> {
+    let (n, m) = (reference.last()?.1, current.last()?.1);
+    let (mut left, mut right) = (reference, current);
+    let (mut seen, mut above, mut below) = ((0_u64, 0_u64), 0_u128, 0_u128);
+    while let (Some((a, left_rest)), Some((b, right_rest))) = (left.split_first(), right.split_first()) {
+        if a.0 <= b.0 {
+            (seen.0, left) = (a.1, left_rest);
+        }
+        if b.0 <= a.0 {
+            (seen.1, right) = (b.1, right_rest);
+        }
+        let (f, g) = (u128::from(seen.0) * u128::from(m), u128::from(seen.1) * u128::from(n));
+        above = above.max(f.saturating_sub(g));
+        below = below.max(g.saturating_sub(f));
+    }
+    #[allow(clippy::cast_precision_loss, reason = "the exact integer is rounded once")]
+    let share = |count: u128| count as f64 / (float(n) * float(m));
+    // Beyond 64 bits no law counts paths, so only D is read there.
+    let h = u64::try_from(above.max(below)).unwrap_or(u64::MAX - 1);
+    Some(KsStatistic { d: share(above.max(below)), d_plus: share(above), d_minus: share(below), h, n, m })
+}
+
+impl KsStatistic {
+    /// The smallest statistic that an error of D allows.
+    pub(crate) fn less(self, error: f64) -> Self {
+        if error <= 0.0 {
+            return self;
+        }
+        let d = (self.d - error).max(0.0);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to n m, saturating")]
+        let h = ((d * float(self.n) * float(self.m)).floor() as u64).min(self.h);
+        Self { d, h, d_plus: (self.d_plus - error).max(0.0), d_minus: (self.d_minus - error).max(0.0), ..self }
+    }
+}
+
 /// The p-value of a statistic under `mode`; `None` where the law does not exist (one-sample law
 /// with an effective size that rounds to zero: one value on each side). Knows of no ties, so that
 /// [`KsMode::Permutation`] is [`KsMode::Exact`] here.

@@ -1,4 +1,4 @@
-//! The stored form of a reference profile: JSON, version 1.
+//! The stored form of a reference profile: JSON, version 1 or 2.
 //!
 //! ```text
 //! { "format": "mlops.reference_profile", "format_version": 1, "rows": 1000,
@@ -11,7 +11,9 @@
 //! ```
 //!
 //! `values` are finite and ascending, at most `rows` less the missing ones. Level counts and
-//! `other` and `nulls` add up to `rows`. Invariant: whatever bytes come in, reading ends in a
+//! `other` and `nulls` add up to `rows`. Version 2 is written when a column came from the profile of a stream: a numeric
+//! column may then have `counts` of its distinct `values`, adding up to `rows` less the missing ones, with `rank_error`
+//! and `share_error`; a categorical one may have `level_error`. Invariant: whatever bytes come in, reading ends in a
 //! profile that keeps these rules or in an error, in bounded memory.
 
 use std::collections::{BTreeMap, HashSet};
@@ -20,12 +22,14 @@ use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    profile::{ColumnProfile, ReferenceProfile},
-    sample::{CategoricalSample, ColumnSample, NumericSample, Values},
+    profile::{ColumnProfile, ReferenceProfile, Runs},
+    sample::{CategoricalSample, ColumnSample, NumericSample, RankError, Values},
 };
 
 const FORMAT: &str = "mlops.reference_profile";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
+/// Without weights and errors.
+const FORMAT_VERSION_PLAIN: u32 = 1;
 /// Largest profile that is read or written.
 pub const PROFILE_BYTES_MAX: usize = 256 << 20;
 /// Most values or levels of one column.
@@ -53,9 +57,32 @@ struct Column {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Content {
-    Numeric { nans: u64, infinities: u64, values: Vec<f64> },
-    Categorical { levels: BTreeMap<String, u64>, other: u64 },
+    Numeric {
+        nans: u64,
+        infinities: u64,
+        values: Vec<f64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weights: Option<Weights>,
+    },
+    Categorical {
+        levels: BTreeMap<String, u64>,
+        other: u64,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        level_error: u64,
+    },
     Opaque,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Weights {
+    counts: Vec<u64>,
+    rank_error: f64,
+    share_error: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Read before the rest, so that a newer layout is told apart from damage.
@@ -71,8 +98,14 @@ impl ReferenceProfile {
     /// # Errors
     /// `ResourceExhausted` when they are more than [`PROFILE_BYTES_MAX`]: keep fewer values.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let columns = self.columns.iter().map(write_column).collect();
-        let document = Document { format: FORMAT.to_owned(), format_version: FORMAT_VERSION, rows: self.rows, columns };
+        let columns: Vec<Column> = self.columns.iter().map(write_column).collect();
+        let plain = columns.iter().all(|column| match &column.content {
+            Content::Numeric { weights, .. } => weights.is_none(),
+            Content::Categorical { level_error, .. } => *level_error == 0,
+            Content::Opaque => true,
+        });
+        let format_version = if plain { FORMAT_VERSION_PLAIN } else { FORMAT_VERSION };
+        let document = Document { format: FORMAT.to_owned(), format_version, rows: self.rows, columns };
         let bytes = serde_json::to_vec(&document)
             .map_err(|error| Error::internal("reference profile cannot be written as JSON").with_source(error))?;
         if bytes.len() > PROFILE_BYTES_MAX {
@@ -114,11 +147,20 @@ impl ReferenceProfile {
 fn write_column(column: &ColumnProfile) -> Column {
     let content = match column.sample.values() {
         Values::Numeric(sample) => {
-            Content::Numeric { nans: sample.nans(), infinities: sample.infinities(), values: sample.values().to_vec() }
+            let (nans, infinities) = (sample.nans(), sample.infinities());
+            let runs = sample.weights().map(|_| sample.runs());
+            let values =
+                runs.as_ref().map_or_else(|| sample.values().to_vec(), |runs| runs.iter().map(|run| run.0).collect());
+            let weights = runs.map(|runs| {
+                let RankError { rank: rank_error, share: share_error } = sample.error();
+                Weights { counts: runs.iter().map(|run| run.1).collect(), rank_error, share_error }
+            });
+            Content::Numeric { nans, infinities, values, weights }
         }
         Values::Categorical(sample) => Content::Categorical {
             levels: sample.levels().map(|(level, count)| (level.to_owned(), count)).collect(),
             other: sample.other(),
+            level_error: sample.level_error(),
         },
         Values::Opaque => Content::Opaque,
     };
@@ -146,7 +188,7 @@ fn read_column(column: Column, rows: u64) -> Result<ColumnProfile> {
         return Err(damaged("more nulls than rows"));
     }
     let sample = match content {
-        Content::Numeric { nans, infinities, values } => {
+        Content::Numeric { nans, infinities, values, weights } => {
             let missing = nulls.saturating_add(nans).saturating_add(infinities);
             let room = rows.checked_sub(missing).ok_or_else(|| damaged("more missing values than rows"))?;
             if values.len() > VALUES_MAX || values.len() as u64 > room {
@@ -155,9 +197,15 @@ fn read_column(column: Column, rows: u64) -> Result<ColumnProfile> {
             if !values.is_sorted() || values.iter().any(|value| !value.is_finite()) {
                 return Err(damaged("values must be finite and ascending"));
             }
-            ColumnSample::numeric(NumericSample::new(values).with_counts(nans, infinities))
+            let sample = match weights {
+                None => NumericSample::new(values),
+                Some(weights) => read_weighted(&values, &weights, room).ok_or_else(|| {
+                    damaged("counts must be those of distinct values and add up, with errors from 0 to 1")
+                })?,
+            };
+            ColumnSample::numeric(sample.with_counts(nans, infinities))
         }
-        Content::Categorical { levels, other } => {
+        Content::Categorical { levels, other, level_error } => {
             if levels.len() > VALUES_MAX {
                 return Err(damaged("more levels than allowed"));
             }
@@ -165,11 +213,25 @@ fn read_column(column: Column, rows: u64) -> Result<ColumnProfile> {
             if sample.total().checked_add(nulls) != Some(rows) {
                 return Err(damaged("counts do not add up to its rows"));
             }
-            ColumnSample::categorical(sample)
+            if level_error > other {
+                return Err(damaged("levels are off by more than there are other values"));
+            }
+            ColumnSample::categorical(sample.with_level_error(level_error))
         }
         Content::Opaque => ColumnSample::opaque(rows - nulls),
     };
     Ok(ColumnProfile { sample: sample.with_nulls(nulls).out_of(rows), name, data_type })
+}
+
+fn read_weighted(values: &[f64], weights: &Weights, total: u64) -> Option<NumericSample> {
+    let distinct = values.is_sorted_by(|a, b| a < b);
+    let error = RankError { rank: weights.rank_error, share: weights.share_error };
+    let sound = [error.rank, error.share].iter().all(|error| (0.0..=1.0).contains(error));
+    if !distinct || !sound || weights.counts.len() != values.len() || weights.counts.contains(&0) {
+        return None;
+    }
+    let runs = Runs::of_weighted(values.iter().copied().zip(weights.counts.iter().copied()).collect());
+    (runs.total() == total).then(|| NumericSample::weighted(&runs, error))
 }
 
 #[cfg(test)]
@@ -198,7 +260,7 @@ mod tests {
             let error = ReferenceProfile::from_bytes(VERSION_1.replace(from, to).as_bytes()).unwrap_err();
             format!("{}: {}", error.kind(), error.message())
         };
-        assert!(message("\"format_version\":1", "\"format_version\":2").starts_with("FailedPrecondition"));
+        assert!(message("\"format_version\":1", "\"format_version\":3").starts_with("FailedPrecondition"));
         assert!(message("[0.5,1.5]", "[1.5,0.5]").contains("ascending"));
         assert!(message("[0.5,1.5]", "[0.5,1.5,2.5]").contains("more values"));
         assert!(message("\"app\":3", "\"app\":4").contains("\"channel\""));
@@ -206,6 +268,29 @@ mod tests {
         assert!(message("\"id\"", "\"amount\"").contains("twice"));
         assert!(message("\"rows\":4", "\"rows\":18446744073709551615").contains("claims"));
         assert!(message("mlops.reference_profile", "x").contains("not a reference profile"));
+    }
+
+    /// Version 2 as it was first written; must be readable for ever.
+    const VERSION_2: &str = r#"{"format":"mlops.reference_profile","format_version":2,"rows":9,"columns":[
+        {"name":"amount","data_type":"Float64","nulls":1,"kind":"numeric","nans":1,"infinities":0,"values":[0.5,1.5],"weights":{"counts":[3,4],"rank_error":0.01,"share_error":0.02}},
+        {"name":"channel","data_type":"String","nulls":0,"kind":"categorical","levels":{"app":7},"other":2,"level_error":1}]}"#;
+
+    #[test]
+    fn version_2_is_read_and_written_back() {
+        let profile = ReferenceProfile::from_bytes(VERSION_2.as_bytes()).unwrap();
+        let compact: String = VERSION_2.split("\n        ").collect();
+        assert_eq!(String::from_utf8(profile.to_bytes().unwrap()).unwrap(), compact);
+        assert_eq!(profile.column("amount").unwrap().sample().len(), 7);
+        assert!(profile.columns().iter().all(|column| column.sample().is_sketched()));
+        for (from, to) in [
+            ("[3,4]", "[3,5]"),
+            ("[3,4]", "[7]"),
+            ("0.01", "-0.01"),
+            ("0.5,", "1.5,"),
+            ("level_error\":1", "level_error\":3"),
+        ] {
+            assert!(ReferenceProfile::from_bytes(VERSION_2.replace(from, to).as_bytes()).is_err(), "{to}");
+        }
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: bounded. A column is at most a fixed number of sorted values or counted levels,
 //! however many rows it had, and reading refuses anything larger. It is stored in the model's
-//! package as [`ReferenceProfile::FILE_NAME`]; the layout is in `profile_format`.
+//! package as [`ReferenceProfile::FILE_NAME`]; the layout is in `reference_format`.
 
 use std::collections::HashSet;
 
@@ -11,6 +11,7 @@ use arrow_schema::DataType as ArrowType;
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::Profile;
 use crate::{
     extract,
     sample::{CategoricalSample, ColumnKind, ColumnSample, Values},
@@ -67,7 +68,7 @@ impl ColumnProfile {
     }
 }
 
-/// A bounded summary of reference data.
+/// A bounded summary of reference data, from batches or from the [`Profile`] of a stream.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -129,6 +130,23 @@ impl ReferenceProfile {
         Ok(Self { rows, columns: columns.collect::<Result<_>>()? })
     }
 
+    /// Takes over what a profile of a stream says, for [`crate::Monitor::builder`]. Kinds are found by the same rules as
+    /// in [`ReferenceProfile::from_batches`]; of the settings only `integer_levels_max` counts, for the profile has
+    /// bounds of its own. Columns that the profile holds exactly are compared exactly, others with their error.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when a setting is out of range.
+    pub fn from_profile(profile: &Profile, settings: &ProfileSettings) -> Result<Self> {
+        settings.validate()?;
+        let summary = profile.summary()?;
+        let columns = summary.columns().iter().map(|column| ColumnProfile {
+            name: column.name().to_owned(),
+            data_type: column.data_type().to_owned(),
+            sample: column.sample(column.kind(settings.integer_levels_max, IDENTIFIER_ROWS_MIN)),
+        });
+        Ok(Self { rows: summary.rows(), columns: columns.collect() })
+    }
+
     /// Rows of the data it was made from.
     #[must_use]
     pub fn rows(&self) -> u64 {
@@ -150,7 +168,7 @@ impl ReferenceProfile {
 
 impl ProfileSettings {
     fn validate(&self) -> Result<()> {
-        let allowed = 1..=crate::profile_format::VALUES_MAX;
+        let allowed = 1..=super::reference_format::VALUES_MAX;
         for (name, value) in [("sample_values_max", self.sample_values_max), ("levels_max", self.levels_max)] {
             if !allowed.contains(&value) {
                 let most = allowed.end();
