@@ -44,6 +44,7 @@
 mod correction;
 mod detector;
 mod extract;
+pub mod live;
 mod monitor;
 pub mod multivariate;
 mod profile;

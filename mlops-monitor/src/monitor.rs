@@ -123,6 +123,14 @@ impl Monitor {
     /// that are missing, new or of another type are reported as changes of the schema.
     #[must_use]
     pub fn observe(&self, window: &RecordBatch, window_end: Timestamp) -> DriftReport {
+        self.observe_batches(std::slice::from_ref(window), window_end)
+    }
+
+    /// As [`Monitor::observe`], of a window that lies in several batches of one schema, as readers of files hand them out.
+    /// They are put together column by column, so the window is never in memory twice. A column that a batch lacks, or has
+    /// with another type, counts as missing.
+    #[must_use]
+    pub fn observe_batches(&self, window: &[RecordBatch], window_end: Timestamp) -> DriftReport {
         self.observe_window(&Window::Rows(window), window_end)
     }
 
@@ -192,14 +200,14 @@ impl Monitor {
 
 /// What a window is known by.
 enum Window<'a> {
-    Rows(&'a RecordBatch),
+    Rows(&'a [RecordBatch]),
     Summary(&'a ProfileSummary),
 }
 
 impl Window<'_> {
     fn rows(&self) -> u64 {
         match self {
-            Self::Rows(batch) => count_of(batch.num_rows()),
+            Self::Rows(batches) => batches.iter().map(|batch| count_of(batch.num_rows())).sum(),
             Self::Summary(summary) => summary.rows(),
         }
     }
@@ -207,9 +215,9 @@ impl Window<'_> {
     /// Names and types.
     fn columns(&self) -> Vec<(String, String)> {
         match self {
-            Self::Rows(batch) => {
-                let schema = batch.schema();
-                let fields = schema.fields().iter();
+            Self::Rows(batches) => {
+                let schema = batches.first().map(RecordBatch::schema);
+                let fields = schema.iter().flat_map(|schema| schema.fields());
                 fields.map(|field| (field.name().clone(), extract::type_name(field.data_type()))).collect()
             }
             Self::Summary(summary) => {
@@ -222,9 +230,9 @@ impl Window<'_> {
     /// The type of a column and its values, compared as `kind` or else opaque.
     fn column(&self, name: &str, kind: ColumnKind) -> Option<(String, ColumnSample)> {
         match self {
-            Self::Rows(batch) => {
-                let column = batch.column_by_name(name)?;
-                Some((extract::type_name(column.data_type()), extract::sample(column, kind)))
+            Self::Rows(batches) => {
+                let column = extract::joined_column(batches, name)?;
+                Some((extract::type_name(column.data_type()), extract::sample(&column, kind)))
             }
             Self::Summary(summary) => {
                 let column = summary.column(name)?;
