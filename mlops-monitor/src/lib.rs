@@ -33,6 +33,7 @@
 //! | the outcome: verdicts, JSON, HTML, the event to publish | [`DriftReport`] |
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | tests of whole rows: domain classifier, MMD, PCA | [`multivariate`] |
+//! | which runs are alarms, so many false ones per 30 days | [`AlarmBudget`] |
 //! | the same statistics as plain functions | [`stats`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
 //!
@@ -56,7 +57,9 @@ mod settings;
 pub mod stats;
 pub mod stream;
 
-pub use correction::benjamini_hochberg;
+pub use correction::{
+    AlarmBudget, AlarmBudgetSettings, AlarmDecision, AlarmMethod, Correction, REJECTIONS_MAX, benjamini_hochberg,
+};
 pub use detector::{
     Binning, ChiSquared, Distance, DriftDetector, DriftTest, FISHER_EXACT_MAX, Fisher, G, HistogramDistance,
     KolmogorovSmirnov, NullShare, Psi, Thresholds, TwoProportionZ, TwoSample, TwoSampleTest, Verdict,

@@ -8,8 +8,7 @@ use arrow_array::RecordBatch;
 use mlops_core::{Error, Result, Timestamp};
 
 use crate::{
-    correction::benjamini_hochberg,
-    detector::{ChiSquared, DriftDetector, DriftTest, KolmogorovSmirnov, NullShare, Psi, Verdict},
+    detector::{ChiSquared, DriftDetector, DriftTest, KolmogorovSmirnov, NullShare, Psi},
     extract,
     profile::{ColumnProfile, Profile, ProfileSummary, ReferenceProfile},
     report::{ColumnReport, ColumnVerdict, DriftReport, Histogram, SchemaChange},
@@ -119,7 +118,7 @@ impl Monitor {
     /// Compares a window that ended at `window_end` with the reference.
     ///
     /// Numeric columns get KS and PSI, categorical ones chi-squared and PSI, all the share of
-    /// missing values; p-values are corrected over the whole run by Benjamini-Hochberg. Columns
+    /// missing values; p-values are corrected over the whole run, see [`MonitorSettings::correction`]. Columns
     /// that are missing, new or of another type are reported as changes of the schema.
     #[must_use]
     pub fn observe(&self, window: &RecordBatch, window_end: Timestamp) -> DriftReport {
@@ -180,14 +179,11 @@ impl Monitor {
         ColumnReport::compared(reference, current, tests, (histogram, unseen))
     }
 
-    /// Benjamini-Hochberg over every test of the run that could have found something.
+    /// Corrects over every test of the run that could have found something.
     fn correct(&self, columns: &mut [ColumnReport]) {
-        let able = |test: &DriftTest| match test.verdict {
-            Verdict::Ok | Verdict::Drift => test.tail,
-            Verdict::Insufficient { .. } | Verdict::Degenerate => None,
-        };
+        let able = |test: &DriftTest| if test.counts() { test.tail } else { None };
         let tails: Vec<Tail> = columns.iter().flat_map(|column| &column.tests).filter_map(able).collect();
-        let mut corrected = benjamini_hochberg(&tails).into_iter();
+        let mut corrected = self.settings.correction.adjust(&tails).into_iter();
         for test in columns.iter_mut().flat_map(|column| &mut column.tests) {
             if able(test).is_some()
                 && let Some(tail) = corrected.next()

@@ -213,6 +213,11 @@ impl DriftTest {
         if self.effect.is_nan() { 0.0 } else { self.effect / self.effect_min.max(f64::MIN_POSITIVE) }
     }
 
+    /// Whether it could have found something: such tests are what a run is corrected for.
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self.verdict, Verdict::Ok | Verdict::Drift)
+    }
+
     /// Draws the verdict from the effect less its error, tail and rows; a degenerate test stays one.
     #[must_use]
     pub fn judge(mut self, corrected: Tail, alpha: f64) -> Self {

@@ -16,7 +16,7 @@ use crate::{
     detector::{DriftTest, Verdict},
     profile::ColumnProfile,
     sample::{ColumnKind, ColumnSample},
-    stats::float,
+    stats::{Tail, float},
 };
 
 /// The verdict on a window.
@@ -287,6 +287,21 @@ impl DriftReport {
     /// Columns that drifted, are missing or cannot be compared, worst first.
     pub fn drifted(&self) -> impl Iterator<Item = &ColumnReport> {
         self.columns.iter().filter(|column| column.verdict.is_drift())
+    }
+
+    /// One p-value for the whole run: the smallest corrected tail of its tests. `None` when no test could have found
+    /// anything.
+    ///
+    /// Without drift P(tail <= x) <= x: under Bonferroni, Holm and Benjamini-Yekutieli for tests that depend on each
+    /// other in any way, under Benjamini-Hochberg (then it is the p-value of Simes, Biometrika 73, 1986) for
+    /// independent or positively dependent ones. It knows nothing of effects and missing columns, so an alarm may ask
+    /// for [`DriftReport::verdict`] as well, which makes false ones only rarer. See [`crate::AlarmBudget`].
+    #[must_use]
+    pub fn tail(&self) -> Option<Tail> {
+        let tests = self.columns.iter().flat_map(|column| &column.tests);
+        // The others carry a tail that nothing has corrected.
+        let counted = tests.filter(|test| test.counts());
+        counted.filter_map(|test| test.corrected).min_by(|a, b| a.ln().total_cmp(&b.ln()))
     }
 
     /// One sentence for a log line or an alert.
