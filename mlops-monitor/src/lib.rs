@@ -34,6 +34,7 @@
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | tests of whole rows: domain classifier, MMD, PCA | [`multivariate`] |
 //! | which runs are alarms, so many false ones per 30 days | [`AlarmBudget`] |
+//! | means and proportions that may be looked at after every value | [`sequential`] |
 //! | the same statistics as plain functions | [`stats`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
 //!
@@ -53,6 +54,7 @@ pub mod quality;
 mod random;
 mod report;
 mod sample;
+pub mod sequential;
 mod settings;
 pub mod stats;
 pub mod stream;

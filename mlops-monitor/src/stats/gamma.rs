@@ -36,6 +36,11 @@ pub(crate) fn ln_factorial(n: u64) -> f64 {
     if n < 2 { 0.0 } else { ln_gamma(float(n) + 1.0) }
 }
 
+/// ln B(a, b), the beta function, for a and b above 0; the error is that of rounding the largest of its three terms.
+pub(crate) fn ln_beta(a: f64, b: f64) -> f64 {
+    ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b)
+}
+
 /// ln(1 - exp(y)) for y <= 0, without cancellation at either end.
 pub(crate) fn ln_one_minus_exp(y: f64) -> f64 {
     if y >= 0.0 {

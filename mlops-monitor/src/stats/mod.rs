@@ -34,6 +34,7 @@ pub use contingency::{ChiSquaredResult, Continuity, chi_squared, two_proportions
 pub use cramer::{CRAMER_EXACT_MAX, CramerVonMises, cramer_von_mises};
 pub use distances::{hellinger, jensen_shannon, kullback_leibler, l_infinity, total_variation};
 pub use gamma::chi_squared_tail;
+pub(crate) use gamma::ln_beta;
 pub(crate) use ks::weighted_ks_statistic;
 pub use ks::{KS_TIES_MAX, KsMode, KsStatistic, ks_p_value, ks_statistic, ks_test};
 pub use kuiper::kuiper;
