@@ -97,7 +97,9 @@ impl EstimateOptions {
         self.bootstrap(1).validate()
     }
 
-    fn bootstrap(&self, rows: usize) -> Bootstrap {
+    /// The bootstrap for so many rows.
+    #[must_use]
+    pub fn bootstrap(&self, rows: usize) -> Bootstrap {
         let affordable = self.draws_max / (rows as u64).max(1);
         let resamples = u32::try_from(affordable.max(50)).unwrap_or(u32::MAX).min(self.resamples);
         Bootstrap { resamples, seed: self.seed, level: self.level, ..Bootstrap::default() }

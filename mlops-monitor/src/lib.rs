@@ -32,6 +32,7 @@
 //! | the outcome: verdicts, JSON, HTML, the event to publish | [`DriftReport`] |
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | the same statistics as plain functions | [`stats`] |
+//! | how good predictions were, once labels came | [`performance`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
 //!
 //! Guarantees: a verdict of drift needs an effect that matters, significance after correction for
@@ -43,6 +44,7 @@ mod correction;
 mod detector;
 mod extract;
 mod monitor;
+pub mod performance;
 mod profile;
 mod profile_format;
 pub mod quality;
