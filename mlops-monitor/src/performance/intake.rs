@@ -145,7 +145,9 @@ pub(crate) fn predictions(columns: &RowColumns, batch: &PredictionBatch) -> Resu
         let kept = kept.iter().map(|column| column.get(row).cloned().unwrap_or(Cell::Missing)).collect();
         let id = RowId { request: Arc::clone(&batch.request_id), row: u32::try_from(row).ok()? };
         let (at, variant) = (batch.at, Arc::clone(&batch.variant));
-        Some((id, Prediction { at, variant, scores: scores?, kept }))
+        // No window can end after the last instant there is.
+        let timely = at < Timestamp::MAX;
+        Some((id, Prediction { at, variant, scores: scores.filter(|_| timely)?, kept }))
     };
     Ok(scores.into_iter().enumerate().map(read).collect())
 }
@@ -160,18 +162,20 @@ pub(crate) fn label_rows(columns: &RowColumns, batch: &RecordBatch, now: Timesta
     };
     let times = times(batch, &names.labeled_at, now)?;
     let labels = labels(columns, batch)?;
-    let read = |(((id, row), at), label): (((Cell, Option<f64>), Option<Timestamp>), Option<f64>)| {
-        let request: Arc<str> = match id {
-            Cell::Level(id) => id.into(),
-            Cell::Number(id) => id.to_string().into(),
-            Cell::Missing => return None,
-        };
-        let row = row.filter(|row| row.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(row))?;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and within u32")]
-        let id = RowId { request, row: row as u32 };
-        Some(LabelRow { id, label: label?, at: at? })
+    let parts = ids.into_iter().zip(rows).zip(times).zip(labels);
+    Ok(parts.map(|(((id, row), at), label)| read_label(id, row, at, label)).collect())
+}
+
+fn read_label(id: Cell, row: Option<f64>, at: Option<Timestamp>, label: Option<f64>) -> Option<LabelRow> {
+    let request: Arc<str> = match id {
+        Cell::Level(id) => id.into(),
+        Cell::Number(id) => id.to_string().into(),
+        Cell::Missing => return None,
     };
-    Ok(ids.into_iter().zip(rows).zip(times).zip(labels).map(read).collect())
+    let row = row.filter(|row| row.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(row))?;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and within u32")]
+    let id = RowId { request, row: row as u32 };
+    Some(LabelRow { id, label: label?, at: at? })
 }
 
 fn times(batch: &RecordBatch, name: &str, now: Timestamp) -> Result<Vec<Option<Timestamp>>> {

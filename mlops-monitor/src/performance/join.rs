@@ -82,6 +82,8 @@ pub struct JoinCounts {
     pub predictions_late: u64,
     /// Predictions without a usable value.
     pub predictions_invalid: u64,
+    /// Label rows that came: `joined`, corrected, duplicate, unknown, invalid, or still waiting.
+    pub labels: u64,
     /// Labels that replaced an earlier one.
     pub labels_corrected: u64,
     /// Labels that said nothing new.
@@ -324,6 +326,7 @@ impl LabelJoin {
         for row in rows.into_iter().flatten() {
             self.put(row, &mut seen);
         }
+        self.counts.labels += count_of(batch.num_rows());
         self.counts.labels_corrected += seen.corrected;
         self.counts.labels_duplicate += seen.duplicate;
         self.counts.labels_invalid += seen.invalid;
@@ -388,7 +391,7 @@ impl LabelJoin {
     /// The joined rows before `until`, by time of prediction; they stay.
     #[must_use]
     pub fn rows(&self, until: Timestamp) -> LabeledRows {
-        labeled(&self.columns, self.joined.range(..before(until)).map(|(key, row)| (key, row)))
+        labeled(&self.columns, self.joined.range(..before(until)))
     }
 
     /// Rows by variant before `until`, joined or pending.

@@ -47,6 +47,8 @@ fn labels(rows: &[(&str, u32, f64, i64)]) -> RecordBatch {
 fn identity(join: &LabelJoin) {
     let counts = join.counts();
     assert_eq!(counts.predictions, counts.joined + join.pending() + counts.evicted, "{counts:?}");
+    let settled = counts.joined + counts.labels_corrected + counts.labels_duplicate + counts.labels_unknown;
+    assert_eq!(counts.labels, settled + counts.labels_invalid + join.early(), "{counts:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     business_report::mean_value,
-    rows::{LabeledRows, number_edges},
+    rows::{Cell, LabeledRows, number_edges},
     settings::PerformanceSettings,
 };
 use crate::stats::count_of;
@@ -78,7 +78,10 @@ impl PerformanceReference {
         let mut edges = BTreeMap::new();
         for (name, bins) in slices.chain(fairness) {
             let cells = rows.column(name).unwrap_or_default();
-            edges.entry(name.clone()).or_insert_with(|| number_edges(cells, bins));
+            // A column without numbers here may have some later; then they are cut where they lie.
+            if cells.iter().any(|cell| matches!(cell, Cell::Number(_))) {
+                edges.entry(name.clone()).or_insert_with(|| number_edges(cells, bins));
+            }
         }
         let value_per_row = settings
             .business

@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use mlops_core::Timestamp;
-use mlops_metrics::{Interval, Measure};
+use mlops_core::{Error, Event, Fact, ModelName, Result, Timestamp, Version};
+use mlops_metrics::{FairnessMetric, Interval, Measure};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -127,20 +127,30 @@ impl PerformanceReport {
     }
 
     /// Protected attributes and metrics whose whole interval is beyond the limit.
-    pub fn unfair(&self) -> impl Iterator<Item = (&str, mlops_metrics::FairnessMetric)> {
+    pub fn unfair(&self) -> impl Iterator<Item = (&str, FairnessMetric)> {
         self.fairness.iter().flat_map(|report| {
             let unfair = report.metrics.iter().filter(|value| value.verdict == FairnessVerdict::Unfair);
             unfair.map(|value| (report.attribute.as_str(), value.metric))
         })
     }
 
+    /// What to publish about a closed window on which a metric is worse or groups are treated unlike
+    /// beyond the limit; none otherwise.
+    #[must_use]
+    pub fn event(&self, model: &ModelName, version: Version) -> Option<Event> {
+        let alarming = self.verdict == PerformanceHeadline::Degraded || self.unfair().next().is_some();
+        let alert = format!("performance of {model} version {}", version.0);
+        (self.closed && alarming)
+            .then(|| Event::new(self.window_end, Fact::AlertRaised { alert, message: self.to_string() }))
+    }
+
     /// As JSON text.
     ///
     /// # Errors
     /// `Internal` when it cannot be written.
-    pub fn to_json(&self) -> mlops_core::Result<String> {
+    pub fn to_json(&self) -> Result<String> {
         serde_json::to_string_pretty(self)
-            .map_err(|error| mlops_core::Error::internal("a performance report cannot be written").with_source(error))
+            .map_err(|error| Error::internal("a performance report cannot be written").with_source(error))
     }
 }
 

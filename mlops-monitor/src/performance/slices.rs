@@ -164,7 +164,7 @@ pub struct SlicesReport {
     pub small: u64,
     /// Slices on which the metric is not defined.
     pub undefined: u64,
-    /// Slices beyond `slices_max`, not looked at.
+    /// Columns and pairs of columns that were left out, or cut short, at `slices_max`.
     pub skipped: u64,
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn report(
     reference: Option<&PerformanceReference>,
 ) -> Option<SlicesReport> {
     let metric = slices.measure(settings)?;
-    let columns: Vec<(&String, Levels)> = slices
+    let columns: Vec<Column<'_>> = slices
         .columns
         .iter()
         .map(|name| {
@@ -188,15 +188,17 @@ pub(crate) fn report(
         .collect();
     let mut report = SlicesReport { metric, worst: Vec::new(), tested: 0, small: 0, undefined: 0, skipped: 0 };
     let mut found: Vec<(SliceReport, Tail)> = Vec::new();
-    let mut seen = 0;
-    for (conditions, members) in candidates(&columns, slices.pairs) {
-        seen += 1;
-        let rest = count_of(rows.len() - members.len());
-        if seen > slices.slices_max {
-            report.skipped += 1;
-        } else if count_of(members.len()).min(rest) < slices.support_min {
-            report.small += 1;
-        } else {
+    let mut budget = slices.slices_max;
+    for group in groups(columns.len(), slices.pairs) {
+        // One group's rows at a time, and none beyond the bound.
+        let candidates = if budget == 0 { Vec::new() } else { candidates(&columns, group) };
+        report.skipped += u64::from(budget == 0 || candidates.len() > budget);
+        for (conditions, members) in candidates.into_iter().take(budget) {
+            budget -= 1;
+            if count_of(members.len()).min(count_of(rows.len() - members.len())) < slices.support_min {
+                report.small += 1;
+                continue;
+            }
             match compare(settings, metric, rows, &members, conditions) {
                 Ok(Some(slice)) => found.push(slice),
                 Ok(None) | Err(_) => report.undefined += 1,
@@ -208,30 +210,33 @@ pub(crate) fn report(
     Some(report)
 }
 
-/// Slices by one column, then by two, with their rows in ascending order.
-fn candidates(columns: &[(&String, Levels)], pairs: bool) -> Vec<(Vec<SliceCondition>, Vec<usize>)> {
-    let condition = |(name, levels): &(&String, Levels), id: usize| SliceCondition {
+/// Columns by which rows are sliced together: each alone, then pairs.
+fn groups(columns: usize, pairs: bool) -> impl Iterator<Item = (usize, Option<usize>)> {
+    let pairs = (0..columns).filter(move |_| pairs).flat_map(move |i| (i + 1..columns).map(move |j| (i, Some(j))));
+    (0..columns).map(|column| (column, None)).chain(pairs)
+}
+
+type Column<'a> = (&'a String, Levels);
+
+/// The slices of a group, with their rows in ascending order.
+fn candidates(
+    columns: &[Column<'_>],
+    (first, second): (usize, Option<usize>),
+) -> Vec<(Vec<SliceCondition>, Vec<usize>)> {
+    let condition = |(name, levels): &Column<'_>, id: usize| SliceCondition {
         column: (*name).clone(),
         level: levels.names.get(id).cloned().unwrap_or_default(),
     };
-    let mut slices = Vec::new();
-    for column in columns {
-        let buckets = buckets(column.1.ids.iter().copied(), column.1.names.len());
-        slices.extend(buckets.into_iter().map(|(id, rows)| (vec![condition(column, id)], rows)));
-    }
-    for (i, first) in columns.iter().enumerate().filter(|_| pairs) {
-        for second in columns.iter().skip(i + 1) {
-            let width = second.1.names.len();
-            let ids = first.1.ids.iter().zip(&second.1.ids).map(|(a, b)| a * width + b);
-            let buckets = buckets(ids, first.1.names.len() * width);
-            slices.extend(
-                buckets
-                    .into_iter()
-                    .map(|(id, rows)| (vec![condition(first, id / width), condition(second, id % width)], rows)),
-            );
-        }
-    }
-    slices
+    let Some(first) = columns.get(first) else { return Vec::new() };
+    let Some(second) = second.and_then(|second| columns.get(second)) else {
+        let buckets = buckets(first.1.ids.iter().copied(), first.1.names.len());
+        return buckets.into_iter().map(|(id, rows)| (vec![condition(first, id)], rows)).collect();
+    };
+    let width = second.1.names.len();
+    let ids = first.1.ids.iter().zip(&second.1.ids).map(|(a, b)| a * width + b);
+    let buckets = buckets(ids, first.1.names.len() * width);
+    let conditions = |id: usize| vec![condition(first, id / width), condition(second, id % width)];
+    buckets.into_iter().map(|(id, rows)| (conditions(id), rows)).collect()
 }
 
 /// The rows of each id that occurs; at most `levels_max` squared ids.
