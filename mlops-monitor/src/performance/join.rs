@@ -502,5 +502,4 @@ fn labeled<'a>(columns: &RowColumns, rows: impl Iterator<Item = (&'a Key, &'a (P
 }
 
 #[cfg(test)]
-#[path = "join_tests.rs"]
 mod tests;

@@ -379,5 +379,4 @@ fn label_delay(rows: &LabeledRows) -> Option<LabelDelay> {
 }
 
 #[cfg(test)]
-#[path = "monitor_tests.rs"]
 mod tests;

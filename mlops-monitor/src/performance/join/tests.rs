@@ -1,3 +1,5 @@
+//! A join through its public methods: order, corrections, bounds, restarts.
+
 use std::sync::Arc;
 
 use mlops_core::{

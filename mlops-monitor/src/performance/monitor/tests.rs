@@ -1,3 +1,5 @@
+//! A monitor over made traffic: verdicts, windows, slices, fairness, value, bad input.
+
 use std::sync::Arc;
 
 use mlops_core::{
