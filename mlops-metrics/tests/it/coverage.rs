@@ -1,7 +1,7 @@
 //! How often intervals cover the truth, over seeded samples from known distributions.
 
 use mlops_core::testing::SplitMix64;
-use mlops_metrics::{EstimateOptions, Measure, ScoredRows};
+use mlops_metrics::{EstimateOptions, Measure, ScoredRows, newcombe};
 
 const SAMPLES: u64 = 400;
 const ROWS: usize = 300;
@@ -64,4 +64,29 @@ fn intervals_of_errors_cover() {
     check("bias", 0.0, numbers, false);
     check("r2", 0.75, numbers, false);
     check("explained_variance", 0.75, numbers, false);
+}
+
+#[test]
+fn intervals_of_differences_cover() {
+    let successes = |seed: u64, p: f64, trials: u64| {
+        let data = SplitMix64::new(seed);
+        (0..trials).filter(|row| data.uniform(*row) < p).count() as u64
+    };
+    let covered = (0..SAMPLES).filter(|seed| {
+        let (first, second) = (successes(2 * seed + 1, 0.3, 60), successes(2 * seed + 2, 0.1, 40));
+        newcombe((first, 60), (second, 40), 0.95).unwrap().contains(0.2)
+    });
+    let share = covered.count() as f64 / SAMPLES as f64;
+    assert!((0.91..=0.985).contains(&share), "{share}");
+}
+
+#[test]
+fn perfect_separation_is_not_certainty() {
+    let (labels, scores) = ([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]);
+    let rows = ScoredRows::Binary { labels: &labels, scores: &scores, threshold: 0.5 };
+    for name in ["roc_auc", "accuracy", "f1", "balanced_accuracy"] {
+        let estimate = name.parse::<Measure>().unwrap().estimate(&rows, &EstimateOptions::default()).unwrap();
+        let interval = estimate.interval.unwrap();
+        assert!(estimate.value == 1.0 && interval.high == 1.0 && interval.low < 0.8, "{name} {interval:?}");
+    }
 }
