@@ -34,6 +34,7 @@
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | tests of whole rows: domain classifier, MMD, PCA | [`multivariate`] |
 //! | the same statistics as plain functions | [`stats`] |
+//! | how good predictions were, once labels came | [`performance`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
 //!
 //! Guarantees: a verdict of drift needs an effect that matters, significance after correction for
@@ -47,6 +48,7 @@ mod extract;
 pub mod live;
 mod monitor;
 pub mod multivariate;
+pub mod performance;
 mod profile;
 pub mod quality;
 mod random;
