@@ -29,7 +29,9 @@
 //! |---|---|
 //! | comparing windows with a reference | [`Monitor`], [`MonitorSettings`] |
 //! | the stored reference | [`ReferenceProfile`] |
-//! | the outcome: verdicts, JSON, HTML, the event to publish | [`DriftReport`] |
+//! | the outcome: verdicts, JSON, Markdown, HTML, the event to publish | [`DriftReport`] |
+//! | one page with quality, performance and values over time as well | [`MonitoringReport`], [`report`] |
+//! | metrics for Prometheus and OpenTelemetry, a dashboard | [`export`] |
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | the same statistics as plain functions | [`stats`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
@@ -41,12 +43,13 @@
 
 mod correction;
 mod detector;
+pub mod export;
 mod extract;
 mod monitor;
 mod profile;
 mod profile_format;
 pub mod quality;
-mod report;
+pub mod report;
 mod sample;
 mod settings;
 pub mod stats;
@@ -60,6 +63,6 @@ pub use detector::{
 pub use monitor::{Monitor, MonitorBuilder};
 pub use profile::{ColumnProfile, ProfileSettings, ReferenceProfile};
 pub use profile_format::PROFILE_BYTES_MAX;
-pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, SchemaChange};
+pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, MonitoringReport, SchemaChange};
 pub use sample::{CategoricalSample, ColumnKind, ColumnSample, NumericSample, Values};
 pub use settings::{CRAMERS_V_MIN, KS_D_MIN, MonitorSettings, NULL_SHARE_MIN, PSI_MIN};

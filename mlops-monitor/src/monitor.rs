@@ -160,8 +160,8 @@ impl Monitor {
         }
         let detectors = self.detectors.iter().filter(|detector| detector.applies_to(kind));
         let tests = detectors.map(|detector| detector.test(reference.sample(), &current)).collect();
-        let histogram = Histogram::of(reference.sample(), &current);
         let unseen = unseen_levels(reference.sample(), &current, self.settings.unseen_levels_max);
+        let histogram = Histogram::of(reference.sample(), &current, &unseen);
         ColumnReport::compared(reference, &current, tests, (histogram, unseen))
     }
 
