@@ -82,11 +82,13 @@ fn moved(name: &str, test: &DriftTest) -> String {
     let times = Number((test.severity() * 10.0).round() / 10.0);
     let chance = Probability(test.corrected.or(test.tail));
     let effect = match test.name {
-        "null_share" => format!("its share of missing values moved by {}", Percent(test.effect)),
-        _ => format!("its effect of {} by {}", Number(test.effect), test_title(test.name)),
+        "null_share" => format!("its share of missing values moved by {}, which", Percent(test.effect)),
+        "ks" => format!("its {} distance of {}", test_title(test.name), Number(test.effect)),
+        "psi" => format!("its PSI of {}", Number(test.effect)),
+        _ => format!("its {} effect of {}", test_title(test.name).to_lowercase(), Number(test.effect)),
     };
     if test.effect_min > 0.0 {
-        format!("{name} changed most: {effect} is {times} times what matters (corrected p = {chance})")
+        format!("{name} changed most: {effect} is {times} times the threshold (corrected p = {chance})")
     } else {
         format!("{name} changed most: {effect} (corrected p = {chance})")
     }

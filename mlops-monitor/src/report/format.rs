@@ -237,9 +237,10 @@ mod tests {
     #[test]
     fn shares_are_percentages() {
         let text = |share: f64| Percent(share).to_string();
-        assert_eq!([text(0.1234), text(0.0), text(1e-9), text(0.0025), text(1.0)], [
-            "12.3%", "0%", "<0.01%", "0.25%", "100%"
-        ]);
+        assert_eq!(
+            [text(0.1234), text(0.0), text(1e-9), text(0.0025), text(1.0)],
+            ["12.3%", "0%", "<0.01%", "0.25%", "100%"]
+        );
     }
 
     #[test]

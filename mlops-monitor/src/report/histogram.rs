@@ -110,9 +110,10 @@ mod tests {
         let levels = |counts: &[(&str, u64)]| ColumnSample::categorical(CategoricalSample::new(counts.iter().copied()));
         let (reference, current) = (levels(&[("a", 60), ("b", 40)]), levels(&[("a", 30), ("secret", 70)]));
         let histogram = Histogram::of(&reference, &current, &[]).unwrap();
-        assert_eq!((histogram.labels, histogram.current), (vec!["a".to_owned(), "b".to_owned(), "other".to_owned()], vec![
-            0.3, 0.0, 0.7
-        ]));
+        assert_eq!(
+            (histogram.labels, histogram.current),
+            (vec!["a".to_owned(), "b".to_owned(), "other".to_owned()], vec![0.3, 0.0, 0.7])
+        );
         let histogram = Histogram::of(&reference, &current, &["secret".to_owned()]).unwrap();
         assert_eq!(histogram.labels, ["a", "secret", "b"]);
     }

@@ -2,9 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    ColumnReport, ColumnSeries, ColumnVerdict, DriftReport, LevelShift, SchemaChange, Spread, WindowSeries,
-};
+use super::{ColumnReport, ColumnSeries, ColumnVerdict, DriftReport, LevelShift, SchemaChange, Spread, WindowSeries};
 use crate::{detector::DriftTest, stats::Tail};
 
 impl DriftReport {
@@ -92,9 +90,8 @@ fn column(column: &ColumnReport, series: Option<&WindowSeries>) -> Value {
         object.insert("spread".to_owned(), spread);
     }
     if !column.levels.is_empty() {
-        let shift = |shift: &LevelShift| {
-            json!({"level": shift.level, "reference": shift.reference, "current": shift.current})
-        };
+        let shift =
+            |shift: &LevelShift| json!({"level": shift.level, "reference": shift.reference, "current": shift.current});
         object.insert("level_shifts".to_owned(), column.levels.iter().map(shift).collect());
     }
     if let Some(ColumnSeries { means, missing }) = series.and_then(|series| series.column(&column.name)) {

@@ -254,8 +254,7 @@ impl LineChart {
         low: impl IntoIterator<Item = f64>,
         high: impl IntoIterator<Item = f64>,
     ) -> Self {
-        self.band =
-            Some(Band { name: name.into(), low: low.into_iter().collect(), high: high.into_iter().collect() });
+        self.band = Some(Band { name: name.into(), low: low.into_iter().collect(), high: high.into_iter().collect() });
         self
     }
 }

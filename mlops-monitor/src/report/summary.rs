@@ -85,15 +85,11 @@ impl LevelShift {
         let (Values::Categorical(left), Values::Categorical(right)) = (reference.values(), current.values()) else {
             return Vec::new();
         };
-        let share = |sample: &CategoricalSample, level: &str| {
-            float(sample.count(level)) / float(sample.total()).max(1.0)
-        };
+        let share =
+            |sample: &CategoricalSample, level: &str| float(sample.count(level)) / float(sample.total()).max(1.0);
         let names = left.levels().map(|(level, _)| level).chain(unseen.iter().map(String::as_str));
-        let shift = |level: &str| Self {
-            level: level.to_owned(),
-            reference: share(left, level),
-            current: share(right, level),
-        };
+        let shift =
+            |level: &str| Self { level: level.to_owned(), reference: share(left, level), current: share(right, level) };
         let mut shifts: Vec<Self> = names.map(shift).collect();
         shifts.sort_by(|a, b| {
             b.change().abs().total_cmp(&a.change().abs()).then_with(|| b.reference.total_cmp(&a.reference))

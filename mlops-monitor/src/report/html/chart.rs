@@ -18,6 +18,11 @@ const RIGHT: f64 = 392.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 136.0;
 
+/// Most levels that are drawn as bars, where they start, and the height of each.
+const BARS_MAX: usize = 12;
+const BARS_LEFT: f64 = 132.0;
+const ROW: f64 = 17.0;
+
 #[allow(clippy::cast_precision_loss, reason = "a place on a chart")]
 fn float(index: usize) -> f64 {
     index as f64
@@ -39,15 +44,7 @@ pub(super) fn write_spark(page: &mut String, histogram: &Histogram) -> fmt::Resu
     )?;
     for (class, shares) in [("r", &histogram.reference), ("c", &histogram.current)] {
         write!(page, "<path class=\"{class}\" d=\"M0 40")?;
-        let mut level = f64::NAN;
-        for share in shares {
-            let height = (40.0 - 38.0 * share / top).round();
-            if height.to_bits() != level.to_bits() {
-                write!(page, "V{height}")?;
-                level = height;
-            }
-            page.push_str("h6");
-        }
+        write_steps(page, shares.iter().map(|share| (40.0 - 38.0 * share / top).round()), 6.0)?;
         page.push_str("V40\"/>");
     }
     page.push_str("</svg>");
@@ -65,38 +62,49 @@ fn in_words(histogram: &Histogram) -> String {
     format!("most frequent: reference {}, window {}", fullest(&histogram.reference), fullest(&histogram.current))
 }
 
-fn open_svg(page: &mut String, height: f64, label: &str) -> fmt::Result {
-    write!(page, "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">", Escaped(label))
-}
-
 fn write_text(page: &mut String, (x, y): (f64, f64), class: &str, text: &dyn fmt::Display) -> fmt::Result {
-    write!(page, "<text x=\"{x:.0}\" y=\"{y:.0}\" class=\"{class}\">{text}</text>")
+    write!(page, "<text x=\"{x:.0}\" y=\"{y:.0}\"")?;
+    if !class.is_empty() {
+        write!(page, " class=\"{class}\"")?;
+    }
+    write!(page, ">{text}</text>")
 }
 
 /// The reference as an area and the window as a line over the same bins of numbers.
 pub(super) fn write_histogram(page: &mut String, histogram: &Histogram) -> fmt::Result {
     let top = highest(histogram);
     let width = (RIGHT - LEFT) / float(histogram.labels.len()).max(1.0);
-    open_svg(page, HEIGHT, &in_words(histogram))?;
+    write!(page, "<svg class=\"chart hover\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"")?;
+    write!(page, "{}\" data-x=\"", Escaped(&in_words(histogram)))?;
+    write_labels(page, &histogram.labels)?;
+    page.push_str("\" data-v=\"");
+    for (name, shares) in [("reference", &histogram.reference), ("\nwindow", &histogram.current)] {
+        page.push_str(name);
+        shares.iter().try_for_each(|share| write!(page, ";{}", Percent(*share)))?;
+    }
+    page.push_str("\">");
     write_frame(page, ("0", &Percent(top / 2.0), &Percent(top)))?;
     for (class, shares) in [("r", &histogram.reference), ("c", &histogram.current)] {
         write!(page, "<path class=\"{class}\" d=\"M{LEFT} {BOTTOM}")?;
-        for share in shares {
-            write!(page, "V{:.0}h{width:.1}", BOTTOM - (BOTTOM - TOP) * share / top)?;
-        }
+        write_steps(page, shares.iter().map(|share| (BOTTOM - (BOTTOM - TOP) * share / top).round()), width)?;
         write!(page, "V{BOTTOM}\"/>")?;
     }
     write_edges(page, &histogram.edges, width)?;
     write_text(page, ((LEFT + RIGHT) / 2.0, HEIGHT - 4.0), "m", &"value")?;
-    page.push_str("<g class=\"hit\">");
-    let shares = histogram.labels.iter().zip(histogram.reference.iter().zip(&histogram.current));
-    for (index, (label, (reference, current))) in shares.enumerate() {
-        let x = LEFT + width * float(index);
-        let (reference, current) = (Percent(*reference), Percent(*current));
-        write!(page, "<path d=\"M{x:.0} {TOP}h{width:.0}v126h-{width:.0}z\"><title>")?;
-        write!(page, "{}: reference {reference}, window {current}</title></path>", Escaped(label))?;
+    page.push_str("</svg>");
+    Ok(())
+}
+
+/// Steps of one width at these heights; equal neighbors share a step.
+fn write_steps(page: &mut String, heights: impl Iterator<Item = f64>, width: f64) -> fmt::Result {
+    let mut level = f64::NAN;
+    for height in heights {
+        if height.to_bits() != level.to_bits() {
+            write!(page, "V{height}")?;
+            level = height;
+        }
+        write!(page, "h{}", (width * 10.0).round() / 10.0)?;
     }
-    page.push_str("</g></svg>");
     Ok(())
 }
 
@@ -123,32 +131,29 @@ fn write_frame(page: &mut String, (low, middle, high): (&str, &dyn fmt::Display,
     write_text(page, (LEFT - 5.0, TOP + 4.0), "e", high)
 }
 
-/// Levels as pairs of bars: the reference thick, the window thin within it.
+/// Levels as pairs of bars, the most frequent ones: the reference thick, the window thin within it.
 pub(super) fn write_bars(page: &mut String, histogram: &Histogram) -> fmt::Result {
     let top = highest(histogram);
-    let (start, row) = (132.0, 17.0);
-    let height = row * float(histogram.labels.len()) + 4.0;
-    open_svg(page, height, &in_words(histogram))?;
-    for (place, index) in reading_order(&histogram.labels).into_iter().enumerate() {
+    let shown = histogram.labels.get(..BARS_MAX).unwrap_or(&histogram.labels);
+    let height = ROW * float(shown.len()) + 4.0;
+    let label = in_words(histogram);
+    write!(
+        page,
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">",
+        Escaped(&label)
+    )?;
+    for (place, index) in reading_order(shown).into_iter().enumerate() {
         let share = |shares: &[f64]| shares.get(index).copied().unwrap_or(0.0);
         let (reference, current) = (share(&histogram.reference), share(&histogram.current));
-        let y = row * float(place);
-        let label = histogram.labels.get(index).map_or("", String::as_str);
-        let length = |share: f64| ((RIGHT - 44.0 - start) * share / top).round();
+        let y = ROW * float(place);
+        let length = |share: f64| ((RIGHT - 84.0 - BARS_LEFT) * share / top).round();
         let (before, after) = (length(reference), length(current));
-        write!(
-            page,
-            "<g class=\"bars\"><title>{}: reference {}, window {}</title>\
-             <path class=\"r\" d=\"M{start} {}h{before}v13h-{before}z\"/><path class=\"cb\" d=\"M{start} {}h{after}v5h-{after}z\"/>",
-            Escaped(label),
-            Percent(reference),
-            Percent(current),
-            y + 2.0,
-            y + 6.0
-        )?;
-        write_text(page, (start - 6.0, y + 12.0), "e", &Escaped(&shortened(label, 20)))?;
-        write_text(page, (start + before.max(after) + 5.0, y + 12.0), "", &Percent(current))?;
-        page.push_str("</g>");
+        write!(page, "<path class=\"r\" d=\"M{BARS_LEFT} {}h{before}v13h-{before}z\"/>", y + 2.0)?;
+        write!(page, "<path class=\"cb\" d=\"M{BARS_LEFT} {}h{after}v5h-{after}z\"/>", y + 6.0)?;
+        let label = shown.get(index).map_or("", String::as_str);
+        write_text(page, (BARS_LEFT - 6.0, y + 12.0), "e", &Escaped(&shortened(label, 20)))?;
+        let shares = format!("{} \u{2192} {}", Percent(reference), Percent(current));
+        write_text(page, (BARS_LEFT + before.max(after) + 5.0, y + 12.0), "", &shares)?;
     }
     page.push_str("</svg>");
     Ok(())
@@ -222,7 +227,14 @@ pub(super) fn write_lines(page: &mut String, chart: &Lines<'_>) -> fmt::Result {
     let (low, high) = chart.range();
     let y = |value: f64| BOTTOM - (BOTTOM - TOP) * ((value - low) / (high - low)).clamp(0.0, 1.0);
     write_lines_opening(page, chart, (low, high))?;
-    write_frame(page, (&Number(tidy(low, high - low)).to_string(), &Number(tidy(f64::midpoint(low, high), high - low)), &Number(tidy(high, high - low))))?;
+    write_frame(
+        page,
+        (
+            &Number(tidy(low, high - low)).to_string(),
+            &Number(tidy(f64::midpoint(low, high), high - low)),
+            &Number(tidy(high, high - low)),
+        ),
+    )?;
     if let Some((mean, std)) = chart.constant {
         let (top, bottom, middle) = (y(mean + std), y(mean - std), y(mean));
         let height = (bottom - top).max(1.0);
@@ -257,7 +269,7 @@ fn tidy(value: f64, range: f64) -> f64 {
 }
 
 fn write_lines_opening(page: &mut String, chart: &Lines<'_>, (low, high): (f64, f64)) -> fmt::Result {
-    write!(page, "<svg class=\"chart lines\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"")?;
+    write!(page, "<svg class=\"chart hover\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"")?;
     let ends = (chart.labels.first().map_or("", String::as_str), chart.labels.last().map_or("", String::as_str));
     write!(page, "{} from {} to {}, ", Escaped(chart.title), Escaped(ends.0), Escaped(ends.1))?;
     write!(page, "between {} and {}\" data-v=\"", Number(low), Number(high))?;
@@ -275,7 +287,12 @@ fn write_lines_opening(page: &mut String, chart: &Lines<'_>, (low, high): (f64, 
     Ok(())
 }
 
-fn write_band(page: &mut String, chart: &Lines<'_>, (lows, highs): (&[f64], &[f64]), y: impl Fn(f64) -> f64) -> fmt::Result {
+fn write_band(
+    page: &mut String,
+    chart: &Lines<'_>,
+    (lows, highs): (&[f64], &[f64]),
+    y: impl Fn(f64) -> f64,
+) -> fmt::Result {
     let known = |(_, (low, high)): &(usize, (&f64, &f64))| low.is_finite() && high.is_finite();
     let points: Vec<(usize, (&f64, &f64))> =
         lows.iter().zip(highs).take(chart.labels.len()).enumerate().filter(known).collect();

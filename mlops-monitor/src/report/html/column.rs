@@ -15,6 +15,7 @@ use super::{
     chart::{self, Lines},
     strength, write_chip,
 };
+use crate::sample::ColumnKind;
 
 /// Heading, its explanation, and the class that hides it on narrow screens.
 const HEADS: [(&str, &str); 9] = [
@@ -71,7 +72,10 @@ pub(super) fn write_columns(page: &mut String, drift: &DriftReport) -> fmt::Resu
 }
 
 fn write_row(page: &mut String, column: &ColumnReport) -> fmt::Result {
-    let kind = column.kind.as_str();
+    let kind = match column.kind {
+        ColumnKind::Opaque => "presence only",
+        kind => kind.as_str(),
+    };
     let (name, data_type) = (Name(&column.name), Name(&column.data_type));
     write!(page, "<tr><th scope=\"row\"><bdi>{name}</bdi><small>{data_type}, {kind}</small></th><td>")?;
     write_chip(page, column.verdict)?;
@@ -82,16 +86,17 @@ fn write_row(page: &mut String, column: &ColumnReport) -> fmt::Result {
     if let Some(histogram) = &column.histogram {
         chart::write_spark(page, histogram)?;
     }
-    let severity = column.severity();
+    let judged = !matches!(column.verdict, ColumnVerdict::Degenerate);
+    let severity = if judged { column.severity() } else { f64::NAN };
     let fill = (severity.min(10.0) * 10.0).round();
     let class = if column.verdict.is_drift() { "drift" } else { "ok" };
     write!(page, "<td class=\"n\" data-v=\"{}\">", finite(severity))?;
-    if column.tests.is_empty() {
+    if column.tests.is_empty() || !judged {
         page.push('\u{2013}');
     } else {
         write!(page, "{}<span class=\"meter {class}\"><i style=\"width:{fill}%\"></i></span>", strength(severity))?;
     }
-    match strongest(column) {
+    match strongest(column).filter(|_| judged) {
         Some(test) => {
             let p = test.corrected.or(test.tail);
             let log10 = p.map_or(f64::NAN, crate::stats::Tail::log10);
@@ -115,7 +120,7 @@ fn write_row(page: &mut String, column: &ColumnReport) -> fmt::Result {
     } else {
         write!(page, "{} <span aria-label=\"to\">\u{2192}</span> {}", Percent(before), Percent(after))?;
     }
-    let mde = column.mde();
+    let mde = if judged { column.mde() } else { f64::NAN };
     write!(page, "<td class=\"n w3\" data-v=\"{}\">{}</tr>", finite(mde), Number(mde))
 }
 
@@ -168,7 +173,8 @@ fn write_distribution(page: &mut String, histogram: &Histogram) -> fmt::Result {
     Ok(())
 }
 
-const LEGEND: &str = "<span class=\"key\"><i class=\"kr\"></i>reference</span><span class=\"key\"><i class=\"kc\"></i>window</span>";
+const LEGEND: &str =
+    "<span class=\"key\"><i class=\"kr\"></i>reference</span><span class=\"key\"><i class=\"kc\"></i>window</span>";
 
 fn write_over_time(page: &mut String, column: &ColumnReport, series: Option<&WindowSeries>) -> fmt::Result {
     let Some(series) = series else { return Ok(()) };
@@ -202,18 +208,18 @@ fn write_tests(page: &mut String, column: &ColumnReport) -> fmt::Result {
         return Ok(());
     }
     page.push_str(
-        "<div class=\"wide\"><table class=\"plain\"><caption>Tests</caption><tr><th scope=\"col\">Test\
-         <th scope=\"col\" class=\"n\">Statistic<th scope=\"col\" class=\"n\">Effect<th scope=\"col\" class=\"n\">Threshold\
-         <th scope=\"col\" class=\"n\">p<th scope=\"col\" class=\"n\">Corrected p\
-         <th scope=\"col\" class=\"n\">Would notice<th scope=\"col\">Verdict",
+        "<div class=\"wide\"><table class=\"plain figures\"><caption>Tests</caption><tr><th>Test\
+         <th>Statistic<th>Effect<th>Threshold\
+         <th>p<th>Corrected p\
+         <th>Would notice<th class=\"w\">Verdict",
     );
     for test in &column.tests {
         let verdict = test.verdict.as_str();
         let (icon, word) = super::verdict_words(verdict);
         write!(
             page,
-            "<tr><th scope=\"row\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}\
-             <td class=\"n\">{}<td class=\"{verdict}\">{icon} {word}",
+            "<tr><th>{}<td>{}<td>{}<td>{}<td>{}<td>{}\
+             <td>{}<td class=\"w {verdict}\">{icon} {word}",
             Escaped(&test_title(test.name)),
             Number(test.statistic),
             Number(test.effect),
@@ -229,15 +235,15 @@ fn write_tests(page: &mut String, column: &ColumnReport) -> fmt::Result {
 
 fn write_spread(page: &mut String, reference: Spread, current: Spread) -> fmt::Result {
     page.push_str(
-        "<div class=\"wide\"><table class=\"plain\"><caption>Where the values lie</caption><tr><td>\
-         <th scope=\"col\" class=\"n\">Mean<th scope=\"col\" class=\"n\">Std. dev.<th scope=\"col\" class=\"n\">Least\
-         <th scope=\"col\" class=\"n\">5%<th scope=\"col\" class=\"n\">25%<th scope=\"col\" class=\"n\">Median\
-         <th scope=\"col\" class=\"n\">75%<th scope=\"col\" class=\"n\">95%<th scope=\"col\" class=\"n\">Greatest",
+        "<div class=\"wide\"><table class=\"plain figures\"><caption>Where the values lie</caption><tr><td>\
+         <th>Mean<th>Std. dev.<th>Least\
+         <th>5%<th>25%<th>Median\
+         <th>75%<th>95%<th>Greatest",
     );
     for (side, spread) in [("Reference", reference), ("Window", current)] {
-        write!(page, "<tr><th scope=\"row\">{side}")?;
+        write!(page, "<tr><th>{side}")?;
         for value in [spread.mean, spread.std].into_iter().chain(spread.quantiles) {
-            write!(page, "<td class=\"n\">{}", Number(value))?;
+            write!(page, "<td>{}", Number(value))?;
         }
     }
     page.push_str("</table></div>");
@@ -246,14 +252,14 @@ fn write_spread(page: &mut String, reference: Spread, current: Spread) -> fmt::R
 
 fn write_levels(page: &mut String, levels: &[LevelShift]) -> fmt::Result {
     page.push_str(
-        "<div><table class=\"plain\"><caption>Levels that changed most</caption><tr><th scope=\"col\">Level\
-         <th scope=\"col\" class=\"n\">Reference<th scope=\"col\" class=\"n\">Window<th scope=\"col\" class=\"n\">Change",
+        "<div><table class=\"plain figures\"><caption>Levels that changed most</caption><tr><th>Level\
+         <th>Reference<th>Window<th>Change",
     );
     for shift in levels {
         let plus = if shift.change() > 0.0 { "+" } else { "" };
         write!(
             page,
-            "<tr><th scope=\"row\"><bdi>{}</bdi><td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{plus}{}",
+            "<tr><th><bdi>{}</bdi><td>{}<td>{}<td>{plus}{}",
             Name(&shift.level),
             Percent(shift.reference),
             Percent(shift.current),

@@ -96,7 +96,11 @@ fn newest<'a>(values: &'a [f64], chart: &LineChart) -> &'a [f64] {
 fn write_table(page: &mut String, table: &Table, title: &str) -> fmt::Result {
     let columns = table.columns.get(..TABLE_COLUMNS_MAX).unwrap_or(&table.columns);
     let label = if table.caption.is_empty() { title } else { &table.caption };
-    write!(page, "<div class=\"scroll\" role=\"region\" aria-label=\"{}\" tabindex=\"0\"><table class=\"plain\">", Name(label))?;
+    write!(
+        page,
+        "<div class=\"scroll\" role=\"region\" aria-label=\"{}\" tabindex=\"0\"><table class=\"plain\">",
+        Name(label)
+    )?;
     if !table.caption.is_empty() {
         write!(page, "<caption>{}</caption>", Name(&table.caption))?;
     }

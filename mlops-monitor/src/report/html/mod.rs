@@ -12,7 +12,7 @@ use std::fmt::{self, Write};
 use mlops_core::Digest;
 
 use super::{
-    ColumnReport, ColumnVerdict, DriftReport, SchemaChange, Status,
+    ColumnReport, ColumnVerdict, DriftReport, Headline, SchemaChange, Status,
     format::{Escaped, Name, Number, Percent, plural},
     monitoring::{Contents, drift_status},
 };
@@ -96,21 +96,37 @@ fn write_header(page: &mut String, contents: Contents<'_>, title: &str) -> fmt::
     let status = contents.status();
     let drift = contents.drift;
     let word = match status {
-        Status::Bad => "Action needed",
+        Status::Bad if drift.verdict() == Headline::Drift => "Drift detected",
+        Status::Bad => "Problems found",
         Status::Attention => "Worth a look",
         Status::Good | Status::Neutral => "All clear",
     };
-    write!(page, "<header class=\"{}\"><p class=\"badge\"><span aria-hidden=\"true\">{}</span> {word}</p>", status.as_str(), icon(status))?;
+    write!(
+        page,
+        "<header class=\"{}\"><p class=\"badge\"><span aria-hidden=\"true\">{}</span> {word}</p>",
+        status.as_str(),
+        icon(status)
+    )?;
     write!(page, "<h1>{}</h1><p class=\"why\">{}</p><p class=\"meta\">", Escaped(title), Escaped(&drift.why()))?;
     if let Some(subject) = contents.subject {
         write!(page, "<span>Model <b>{}</b></span>", Name(subject))?;
     }
     let time = drift.window_end().to_string();
     let shown = time.replace('T', " ").replace('Z', " UTC");
-    write!(page, "<span>Window ending <b><time datetime=\"{}\">{}</time></b></span></p>", Escaped(&time), Escaped(&shown))?;
+    write!(
+        page,
+        "<span>Window ending <b><time datetime=\"{}\">{}</time></b></span></p>",
+        Escaped(&time),
+        Escaped(&shown)
+    )?;
     if !contents.shown_sections().is_empty() {
         let status = drift_status(drift.verdict());
-        write!(page, "<nav aria-label=\"Sections\"><a href=\"#columns-title\" class=\"{}\"><i aria-hidden=\"true\">{}</i> Drift</a>", status.as_str(), icon(status))?;
+        write!(
+            page,
+            "<nav aria-label=\"Sections\"><a href=\"#columns-title\" class=\"{}\"><i aria-hidden=\"true\">{}</i> Drift</a>",
+            status.as_str(),
+            icon(status)
+        )?;
         for (index, section) in contents.shown_sections().iter().enumerate() {
             let status = section.status;
             write!(
@@ -160,7 +176,11 @@ fn write_card(page: &mut String, title: &str, value: &dyn fmt::Display, note: &d
 
 /// How far beyond the threshold, in one figure.
 fn strength(severity: f64) -> String {
-    if severity >= 1e6 { "\u{221e}".to_owned() } else { format!("{}\u{d7}", Number((severity * 100.0).round() / 100.0)) }
+    if severity >= 1e6 {
+        "\u{221e}".to_owned()
+    } else {
+        format!("{}\u{d7}", Number((severity * 100.0).round() / 100.0))
+    }
 }
 
 fn schema_words(changes: &[SchemaChange]) -> String {
@@ -228,12 +248,24 @@ fn write_changes(page: &mut String, changes: &[SchemaChange]) -> fmt::Result {
             SchemaChange::Missing { column, expected } => {
                 ("missing", "\u{2715}", "Missing", column, expected.as_str(), "", "Counts as drift")
             }
-            SchemaChange::Retyped { column, expected, found, comparable: true } => {
-                ("ok", "\u{21c4}", "Retyped", column, expected.as_str(), found.as_str(), "Values were compared all the same")
-            }
-            SchemaChange::Retyped { column, expected, found, .. } => {
-                ("retyped", "\u{21c4}", "Retyped", column, expected.as_str(), found.as_str(), "Counts as drift: values cannot be compared")
-            }
+            SchemaChange::Retyped { column, expected, found, comparable: true } => (
+                "ok",
+                "\u{21c4}",
+                "Retyped",
+                column,
+                expected.as_str(),
+                found.as_str(),
+                "Values were compared all the same",
+            ),
+            SchemaChange::Retyped { column, expected, found, .. } => (
+                "retyped",
+                "\u{21c4}",
+                "Retyped",
+                column,
+                expected.as_str(),
+                found.as_str(),
+                "Counts as drift: values cannot be compared",
+            ),
             SchemaChange::New { column, found } => {
                 ("degenerate", "+", "New", column, "", found.as_str(), "Not compared: the reference does not know it")
             }

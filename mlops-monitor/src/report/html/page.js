@@ -5,19 +5,21 @@ document.documentElement.classList.add('js');
 const make = (tag, text) => { const e = document.createElement(tag); e.textContent = text; if (tag === 'button') e.type = 'button'; return e; };
 const wrap = (cell, button) => { button.append(...cell.childNodes); cell.prepend(button); return button; };
 
-// Hover titles of line charts, made when a chart is first pointed at or shown.
+// Hover titles of charts, made when a chart is first pointed at.
 const titles = svg => {
   if (svg.dataset.done) return;
   svg.dataset.done = 1;
   const labels = (svg.dataset.x ?? svg.closest('[data-x]')?.dataset.x ?? '').split('\n');
   const lines = svg.dataset.v.split('\n').map(line => line.split(';'));
-  const points = svg.querySelectorAll('.l')[0]?.getAttribute('d') ?? '', left = 46, width = 346;
+  const points = svg.querySelector('.l')?.getAttribute('d') ?? '', left = 46, width = 346;
   const at = [...points.matchAll(/[ML](\d+) /g)].map(m => +m[1]);
   const g = document.createElementNS(svg.namespaceURI, 'g');
   g.setAttribute('class', 'hit');
-  const x = i => at.length === labels.length ? at[i] : left + width * i / Math.max(labels.length - 1, 1);
+  const n = labels.length, bins = !svg.querySelector('.l');
+  const x = i => at.length === n ? at[i] : left + width * i / Math.max(n - 1, 1);
   labels.forEach((label, i) => {
-    const from = i ? (x(i - 1) + x(i)) / 2 : left, to = i < labels.length - 1 ? (x(i) + x(i + 1)) / 2 : left + width;
+    const from = bins ? left + width * i / n : i ? (x(i - 1) + x(i)) / 2 : left;
+    const to = bins ? left + width * (i + 1) / n : i < n - 1 ? (x(i) + x(i + 1)) / 2 : left + width;
     const rect = document.createElementNS(svg.namespaceURI, 'rect'), title = document.createElementNS(svg.namespaceURI, 'title');
     for (const [k, v] of Object.entries({x: from, y: 10, width: Math.max(to - from, 1), height: 126})) rect.setAttribute(k, v);
     title.textContent = label + ': ' + lines.map(line => line[0] + ' ' + (line[i + 1] ?? '\u2013')).join(', ');
@@ -26,7 +28,7 @@ const titles = svg => {
   });
   svg.append(g);
 };
-document.querySelectorAll('svg.lines').forEach(svg => svg.addEventListener('pointerenter', () => titles(svg), {once: true}));
+document.querySelectorAll('svg.hover').forEach(svg => svg.addEventListener('pointerenter', () => titles(svg), {once: true}));
 
 // Rows that open.
 const open = (body, yes) => {
