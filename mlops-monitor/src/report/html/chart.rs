@@ -32,6 +32,11 @@ fn highest(histogram: &Histogram) -> f64 {
     histogram.reference.iter().chain(&histogram.current).fold(f64::MIN_POSITIVE, |high, share| high.max(*share))
 }
 
+/// Where the top of each share lies, counted downwards from `bottom`.
+fn heights(shares: &[f64], (bottom, unit): (f64, f64)) -> Vec<f64> {
+    shares.iter().map(|share| (bottom - unit * share).round()).collect()
+}
+
 /// Both distributions without axes, for a row of the table.
 pub(super) fn write_spark(page: &mut String, histogram: &Histogram) -> fmt::Result {
     let top = highest(histogram);
@@ -44,7 +49,7 @@ pub(super) fn write_spark(page: &mut String, histogram: &Histogram) -> fmt::Resu
     )?;
     for (class, shares) in [("r", &histogram.reference), ("c", &histogram.current)] {
         write!(page, "<path class=\"{class}\" d=\"M0 40")?;
-        write_steps(page, shares.iter().map(|share| (40.0 - 38.0 * share / top).round()), 6.0)?;
+        write_steps(page, &heights(shares, (40.0, 38.0 / top)), (0.0, 6.0))?;
         page.push_str("V40\"/>");
     }
     page.push_str("</svg>");
@@ -86,7 +91,7 @@ pub(super) fn write_histogram(page: &mut String, histogram: &Histogram) -> fmt::
     write_frame(page, ("0", &Percent(top / 2.0), &Percent(top)))?;
     for (class, shares) in [("r", &histogram.reference), ("c", &histogram.current)] {
         write!(page, "<path class=\"{class}\" d=\"M{LEFT} {BOTTOM}")?;
-        write_steps(page, shares.iter().map(|share| (BOTTOM - (BOTTOM - TOP) * share / top).round()), width)?;
+        write_steps(page, &heights(shares, (BOTTOM, (BOTTOM - TOP) / top)), (LEFT, width))?;
         write!(page, "V{BOTTOM}\"/>")?;
     }
     write_edges(page, &histogram.edges, width)?;
@@ -95,15 +100,16 @@ pub(super) fn write_histogram(page: &mut String, histogram: &Histogram) -> fmt::
     Ok(())
 }
 
-/// Steps of one width at these heights; equal neighbors share a step.
-fn write_steps(page: &mut String, heights: impl Iterator<Item = f64>, width: f64) -> fmt::Result {
-    let mut level = f64::NAN;
-    for height in heights {
-        if height.to_bits() != level.to_bits() {
+/// Steps of one width at these heights from `left` on; equal neighbors share a step.
+fn write_steps(page: &mut String, heights: &[f64], (left, width): (f64, f64)) -> fmt::Result {
+    for (index, height) in heights.iter().enumerate() {
+        let next = heights.get(index + 1);
+        if index.checked_sub(1).and_then(|before| heights.get(before)) != Some(height) {
             write!(page, "V{height}")?;
-            level = height;
         }
-        write!(page, "h{}", (width * 10.0).round() / 10.0)?;
+        if next != Some(height) {
+            write!(page, "H{}", (left + width * float(index + 1)).round())?;
+        }
     }
     Ok(())
 }
@@ -111,12 +117,12 @@ fn write_steps(page: &mut String, heights: impl Iterator<Item = f64>, width: f64
 /// Ticks at about five of the edges between bins.
 fn write_edges(page: &mut String, edges: &[f64], width: f64) -> fmt::Result {
     let step = edges.len().div_ceil(5).max(1);
-    for (index, edge) in edges.iter().enumerate().skip(step / 2).step_by(step) {
-        let x = LEFT + width * float(index + 1);
-        write!(page, "<path class=\"tick\" d=\"M{x:.0} {BOTTOM}v4\"/>")?;
-        write_text(page, (x, BOTTOM + 16.0), "m", &Number(*edge))?;
-    }
-    Ok(())
+    let ticks = || edges.iter().enumerate().skip(step / 2).step_by(step);
+    let x = |index: usize| (LEFT + width * float(index + 1)).round();
+    page.push_str("<path class=\"axis\" d=\"");
+    ticks().try_for_each(|(index, _)| write!(page, "M{} {BOTTOM}v4", x(index)))?;
+    page.push_str("\"/>");
+    ticks().try_for_each(|(index, edge)| write_text(page, (x(index), BOTTOM + 16.0), "m", &Number(*edge)))
 }
 
 /// Axis lines and three labels on the vertical axis: bottom, middle, top.
