@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The metrics of mlops-monitor against the real Prometheus: promtool has no complaint, a server scrapes both text
-# formats and answers, and every query of the dashboard is one that it understands.
-# Skips, saying so, where the package cannot be had. Uses cargo's usual target folder.
+# The metrics of mlops-monitor against the real Prometheus: promtool has no complaint, a server scrapes
+# OpenMetrics and answers, and every query of the dashboard is one that it understands. OpenTelemetry's protocol buffers
+# read the OTLP body. Skips, saying so, what cannot be had. Uses cargo's usual target folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,6 +41,13 @@ fetch "$url" >"$work/classic.txt"
 complaints=$(promtool check metrics <"$work/classic.txt" 2>&1) || { printf 'promtool: %s\n' "$complaints"; exit 1; }
 [ -z "$complaints" ] || { printf 'promtool: %s\n' "$complaints"; exit 1; }
 printf 'promtool check metrics: no complaint about %s series\n' "$(grep -vc '^#' "$work/classic.txt")"
+
+fetch "http://$endpoint/otlp" >"$work/otlp.json"
+if python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet opentelemetry-proto >"$work/pip.log" 2>&1; then
+    "$work/venv/bin/python" .ci/otlp_metrics.py "$work/classic.txt" "$work/otlp.json"
+else
+    echo "skipped: OTLP, for the Python package opentelemetry-proto cannot be installed"
+fi
 
 port=$(free_port)
 cat >"$work/prometheus.yml" <<YAML

@@ -88,7 +88,8 @@ fn run(options: &Options) -> Result<()> {
     let order = options.time.clone().map_or(RowOrder::Arrival, RowOrder::Time);
     let series = WindowSeries::of(&current, &order)?;
     let monitor = Monitor::builder(profile).with_settings(settings).build()?;
-    let report = monitor.observe(&current, SystemClock::new().now()).with_series(series);
+    let window_end = series.latest().unwrap_or_else(|| SystemClock::new().now());
+    let report = monitor.observe(&current, window_end).with_series(series);
     for path in options.out.iter().chain(&options.html).chain(&options.json) {
         write(path, &rendered(&report, path, options))?;
     }

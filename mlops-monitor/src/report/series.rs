@@ -45,6 +45,7 @@ pub struct WindowSeries {
     labels: Vec<String>,
     positions: Vec<f64>,
     rows: Vec<u64>,
+    latest: Option<Timestamp>,
     columns: BTreeMap<String, ColumnSeries>,
 }
 
@@ -92,6 +93,12 @@ impl WindowSeries {
         &self.rows
     }
 
+    /// The latest time; `None` when rows are in order of arrival or none has a time.
+    #[must_use]
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.latest
+    }
+
     /// One column; `None` when its values are no numbers.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&ColumnSeries> {
@@ -105,6 +112,7 @@ pub struct SeriesBuilder {
     order: RowOrder,
     width: i64,
     rows_seen: i64,
+    latest: Option<i64>,
     names: Vec<String>,
     stretches: BTreeMap<i64, Stretch>,
 }
@@ -181,7 +189,7 @@ impl SeriesBuilder {
     /// Starts without rows.
     #[must_use]
     pub fn new(order: RowOrder) -> Self {
-        Self { order, width: 1, rows_seen: 0, names: Vec::new(), stretches: BTreeMap::new() }
+        Self { order, width: 1, rows_seen: 0, latest: None, names: Vec::new(), stretches: BTreeMap::new() }
     }
 
     /// Adds the rows of a batch. Rows without a time are left out; columns of numbers and booleans are followed, those
@@ -194,6 +202,7 @@ impl SeriesBuilder {
         if self.names.is_empty() {
             self.names = self.followed(batch);
         }
+        self.latest = self.latest.max(keys.iter().flatten().max().copied());
         let columns = self.names.len();
         for key in keys.iter().flatten() {
             let index = key.div_euclid(self.width);
@@ -247,6 +256,7 @@ impl SeriesBuilder {
             labels: starts.iter().map(|start| self.label(*start)).collect(),
             positions: starts.iter().map(|start| position(*start)).collect(),
             rows: self.stretches.values().map(|stretch| stretch.rows).collect(),
+            latest: self.latest.filter(|_| self.order != RowOrder::Arrival).map(Timestamp::from_micros),
             columns: columns.collect(),
         }
     }
@@ -347,6 +357,7 @@ mod tests {
         assert_eq!(series.labels()[..2], ["1996-12-26", "1997-01-02"]);
         assert_eq!(series.rows()[1], 7 * 48);
         assert_eq!(series.rows().iter().sum::<u64>(), 17_520);
+        assert_eq!(series.latest().unwrap().to_string(), "1997-12-31T23:30:00Z");
     }
 
     #[test]
