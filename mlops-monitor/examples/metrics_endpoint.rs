@@ -137,7 +137,7 @@ fn window(shift: f64) -> Result<RecordBatch> {
         Arc::new(Float64Array::from_iter_values((0..400).map(|row| f64::from(row * 37 % 101) + shift)))
     };
     let levels: ArrayRef =
-        Arc::new(StringArray::from_iter_values((0..400).map(|row| ["web", "app", "phone"][row % 3])));
+        Arc::new(StringArray::from_iter_values(["web", "app", "phone"].into_iter().cycle().take(400)));
     let columns = [("age", numbers(shift)), ("a \"quoted\\name\"\nof two lines", numbers(0.0)), ("channel", levels)];
     Ok(RecordBatch::try_from_iter(columns)?)
 }

@@ -20,7 +20,7 @@ mod tests {
         match value {
             Value::Object(object) => object.iter().for_each(|(key, value)| match value {
                 Value::String(text) if ["expr", "query", "definition"].contains(&key.as_str()) => {
-                    found.push(text.clone())
+                    found.push(text.clone());
                 }
                 other => queries(other, found),
             }),

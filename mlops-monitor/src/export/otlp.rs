@@ -112,7 +112,7 @@ fn attribute(name: &str, value: &str) -> Json {
 }
 
 /// Labels under a namespace of their own.
-fn attribute_name<'a>(label: &'a str, kind: Kind) -> &'a str {
+fn attribute_name(label: &str, kind: Kind) -> &str {
     match label {
         "version" if kind == Kind::Info => "mlops.monitor.version",
         "model" => "mlops.model.name",

@@ -162,7 +162,7 @@ fn kind(status: StatusCode) -> mlops_core::ErrorKind {
 /// `partialSuccess.rejectedDataPoints`, a 64-bit integer that JSON carries as text.
 fn rejected(answer: &[u8]) -> u64 {
     let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
-    let points = &answer["partialSuccess"]["rejectedDataPoints"];
+    let points = answer.pointer("/partialSuccess/rejectedDataPoints").unwrap_or(&Value::Null);
     points.as_u64().or_else(|| points.as_str()?.parse().ok()).unwrap_or(0)
 }
 

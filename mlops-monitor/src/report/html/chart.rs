@@ -13,7 +13,7 @@ use super::super::{
 /// The area of a chart inside its margins, in units of its view box of [`WIDTH`] by [`HEIGHT`].
 const WIDTH: f64 = 400.0;
 const HEIGHT: f64 = 170.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 56.0;
 const RIGHT: f64 = 392.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 136.0;

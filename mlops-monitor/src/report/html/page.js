@@ -11,7 +11,8 @@ const titles = svg => {
   svg.dataset.done = 1;
   const labels = (svg.dataset.x ?? svg.closest('[data-x]')?.dataset.x ?? '').split('\n');
   const lines = svg.dataset.v.split('\n').map(line => line.split(';'));
-  const points = svg.querySelector('.l')?.getAttribute('d') ?? '', left = 46, width = 346;
+  const points = svg.querySelector('.l')?.getAttribute('d') ?? '';
+  const [left, top, right, , middle] = svg.querySelector('.gridline').getAttribute('d').match(/\d+/g).map(Number), width = right - left;
   const at = [...points.matchAll(/[ML](\d+) /g)].map(m => +m[1]);
   const g = document.createElementNS(svg.namespaceURI, 'g');
   g.setAttribute('class', 'hit');
@@ -21,7 +22,7 @@ const titles = svg => {
     const from = bins ? left + width * i / n : i ? (x(i - 1) + x(i)) / 2 : left;
     const to = bins ? left + width * (i + 1) / n : i < n - 1 ? (x(i) + x(i + 1)) / 2 : left + width;
     const rect = document.createElementNS(svg.namespaceURI, 'rect'), title = document.createElementNS(svg.namespaceURI, 'title');
-    for (const [k, v] of Object.entries({x: from, y: 10, width: Math.max(to - from, 1), height: 126})) rect.setAttribute(k, v);
+    for (const [k, v] of Object.entries({x: from, y: top, width: Math.max(to - from, 1), height: 2 * (middle - top)})) rect.setAttribute(k, v);
     title.textContent = label + ': ' + lines.map(line => line[0] + ' ' + (line[i + 1] ?? '\u2013')).join(', ');
     rect.append(title);
     g.append(rect);
