@@ -30,7 +30,10 @@
 //! | comparing windows with a reference | [`Monitor`], [`MonitorSettings`] |
 //! | the stored reference | [`ReferenceProfile`] |
 //! | bounded summaries of streams that merge across replicas | [`Profile`], [`SketchSettings`] |
-//! | the outcome: verdicts, JSON, HTML, the event to publish | [`DriftReport`] |
+//! | the outcome: verdicts, JSON, Markdown, HTML, the event to publish | [`DriftReport`] |
+//! | one page with quality, performance and values over time as well | [`MonitoringReport`], [`report`] |
+//! | metrics for Prometheus and OpenTelemetry, a dashboard | [`export`] |
+//! | a service watched while it serves | [`live`] |
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | tests of whole rows: domain classifier, MMD, PCA | [`multivariate`] |
 //! | the same statistics as plain functions | [`stats`] |
@@ -44,6 +47,7 @@
 
 mod correction;
 mod detector;
+pub mod export;
 mod extract;
 pub mod live;
 mod monitor;
@@ -52,7 +56,7 @@ pub mod performance;
 mod profile;
 pub mod quality;
 mod random;
-mod report;
+pub mod report;
 mod sample;
 mod settings;
 pub mod stats;
@@ -68,6 +72,6 @@ pub use profile::{
     ColumnProfile, ColumnSummary, FrequentLevel, Interval, NumericSummary, PROFILE_BYTES_MAX, Profile, ProfileSettings,
     ProfileSummary, ReferenceProfile, SketchSettings, Sketches,
 };
-pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, SchemaChange};
+pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, MonitoringReport, SchemaChange};
 pub use sample::{CategoricalSample, ColumnKind, ColumnSample, NumericSample, Values};
 pub use settings::{CRAMERS_V_MIN, KS_D_MIN, MonitorSettings, NULL_SHARE_MIN, PSI_MIN};
