@@ -98,10 +98,10 @@ fn run(options: &Options) -> Result<()> {
 }
 
 /// The report in the format that was asked for by option or by extension.
-fn rendered(report: &DriftReport, path: &PathBuf, options: &Options) -> String {
+fn rendered(report: &DriftReport, path: &Path, options: &Options) -> String {
     match path.extension().and_then(|extension| extension.to_str()) {
-        _ if options.html.as_ref() == Some(path) => report.to_html(),
-        _ if options.json.as_ref() == Some(path) => report.to_json(),
+        _ if options.html.as_deref() == Some(path) => report.to_html(),
+        _ if options.json.as_deref() == Some(path) => report.to_json(),
         Some("html") => report.to_html(),
         Some("md") => report.to_markdown(),
         _ => report.to_json(),

@@ -194,6 +194,7 @@ impl ColumnReport {
         (histogram, unseen_levels): (Option<Histogram>, Vec<String>),
     ) -> Self {
         let sample = reference.sample();
+        let spread = Spread::of(sample);
         Self {
             name: reference.name().to_owned(),
             kind: sample.kind(),
@@ -205,10 +206,10 @@ impl ColumnReport {
             tests,
             verdict: ColumnVerdict::Degenerate,
             histogram,
-            reference: Spread::of(sample),
+            reference: spread,
             current: Spread::of(current),
             levels: LevelShift::largest(sample, current, &unseen_levels),
-            center: summary::center(sample),
+            center: spread.map(|spread| (spread.mean, spread.std)).or_else(|| summary::level_center(sample)),
             unseen_levels,
         }
     }

@@ -34,10 +34,9 @@ impl Spread {
     }
 }
 
-/// Mean and standard deviation of a column whose values or levels are numbers (`true` counts as 1).
-pub(crate) fn center(sample: &ColumnSample) -> Option<(f64, f64)> {
+/// Mean and standard deviation of a column whose levels are numbers (`true` counts as 1).
+pub(crate) fn level_center(sample: &ColumnSample) -> Option<(f64, f64)> {
     match sample.values() {
-        Values::Numeric(_) => Spread::of(sample).map(|spread| (spread.mean, spread.std)),
         Values::Categorical(levels) => {
             let numbers: Option<Vec<(f64, f64)>> =
                 levels.levels().map(|(level, count)| Some((level_number(level)?, float(count)))).collect();
@@ -49,7 +48,7 @@ pub(crate) fn center(sample: &ColumnSample) -> Option<(f64, f64)> {
             let squares = numbers.iter().map(|(value, count)| (value - mean).powi(2) * count).sum::<f64>();
             Some((mean, (squares / (n - 1.0).max(1.0)).sqrt()))
         }
-        Values::Opaque => None,
+        Values::Numeric(_) | Values::Opaque => None,
     }
 }
 
@@ -88,14 +87,14 @@ impl LevelShift {
         let share =
             |sample: &CategoricalSample, level: &str| float(sample.count(level)) / float(sample.total()).max(1.0);
         let names = left.levels().map(|(level, _)| level).chain(unseen.iter().map(String::as_str));
-        let shift =
-            |level: &str| Self { level: level.to_owned(), reference: share(left, level), current: share(right, level) };
-        let mut shifts: Vec<Self> = names.map(shift).collect();
-        shifts.sort_by(|a, b| {
-            b.change().abs().total_cmp(&a.change().abs()).then_with(|| b.reference.total_cmp(&a.reference))
-        });
+        let mut shifts: Vec<(&str, f64, f64)> =
+            names.map(|level| (level, share(left, level), share(right, level))).collect();
+        let size = |(_, before, after): &(&str, f64, f64)| (after - before).abs();
+        shifts.sort_by(|a, b| size(b).total_cmp(&size(a)).then_with(|| b.1.total_cmp(&a.1)));
         shifts.truncate(LEVELS_MAX);
-        shifts
+        let owned =
+            |(level, reference, current): (&str, f64, f64)| Self { level: level.to_owned(), reference, current };
+        shifts.into_iter().map(owned).collect()
     }
 }
 
@@ -118,9 +117,9 @@ mod tests {
     #[test]
     fn levels_that_are_numbers_have_a_center() {
         let levels = |counts: &[(&str, u64)]| ColumnSample::categorical(CategoricalSample::new(counts.iter().copied()));
-        assert_eq!(center(&levels(&[("0", 50), ("2", 50)])).unwrap().0, 1.0);
-        assert_eq!(center(&levels(&[("true", 1), ("false", 3)])).unwrap().0, 0.25);
-        assert_eq!(center(&levels(&[("web", 1)])), None);
+        assert_eq!(level_center(&levels(&[("0", 50), ("2", 50)])).unwrap().0, 1.0);
+        assert_eq!(level_center(&levels(&[("true", 1), ("false", 3)])).unwrap().0, 0.25);
+        assert_eq!(level_center(&levels(&[("web", 1)])), None);
     }
 
     #[test]
