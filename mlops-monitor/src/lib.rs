@@ -39,6 +39,7 @@
 //! column that cannot be compared never hides the others; no state, no I/O, no clock, no
 //! randomness: the same window and reference give the same bytes.
 
+pub mod alert;
 mod correction;
 mod detector;
 mod extract;
