@@ -310,11 +310,7 @@ fn label_value(name: &str) -> String {
 ///
 /// # Errors
 /// `InvalidArgument` when there would be more labels than an alert may have.
-pub fn quality_observation(
-    labels: &Labels,
-    outcome: &CheckOutcome,
-    window_end: Timestamp,
-) -> Result<Observation> {
+pub fn quality_observation(labels: &Labels, outcome: &CheckOutcome, window_end: Timestamp) -> Result<Observation> {
     let mut labels = labels.with("monitor", "quality")?;
     if labels.get(ALERT_NAME).is_none() {
         labels = labels.with(ALERT_NAME, "QualityFailed")?;
@@ -354,9 +350,8 @@ mod tests {
     fn report(window: RecordBatch) -> DriftReport {
         let names = ["constant", "gone", "moved", "retyped", "same"];
         let constant: ArrayRef = Arc::new(Int64Array::from(vec![7; 500]));
-        let columns = names.map(|name| {
-            (name, if name == "constant" { Arc::clone(&constant) } else { numbers_from(0, 500) })
-        });
+        let columns =
+            names.map(|name| (name, if name == "constant" { Arc::clone(&constant) } else { numbers_from(0, 500) }));
         let reference = RecordBatch::try_from_iter(columns).unwrap();
         let profile = ReferenceProfile::from_batch(&reference, &ProfileSettings::default()).unwrap();
         Monitor::builder(profile).build().unwrap().observe(&window, Timestamp::from_millis(0))
@@ -405,13 +400,17 @@ mod tests {
 
     #[test]
     fn numbers_are_annotations_and_never_labels() {
-        let with = alerts().with_run(RunId::new("ab12").unwrap()).with_runbook("https://wiki").with_report_url("https://r");
+        let with =
+            alerts().with_run(RunId::new("ab12").unwrap()).with_runbook("https://wiki").with_report_url("https://r");
         let observations = with.observations(&report(window())).unwrap();
         let moved = &observations[2];
-        assert_eq!(moved.labels.iter().map(|(name, _)| name).collect::<Vec<_>>(), [
-            "alertname", "feature", "model", "monitor", "version"
-        ]);
-        for name in ["effect", "effect_min", "log10_p", "log10_q", "n_ref", "n_cur", "mde", "columns", "run_id", "action"] {
+        assert_eq!(
+            moved.labels.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            ["alertname", "feature", "model", "monitor", "version"]
+        );
+        for name in
+            ["effect", "effect_min", "log10_p", "log10_q", "n_ref", "n_cur", "mde", "columns", "run_id", "action"]
+        {
             assert!(moved.annotations.get(name).is_some_and(|text| !text.is_empty()), "{name}");
         }
         assert!(moved.annotations.get("log10_q").unwrap().parse::<f64>().unwrap() < -10.0);
@@ -435,7 +434,14 @@ mod tests {
         let observation = whole.observations(&report(window())).unwrap().remove(0);
         assert!(observation.annotations.get("columns").unwrap().contains("moved"));
         let few = RecordBatch::try_from_iter(["constant", "gone", "moved", "retyped", "same"].map(|name| {
-            (name, if name == "constant" { Arc::new(Int64Array::from(vec![7; 5])) as ArrayRef } else { numbers_from(0, 5) })
+            (
+                name,
+                if name == "constant" {
+                    Arc::new(Int64Array::from(vec![7; 5])) as ArrayRef
+                } else {
+                    numbers_from(0, 5)
+                },
+            )
         }));
         assert_eq!(readings(&whole, few.unwrap()), [(String::new(), Reading::Missing)]);
     }
@@ -445,16 +451,23 @@ mod tests {
         let (a, b) = (label_value(&"x".repeat(300)), label_value(&"x".repeat(301)));
         assert!(a != b && a.len() <= LABEL_VALUE_BYTES_MAX && b.len() <= LABEL_VALUE_BYTES_MAX);
         assert!(label_value(&"ü".repeat(200)).len() <= LABEL_VALUE_BYTES_MAX);
-        assert_eq!(["0.1235", "1.0000e-7", "NaN", "-123.4568"], [0.123_45_f64, 1e-7, f64::NAN, -123.456_78].map(|v| Short(v).to_string()));
+        assert_eq!(
+            ["0.1235", "1.0000e-7", "NaN", "-123.4568"],
+            [0.123_45_f64, 1e-7, f64::NAN, -123.456_78].map(|v| Short(v).to_string())
+        );
     }
 
     #[test]
     fn failed_rules_are_counted_and_named() {
-        let failure = CheckFailure { rule: "not_null".into(), column: Some("a".into()), message: "3 nulls".into(), rows: vec![] };
+        let failure =
+            CheckFailure { rule: "not_null".into(), column: Some("a".into()), message: "3 nulls".into(), rows: vec![] };
         let labels = Labels::new([("model", "fraud")]).unwrap();
         let at = Timestamp::from_millis(0);
         let bad = quality_observation(&labels, &CheckOutcome { failures: vec![failure] }, at).unwrap();
-        assert_eq!((bad.value, bad.labels.get("monitor"), bad.labels.get(ALERT_NAME)), (1.0, Some("quality"), Some("QualityFailed")));
+        assert_eq!(
+            (bad.value, bad.labels.get("monitor"), bad.labels.get(ALERT_NAME)),
+            (1.0, Some("quality"), Some("QualityFailed"))
+        );
         assert_eq!(bad.annotations.get("rules"), Some("not_null(a): 3 nulls"));
         let rule = AlertRule::default();
         let good = quality_observation(&labels, &CheckOutcome::default(), at).unwrap();

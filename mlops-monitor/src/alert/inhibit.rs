@@ -44,7 +44,9 @@ impl InhibitRule {
         check_list("the source of an inhibition", &self.source)?;
         check_list("the target of an inhibition", &self.target)?;
         match self.equal.iter().find(|name| !is_label_name(name)) {
-            Some(name) => Err(Error::invalid_argument(format!("an inhibition compares {name:?}: that is no label name"))),
+            Some(name) => {
+                Err(Error::invalid_argument(format!("an inhibition compares {name:?}: that is no label name")))
+            }
             None => Ok(()),
         }
     }

@@ -158,7 +158,9 @@ fn whole(name: &str, expression: &str) -> Result<Regex> {
 pub(crate) fn check_list(what: &str, matchers: &[Matcher]) -> Result<()> {
     if matchers.len() > MATCHERS_MAX {
         let found = matchers.len();
-        return Err(Error::invalid_argument(format!("{what} has {found} matchers; at most {MATCHERS_MAX} are allowed")));
+        return Err(Error::invalid_argument(format!(
+            "{what} has {found} matchers; at most {MATCHERS_MAX} are allowed"
+        )));
     }
     if matchers.iter().all(Matcher::matches_absent) {
         return Err(Error::invalid_argument(format!(

@@ -42,10 +42,10 @@ pub use rule::{AlertRule, Direction, Severity, WINDOWS_MAX};
 pub use silence::Silence;
 #[cfg(any(test, feature = "conformance"))]
 pub use sink::conformance;
+pub use sink::{AlertSink, RETRY_AFTER_MS, SinkCapabilities, TracingSink};
 #[cfg(feature = "alerts-http")]
 pub use sink::{
     AlertmanagerSink, CloudEventsSink, HttpEndpoint, PAGER_DUTY_EVENTS, PagerDutySink, Secret, SlackSink, WebhookAlert,
     WebhookPayload, WebhookSink,
 };
-pub use sink::{AlertSink, RETRY_AFTER_MS, SinkCapabilities, TracingSink};
 pub use state::{AlertState, CLOCK_SKEW, Phase, Reading, Step};

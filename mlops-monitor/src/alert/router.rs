@@ -292,9 +292,8 @@ impl AlertRouter {
         let firing: Vec<Labels> = state.groups.values().flat_map(Group::firing).map(|a| a.labels.clone()).collect();
         let inhibitions = Inhibitions::new(&settings.inhibit, firing.iter());
         let RouterState { groups, silences, .. } = state;
-        let muted = |labels: &Labels| {
-            silences.values().any(|silence| silence.mutes(labels, now)) || inhibitions.mute(labels)
-        };
+        let muted =
+            |labels: &Labels| silences.values().any(|silence| silence.mutes(labels, now)) || inhibitions.mute(labels);
         let due = groups.values_mut().filter(|group| group.due() <= now);
         let told = due.filter_map(|group| group.look(now, settings, muted)).collect();
         groups.retain(|_, group| !group.is_empty());

@@ -62,7 +62,9 @@ impl Silence {
         check_list("the silence", &matchers)?;
         if during.end <= during.start {
             let (start, end) = (during.start, during.end);
-            return Err(Error::invalid_argument(format!("the silence must end after it starts ({start}), found {end}")));
+            return Err(Error::invalid_argument(format!(
+                "the silence must end after it starts ({start}), found {end}"
+            )));
         }
         let mut hash = Fnv1a::default();
         matchers.iter().for_each(|matcher| hash.field(&matcher.to_string()));

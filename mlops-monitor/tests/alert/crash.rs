@@ -70,7 +70,11 @@ async fn acknowledged_alerts_arrive_despite_kill_9() {
             receiver.refuse(if index % 2 == 0 { 503 } else { 429 }, None);
         }
         let (acks, spins) = (1 + random.bits(3 * round + 1) % 20, random.bits(3 * round + 2) % 20_000);
-        let envs = [(HOME, home.path().to_str().unwrap().to_owned()), (URL, receiver.address.clone()), (FIRST, first.to_string())];
+        let envs = [
+            (HOME, home.path().to_str().unwrap().to_owned()),
+            (URL, receiver.address.clone()),
+            (FIRST, first.to_string()),
+        ];
         let last = tokio::task::spawn_blocking(move || {
             let envs = envs.each_ref().map(|(name, value)| (*name, value.as_str()));
             run_and_kill("crash::child", &envs, usize::try_from(acks).unwrap(), spins)

@@ -85,7 +85,8 @@ fn names(text: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_webhook_is_that_of_alertmanager() {
-    for (golden, request) in [WEBHOOK_FIRING, WEBHOOK_RESOLVED].iter().zip(posted(|to| WebhookSink::new("w", to)).await) {
+    for (golden, request) in [WEBHOOK_FIRING, WEBHOOK_RESOLVED].iter().zip(posted(|to| WebhookSink::new("w", to)).await)
+    {
         let golden: Value = serde_json::from_str(golden).unwrap();
         assert_eq!(request.body, golden, "field by field");
         let ours: WebhookPayload = serde_json::from_value(golden).unwrap();
@@ -127,7 +128,10 @@ async fn cloud_events_have_every_required_attribute() {
     let [firing, over] = posted(|to| CloudEventsSink::new("c", to, "/mlops")).await;
     assert_eq!(firing.headers["content-type"], "application/cloudevents+json; charset=utf-8");
     assert_eq!((&firing.body["specversion"], &firing.body["source"]), (&json!("1.0"), &json!("/mlops")));
-    assert_eq!((&firing.body["type"], &over.body["type"]), (&json!("org.mlops.alert.firing"), &json!("org.mlops.alert.resolved")));
+    assert_eq!(
+        (&firing.body["type"], &over.body["type"]),
+        (&json!("org.mlops.alert.firing"), &json!("org.mlops.alert.resolved"))
+    );
     assert_ne!(firing.body["id"], over.body["id"]);
     assert_eq!(firing.body["id"].as_str(), firing.headers["idempotency-key"].to_str().ok());
     serde_json::from_value::<WebhookPayload>(firing.body["data"].clone()).unwrap();

@@ -99,8 +99,9 @@ struct Replayed {
 
 impl Replayed {
     fn apply(&mut self, text: &str) -> Result<()> {
-        let record: Record = serde_json::from_str(text)
-            .map_err(|error| Error::data_loss("the alert journal has a record that makes no sense").with_source(error))?;
+        let record: Record = serde_json::from_str(text).map_err(|error| {
+            Error::data_loss("the alert journal has a record that makes no sense").with_source(error)
+        })?;
         match record {
             Record::Snapshot { router, pending, next_id } => {
                 self.router = self.router.clone().with_state(router);

@@ -87,7 +87,8 @@ async fn an_observation_becomes_a_notification_an_event_and_a_count() {
     let (memory, handler) = (Arc::new(Memory::default()), Arc::new(RecordingHandler::default()));
     let (bus, meter) = (Arc::new(InProcessBus::default()), Arc::new(PrometheusMeter::default()));
     bus.subscribe(EventFilter::all(), Arc::<RecordingHandler>::clone(&handler));
-    let center = builder(&home).with_sink(Arc::clone(&memory)).with_bus(bus).with_meter(Arc::<PrometheusMeter>::clone(&meter));
+    let center =
+        builder(&home).with_sink(Arc::clone(&memory)).with_bus(bus).with_meter(Arc::<PrometheusMeter>::clone(&meter));
     let center = center.start().await.unwrap();
     let mut observations = drift("amount");
     observations.push(Observation::new(Labels::default(), Timestamp::from_millis(0), 1.0, 1.0));

@@ -164,8 +164,7 @@ fn a_retired_model_is_told_to_be_over_and_forgotten() {
 
 #[test]
 fn identities_are_bounded_and_old_ones_forgotten() {
-    let settings =
-        RouterSettings { default_rule: AlertRule::immediate(), alerts_max: 2, ..RouterSettings::default() };
+    let settings = RouterSettings { default_rule: AlertRule::immediate(), alerts_max: 2, ..RouterSettings::default() };
     let mut router = AlertRouter::new(settings).unwrap();
     see(&mut router, "drift", "a", 0, 0.0);
     see(&mut router, "drift", "b", 0, 2.0);

@@ -97,8 +97,7 @@ impl AlertSink for AlertmanagerSink {
 
     async fn send(&self, notification: &Notification, now: Timestamp) -> Result<()> {
         let lifetime = self.resend.saturating_mul(RESENDS_TO_EXPIRY);
-        let alerts: Vec<_> =
-            notification.alerts.iter().map(|alert| PostableAlert::new(alert, now, lifetime)).collect();
+        let alerts: Vec<_> = notification.alerts.iter().map(|alert| PostableAlert::new(alert, now, lifetime)).collect();
         let message = Message::json(&alerts, notification.dedup_key())?;
         self.endpoint.post(&self.name, message, now).await.map(drop)
     }

@@ -52,8 +52,13 @@ pub async fn alert_sink<S: AlertSink, R: Receiver>(fresh: impl AsyncFn() -> (S, 
 pub fn notification(features: &[&str], over: bool) -> Notification {
     let at = Timestamp::from_millis(1_767_225_600_000);
     let alert = |feature: &&str| Alert {
-        labels: Labels::new([("alertname", "Drift"), ("model", "fraud"), ("feature", feature), ("severity", "warning")])
-            .expect("labels"),
+        labels: Labels::new([
+            ("alertname", "Drift"),
+            ("model", "fraud"),
+            ("feature", feature),
+            ("severity", "warning"),
+        ])
+        .expect("labels"),
         annotations: Annotations::default().with("summary", format!("drift in {feature}")).with("effect", 0.25),
         starts_at: at,
         ends_at: over.then_some(Timestamp::from_millis(1_767_229_200_000)),
@@ -99,7 +104,8 @@ async fn takes_whatever_labels_and_annotations_can_hold<S: AlertSink, R: Receive
     let mut many = notification(&[strange; 120], false);
     for alert in &mut many.alerts {
         let long = strange.repeat(200);
-        alert.annotations = (0..ANNOTATIONS_MAX).fold(Annotations::default(), |all, n| all.with(format!("a{n}"), &long));
+        alert.annotations =
+            (0..ANNOTATIONS_MAX).fold(Annotations::default(), |all, n| all.with(format!("a{n}"), &long));
     }
     many.truncated = u64::MAX;
     sink.send(&many, now()).await.expect("a large and strange one is taken");

@@ -211,7 +211,8 @@ async fn read(mut response: Response) -> String {
 fn transport_error(sink: &str, error: reqwest::Error) -> Error {
     let error = error.without_url();
     if error.is_timeout() {
-        return Error::deadline_exceeded(format!("sink {sink:?}: the receiver did not answer in time")).with_source(error);
+        return Error::deadline_exceeded(format!("sink {sink:?}: the receiver did not answer in time"))
+            .with_source(error);
     }
     if error.is_builder() || error.is_request() && !error.is_connect() && error.is_body() {
         return Error::internal(format!("sink {sink:?}: the request cannot be made")).with_source(error);

@@ -125,7 +125,9 @@ mod tests {
         let long = "<!channel> & ".repeat(200);
         let alert = |index: usize| Alert {
             labels: Labels::new([("alertname", "Drift"), ("feature", &format!("f{index}"))]).unwrap(),
-            annotations: (0..30).fold(Annotations::default(), |all, n| all.with(format!("a{n}"), &long)).with("summary", &long),
+            annotations: (0..30)
+                .fold(Annotations::default(), |all, n| all.with(format!("a{n}"), &long))
+                .with("summary", &long),
             starts_at: Timestamp::from_millis(0),
             ends_at: None,
             generator_url: String::new(),

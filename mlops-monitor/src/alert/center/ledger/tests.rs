@@ -137,7 +137,8 @@ fn stricter_settings_lose_nothing() {
     }
     ledger.tick(at(1)).unwrap();
     drop(ledger);
-    let strict = RouterSettings { notification_alerts_max: 1, group_by: vec!["feature".into()], ..RouterSettings::default() };
+    let strict =
+        RouterSettings { notification_alerts_max: 1, group_by: vec!["feature".into()], ..RouterSettings::default() };
     let router = AlertRouter::new(strict).unwrap();
     let ledger = Ledger::open(home.path(), router, &settings(), vec!["a".into()], at(2)).unwrap();
     let told = ledger.pending.values().flat_map(|entry| &entry.notification.alerts);
@@ -229,20 +230,4 @@ proptest! {
         drop(ledger);
         prop_assert_eq!(memory(&open(&home, &["x"])), before);
     }
-}
-
-#[test]
-fn zz_make_golden() {
-    let home = tempfile::tempdir().unwrap();
-    let mut ledger = open(&home, &["hook"]);
-    see(&mut ledger, "amount", 0, 2.0);
-    ledger.tick(at(1)).unwrap();
-    let matchers = vec![Matcher::regex("feature", "am.*").unwrap().negated(), Matcher::equal("model", "rides").unwrap()];
-    ledger.silence(Silence::new(matchers, at(0)..at(60), "ana", "retraining").unwrap()).unwrap();
-    ledger.compact().unwrap();
-    see(&mut ledger, "hour", 2, 2.0);
-    ledger.tick(at(3)).unwrap();
-    let (id, _) = ledger.next("hook").unwrap();
-    ledger.bury(id + 1, "hook", &Error::unavailable("down"), at(4)).unwrap();
-    fs::copy(home.path().join(JOURNAL_FILE), "/tmp/am/journal-1").unwrap();
 }
