@@ -347,14 +347,14 @@ mod tests {
         Arc::new(Float64Array::from_iter_values((0..rows).map(|i| f64::from(i % 100 + start))))
     }
 
-    fn report(window: RecordBatch) -> DriftReport {
+    fn report(window: &RecordBatch) -> DriftReport {
         let names = ["constant", "gone", "moved", "retyped", "same"];
         let constant: ArrayRef = Arc::new(Int64Array::from(vec![7; 500]));
         let columns =
             names.map(|name| (name, if name == "constant" { Arc::clone(&constant) } else { numbers_from(0, 500) }));
         let reference = RecordBatch::try_from_iter(columns).unwrap();
         let profile = ReferenceProfile::from_batch(&reference, &ProfileSettings::default()).unwrap();
-        Monitor::builder(profile).build().unwrap().observe(&window, Timestamp::from_millis(0))
+        Monitor::builder(profile).build().unwrap().observe(window, Timestamp::from_millis(0))
     }
 
     fn window() -> RecordBatch {
@@ -373,7 +373,7 @@ mod tests {
         DriftAlerts::new(ModelName::new("fraud").unwrap(), Version(3))
     }
 
-    fn readings(alerts: &DriftAlerts, window: RecordBatch) -> Vec<(String, Reading)> {
+    fn readings(alerts: &DriftAlerts, window: &RecordBatch) -> Vec<(String, Reading)> {
         let rule = AlertRule::default();
         let observations = alerts.observations(&report(window)).unwrap();
         let read = |o: &Observation| {
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn every_column_is_reported_and_means_what_its_verdict_says() {
-        let found = readings(&alerts(), window());
+        let found = readings(&alerts(), &window());
         let expected = [
             ("constant", Reading::Clear),
             ("gone", Reading::Breach),
@@ -395,14 +395,14 @@ mod tests {
         ];
         assert_eq!(found, expected.map(|(name, reading)| (name.to_owned(), reading)));
         let few = RecordBatch::try_from_iter([("same", numbers_from(0, 5))]).unwrap();
-        assert_eq!(readings(&alerts(), few)[4], ("same".to_owned(), Reading::Missing));
+        assert_eq!(readings(&alerts(), &few)[4], ("same".to_owned(), Reading::Missing));
     }
 
     #[test]
     fn numbers_are_annotations_and_never_labels() {
         let with =
             alerts().with_run(RunId::new("ab12").unwrap()).with_runbook("https://wiki").with_report_url("https://r");
-        let observations = with.observations(&report(window())).unwrap();
+        let observations = with.observations(&report(&window())).unwrap();
         let moved = &observations[2];
         assert_eq!(
             moved.labels.iter().map(|(name, _)| name).collect::<Vec<_>>(),
@@ -421,17 +421,17 @@ mod tests {
 
     #[test]
     fn columns_beyond_the_limit_share_the_alert_of_the_worst() {
-        let found = readings(&alerts().with_features_max(2), window());
+        let found = readings(&alerts().with_features_max(2), &window());
         assert_eq!(found.len(), 3);
         assert_eq!(found[2], ("other".to_owned(), Reading::Breach));
-        assert_eq!(readings(&alerts().with_features_max(0), window()), [("other".to_owned(), Reading::Breach)]);
+        assert_eq!(readings(&alerts().with_features_max(0), &window()), [("other".to_owned(), Reading::Breach)]);
     }
 
     #[test]
     fn one_alert_for_a_model_names_the_worst_columns() {
         let whole = alerts().with_granularity(Granularity::Model);
-        assert_eq!(readings(&whole, window()), [(String::new(), Reading::Breach)]);
-        let observation = whole.observations(&report(window())).unwrap().remove(0);
+        assert_eq!(readings(&whole, &window()), [(String::new(), Reading::Breach)]);
+        let observation = whole.observations(&report(&window())).unwrap().remove(0);
         assert!(observation.annotations.get("columns").unwrap().contains("moved"));
         let few = RecordBatch::try_from_iter(["constant", "gone", "moved", "retyped", "same"].map(|name| {
             (
@@ -443,7 +443,7 @@ mod tests {
                 },
             )
         }));
-        assert_eq!(readings(&whole, few.unwrap()), [(String::new(), Reading::Missing)]);
+        assert_eq!(readings(&whole, &few.unwrap()), [(String::new(), Reading::Missing)]);
     }
 
     #[test]

@@ -123,8 +123,8 @@ impl Group {
         let mut members: Vec<&mut Member> = self.members.values_mut().filter(spoken).collect();
         let told_at = self.told_at.filter(|told_at| *told_at <= now);
         let repeat = told_at.is_none_or(|told_at| told_at + settings.repeat_interval() <= now);
-        let firing = members.iter().any(|member| member.alert.status() == Status::Firing);
-        if !members.iter().any(|member| member.is_news()) && !(repeat && firing) {
+        let repeated = repeat && members.iter().any(|member| member.alert.status() == Status::Firing);
+        if !repeated && !members.iter().any(|member| member.is_news()) {
             return None;
         }
         members.sort_by_key(|member| {

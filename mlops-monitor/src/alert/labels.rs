@@ -4,7 +4,11 @@
 //! varies from window to window (scores, counts, sentences) is an annotation. Both are bounded, so
 //! that no column name or rule text can grow a notification without limit.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    str::FromStr,
+};
 
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -53,10 +57,12 @@ impl Labels {
         for (name, value) in labels {
             let (name, value): (String, String) = (name.into(), value.into());
             faults.extend(fault(&name, &value));
-            if kept.contains_key(&name) {
-                faults.push(format!("label {name:?} is given twice"));
-            } else if !value.is_empty() {
-                kept.insert(name, value);
+            match kept.entry(name) {
+                Entry::Occupied(known) => faults.push(format!("label {:?} is given twice", known.key())),
+                Entry::Vacant(_) if value.is_empty() => {}
+                Entry::Vacant(free) => {
+                    free.insert(value);
+                }
             }
         }
         if kept.len() > LABELS_MAX {

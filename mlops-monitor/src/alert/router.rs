@@ -284,7 +284,9 @@ impl AlertRouter {
         self.check_missed(now);
         self.forget_old(now);
         let Self { settings, state, moved, .. } = self;
-        *moved |= state.groups.values_mut().fold(false, |any, group| group.mend_clock(now, settings) || any);
+        for group in state.groups.values_mut() {
+            *moved |= group.mend_clock(now, settings);
+        }
         if !state.groups.values().any(|group| group.due() <= now) {
             return Vec::new();
         }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use axum::{
     Router,
     body::Bytes,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode, Uri},
 };
 use mlops_monitor::alert::conformance;
@@ -75,7 +75,7 @@ impl Receiver {
 
     pub(crate) async fn start_at(address: &str) -> Self {
         let log = Arc::<Mutex<Log>>::default();
-        let app = Router::new().fallback(take).with_state(Arc::clone(&log));
+        let app = Router::new().fallback(take).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&log));
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });

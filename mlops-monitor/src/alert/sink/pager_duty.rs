@@ -23,7 +23,7 @@ pub const PAGER_DUTY_EVENTS: &str = "https://events.pagerduty.com/v2/enqueue";
 /// Longest summary that PagerDuty takes, in characters; bytes are never fewer.
 const SUMMARY_BYTES_MAX: usize = 1024;
 /// Alerts whose details are sent along; an event has at most 512 kB.
-const ALERTS_SHOWN: usize = 10;
+const ALERTS_SHOWN: usize = 5;
 
 /// Triggers and resolves incidents. The routing key is a secret.
 ///
