@@ -33,11 +33,13 @@
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | the same statistics as plain functions | [`stats`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
+//! | telling people and programs, so that nothing is lost | [`alert`] |
 //!
 //! Guarantees: a verdict of drift needs an effect that matters, significance after correction for
 //! the number of tests, and enough rows; p-values keep their accuracy however small they are; a
 //! column that cannot be compared never hides the others; no state, no I/O, no clock, no
-//! randomness: the same window and reference give the same bytes.
+//! randomness: the same window and reference give the same bytes. Only [`alert`] keeps files and
+//! talks to others; with the features `alerts-http` and `alerts-https` by HTTP.
 
 pub mod alert;
 mod correction;

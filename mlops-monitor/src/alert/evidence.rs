@@ -304,7 +304,7 @@ fn label_value(name: &str) -> String {
 
 /// What the checks of a batch say, as an observation of the monitor `quality`: the number of rules
 /// that failed against a threshold of 1. While it fires, it inhibits alerts of drift for the same
-/// `model` and `version`.
+/// `model`.
 ///
 /// `labels` may name the model, version and suite; `alertname` is `QualityFailed` unless given.
 ///

@@ -75,6 +75,12 @@ impl Matcher {
         Plain { name: name.into(), value: expression.into(), is_regex: true, is_equal: true }.try_into()
     }
 
+    /// [`Matcher::equal`] for text that is known to be right.
+    pub(crate) fn literal(name: &'static str, value: &'static str) -> Self {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        Self { plain: Plain { name, value, is_regex: false, is_equal: true }, regex: None }
+    }
+
     /// The opposite.
     #[must_use]
     pub fn negated(mut self) -> Self {

@@ -1,4 +1,9 @@
-//! Alerts: from evidence to people, so that nothing is lost and nobody is told twice.
+//! Alerts: from evidence to people and programs, so that nothing is lost and little is told twice.
+//!
+//! Monitors report [`Observation`]s; each belongs to an alert, whose labels are its identity. An
+//! [`AlertCenter`] keeps the state of all alerts, groups what is to be told and hands it to its
+//! sinks. What it acknowledged survives `kill -9`; after a crash a sink may be told the same once
+//! more, under the same key.
 //!
 //! | look for | in |
 //! |---|---|

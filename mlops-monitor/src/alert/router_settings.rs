@@ -60,7 +60,7 @@ impl Default for RouterSettings {
             group_wait_ms: 30_000,
             group_interval_ms: 300_000,
             repeat_interval_ms: 4 * 3_600_000,
-            inhibit: InhibitRule::quality_before_drift().into_iter().collect(),
+            inhibit: vec![InhibitRule::quality_before_drift()],
             default_rule: AlertRule::default(),
             rules: BTreeMap::new(),
             external_url: String::new(),

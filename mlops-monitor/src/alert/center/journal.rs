@@ -108,7 +108,11 @@ impl Journal {
         Ok(())
     }
 
-    fn check_usable(&self) -> Result<()> {
+    /// Whether anything can be written.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` after a failed write, or when it is closed.
+    pub(super) fn check_usable(&self) -> Result<()> {
         if self.poisoned {
             let path = self.path.display();
             return Err(Error::failed_precondition(format!(

@@ -199,6 +199,7 @@ impl Ledger {
     /// # Errors
     /// Those of the journal; then nothing is acknowledged.
     pub(super) fn observe(&mut self, observations: &[Observation], now: Timestamp) -> Result<Vec<Result<Observed>>> {
+        self.journal.check_usable()?;
         let (mut outcomes, mut sightings) = (Vec::with_capacity(observations.len()), Vec::new());
         for observation in observations {
             outcomes.push(self.router.read(observation, now).map(|sighting| {
@@ -234,19 +235,22 @@ impl Ledger {
     }
 
     /// Lets time pass; gives how many notifications came of it. While too many are pending nothing
-    /// new is told: the router keeps what there is to tell, and no notification is dropped.
+    /// new is told: the router keeps what there is to tell, and no notification is dropped. When the
+    /// journal fails on them they are delivered all the same, and once more after a restart.
     pub(super) fn tick(&mut self, now: Timestamp) -> Result<usize> {
         if self.pending.len() >= self.pending_max {
             return Ok(0);
         }
+        self.journal.check_usable()?;
         let told = self.router.tick(now);
         if !self.router.moved() {
             return Ok(0);
         }
         let (count, sinks) = (told.len(), self.sinks.clone());
-        self.record(&Record::Ticked { now, told: told.clone(), sinks })?;
+        let recorded = self.record(&Record::Ticked { now, told: told.clone(), sinks });
         let Self { pending, next_id, sinks, .. } = self;
         told.into_iter().for_each(|notification| add(pending, next_id, notification, sinks));
+        recorded?;
         self.compact_if_large()?;
         Ok(count)
     }
@@ -257,10 +261,12 @@ impl Ledger {
         waiting.next().map(|(id, entry)| (*id, entry.notification.clone()))
     }
 
-    /// A sink took a notification.
+    /// A sink took a notification. When the journal fails, it takes it again after a restart, not
+    /// before.
     pub(super) fn settle(&mut self, id: u64, sink: &str) -> Result<()> {
-        self.record(&Record::Settled { id, sink: sink.to_owned() })?;
+        let recorded = self.record(&Record::Settled { id, sink: sink.to_owned() });
         settle(&mut self.pending, id, sink);
+        recorded?;
         self.compact_if_large()
     }
 
@@ -331,6 +337,10 @@ impl Ledger {
 
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.journal.check_usable().is_ok()
     }
 
     pub(super) fn journal_bytes(&self) -> u64 {

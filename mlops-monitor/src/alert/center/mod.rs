@@ -244,6 +244,9 @@ pub struct CenterHealth {
     pub pending: usize,
     /// Size of the journal in bytes.
     pub journal_bytes: u64,
+    /// Whether the journal can be written. When not, nothing more is acknowledged or told: mend the
+    /// disk, and start the center anew.
+    pub writable: bool,
     /// Whether all its tasks run. When not, a defect ended one: shut it down and start it anew.
     pub running: bool,
 }
@@ -394,7 +397,9 @@ impl AlertCenter {
         let running = !self.tasks.iter().any(JoinHandle::is_finished);
         self.shared
             .with_ledger(move |ledger| {
-                Ok(CenterHealth { pending: ledger.pending(), journal_bytes: ledger.journal_bytes(), running })
+                let (pending, journal_bytes, writable) =
+                    (ledger.pending(), ledger.journal_bytes(), ledger.is_writable());
+                Ok(CenterHealth { pending, journal_bytes, writable, running })
             })
             .await
     }

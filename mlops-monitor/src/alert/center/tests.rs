@@ -102,7 +102,7 @@ async fn an_observation_becomes_a_notification_an_event_and_a_count() {
     within(center.drain(LONG)).await.unwrap();
     assert_eq!(memory.told().len(), 1);
     let health = center.health().await.unwrap();
-    assert!(health.running && health.pending == 0 && health.journal_bytes > 0);
+    assert!(health.running && health.writable && health.pending == 0 && health.journal_bytes > 0);
     center.shutdown(LONG).await.unwrap();
     let text = meter.render();
     assert!(text.contains("mlops_alert_notifications_total{sink=\"memory\",outcome=\"delivered\"} 1"), "{text}");

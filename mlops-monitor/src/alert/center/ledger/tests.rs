@@ -104,6 +104,23 @@ fn nothing_new_is_told_while_too_much_is_pending_and_nothing_is_lost() {
 }
 
 #[test]
+fn without_a_journal_nothing_is_acknowledged_and_what_is_told_is_settled_once() {
+    let home = tempfile::tempdir().unwrap();
+    let mut ledger = open(&home, &["a"]);
+    see(&mut ledger, "amount", 0, 2.0);
+    ledger.tick(at(1)).unwrap();
+    ledger.close();
+    assert!(!ledger.is_writable());
+    assert!(ledger.observe(&[seen("hour", 2, 2.0)], at(2)).is_err());
+    assert!(ledger.tick(at(9)).is_err());
+    let (id, _) = ledger.next("a").unwrap();
+    assert!(ledger.settle(id, "a").is_err());
+    assert_eq!((ledger.pending(), ledger.router.firing().count()), (0, 1));
+    // The directory is free, and what is not in the journal as settled is delivered again.
+    assert_eq!(open(&home, &["a"]).pending(), 1);
+}
+
+#[test]
 fn a_directory_belongs_to_one_process() {
     let home = tempfile::tempdir().unwrap();
     let _first = open(&home, &["a"]);
@@ -115,7 +132,7 @@ fn a_directory_belongs_to_one_process() {
 fn the_journal_stays_small() {
     let home = tempfile::tempdir().unwrap();
     let mut ledger = open(&home, &["a"]);
-    for minute in 0..2000 {
+    for minute in 0..400 {
         see(&mut ledger, "amount", minute, if minute % 3 == 0 { 2.0 } else { 0.0 });
         ledger.tick(at(minute)).unwrap();
         while let Some((id, _)) = ledger.next("a") {
