@@ -29,7 +29,7 @@ async fn start(home: &Path, url: &str) -> AlertCenter {
         ..RouterSettings::default()
     };
     let settings = CenterSettings {
-        tick_ms: 2,
+        tick_ms: 25,
         journal_bytes_max: 16 << 10,
         retry: RetrySettings { backoff_ms: 1, backoff_max_ms: 20, attempts_max: 1000, ..RetrySettings::default() },
         ..CenterSettings::default()
