@@ -204,9 +204,7 @@ impl Ledger {
         for observation in observations {
             outcomes.push(self.router.read(observation, now).map(|sighting| {
                 let observed = self.router.take(&sighting, now);
-                if !observed.step.late {
-                    sightings.push(sighting);
-                }
+                sightings.push(sighting);
                 observed
             }));
         }

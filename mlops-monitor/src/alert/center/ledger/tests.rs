@@ -121,6 +121,17 @@ fn without_a_journal_nothing_is_acknowledged_and_what_is_told_is_settled_once() 
 }
 
 #[test]
+fn a_window_reported_twice_is_the_same_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let mut ledger = open(&home, &["a"]);
+    see(&mut ledger, "amount", 0, 2.0);
+    see(&mut ledger, "amount", 0, 2.0);
+    let before = memory(&ledger);
+    drop(ledger);
+    assert_eq!(memory(&open(&home, &["a"])), before);
+}
+
+#[test]
 fn a_directory_belongs_to_one_process() {
     let home = tempfile::tempdir().unwrap();
     let _first = open(&home, &["a"]);
