@@ -39,12 +39,15 @@
 //! | the same statistics as plain functions | [`stats`] |
 //! | how good predictions were, once labels came | [`performance`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
+//! | telling people and programs, so that nothing is lost | [`alert`] |
 //!
 //! Guarantees: a verdict of drift needs an effect that matters, significance after correction for
 //! the number of tests, and enough rows; p-values keep their accuracy however small they are; a
 //! column that cannot be compared never hides the others; no state, no I/O, no clock, no
-//! randomness but from a seed: the same window and reference give the same bytes.
+//! randomness but from a seed: the same window and reference give the same bytes. Only [`alert`] and [`live`] hold state
+//! and run in the background, and only sinks of [`alert`] and the OTLP client talk to others, by features.
 
+pub mod alert;
 mod correction;
 mod detector;
 pub mod export;
