@@ -19,12 +19,13 @@ use std::{
     process::ExitCode,
 };
 
+use arrow_array::RecordBatch;
 use clap::Parser;
 use mlops::{
     core::{Clock as _, Error, Result, SystemClock},
     monitor::{
         ColumnReport, DriftReport, Monitor, MonitorSettings, ProfileSettings, ReferenceProfile,
-        report::{RowOrder, WindowSeries},
+        report::{RowOrder, SeriesBuilder},
     },
 };
 
@@ -75,26 +76,30 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     let settings = MonitorSettings { fdr: options.fdr, ..MonitorSettings::default() };
     settings.validate()?;
-    let (reference, current) = (table_file::read(&options.reference)?, table_file::read(&options.current)?);
-    for (path, batch) in [(&options.reference, &reference), (&options.current, &current)] {
-        if batch.num_rows() == 0 {
-            return Err(Error::invalid_argument(format!(
-                "{} has no rows; there is nothing to compare",
-                path.display()
-            )));
-        }
-    }
-    let profile = ReferenceProfile::from_batch(&reference, &ProfileSettings::default())?;
-    let order = options.time.clone().map_or(RowOrder::Arrival, RowOrder::Time);
-    let series = WindowSeries::of(&current, &order)?;
+    // The reference is summarized and let go before the window is read: only one of the files is in memory at a time.
+    let profile = ReferenceProfile::from_batches(&rows(&options.reference)?, &ProfileSettings::default())?;
+    let current = rows(&options.current)?;
+    let mut series = SeriesBuilder::new(options.time.clone().map_or(RowOrder::Arrival, RowOrder::Time));
+    current.iter().try_for_each(|batch| series.push(batch))?;
+    let series = series.build();
     let monitor = Monitor::builder(profile).with_settings(settings).build()?;
     let window_end = series.latest().unwrap_or_else(|| SystemClock::new().now());
-    let report = monitor.observe(&current, window_end).with_series(series);
+    let report = monitor.observe_batches(&current, window_end).with_series(series);
     for path in options.out.iter().chain(&options.html).chain(&options.json) {
         write(path, &rendered(&report, path, options))?;
     }
     print!("{}", summary(&report));
     Ok(())
+}
+
+/// The rows of a file, of which there must be some.
+fn rows(path: &Path) -> Result<Vec<RecordBatch>> {
+    let (_, batches) = table_file::read(path)?;
+    if batches.iter().all(|batch| batch.num_rows() == 0) {
+        let shown = path.display();
+        return Err(Error::invalid_argument(format!("{shown} has no rows; there is nothing to compare")));
+    }
+    Ok(batches)
 }
 
 /// The report in the format that was asked for by option or by extension.

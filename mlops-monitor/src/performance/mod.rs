@@ -19,6 +19,7 @@ mod monitor;
 mod reference;
 mod report;
 mod rows;
+mod section;
 mod settings;
 mod slices;
 mod uplift;
