@@ -68,7 +68,7 @@ impl DriftDetector for ChiSquared {
         let mde = (noncentrality / (float(n_ref) + float(n_cur))).sqrt().min(1.0);
         let (statistic, effect) = (test.statistic, test.cramers_v);
         let exact = DriftTest { statistic, tail: Some(test.tail), effect, mde, verdict, ..blank };
-        let test = if sketched { within_error(exact, &counted, &test) } else { exact };
+        let test = if sketched { within_error(&exact, &counted, &test) } else { exact };
         match test.tail {
             Some(tail) => test.judge(tail, self.thresholds.alpha),
             None => test,
@@ -77,14 +77,14 @@ impl DriftDetector for ChiSquared {
 }
 
 /// Adds what the counts leave open; the p-value is that of the smallest statistic possible.
-fn within_error(test: DriftTest, counted: &Counted, found: &ChiSquaredResult) -> DriftTest {
+fn within_error(test: &DriftTest, counted: &Counted, found: &ChiSquaredResult) -> DriftTest {
     let (low, high) = chi_squared_bounds(counted);
     let rows = float(total_of(&counted.left)) + float(total_of(&counted.right));
     let effect = |statistic: f64| (statistic / rows).sqrt().min(1.0);
     let error_low = (test.effect - effect(low)).max(0.0);
     let error_high = (effect(high) - test.effect).max(0.0);
     let tail = chi_squared_tail(low.min(found.statistic), found.degrees_of_freedom);
-    DriftTest { tail: Some(tail), error_low, error_high, ..test }
+    DriftTest { tail: Some(tail), error_low, error_high, ..test.clone() }
 }
 
 impl ChiSquared {
