@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{direction::Direction, probability, ranking, regression, threshold::Confusion};
+use crate::{confusion::ConfusionMatrix, direction::Direction, probability, ranking, regression};
+
+/// Scores from here on are called positive.
+const THRESHOLD: f64 = 0.5;
 
 /// A number that says how good scores are for labels.
 ///
@@ -121,17 +124,17 @@ impl Metric {
     pub fn compute_weighted(self, labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Result<f64> {
         self.check(labels, scores, weights)?;
         let rows = Rows { labels, scores, weights };
-        let confusion = || Confusion::of(&rows);
+        let confusion = || ConfusionMatrix::from_scores(rows.iter(), THRESHOLD);
         Ok(match self {
             Self::RocAuc => ranking::roc_auc(&rows)?,
             Self::AveragePrecision => ranking::average_precision(&rows)?,
             Self::LogLoss => probability::log_loss(&rows),
             Self::Brier => regression::mse(&rows),
             Self::Accuracy => confusion().accuracy(),
-            Self::BalancedAccuracy => confusion().balanced_accuracy()?,
-            Self::Precision => confusion().precision(),
-            Self::Recall => confusion().recall(),
-            Self::F1 => confusion().f1(),
+            Self::BalancedAccuracy => balanced_accuracy(&confusion())?,
+            Self::Precision => confusion().precision(1),
+            Self::Recall => confusion().recall(1),
+            Self::F1 => confusion().f1(1),
             Self::Mcc => confusion().mcc(),
             Self::Mse => regression::mse(&rows),
             Self::Rmse => regression::mse(&rows).sqrt(),
@@ -140,7 +143,7 @@ impl Metric {
         })
     }
 
-    fn check(self, labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Result<()> {
+    pub(crate) fn check(self, labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Result<()> {
         let rows = labels.len();
         let lengths = scores.len() == rows && weights.is_none_or(|weights| weights.len() == rows);
         let problem = if rows == 0 || !lengths {
@@ -190,8 +193,16 @@ impl Rows<'_> {
     }
 }
 
+/// Undefined without both classes, unlike that of many classes.
+pub(crate) fn balanced_accuracy(confusion: &ConfusionMatrix) -> Result<f64> {
+    if confusion.support(0) <= 0.0 || confusion.support(1) <= 0.0 {
+        return Err(undefined(Metric::BalancedAccuracy, "labels have one class"));
+    }
+    Ok(confusion.balanced_accuracy())
+}
+
 /// The error of a metric that does not exist for these labels.
-pub(crate) fn undefined(metric: Metric, why: &str) -> Error {
+pub(crate) fn undefined(metric: impl fmt::Display, why: &str) -> Error {
     Error::failed_precondition(format!("metric {metric} is not defined: {why}")).with("metric", metric)
 }
 

@@ -82,6 +82,17 @@ impl DeLong {
 /// `InvalidArgument` when lengths differ, a number is not finite or a label is not 0 or 1;
 /// `FailedPrecondition` when a class has fewer than two rows.
 pub fn delong(labels: &[f64], first: &[f64], second: &[f64]) -> Result<DeLong> {
+    let counts = check_two_classes(labels, first, second)?;
+    let (a, b) = (Placements::of(labels, first), Placements::of(labels, second));
+    let off = a.covariance(&b, counts);
+    Ok(DeLong {
+        auc: [mean(&a.of_positives), mean(&b.of_positives)],
+        covariance: [[a.covariance(&a, counts), off], [off, b.covariance(&b, counts)]],
+    })
+}
+
+/// Positives and negatives, at least two of each.
+fn check_two_classes(labels: &[f64], first: &[f64], second: &[f64]) -> Result<(f64, f64)> {
     let lengths = first.len() == labels.len() && second.len() == labels.len();
     let binary = labels.iter().all(|&label| label == 0.0 || label == 1.0);
     if !lengths || !binary || !first.iter().chain(second).all(|score| score.is_finite()) {
@@ -96,16 +107,17 @@ pub fn delong(labels: &[f64], first: &[f64], second: &[f64]) -> Result<DeLong> {
             "DeLong's test needs two rows of each class, found {positives} positive and {negatives} negative"
         )));
     }
-    let (a, b) = (Placements::of(labels, first), Placements::of(labels, second));
-    let cell = |x: &Placements, y: &Placements| {
-        covariance(&x.of_positives, &y.of_positives) / positives as f64
-            + covariance(&x.of_negatives, &y.of_negatives) / negatives as f64
-    };
-    let off = cell(&a, &b);
-    Ok(DeLong {
-        auc: [mean(&a.of_positives), mean(&b.of_positives)],
-        covariance: [[cell(&a, &a), off], [off, cell(&b, &b)]],
-    })
+    Ok((positives as f64, negatives as f64))
+}
+
+/// The area under the curve of one score and DeLong's variance of it.
+///
+/// # Errors
+/// As [`delong`].
+pub fn auc_variance(labels: &[f64], scores: &[f64]) -> Result<(f64, f64)> {
+    let counts = check_two_classes(labels, scores, scores)?;
+    let placements = Placements::of(labels, scores);
+    Ok((mean(&placements.of_positives), placements.covariance(&placements, counts)))
 }
 
 /// For each positive the share of negatives below it, for each negative the share of positives
@@ -134,6 +146,14 @@ impl Placements {
             of_positives: positives.into_iter().map(|value| below(value, &sorted_negatives)).collect(),
             of_negatives: negatives.into_iter().map(|value| 1.0 - below(value, &sorted_positives)).collect(),
         }
+    }
+}
+
+impl Placements {
+    /// Of two areas, with so many positives and negatives.
+    fn covariance(&self, other: &Self, (positives, negatives): (f64, f64)) -> f64 {
+        covariance(&self.of_positives, &other.of_positives) / positives
+            + covariance(&self.of_negatives, &other.of_negatives) / negatives
     }
 }
 

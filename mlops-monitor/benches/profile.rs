@@ -5,11 +5,11 @@
 //! cargo bench -p mlops-monitor --bench profile
 //! ```
 
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
 use std::sync::Arc;
 
-use arrow_array::{
-    Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray, types::Int32Type,
-};
+use arrow_array::{ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray, types::Int32Type};
 use divan::{Bencher, counter::ItemsCount};
 use mlops_core::testing::SplitMix64;
 use mlops_monitor::{Monitor, Profile, ProfileSettings, ReferenceProfile, SketchSettings};

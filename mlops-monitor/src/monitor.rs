@@ -174,8 +174,8 @@ impl Monitor {
         let (known, current) = (known.as_ref(), current.as_ref());
         let detectors = self.detectors.iter().filter(|detector| detector.applies_to(kind));
         let tests = detectors.map(|detector| detector.test(known, current)).collect();
-        let histogram = Histogram::of(known, current);
         let unseen = unseen_levels(known, current, self.settings.unseen_levels_max);
+        let histogram = Histogram::of(known, current, &unseen);
         ColumnReport::compared(reference, current, tests, (histogram, unseen))
     }
 

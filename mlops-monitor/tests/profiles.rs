@@ -1,5 +1,7 @@
 //! Profiles through the public API: what merging keeps, what sketches may say, what bad data do.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::{collections::HashMap, sync::Arc};
 
 use arrow_array::{

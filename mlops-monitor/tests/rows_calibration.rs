@@ -34,7 +34,8 @@ fn window(seed: u64, rows: usize) -> RecordBatch {
 fn rejected(detector: &dyn MultivariateDetector, (n, m): (usize, usize), rounds: u64) -> f64 {
     let hit = |round: &u64| {
         let found = detector.test(&window(2 * round + 1, n), &window(2 * round + 2, m)).unwrap();
-        found.test.p() <= LEVEL
+        // As verdicts do: the exponential of a logarithm may lie an ulp above the level.
+        found.test.tail.unwrap().ln() <= LEVEL.ln()
     };
     let share = (0..rounds).filter(hit).count() as f64 / rounds as f64;
     println!("{:20} n={n:5} m={m:5}: {:.2} % of {rounds}", detector.name(), 100.0 * share);
@@ -86,10 +87,10 @@ mod forest {
 
     #[test]
     #[ignore = "takes minutes"]
-    fn the_normal_p_is_near_its_level() {
+    fn the_normal_p_rejects_no_more_often_than_it_says() {
         for size in SIZES {
             let share = rejected(&classifier(AucTest::Normal), size, 600);
-            assert!(share <= 0.10, "{share} at {size:?}");
+            assert!(share <= LEVEL + 2.0 * (LEVEL * (1.0 - LEVEL) / 600.0).sqrt(), "{share} at {size:?}");
         }
     }
 }

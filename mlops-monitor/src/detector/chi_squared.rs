@@ -63,19 +63,19 @@ impl DriftDetector for ChiSquared {
         let Some(found) = chi_squared(&counted.left, &counted.right, self.continuity) else { return blank };
         let table = (counted.left.as_slice(), counted.right.as_slice());
         let test = conclude(blank, table, (found.statistic, found.tail), self.thresholds);
-        if sketched { within_error(test, &counted, &found, self.thresholds.alpha) } else { test }
+        if sketched { within_error(&test, &counted, &found, self.thresholds.alpha) } else { test }
     }
 }
 
 /// Adds what the counts leave open; the p-value is that of the smallest statistic possible.
-fn within_error(test: DriftTest, counted: &Counted, found: &ChiSquaredResult, alpha: f64) -> DriftTest {
+fn within_error(test: &DriftTest, counted: &Counted, found: &ChiSquaredResult, alpha: f64) -> DriftTest {
     let (low, high) = chi_squared_bounds(counted);
     let rows = float(total_of(&counted.left)) + float(total_of(&counted.right));
     let effect = |statistic: f64| (statistic / rows).sqrt().min(1.0);
     let error_low = (test.effect - effect(low)).max(0.0);
     let error_high = (effect(high) - test.effect).max(0.0);
     let tail = chi_squared_tail(low.min(found.statistic), found.degrees_of_freedom);
-    DriftTest { tail: Some(tail), error_low, error_high, ..test }.judge(tail, alpha)
+    DriftTest { tail: Some(tail), error_low, error_high, ..test.clone() }.judge(tail, alpha)
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use crate::{
 /// Largest share of rows that may lie on the wrong side of the pool of levels, both sides together.
 const POOL_ERROR_MAX: f64 = 0.01;
 
+/// A number for each side: reference, current.
+type Pair = (u64, u64);
+
 /// Counts of both sides in the same bins.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
@@ -40,7 +43,7 @@ impl Counted {
     }
 
     /// The bins for which a predicate on both counts holds, and the sum of the others.
-    pub(super) fn split(&self, keep: impl Fn(u64, u64) -> bool) -> (Self, ((u64, u64), (u64, u64))) {
+    pub(super) fn split(&self, keep: impl Fn(u64, u64) -> bool) -> (Self, (Pair, Pair)) {
         let (mut kept, mut rest) = (Self::default(), ((0, 0), (0, 0)));
         for (counts, error) in self.bins() {
             if keep(counts.0, counts.1) {

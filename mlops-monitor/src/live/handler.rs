@@ -1,6 +1,6 @@
 //! Who gets the reports.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mlops_core::{ModelName, Result, Timestamp, Version};
@@ -20,6 +20,8 @@ pub struct WindowReport {
     pub end: Timestamp,
     /// The comparison with the reference.
     pub report: DriftReport,
+    /// How long the comparison took, by the monitor's clock.
+    pub elapsed: Duration,
 }
 
 /// Takes finished windows: stores them, exports metrics, raises alerts.

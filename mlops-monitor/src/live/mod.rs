@@ -13,6 +13,7 @@ mod settings;
 mod stats;
 mod time;
 mod windows;
+mod wiring;
 mod worker;
 
 #[cfg(test)]
@@ -22,3 +23,4 @@ pub use handler::{ReportHandler, WindowReport};
 pub use monitor::{LiveMonitor, LiveMonitorBuilder};
 pub use settings::{LatePolicy, LiveSettings, PANES_MAX, WindowKind};
 pub use stats::LiveStats;
+pub use wiring::AlertOnDrift;

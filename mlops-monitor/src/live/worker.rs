@@ -168,6 +168,7 @@ impl Worker {
         let Complete { start, end, pane } = complete;
         let (profile, rejected) = pane.into_profile();
         self.count(Fate::Rejected, rejected);
+        let started = self.shared.clock.now();
         let report = match monitor.observe_profile(&profile, end) {
             Ok(report) => report,
             Err(error) => return self.shared.fail(error),
@@ -176,7 +177,8 @@ impl Worker {
         let labels = [("verdict", report.verdict().as_str())];
         self.shared.meter.count("mlops_monitor_live_windows_total", &labels, 1);
         let event = report.event(model, *version);
-        let report = WindowReport { model: model.clone(), version: *version, start, end, report };
+        let elapsed = self.shared.clock.now().duration_since(started);
+        let report = WindowReport { model: model.clone(), version: *version, start, end, report, elapsed };
         let delivered = self.runtime.block_on(async {
             let mut outcome = Ok(());
             for handler in &self.shared.handlers {

@@ -178,7 +178,7 @@ impl<T: Item> Frequent<T> {
         }
         from.end()?;
         // What was taken from one item was taken from as many others as fit.
-        let claimed = u128::from(read.offset) * (count_of(capacity) as u128 + 1);
+        let claimed = u128::from(read.offset) * (u128::from(count_of(capacity)) + 1);
         let sum = total_of(&counts);
         let adds_up =
             if read.offset == 0 { sum == read.total } else { claimed + u128::from(sum) <= u128::from(read.total) };

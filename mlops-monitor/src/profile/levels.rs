@@ -12,7 +12,7 @@ use super::{
     frequent::Frequent,
 };
 use crate::{
-    extract::{Level, row_levels},
+    extract::{self, Level, row_levels},
     sample::bounded_level,
     stats::count_of,
 };
@@ -32,6 +32,10 @@ impl Levels {
     /// Counts the values of an array; nulls are left out.
     pub(super) fn observe(&mut self, column: &ArrayRef) -> Result<()> {
         if let Some(dictionary) = column.as_any_dictionary_opt() {
+            if dictionary.values().len() > column.len() {
+                let Some(plain) = extract::plain(column) else { return Ok(()) };
+                return self.add_all(&plain, std::iter::repeat(1));
+            }
             let mut counts = vec![0_u64; dictionary.values().len()];
             let keys = dictionary.keys();
             for (row, key) in dictionary.normalized_keys().into_iter().enumerate() {

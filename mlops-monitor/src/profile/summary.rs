@@ -110,6 +110,9 @@ impl ProfileSummary {
     }
 }
 
+/// Levels with lower counts, how many more each may have, and the number of all values.
+type Counts = (Vec<(String, u64)>, u64, u64);
+
 /// What a profile says of one column.
 #[derive(Debug, Clone)]
 pub struct ColumnSummary {
@@ -248,7 +251,7 @@ impl ColumnSummary {
     }
 
     /// Levels with lower counts, the error of each, and the sum of all.
-    fn levels(&self) -> Option<(Vec<(String, u64)>, u64, u64)> {
+    fn levels(&self) -> Option<Counts> {
         match &self.column.state {
             State::Levels(levels) => {
                 let items = levels.frequent.items().into_iter().map(|(level, count)| (level.clone(), count));

@@ -3,13 +3,11 @@
 use std::collections::VecDeque;
 
 use mlops_core::{Error, Result};
+use mlops_metrics::random::draw_below as below;
 use serde::{Deserialize, Serialize};
 
 use super::{Signal, StreamDetector, check_probability};
-use crate::{
-    random::below,
-    stats::{KsMode, KsStatistic, count_of, float, ks_p_value, ks_statistic},
-};
+use crate::stats::{KsMode, KsStatistic, count_of, float, ks_p_value, ks_statistic};
 
 /// Longest window, in values.
 const WINDOW_MAX: usize = 10_000;
