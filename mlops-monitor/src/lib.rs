@@ -41,6 +41,7 @@
 
 mod correction;
 mod detector;
+pub mod estimate;
 mod extract;
 mod monitor;
 mod profile;
