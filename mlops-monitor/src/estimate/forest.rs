@@ -62,7 +62,8 @@ impl LossForest {
             .with_n_trees(trees)
             .with_max_depth(depth_max)
             .with_min_samples_leaf(leaf_rows_min)
-            .with_m((columns.len() / 3).max(1))
+            // Every column at every split: where one matters and many do not, leaving it out blurs the answer.
+            .with_m(columns.len().max(1))
             .with_seed(seed);
         let forest = Forest::fit(&rows, &losses.to_vec(), parameters)
             .map_err(|error| Error::invalid_argument("loss forest cannot be learnt").with_source(error))?;
