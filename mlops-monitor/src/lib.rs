@@ -43,6 +43,8 @@ mod correction;
 mod detector;
 pub mod estimate;
 mod extract;
+pub mod history;
+pub mod latency;
 mod monitor;
 mod profile;
 mod profile_format;

@@ -64,7 +64,8 @@ fn binary(golden: &Value, calibration: CalibrationRule) -> PerformanceEstimate<C
     let stored: Cbpe = serde_json::from_str(&serde_json::to_string(&cbpe).unwrap()).unwrap();
     assert_eq!(stored, cbpe);
     if let Some(calibration) = cbpe.calibration() {
-        let (at, expected): (Vec<f64>, Vec<f64>) = (read(&golden["isotonic"]["at"]), read(&golden["isotonic"]["value"]));
+        let (at, expected): (Vec<f64>, Vec<f64>) =
+            (read(&golden["isotonic"]["at"]), read(&golden["isotonic"]["value"]));
         for (at, expected) in at.into_iter().zip(expected) {
             near("isotonic", calibration.calibrate(at), expected, 1e-14);
         }
@@ -182,16 +183,17 @@ fn bands_cover_the_realised_metric_under_covariate_shift() {
     let settings = CbpeSettings { metrics, band, calibration: CalibrationRule::Never };
     let mut random = Random(20);
     let reference = calibrated(&mut random, 20_000, 0.0);
-    let cbpe =
-        Cbpe::fit(CbpeReference { scores: &reference.0, predictions: &reference.1, labels: &reference.2 }, settings.clone())
-            .unwrap();
+    let cbpe = Cbpe::fit(
+        CbpeReference { scores: &reference.0, predictions: &reference.1, labels: &reference.2 },
+        settings.clone(),
+    )
+    .unwrap();
     let windows = 300;
     let mut covered = [0; 7];
     for _ in 0..windows {
         let window = calibrated(&mut random, 500, 0.25);
         let estimate = cbpe.estimate(&window.0, &window.1).unwrap();
-        for ((found, realised), covered) in
-            estimate.metrics.iter().zip(realised(&window, &settings)).zip(&mut covered)
+        for ((found, realised), covered) in estimate.metrics.iter().zip(realised(&window, &settings)).zip(&mut covered)
         {
             *covered += u32::from((found.lower..=found.upper).contains(&realised));
         }
@@ -266,7 +268,8 @@ mod dle {
         let reference = DleReference { features: &features, predictions: &predictions, labels: &labels };
         let metrics = vec![LossMetric::Mae, LossMetric::Mse, LossMetric::Rmse, LossMetric::Mape];
         let settings = DleSettings { metrics, ..DleSettings::default() };
-        let learn = |columns: &[Vec<f64>], losses: &[f64]| LossForest::fit(columns, losses, &LossForestSettings::default());
+        let learn =
+            |columns: &[Vec<f64>], losses: &[f64]| LossForest::fit(columns, losses, &LossForestSettings::default());
         let dle = Dle::fit(reference, settings, learn).unwrap();
         let stored: Dle<LossForest> = serde_json::from_str(&serde_json::to_string(&dle).unwrap()).unwrap();
         for spread in [0.3, 1.0, 1.5] {
@@ -293,7 +296,8 @@ mod dle {
         let labels = vec![-2.0; 200];
         let reference = DleReference { features: &[], predictions: &labels, labels: &labels };
         let settings = DleSettings { metrics: vec![LossMetric::Msle], ..DleSettings::default() };
-        let learn = |columns: &[Vec<f64>], losses: &[f64]| LossForest::fit(columns, losses, &LossForestSettings::default());
+        let learn =
+            |columns: &[Vec<f64>], losses: &[f64]| LossForest::fit(columns, losses, &LossForestSettings::default());
         assert!(Dle::fit(reference, settings, learn).unwrap_err().message().contains("SquaredLog"));
     }
 }

@@ -259,7 +259,11 @@ mod tests {
         let calibration = IsotonicCalibration::fit(&x, &y, Some(&w)).unwrap();
         let expected = SKLEARN;
         for (at, value) in expected {
-            assert!((calibration.calibrate(at) - value).abs() < 1e-14, "{at}: {} != {value}", calibration.calibrate(at));
+            assert!(
+                (calibration.calibrate(at) - value).abs() < 1e-14,
+                "{at}: {} != {value}",
+                calibration.calibrate(at)
+            );
         }
     }
 

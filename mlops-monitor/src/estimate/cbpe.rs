@@ -106,11 +106,8 @@ impl Cbpe {
         same_length("predictions", scores.len(), predictions.len())?;
         same_length("labels", scores.len(), labels.len())?;
         let usable = scores.iter().map(|score| is_probability(*score));
-        let (scores, predictions, labels) = (
-            keep(scores, usable.clone()),
-            keep(predictions, usable.clone()),
-            keep(labels, usable),
-        );
+        let (scores, predictions, labels) =
+            (keep(scores, usable.clone()), keep(predictions, usable.clone()), keep(labels, usable));
         settings.band.check_reference("cbpe", scores.len())?;
         let calibration = choose(settings.calibration, &scores, &labels)?;
         let chances = as_numbers(&labels);

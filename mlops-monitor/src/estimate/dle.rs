@@ -175,7 +175,8 @@ fn losses(loss: Loss, labels: &[f64], predictions: &[f64]) -> Result<Vec<f64>> {
 fn realised(metric: LossMetric, losses: &[f64], settings: &BandSettings) -> MetricReference<LossMetric> {
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / float(count_of(losses.len()));
     let whole = mean(losses);
-    let variance = losses.iter().map(|loss| (loss - whole) * (loss - whole)).sum::<f64>() / float(count_of(losses.len()));
+    let variance =
+        losses.iter().map(|loss| (loss - whole) * (loss - whole)).sum::<f64>() / float(count_of(losses.len()));
     let chunks = settings.chunk_rows(losses.len()).filter_map(|range| losses.get(range));
     let chunks: Vec<f64> = chunks.map(|chunk| metric.of_mean(mean(chunk))).collect();
     let known = (metric.of_mean(whole), metric.row_variance(whole, variance));

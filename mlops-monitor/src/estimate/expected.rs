@@ -52,7 +52,8 @@ impl<'a> Rows<'a> {
             CbpeMetric::AveragePrecision => average_precision(&self.ranking())?,
             _ => {
                 let (value, below) = self.ratio(metric)?;
-                let parts = self.parts(metric).map(|(numerator, denominator)| (numerator - value * denominator) / below);
+                let parts =
+                    self.parts(metric).map(|(numerator, denominator)| (numerator - value * denominator) / below);
                 (value, parts.collect())
             }
         };
@@ -65,10 +66,9 @@ impl<'a> Rows<'a> {
 
     /// Sum of numerators over that of denominators, and the latter.
     fn ratio(&self, metric: &CbpeMetric) -> Option<(f64, f64)> {
-        let (above, below) =
-            self.parts(metric).fold((0.0, 0.0), |(above, below), (numerator, denominator)| {
-                (above + numerator, below + denominator)
-            });
+        let (above, below) = self
+            .parts(metric)
+            .fold((0.0, 0.0), |(above, below), (numerator, denominator)| (above + numerator, below + denominator));
         (below > 0.0).then_some((above / below, below))
     }
 

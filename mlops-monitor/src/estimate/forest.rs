@@ -53,7 +53,8 @@ impl LossForest {
     pub fn fit(columns: &[Vec<f64>], losses: &[f64], settings: &LossForestSettings) -> Result<Self> {
         let LossForestSettings { trees, depth_max, leaf_rows_min, seed } = *settings;
         if !(1..=1_000).contains(&trees) || depth_max == 0 || leaf_rows_min == 0 {
-            let message = format!("loss forest: trees must be 1 to 1000, depth and leaf rows 1 or more, found {settings:?}");
+            let message =
+                format!("loss forest: trees must be 1 to 1000, depth and leaf rows 1 or more, found {settings:?}");
             return Err(Error::invalid_argument(message));
         }
         let medians = columns.iter().map(|column| median(column)).collect::<Vec<_>>();
@@ -103,6 +104,7 @@ fn matrix(columns: &[Vec<f64>], medians: &[f64]) -> Result<DenseMatrix<f64>> {
         column.iter().map(fill).collect::<Vec<_>>()
     };
     let values = columns.iter().zip(medians).flat_map(filled).collect();
-    DenseMatrix::new(rows, columns.len(), values, true)
-        .map_err(|error| Error::invalid_argument("loss forest: columns differ in length or are empty").with_source(error))
+    DenseMatrix::new(rows, columns.len(), values, true).map_err(|error| {
+        Error::invalid_argument("loss forest: columns differ in length or are empty").with_source(error)
+    })
 }

@@ -70,12 +70,15 @@ impl CbpeMulticlass {
         }
         let classes = reference.scores.len();
         if !(2..=CLASSES_MAX).contains(&classes) {
-            return Err(Error::invalid_argument(format!("cbpe: 2 to {CLASSES_MAX} classes are needed, found {classes}")));
+            return Err(Error::invalid_argument(format!(
+                "cbpe: 2 to {CLASSES_MAX} classes are needed, found {classes}"
+            )));
         }
         let usable = usable(reference.scores, reference.predictions)?;
         same_length("labels", usable.len(), reference.labels.len())?;
         check_classes("labels", classes, reference.labels)?;
-        let scores: Vec<Vec<f64>> = reference.scores.iter().map(|column| keep(column, usable.iter().copied())).collect();
+        let scores: Vec<Vec<f64>> =
+            reference.scores.iter().map(|column| keep(column, usable.iter().copied())).collect();
         let predictions = keep(reference.predictions, usable.iter().copied());
         let labels = keep(reference.labels, usable.iter().copied());
         settings.band.check_reference("cbpe", labels.len())?;
