@@ -32,6 +32,9 @@
 //! | the outcome: verdicts, JSON, HTML, the event to publish | [`DriftReport`] |
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
 //! | the same statistics as plain functions | [`stats`] |
+//! | performance before the labels have come | [`estimate`] |
+//! | the values of a metric against its history, freshness, volume | [`history`] |
+//! | latency and throughput | [`latency`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
 //!
 //! Guarantees: a verdict of drift needs an effect that matters, significance after correction for

@@ -219,14 +219,25 @@ impl<M: Clone> MetricReference<M> {
         MetricEstimate {
             metric: self.metric.clone(),
             value: estimate,
-            lower: (estimate - half).clamp(low, high),
-            upper: (estimate + half).clamp(low, high),
+            lower: within(estimate - half, low, high),
+            upper: within(estimate + half, low, high),
             standard_error,
             reference: self.value.unwrap_or(f64::NAN),
             alert_lower: self.alert_lower,
             alert_upper: self.alert_upper,
             verdict,
         }
+    }
+}
+
+/// The nearest value of the range; NaN for NaN. Unlike `clamp` it takes any range, damaged ones too.
+fn within(value: f64, low: f64, high: f64) -> f64 {
+    if value < low {
+        low
+    } else if value > high {
+        high
+    } else {
+        value
     }
 }
 

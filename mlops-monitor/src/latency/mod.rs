@@ -12,7 +12,7 @@
 //! use mlops_monitor::latency::{LatencySettings, LatencyWindow};
 //!
 //! let settings = LatencySettings { slo: Some(Duration::from_millis(100)), ..LatencySettings::default() };
-//! let mut replica = LatencyWindow::new("2026-01-31T12:00:00Z".parse()?, settings.clone())?;
+//! let mut replica = LatencyWindow::new("2026-01-31T12:00:00Z".parse()?, settings)?;
 //! let mut other = LatencyWindow::new("2026-01-31T12:00:00Z".parse()?, settings)?;
 //! for i in 1..=990 {
 //!     replica.observe(Duration::from_millis(i % 50));

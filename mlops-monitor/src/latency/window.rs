@@ -12,7 +12,7 @@ use crate::stats::float;
 const NORMAL_975: f64 = 1.959_963_984_540_054;
 
 /// Settings of a [`LatencyWindow`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LatencySettings {
     /// Relative error of quantiles, 0.001 to 0.5. Default 0.01.
@@ -206,7 +206,8 @@ mod tests {
         check((0, 50), WILSON[1]);
     }
 
-    const WILSON: [(f64, f64); 2] = [(0.005_440_754_445_529_248, 0.018_309_468_870_314_774), (0.0, 0.071_347_599_133_358_74)];
+    const WILSON: [(f64, f64); 2] =
+        [(0.005_440_754_445_529_248, 0.018_309_468_870_314_774), (0.0, 0.071_347_599_133_358_74)];
 
     #[test]
     fn an_empty_window_and_a_clock_that_jumps_back_have_no_rate() {
