@@ -40,6 +40,9 @@
 //! | means and proportions that may be looked at after every value | [`sequential`] |
 //! | the same statistics as plain functions | [`stats`] |
 //! | how good predictions were, once labels came | [`performance`] |
+//! | performance before the labels have come | [`estimate`] |
+//! | the values of a metric against its history, freshness, volume | [`history`] |
+//! | latency and throughput | [`latency`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
 //! | telling people and programs, so that nothing is lost | [`alert`] |
 //!
@@ -52,8 +55,11 @@
 pub mod alert;
 mod correction;
 mod detector;
+pub mod estimate;
 pub mod export;
 mod extract;
+pub mod history;
+pub mod latency;
 pub mod live;
 mod monitor;
 pub mod multivariate;
