@@ -163,8 +163,7 @@ impl From<IsotonicCalibration> for Vec<(f64, f64)> {
 ///
 /// There are half as many bins as rows when fewer than twice as many rows as bins are there; rows that do not fill a bin
 /// go to the last one. `None` for fewer than four rows or no bins.
-#[must_use]
-pub fn expected_calibration_error(probabilities: &[f64], labels: &[bool], bins: usize) -> Option<f64> {
+fn expected_calibration_error(probabilities: &[f64], labels: &[bool], bins: usize) -> Option<f64> {
     let mut rows: Vec<(f64, f64)> =
         probabilities.iter().zip(labels).map(|(p, label)| (*p, f64::from(u8::from(*label)))).collect();
     let n = rows.len();

@@ -30,7 +30,7 @@ mod multiclass;
 mod ranking;
 
 pub use band::{AlertRule, BandSettings, EstimateVerdict, MetricEstimate, PerformanceEstimate};
-pub use calibration::{CalibrationRule, IsotonicCalibration, expected_calibration_error};
+pub use calibration::{CalibrationRule, IsotonicCalibration};
 pub use cbpe::{Cbpe, CbpeReference, CbpeSettings};
 pub use dle::{Dle, DleReference, DleSettings};
 #[cfg(feature = "dle")]

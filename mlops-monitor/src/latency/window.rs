@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use mlops_core::{Error, Result, Timestamp};
+use mlops_metrics::wilson;
 use serde::{Deserialize, Serialize};
 
 use super::sketch::LatencySketch;
 use crate::stats::float;
-
-/// The 97.5 % point of the normal law: intervals hold with 95 %.
-const NORMAL_975: f64 = 1.959_963_984_540_054;
 
 /// Settings of a [`LatencyWindow`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -134,7 +132,7 @@ impl LatencyWindow {
         let sketch = &self.sketch;
         let (count, seconds) = (sketch.count(), to.duration_since(self.from).as_secs_f64());
         let share = |slo| {
-            let (lower, upper) = wilson(self.over_slo, count);
+            let (lower, upper) = share_interval(self.over_slo, count);
             SloShare { slo, count: self.over_slo, share: float(self.over_slo) / float(count), lower, upper }
         };
         LatencySummary {
@@ -174,15 +172,9 @@ impl TryFrom<Stored> for LatencyWindow {
     }
 }
 
-/// The 95 % interval of a share (Wilson, JASA 22, 1927); 0 to 1 for nothing.
-fn wilson(part: u64, n: u64) -> (f64, f64) {
-    if n == 0 {
-        return (0.0, 1.0);
-    }
-    let (n, share, square) = (float(n), float(part) / float(n), NORMAL_975 * NORMAL_975);
-    let center = (share + square / (2.0 * n)) / (1.0 + square / n);
-    let half = NORMAL_975 / (1.0 + square / n) * (share * (1.0 - share) / n + square / (4.0 * n * n)).sqrt();
-    ((center - half).max(0.0), (center + half).min(1.0))
+/// The 95 % interval of a share (Wilson); 0 to 1 for nothing.
+fn share_interval(part: u64, n: u64) -> (f64, f64) {
+    wilson(part, n, 0.95).map_or((0.0, 1.0), |interval| (interval.low, interval.high))
 }
 
 #[cfg(test)]
@@ -199,7 +191,7 @@ mod tests {
     fn the_interval_is_wilsons() {
         // statsmodels 0.15.0: proportion_confint(10, 1000, method="wilson") and (0, 50).
         let check = |(part, n), (lower, upper): (f64, f64)| {
-            let found = wilson(part, n);
+            let found = share_interval(part, n);
             assert!((found.0 - lower).abs() < 1e-12 && (found.1 - upper).abs() < 1e-12, "{found:?}");
         };
         check((10, 1_000), WILSON[0]);
