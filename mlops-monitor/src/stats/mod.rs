@@ -34,6 +34,7 @@ pub use gamma::chi_squared_tail;
 pub use ks::{KsMode, KsStatistic, ks_p_value, ks_statistic};
 pub use kuiper::kuiper;
 pub use likelihood::{LikelihoodRatio, fisher, g_test, goodness_of_fit};
+pub(crate) use location::sum;
 pub use location::{MANN_WHITNEY_EXACT_MAX, MannWhitney, Moments, TTest, mann_whitney, moments, student_t, welch_t};
 pub use power::{detectable_d, detectable_noncentrality};
 pub use psi::{ZeroRule, psi};
