@@ -149,7 +149,7 @@ impl Rule {
         distinct_in_set => DistinctInSet;
     }
 
-    /// The most common value of `column` is one of `set`; of several, all.
+    /// One value of `column` is more common than all others, and it is one of `set`.
     #[must_use]
     pub fn most_common_in_set<V: Into<SetValue>>(
         column: impl Into<String>,

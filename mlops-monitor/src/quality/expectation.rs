@@ -216,7 +216,8 @@ pub enum Expectation {
         column: String,
         /// The values.
         values: Vec<SetValue>,
-        /// Among equally common values: whether one in the set suffices. Otherwise all must be.
+        /// Among equally common values: whether one in the set suffices. Otherwise a tie fails, as
+        /// in Great Expectations.
         #[serde(default)]
         ties_okay: bool,
     },

@@ -12,7 +12,10 @@ mod result;
 mod rule;
 mod run;
 mod settings;
+mod suggest;
 mod suite;
+#[cfg(test)]
+mod tests;
 mod validity;
 mod value;
 
@@ -26,5 +29,6 @@ pub use result::{Counts, RuleResult, Statistics, ValidationResult};
 pub use rule::{Nulls, Rule, Severity};
 pub use run::SuiteRun;
 pub use settings::ValidationSettings;
+pub use suggest::{SuggestSettings, suggest};
 pub use suite::{Suite, SuiteBuilder};
 pub use value::SetValue;

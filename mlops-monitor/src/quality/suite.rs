@@ -187,7 +187,7 @@ mod tests {
     use mlops_core::DataType;
 
     use super::*;
-    use crate::quality::rule::{Nulls, Severity};
+    use crate::quality::rule::Nulls;
 
     fn batch() -> RecordBatch {
         RecordBatch::try_from_iter([

@@ -7,6 +7,7 @@ mod association;
 mod column;
 mod distinct;
 mod exception;
+mod facts;
 mod filter;
 mod found;
 mod frame;
@@ -33,6 +34,7 @@ use serde_json::Value as Json;
 
 pub(super) use exception::Checked;
 pub use exception::{ExceptionKind, RuleException};
+pub(super) use facts::{ColumnFacts, facts};
 pub(super) use found::{EXAMPLES_MAX, Found};
 pub(super) use frame::Frame;
 pub(super) use patterns::{format_fault, like_fault, pattern_fault};

@@ -78,6 +78,11 @@ impl Rows {
         mask::and(&!passes, self.counted.as_ref())
     }
 
+    /// The row's values in order.
+    fn pair_json(&self, row: usize) -> Json {
+        self.columns.iter().map(|column| column.json(row)).collect()
+    }
+
     /// The row's values by column.
     pub(super) fn json(&self, row: usize) -> Json {
         self.names.iter().cloned().zip(self.columns.iter().map(|column| column.json(row))).collect()
@@ -152,7 +157,8 @@ impl Check for RecordCheck {
         };
         let broken = rows.broken(&passes);
         self.counts.unexpected_count += count_of(broken.count_set_bits());
-        note(&mut self.found, &broken, frame.offset, |row| rows.json(row));
+        let sum = matches!(self.test, Test::Sum { .. });
+        note(&mut self.found, &broken, frame.offset, |row| if sum { rows.json(row) } else { rows.pair_json(row) });
         Ok(())
     }
 

@@ -224,11 +224,13 @@ fn expectation(name: &str, kwargs: Kwargs<'_>) -> Result<Expectation, String> {
 }
 
 fn text(name: &str, kwargs: Kwargs<'_>) -> Option<Result<Expectation, String>> {
-    let match_on = || Ok(kwargs.optional::<String>("match_on")?.unwrap_or_else(|| "any".to_owned()));
-    let patterns = |any: &str, all: Option<&str>, theirs: &str| match (match_on()?.as_str(), all) {
-        ("any", _) => kwargs.column(any, "patterns", theirs),
-        ("all", Some(all)) => kwargs.column(all, "patterns", theirs),
-        (other, _) => Err(format!("match_on {other:?} has no counterpart")),
+    let patterns = |any: &str, all: Option<&str>, theirs: &str| {
+        let match_on: Option<String> = kwargs.optional("match_on")?;
+        match (match_on.as_deref().unwrap_or("any"), all) {
+            ("any", _) => kwargs.column(any, "patterns", theirs),
+            ("all", Some(all)) => kwargs.column(all, "patterns", theirs),
+            (other, _) => Err(format!("match_on {other:?} has no counterpart")),
+        }
     };
     Some(match name {
         "expect_column_values_to_match_regex" => kwargs.column("regex", "pattern", "regex"),
@@ -282,10 +284,12 @@ fn table(name: &str, kwargs: Kwargs<'_>) -> Result<Expectation, String> {
 /// Their strict bounds of whole numbers are ours, one further in.
 fn lengths(kwargs: Kwargs<'_>) -> Result<Expectation, String> {
     let strict = |name| kwargs.optional::<bool>(name).map(|strict| u64::from(strict.unwrap_or(false)));
-    let min = kwargs.optional::<u64>("min_value")?;
-    let max = kwargs.optional::<u64>("max_value")?;
-    let min = min.map(|min| Ok(min.saturating_add(strict("strict_min")?))).transpose()?;
-    let max = max.map(|max| max.checked_sub(strict("strict_max")?).ok_or("no length is below 0".to_owned())).transpose()?;
+    let (strict_min, strict_max) = (strict("strict_min")?, strict("strict_max")?);
+    let min = kwargs.optional::<u64>("min_value")?.map(|min| min.saturating_add(strict_min));
+    let max = match kwargs.optional::<u64>("max_value")? {
+        Some(max) => Some(max.checked_sub(strict_max).ok_or("no length is below 0")?),
+        None => None,
+    };
     let column = kwargs.required("column")?;
     Ok(Expectation::LengthBetween { column, min, max, unit: crate::quality::LengthUnit::Chars })
 }
