@@ -1,4 +1,4 @@
-//! A CSV or Parquet file as one Arrow batch; whatever is wrong with it is one sentence that names it.
+//! A CSV or Parquet file as Arrow batches; whatever is wrong with it is one sentence that names it.
 
 use std::{fs::File, io::Seek as _, path::Path, sync::Arc};
 
@@ -7,8 +7,8 @@ use arrow_schema::Schema;
 use mlops::core::{Error, Result};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-/// All rows of the file at `path`, which is CSV with a header or Parquet by its extension.
-pub(crate) fn read(path: &Path) -> Result<RecordBatch> {
+/// All rows of the file at `path`, which is CSV with a header or Parquet by its extension, in batches of one schema.
+pub(crate) fn read(path: &Path) -> Result<Batches> {
     let shown = path.display();
     if path.is_dir() {
         return Err(Error::invalid_argument(format!("{shown} is a directory; give a CSV or Parquet file")));
@@ -20,7 +20,7 @@ pub(crate) fn read(path: &Path) -> Result<RecordBatch> {
         return Err(Error::invalid_argument(format!("{shown} is empty; give a CSV or Parquet file with events")));
     }
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    let (schema, batches) = match extension.as_deref() {
+    let batches = match extension.as_deref() {
         Some("parquet" | "pq") => read_parquet(file),
         Some("csv" | "txt") => read_csv(file),
         _ => {
@@ -28,9 +28,8 @@ pub(crate) fn read(path: &Path) -> Result<RecordBatch> {
                 "{shown} is neither .csv nor .parquet; convert it to one of them"
             )));
         }
-    }
-    .map_err(|error| Error::invalid_argument(format!("{shown} cannot be read: {error}")))?;
-    Ok(arrow_select::concat::concat_batches(&schema, &batches)?)
+    };
+    batches.map_err(|error| Error::invalid_argument(format!("{shown} cannot be read: {error}")))
 }
 
 type Batches = (Arc<Schema>, Vec<RecordBatch>);

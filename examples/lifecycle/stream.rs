@@ -12,6 +12,7 @@ use arrow_array::{
 };
 use arrow_cast::{CastOptions, cast, cast_with_options};
 use arrow_schema::{DataType, Field, TimeUnit};
+use arrow_select::concat::concat_batches;
 use mlops::core::{Error, Result, Timestamp};
 
 use crate::table_file;
@@ -99,7 +100,8 @@ pub struct FileOptions<'a> {
 
 /// Reads a CSV or Parquet file.
 pub fn load(options: &FileOptions<'_>) -> Result<Stream> {
-    let raw = table_file::read(options.path)?;
+    let (schema, batches) = table_file::read(options.path)?;
+    let raw = concat_batches(&schema, &batches)?;
     if raw.num_rows() == 0 {
         return Err(Error::invalid_argument(format!(
             "{} has no rows; give a file with events",

@@ -9,11 +9,12 @@ use arrow_array::{
     Array, ArrayRef, RecordBatch,
     cast::AsArray,
     types::{
-        Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-        UInt16Type, UInt32Type, UInt64Type,
+        Date32Type, Date64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+        Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+        UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
 };
-use arrow_schema::DataType as ArrowType;
+use arrow_schema::{DataType as ArrowType, TimeUnit};
 use arrow_select::{concat::concat, take::take};
 use mlops_core::DataType;
 
@@ -107,6 +108,24 @@ pub(crate) fn numbers(column: &ArrayRef) -> Option<Vec<Option<f64>>> {
             let unit = 10_f64.powi(i32::from(*scale));
             read!(Decimal128Type, |value| value as f64 / unit)
         }
+        _ => return None,
+    })
+}
+
+/// The values as microseconds since 1970 in UTC, row by row; `None` for a type that is not a point in time.
+pub(crate) fn instants(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
+    macro_rules! read {
+        ($type:ty, $convert:expr) => {
+            column.as_primitive::<$type>().iter().map(|value| value.map($convert)).collect()
+        };
+    }
+    Some(match column.data_type() {
+        ArrowType::Timestamp(TimeUnit::Second, _) => read!(TimestampSecondType, |v| v.saturating_mul(1_000_000)),
+        ArrowType::Timestamp(TimeUnit::Millisecond, _) => read!(TimestampMillisecondType, |v| v.saturating_mul(1_000)),
+        ArrowType::Timestamp(TimeUnit::Microsecond, _) => read!(TimestampMicrosecondType, |v| v),
+        ArrowType::Timestamp(TimeUnit::Nanosecond, _) => read!(TimestampNanosecondType, |v| v.div_euclid(1_000)),
+        ArrowType::Date32 => read!(Date32Type, |v| i64::from(v).saturating_mul(86_400_000_000)),
+        ArrowType::Date64 => read!(Date64Type, |v| v.saturating_mul(1_000)),
         _ => return None,
     })
 }

@@ -29,37 +29,63 @@
 //! |---|---|
 //! | comparing windows with a reference | [`Monitor`], [`MonitorSettings`] |
 //! | the stored reference | [`ReferenceProfile`] |
-//! | the outcome: verdicts, JSON, HTML, the event to publish | [`DriftReport`] |
+//! | bounded summaries of streams that merge across replicas | [`Profile`], [`SketchSettings`] |
+//! | the outcome: verdicts, JSON, Markdown, HTML, the event to publish | [`DriftReport`] |
+//! | one page with quality, performance and values over time as well | [`MonitoringReport`], [`report`] |
+//! | metrics for Prometheus and OpenTelemetry, a dashboard | [`export`] |
+//! | a service watched while it serves | [`live`] |
 //! | the tests behind it, and a place for your own | [`DriftDetector`] |
+//! | tests of whole rows: domain classifier, MMD, PCA | [`multivariate`] |
+//! | which runs are alarms, so many false ones per 30 days | [`AlarmBudget`] |
+//! | means and proportions that may be looked at after every value | [`sequential`] |
 //! | the same statistics as plain functions | [`stats`] |
+//! | how good predictions were, once labels came | [`performance`] |
+//! | performance before the labels have come | [`estimate`] |
+//! | the values of a metric against its history, freshness, volume | [`history`] |
+//! | latency and throughput | [`latency`] |
 //! | rules that a batch must keep before it is stored | [`quality`] |
+//! | telling people and programs, so that nothing is lost | [`alert`] |
 //!
 //! Guarantees: a verdict of drift needs an effect that matters, significance after correction for
 //! the number of tests, and enough rows; p-values keep their accuracy however small they are; a
 //! column that cannot be compared never hides the others; no state, no I/O, no clock, no
-//! randomness: the same window and reference give the same bytes.
+//! randomness but from a seed: the same window and reference give the same bytes. Only [`alert`] and [`live`] hold state
+//! and run in the background, and only sinks of [`alert`] and the OTLP client talk to others, by features.
 
+pub mod alert;
 mod correction;
 mod detector;
+pub mod estimate;
+pub mod export;
 mod extract;
+pub mod history;
+pub mod latency;
+pub mod live;
 mod monitor;
+pub mod multivariate;
+pub mod performance;
 mod profile;
-mod profile_format;
 pub mod quality;
-mod report;
+mod random;
+pub mod report;
 mod sample;
+pub mod sequential;
 mod settings;
 pub mod stats;
 pub mod stream;
 
-pub use correction::benjamini_hochberg;
+pub use correction::{
+    AlarmBudget, AlarmBudgetSettings, AlarmDecision, AlarmMethod, Correction, REJECTIONS_MAX, benjamini_hochberg,
+};
 pub use detector::{
-    Binning, ChiSquared, Distance, DriftDetector, DriftTest, HistogramDistance, KolmogorovSmirnov, NullShare, Psi,
-    Thresholds, TwoSample, TwoSampleTest, Verdict,
+    Binning, ChiSquared, Distance, DriftDetector, DriftTest, FISHER_EXACT_MAX, Fisher, G, HistogramDistance,
+    KolmogorovSmirnov, NullShare, Psi, Thresholds, TwoProportionZ, TwoSample, TwoSampleTest, Verdict,
 };
 pub use monitor::{Monitor, MonitorBuilder};
-pub use profile::{ColumnProfile, ProfileSettings, ReferenceProfile};
-pub use profile_format::PROFILE_BYTES_MAX;
-pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, SchemaChange};
+pub use profile::{
+    ColumnProfile, ColumnSummary, FrequentLevel, Interval, NumericSummary, PROFILE_BYTES_MAX, Profile, ProfileSettings,
+    ProfileSummary, ReferenceProfile, SketchSettings, Sketches,
+};
+pub use report::{ColumnReport, ColumnVerdict, DriftReport, Headline, Histogram, MonitoringReport, SchemaChange};
 pub use sample::{CategoricalSample, ColumnKind, ColumnSample, NumericSample, Values};
 pub use settings::{CRAMERS_V_MIN, KS_D_MIN, MonitorSettings, NULL_SHARE_MIN, PSI_MIN};

@@ -8,12 +8,11 @@ use arrow_array::RecordBatch;
 use mlops_core::{Error, Result, Timestamp};
 
 use crate::{
-    correction::benjamini_hochberg,
-    detector::{ChiSquared, DriftDetector, DriftTest, KolmogorovSmirnov, NullShare, Psi, Verdict},
+    detector::{ChiSquared, DriftDetector, DriftTest, KolmogorovSmirnov, NullShare, Psi},
     extract,
-    profile::{ColumnProfile, ReferenceProfile},
+    profile::{ColumnProfile, Profile, ProfileSummary, ReferenceProfile},
     report::{ColumnReport, ColumnVerdict, DriftReport, Histogram, SchemaChange},
-    sample::{ColumnSample, Values},
+    sample::{ColumnKind, ColumnSample, Values},
     settings::MonitorSettings,
     stats::{Tail, count_of},
 };
@@ -95,7 +94,7 @@ fn standard_detectors(settings: &MonitorSettings) -> Vec<Box<dyn DriftDetector>>
             thresholds: thresholds(settings.cramers_v_min),
         }),
         Box::new(Psi {
-            binning: settings.psi_binning,
+            binning: settings.psi_binning.clone(),
             zero_rule: settings.psi_zero_rule,
             thresholds: thresholds(settings.psi_min),
         }),
@@ -119,38 +118,51 @@ impl Monitor {
     /// Compares a window that ended at `window_end` with the reference.
     ///
     /// Numeric columns get KS and PSI, categorical ones chi-squared and PSI, all the share of
-    /// missing values; p-values are corrected over the whole run by Benjamini-Hochberg. Columns
+    /// missing values; p-values are corrected over the whole run, see [`MonitorSettings::correction`]. Columns
     /// that are missing, new or of another type are reported as changes of the schema.
     #[must_use]
     pub fn observe(&self, window: &RecordBatch, window_end: Timestamp) -> DriftReport {
+        self.observe_batches(std::slice::from_ref(window), window_end)
+    }
+
+    /// As [`Monitor::observe`], of a window that lies in several batches of one schema, as readers of files hand them out.
+    /// They are put together column by column, so the window is never in memory twice. A column that a batch lacks, or has
+    /// with another type, counts as missing.
+    #[must_use]
+    pub fn observe_batches(&self, window: &[RecordBatch], window_end: Timestamp) -> DriftReport {
+        self.observe_window(&Window::Rows(window), window_end)
+    }
+
+    /// Compares the profile of a window that ended at `window_end` with the reference, as [`Monitor::observe`].
+    ///
+    /// Where either side is known by sketches, each test carries the error of its effect: it finds drift only if the
+    /// least effect possible is beyond the threshold, at the p-value of that effect. Columns that the profile still
+    /// holds exactly give the same numbers as the rows would.
+    ///
+    /// # Errors
+    /// As [`Profile::summary`].
+    pub fn observe_profile(&self, window: &Profile, window_end: Timestamp) -> Result<DriftReport> {
+        Ok(self.observe_window(&Window::Summary(&window.summary()?), window_end))
+    }
+
+    fn observe_window(&self, window: &Window<'_>, window_end: Timestamp) -> DriftReport {
         let mut changes = Vec::new();
         let mut columns: Vec<ColumnReport> =
             self.profile.columns().iter().map(|column| self.compare(column, window, &mut changes)).collect();
-        let schema = window.schema();
-        let new = schema.fields().iter().filter(|field| self.profile.column(field.name()).is_none());
-        changes.extend(new.map(|field| SchemaChange::New {
-            column: field.name().clone(),
-            found: extract::type_name(field.data_type()),
-        }));
+        let new = window.columns().into_iter().filter(|(name, _)| self.profile.column(name).is_none());
+        changes.extend(new.map(|(column, found)| SchemaChange::New { column, found }));
         self.correct(&mut columns);
         columns.iter_mut().for_each(ColumnReport::conclude);
-        DriftReport::new(window_end, (self.profile.rows(), count_of(window.num_rows())), changes, columns)
+        DriftReport::new(window_end, (self.profile.rows(), window.rows()), changes, columns)
     }
 
-    fn compare(
-        &self,
-        reference: &ColumnProfile,
-        window: &RecordBatch,
-        changes: &mut Vec<SchemaChange>,
-    ) -> ColumnReport {
+    fn compare(&self, reference: &ColumnProfile, window: &Window<'_>, changes: &mut Vec<SchemaChange>) -> ColumnReport {
         let (name, expected) = (reference.name().to_owned(), reference.data_type().to_owned());
         let kind = reference.sample().kind();
-        let Some(column) = window.column_by_name(&name) else {
+        let Some((found, current)) = window.column(&name, kind) else {
             changes.push(SchemaChange::Missing { column: name, expected });
             return ColumnReport::uncompared(reference, ColumnVerdict::Missing);
         };
-        let current = extract::sample(column, kind);
-        let found = extract::type_name(column.data_type());
         let comparable = current.kind() == kind;
         if found != expected {
             changes.push(SchemaChange::Retyped { column: name, expected, found, comparable });
@@ -158,26 +170,69 @@ impl Monitor {
         if !comparable {
             return ColumnReport::uncompared(reference, ColumnVerdict::Retyped);
         }
+        let (known, current) = (reference.sample().with_bounded_levels(), current.with_bounded_levels());
+        let (known, current) = (known.as_ref(), current.as_ref());
         let detectors = self.detectors.iter().filter(|detector| detector.applies_to(kind));
-        let tests = detectors.map(|detector| detector.test(reference.sample(), &current)).collect();
-        let histogram = Histogram::of(reference.sample(), &current);
-        let unseen = unseen_levels(reference.sample(), &current, self.settings.unseen_levels_max);
-        ColumnReport::compared(reference, &current, tests, (histogram, unseen))
+        let tests = detectors.map(|detector| detector.test(known, current)).collect();
+        let unseen = unseen_levels(known, current, self.settings.unseen_levels_max);
+        let histogram = Histogram::of(known, current, &unseen);
+        ColumnReport::compared(reference, current, tests, (histogram, unseen))
     }
 
-    /// Benjamini-Hochberg over every test of the run that could have found something.
+    /// Corrects over every test of the run that could have found something.
     fn correct(&self, columns: &mut [ColumnReport]) {
-        let able = |test: &DriftTest| match test.verdict {
-            Verdict::Ok | Verdict::Drift => test.tail,
-            Verdict::Insufficient { .. } | Verdict::Degenerate => None,
-        };
+        let able = |test: &DriftTest| if test.counts() { test.tail } else { None };
         let tails: Vec<Tail> = columns.iter().flat_map(|column| &column.tests).filter_map(able).collect();
-        let mut corrected = benjamini_hochberg(&tails).into_iter();
+        let mut corrected = self.settings.correction.adjust(&tails).into_iter();
         for test in columns.iter_mut().flat_map(|column| &mut column.tests) {
             if able(test).is_some()
                 && let Some(tail) = corrected.next()
             {
                 *test = test.clone().judge(tail, self.settings.fdr);
+            }
+        }
+    }
+}
+
+/// What a window is known by.
+enum Window<'a> {
+    Rows(&'a [RecordBatch]),
+    Summary(&'a ProfileSummary),
+}
+
+impl Window<'_> {
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Rows(batches) => batches.iter().map(|batch| count_of(batch.num_rows())).sum(),
+            Self::Summary(summary) => summary.rows(),
+        }
+    }
+
+    /// Names and types.
+    fn columns(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Rows(batches) => {
+                let schema = batches.first().map(RecordBatch::schema);
+                let fields = schema.iter().flat_map(|schema| schema.fields());
+                fields.map(|field| (field.name().clone(), extract::type_name(field.data_type()))).collect()
+            }
+            Self::Summary(summary) => {
+                let columns = summary.columns().iter();
+                columns.map(|column| (column.name().to_owned(), column.data_type().to_owned())).collect()
+            }
+        }
+    }
+
+    /// The type of a column and its values, compared as `kind` or else opaque.
+    fn column(&self, name: &str, kind: ColumnKind) -> Option<(String, ColumnSample)> {
+        match self {
+            Self::Rows(batches) => {
+                let column = extract::joined_column(batches, name)?;
+                Some((extract::type_name(column.data_type()), extract::sample(&column, kind)))
+            }
+            Self::Summary(summary) => {
+                let column = summary.column(name)?;
+                Some((column.data_type().to_owned(), column.sample(kind)))
             }
         }
     }

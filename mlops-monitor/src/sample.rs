@@ -3,11 +3,29 @@
 //! Invariant: numbers are finite and ascending; nulls, NaN and infinities are counted apart and
 //! never lost. A sample knows nothing of Arrow; `extract` makes one from a column.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
+use mlops_core::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::stats::count_of;
+use crate::{
+    profile::Runs,
+    stats::{bin_counts, count_of, float, quantile, quantile_edges, sort},
+};
+
+/// Bytes of a level's name; of longer ones the start and a digest are kept.
+const LEVEL_BYTES_MAX: usize = 1024;
+/// Values that stand for a sketched column where weights are of no use.
+const REPRESENTATIVES: usize = 10_000;
+
+/// The name under which a level is counted.
+pub(crate) fn bounded_level(level: &str) -> Cow<'_, str> {
+    if level.len() <= LEVEL_BYTES_MAX {
+        return Cow::Borrowed(level);
+    }
+    let start = level.get(..level.floor_char_boundary(LEVEL_BYTES_MAX / 2)).unwrap_or_default();
+    Cow::Owned(format!("{start}\u{2026}{}", Digest::of(level.as_bytes())))
+}
 
 /// How the values of a column are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,12 +51,30 @@ impl ColumnKind {
     }
 }
 
+/// How far shares of a sketched column may be off, at 99 % confidence.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct RankError {
+    /// The share of values up to a point.
+    pub(crate) rank: f64,
+    /// The share of values between two points.
+    pub(crate) share: f64,
+}
+
+/// Ascending distinct values, each with the number of values up to and with it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Weighted {
+    pub(crate) values: Vec<f64>,
+    pub(crate) upto: Vec<u64>,
+    pub(crate) error: RankError,
+}
+
 /// Finite numbers in ascending order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct NumericSample {
     values: Vec<f64>,
     nans: u64,
     infinities: u64,
+    weighted: Option<Weighted>,
 }
 
 impl NumericSample {
@@ -53,12 +89,103 @@ impl NumericSample {
     /// ```
     #[must_use]
     pub fn new(mut values: Vec<f64>) -> Self {
-        let total = values.len();
-        values.retain(|value| !value.is_nan());
-        let numbers = values.len();
-        values.retain(|value| value.is_finite());
-        values.sort_unstable_by(f64::total_cmp);
-        Self { nans: count_of(total - numbers), infinities: count_of(numbers - values.len()), values }
+        let (mut nans, mut infinities) = (0, 0);
+        values.retain(|value| {
+            nans += u64::from(value.is_nan());
+            infinities += u64::from(value.is_infinite());
+            value.is_finite()
+        });
+        sort(&mut values);
+        Self { values, nans, infinities, weighted: None }
+    }
+
+    /// From values with counts. Few and exact ones become a plain sample.
+    pub(crate) fn weighted(runs: &Runs, error: RankError) -> Self {
+        let total = runs.total();
+        let plain = error == RankError::default() && total <= count_of(REPRESENTATIVES);
+        let mut upto = 0_u64;
+        let (values, upto): (Vec<f64>, Vec<u64>) = runs
+            .iter()
+            .map(|(value, count)| {
+                upto = upto.saturating_add(count);
+                (value, upto)
+            })
+            .unzip();
+        let weighted = Weighted { values, upto, error };
+        let most = count_of(REPRESENTATIVES).min(total);
+        let rank = |i: u64| u64::try_from((2 * u128::from(i) + 1) * u128::from(total) / (2 * u128::from(most)));
+        let ranks = (0..most).filter_map(|i| weighted.at(rank(i).ok()?)).collect();
+        Self { values: ranks, weighted: (!plain).then_some(weighted), ..Self::default() }
+    }
+
+    /// How many finite values it stands for.
+    pub(crate) fn len(&self) -> u64 {
+        self.weighted.as_ref().map_or_else(|| count_of(self.values.len()), Weighted::total)
+    }
+
+    /// The values with their weights, where a plain sample would be too long or not exact.
+    pub(crate) fn weights(&self) -> Option<&Weighted> {
+        self.weighted.as_ref()
+    }
+
+    /// Each distinct value with the number of values up to and with it.
+    pub(crate) fn steps(&self) -> Vec<(f64, u64)> {
+        if let Some(weighted) = &self.weighted {
+            return weighted.values.iter().copied().zip(weighted.upto.iter().copied()).collect();
+        }
+        let mut upto = 0;
+        let step = |(value, count)| {
+            upto += count;
+            (value, upto)
+        };
+        Runs::of_sorted(&self.values).iter().map(step).collect()
+    }
+
+    /// Each distinct value with its count.
+    pub(crate) fn runs(&self) -> Runs {
+        let mut before = 0;
+        let run = |(value, upto)| (value, upto - std::mem::replace(&mut before, upto));
+        Runs::of_weighted(self.steps().into_iter().map(run).collect())
+    }
+
+    /// How far shares may be off.
+    pub(crate) fn error(&self) -> RankError {
+        self.weighted.as_ref().map_or_else(RankError::default, |weighted| weighted.error)
+    }
+
+    /// Counts up to each edge and beyond, as [`bin_counts`].
+    pub(crate) fn bin_counts(&self, edges: &[f64]) -> Vec<u64> {
+        let Some(weighted) = &self.weighted else { return bin_counts(&self.values, edges) };
+        let mut before = 0;
+        let upto = edges.iter().map(|edge| weighted.count_upto(*edge)).chain([weighted.total()]);
+        upto.map(|end| {
+            let count = end.saturating_sub(before);
+            before = before.max(end);
+            count
+        })
+        .collect()
+    }
+
+    /// One quantile, type 7.
+    pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
+        let Some(weighted) = &self.weighted else { return quantile(&self.values, q) };
+        let position = float(weighted.total().checked_sub(1)?) * q;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= position <= n - 1")]
+        let rank = position.floor() as u64;
+        let low = weighted.at(rank)?;
+        let high = weighted.at(rank + 1).unwrap_or(low);
+        quantile(&[low, high], position - position.floor())
+    }
+
+    /// The distinct inner quantiles 1/bins, 2/bins, ...
+    pub(crate) fn quantile_edges(&self, bins: u32) -> Vec<f64> {
+        if self.weighted.is_none() {
+            return quantile_edges(&self.values, bins);
+        }
+        let at = |i| self.quantile(f64::from(i) / f64::from(bins));
+        let mut edges: Vec<f64> = (1..bins).filter_map(at).collect();
+        edges.dedup();
+        edges
     }
 
     /// The same values out of a column that also had these.
@@ -66,7 +193,7 @@ impl NumericSample {
         Self { nans, infinities, ..self }
     }
 
-    /// The finite values, ascending.
+    /// The finite values, ascending. Of a sketched column, 10,000 at evenly spaced ranks.
     #[must_use]
     pub fn values(&self) -> &[f64] {
         &self.values
@@ -94,7 +221,23 @@ impl NumericSample {
         }
         let rank = |i: u128| usize::try_from((2 * i + 1) * n / (2 * limit)).unwrap_or(usize::MAX);
         let values = (0..limit).filter_map(|i| self.values.get(rank(i)).copied()).collect();
-        Self { values, ..*self }
+        Self { values, ..self.clone() }
+    }
+}
+
+impl Weighted {
+    pub(crate) fn total(&self) -> u64 {
+        self.upto.last().copied().unwrap_or(0)
+    }
+
+    fn count_upto(&self, value: f64) -> u64 {
+        let index = self.values.partition_point(|other| *other <= value);
+        index.checked_sub(1).and_then(|last| self.upto.get(last)).copied().unwrap_or(0)
+    }
+
+    /// The value of a rank from 0.
+    fn at(&self, rank: u64) -> Option<f64> {
+        self.values.get(self.upto.partition_point(|upto| *upto <= rank)).copied()
     }
 }
 
@@ -103,6 +246,7 @@ impl NumericSample {
 pub struct CategoricalSample {
     levels: BTreeMap<String, u64>,
     other: u64,
+    level_error: u64,
 }
 
 impl CategoricalSample {
@@ -122,7 +266,7 @@ impl CategoricalSample {
             let total = levels.entry(level.into()).or_default();
             *total = total.saturating_add(count);
         }
-        Self { levels, other: 0 }
+        Self { levels, other: 0, level_error: 0 }
     }
 
     /// Adds values whose levels are not kept apart.
@@ -130,6 +274,29 @@ impl CategoricalSample {
     pub fn with_other(mut self, count: u64) -> Self {
         self.other = self.other.saturating_add(count);
         self
+    }
+
+    /// Says that each level, named or not, may occur so many times more often than is counted here; those values are
+    /// among the others.
+    #[must_use]
+    pub(crate) fn with_level_error(mut self, error: u64) -> Self {
+        self.level_error = error;
+        self
+    }
+
+    /// How many more values each level may have.
+    #[must_use]
+    pub fn level_error(&self) -> u64 {
+        self.level_error
+    }
+
+    /// Counts levels with very long names under a shorter one, as profiles do; `None` when there are none.
+    fn bounded(&self) -> Option<Self> {
+        if self.levels.keys().all(|level| level.len() <= LEVEL_BYTES_MAX) {
+            return None;
+        }
+        let levels = self.levels().map(|(level, count)| (bounded_level(level).into_owned(), count));
+        Some(Self { other: self.other, level_error: self.level_error, ..Self::new(levels) })
     }
 
     /// The levels in order of name, with their counts.
@@ -198,7 +365,7 @@ impl ColumnSample {
     /// A column of numbers without nulls.
     #[must_use]
     pub fn numeric(sample: NumericSample) -> Self {
-        let rows = count_of(sample.values.len()) + sample.nans + sample.infinities;
+        let rows = sample.len() + sample.nans + sample.infinities;
         Self { values: Values::Numeric(sample), rows, nulls: 0 }
     }
 
@@ -250,9 +417,29 @@ impl ColumnSample {
     #[must_use]
     pub fn len(&self) -> u64 {
         match &self.values {
-            Values::Numeric(sample) => count_of(sample.values.len()),
+            Values::Numeric(sample) => sample.len(),
             Values::Categorical(sample) => sample.total(),
             Values::Opaque => self.rows.saturating_sub(self.nulls),
+        }
+    }
+
+    /// Whether the values come from sketches, so that tests of them have an error.
+    #[must_use]
+    pub fn is_sketched(&self) -> bool {
+        match &self.values {
+            Values::Numeric(sample) => sample.error() != RankError::default(),
+            Values::Categorical(sample) => sample.level_error > 0,
+            Values::Opaque => false,
+        }
+    }
+
+    /// Counts levels with very long names under a shorter one, as profiles do.
+    pub(crate) fn with_bounded_levels(&self) -> Cow<'_, Self> {
+        match &self.values {
+            Values::Categorical(sample) => sample.bounded().map_or(Cow::Borrowed(self), |bounded| {
+                Cow::Owned(Self { values: Values::Categorical(bounded), ..*self })
+            }),
+            _ => Cow::Borrowed(self),
         }
     }
 

@@ -1,9 +1,10 @@
 //! The knobs of a monitor and where their defaults come from.
 
 use mlops_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
+    correction::Correction,
     detector::{Binning, Thresholds},
     stats::{Continuity, KsMode, ZeroRule},
 };
@@ -32,9 +33,11 @@ pub const NULL_SHARE_MIN: f64 = 0.01;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MonitorSettings {
-    /// Share of false alarms among the alarms of one run (Benjamini-Hochberg over all its tests),
-    /// above 0 and below 1.
+    /// Share of false alarms among the alarms of one run, above 0 and below 1; under
+    /// [`Correction::Bonferroni`] and [`Correction::Holm`] the chance of any.
     pub fdr: f64,
+    /// How p-values are corrected over all tests of a run.
+    pub correction: Correction,
     /// Fewest values on each side for a verdict.
     pub n_min: u64,
     /// Smallest Kolmogorov distance that counts, see [`KS_D_MIN`].
@@ -64,6 +67,7 @@ impl Default for MonitorSettings {
     fn default() -> Self {
         Self {
             fdr: 0.05,
+            correction: Correction::default(),
             n_min: 100,
             ks_d_min: KS_D_MIN,
             psi_min: PSI_MIN,
@@ -101,10 +105,8 @@ impl MonitorSettings {
                 faults.push(format!("{name} must be finite and at least 0, found {value}"));
             }
         }
-        if let Binning::ReferenceQuantiles(bins) = self.psi_binning
-            && !(2..=1000).contains(&bins)
-        {
-            faults.push(format!("psi_binning must have 2 to 1000 quantile bins, found {bins}"));
+        if let Some(fault) = self.psi_binning.fault() {
+            faults.push(format!("psi_binning {fault}"));
         }
         if let ZeroRule::Floor(floor) = self.psi_zero_rule
             && !(floor > 0.0 && floor < 1.0)
@@ -120,6 +122,21 @@ impl MonitorSettings {
     pub(crate) fn thresholds(&self, effect_min: f64) -> Thresholds {
         Thresholds { effect_min, alpha: self.fdr, n_min: self.n_min }
     }
+}
+
+/// Settings that can be checked where a state that holds them is read back.
+pub(crate) trait Validate {
+    /// Names all that is out of range.
+    fn validate(&self) -> Result<()>;
+}
+
+/// Reads settings and refuses those that are out of range, for `#[serde(deserialize_with)]`.
+pub(crate) fn valid<'de, D: Deserializer<'de>, S: Deserialize<'de> + Validate>(
+    deserializer: D,
+) -> std::result::Result<S, D::Error> {
+    let settings = S::deserialize(deserializer)?;
+    settings.validate().map_err(de::Error::custom)?;
+    Ok(settings)
 }
 
 #[cfg(test)]

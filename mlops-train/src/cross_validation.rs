@@ -6,11 +6,11 @@
 use std::{num::NonZeroUsize, thread};
 
 use mlops_core::{Error, Result};
+use mlops_metrics::Metric;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     data::{TableDataset, Task},
-    metrics::Metric,
     params::Params,
     split::{Fold, Splitter},
     trainer::{FitContext, Trainer, scores},

@@ -4,10 +4,14 @@
 //! goodness-of-fit test) would find drift where there is none. Rare levels are pooled until the
 //! law holds.
 
-use super::{DriftDetector, DriftTest, Thresholds, Verdict};
+use super::{
+    DriftDetector, DriftTest, Thresholds,
+    levels::{aligned_counts, both, conclude, pool_rare},
+    sketched::{Counted, chi_squared_bounds, frequent_counts},
+};
 use crate::{
-    sample::{CategoricalSample, ColumnKind, ColumnSample, Values},
-    stats::{Continuity, chi_squared, detectable_noncentrality, float},
+    sample::{ColumnKind, ColumnSample},
+    stats::{ChiSquaredResult, Continuity, chi_squared, chi_squared_tail, float, total_of},
 };
 
 /// Chi-squared test on levels.
@@ -51,64 +55,33 @@ impl DriftDetector for ChiSquared {
     }
 
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
-        let (n_ref, n_cur) = (reference.len(), current.len());
-        let blank = DriftTest::degenerate(self.name(), (n_ref, n_cur), self.thresholds);
-        let (Values::Categorical(left), Values::Categorical(right)) = (reference.values(), current.values()) else {
-            return blank;
-        };
-        let (left, right) = self.pool_rare(aligned_counts(left, right));
-        let Some(test) = chi_squared(&left, &right, self.continuity) else { return blank };
-        let verdict = if test.degrees_of_freedom == 0 { Verdict::Degenerate } else { Verdict::Ok };
-        let noncentrality = detectable_noncentrality(test.degrees_of_freedom);
-        let mde = (noncentrality / (float(n_ref) + float(n_cur))).sqrt().min(1.0);
-        let (statistic, effect) = (test.statistic, test.cramers_v);
-        DriftTest { statistic, tail: Some(test.tail), effect, mde, verdict, ..blank }
-            .judge(test.tail, self.thresholds.alpha)
+        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds);
+        let Some((left, right)) = both(reference, current) else { return blank };
+        let sketched = left.level_error() > 0 || right.level_error() > 0;
+        let counted = if sketched { frequent_counts(left, right) } else { Counted::exact(aligned_counts(left, right)) };
+        let counted = pool_rare(&counted, self.expected_min);
+        let Some(found) = chi_squared(&counted.left, &counted.right, self.continuity) else { return blank };
+        let table = (counted.left.as_slice(), counted.right.as_slice());
+        let test = conclude(blank, table, (found.statistic, found.tail), self.thresholds);
+        if sketched { within_error(&test, &counted, &found, self.thresholds.alpha) } else { test }
     }
 }
 
-impl ChiSquared {
-    fn pool_rare(&self, (left, right): (Vec<u64>, Vec<u64>)) -> (Vec<u64>, Vec<u64>) {
-        let (n, m) = (float(left.iter().sum()), float(right.iter().sum()));
-        let smaller = n.min(m) / (n + m);
-        let (mut kept, mut rare) = ((Vec::new(), Vec::new()), (0, 0));
-        for (&a, &b) in left.iter().zip(&right) {
-            if float(a + b) * smaller < self.expected_min {
-                rare = (rare.0 + a, rare.1 + b);
-            } else {
-                kept.0.push(a);
-                kept.1.push(b);
-            }
-        }
-        if rare != (0, 0) {
-            kept.0.push(rare.0);
-            kept.1.push(rare.1);
-        }
-        kept
-    }
-}
-
-/// Counts of both sides level by level: the union of levels in order of name, then the pool.
-pub(super) fn aligned_counts(left: &CategoricalSample, right: &CategoricalSample) -> (Vec<u64>, Vec<u64>) {
-    let mut counts: (Vec<u64>, Vec<u64>) = left.levels().map(|(level, count)| (count, right.count(level))).unzip();
-    let unseen = right.levels().filter(|(level, _)| left.count(level) == 0);
-    let mut pool = (left.other(), right.other());
-    if pool == (0, 0) {
-        for (_, count) in unseen {
-            counts.0.push(0);
-            counts.1.push(count);
-        }
-    } else {
-        pool.1 += unseen.map(|(_, count)| count).sum::<u64>();
-        counts.0.push(pool.0);
-        counts.1.push(pool.1);
-    }
-    counts
+/// Adds what the counts leave open; the p-value is that of the smallest statistic possible.
+fn within_error(test: &DriftTest, counted: &Counted, found: &ChiSquaredResult, alpha: f64) -> DriftTest {
+    let (low, high) = chi_squared_bounds(counted);
+    let rows = float(total_of(&counted.left)) + float(total_of(&counted.right));
+    let effect = |statistic: f64| (statistic / rows).sqrt().min(1.0);
+    let error_low = (test.effect - effect(low)).max(0.0);
+    let error_high = (effect(high) - test.effect).max(0.0);
+    let tail = chi_squared_tail(low.min(found.statistic), found.degrees_of_freedom);
+    DriftTest { tail: Some(tail), error_low, error_high, ..test.clone() }.judge(tail, alpha)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Verdict, *};
+    use crate::sample::CategoricalSample;
 
     fn column(counts: &[(&str, u64)]) -> ColumnSample {
         ColumnSample::categorical(CategoricalSample::new(counts.iter().copied()))

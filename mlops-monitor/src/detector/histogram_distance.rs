@@ -39,12 +39,14 @@ pub enum Distance {
 /// assert_eq!(moved.verdict, Verdict::Drift);
 /// assert!((moved.effect - 0.25).abs() < 1e-12);
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct HistogramDistance {
     /// Which distance.
     pub distance: Distance,
     /// Bins of numeric columns.
     pub binning: Binning,
+    /// What Kullback and Leibler's divergence makes of empty bins; Laplace's rule by default.
+    pub zero_rule: ZeroRule,
     /// When it counts as drift; the effect is the distance.
     pub thresholds: Thresholds,
 }
@@ -54,7 +56,7 @@ impl HistogramDistance {
     #[must_use]
     pub fn new(distance: Distance) -> Self {
         let thresholds = Thresholds::effect(distance.of_psi(crate::settings::PSI_MIN));
-        Self { distance, binning: Binning::default(), thresholds }
+        Self { distance, binning: Binning::default(), zero_rule: ZeroRule::default(), thresholds }
     }
 }
 
@@ -69,11 +71,11 @@ impl Distance {
         }
     }
 
-    fn between(self, reference: &[u64], current: &[u64]) -> Option<f64> {
+    fn between(self, reference: &[u64], current: &[u64], zero_rule: ZeroRule) -> Option<f64> {
         match self {
             Self::JensenShannon => jensen_shannon(reference, current),
             Self::Hellinger => hellinger(reference, current),
-            Self::KullbackLeibler => kullback_leibler(reference, current, ZeroRule::Laplace),
+            Self::KullbackLeibler => kullback_leibler(reference, current, zero_rule),
             Self::TotalVariation => total_variation(reference, current),
             Self::LInfinity => l_infinity(reference, current),
         }
@@ -97,13 +99,15 @@ impl DriftDetector for HistogramDistance {
 
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
         let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds);
-        let Some((left, right)) = counts(self.binning, reference, current) else { return blank };
-        let found = self.distance.between(&left, &right).zip(chi_squared(&left, &right, Continuity::None));
+        let Some((left, right)) = counts(&self.binning, reference, current) else { return blank };
+        let found =
+            self.distance.between(&left, &right, self.zero_rule).zip(chi_squared(&left, &right, Continuity::None));
         let Some((effect, chi)) = found else { return blank };
         let unit = 1.0 / float(total_of(&left)) + 1.0 / float(total_of(&right));
         let mde = self.distance.of_psi(detectable_noncentrality(chi.degrees_of_freedom) * unit);
         let verdict = if chi.degrees_of_freedom == 0 { Verdict::Degenerate } else { Verdict::Ok };
         DriftTest { statistic: effect, tail: Some(chi.tail), effect, mde, verdict, ..blank }
+            .unbounded_if(reference.is_sketched() || current.is_sketched())
             .judge(chi.tail, self.thresholds.alpha)
     }
 }

@@ -5,10 +5,15 @@
 
 mod binned;
 mod chi_squared;
+mod fisher;
+mod g;
 mod histogram_distance;
 mod ks;
+mod levels;
 mod null_share;
 mod psi;
+mod sketched;
+mod two_proportion_z;
 mod two_sample;
 
 use std::fmt;
@@ -17,10 +22,13 @@ use serde::{Serialize, Serializer};
 
 pub use binned::Binning;
 pub use chi_squared::ChiSquared;
+pub use fisher::{FISHER_EXACT_MAX, Fisher};
+pub use g::G;
 pub use histogram_distance::{Distance, HistogramDistance};
 pub use ks::KolmogorovSmirnov;
 pub use null_share::NullShare;
 pub use psi::Psi;
+pub use two_proportion_z::TwoProportionZ;
 pub use two_sample::{TwoSample, TwoSampleTest};
 
 use crate::{
@@ -117,6 +125,10 @@ pub struct DriftTest {
     pub corrected: Option<Tail>,
     /// Size of the difference, in the unit that `effect_min` is in.
     pub effect: f64,
+    /// How much smaller the effect may be in truth, because a side is known by a sketch; zero when both are exact.
+    pub error_low: f64,
+    /// How much larger it may be; infinite when nothing bounds it.
+    pub error_high: f64,
     /// Smallest effect that counts.
     pub effect_min: f64,
     /// Values on the reference side.
@@ -142,7 +154,22 @@ impl DriftTest {
         } else {
             Verdict::Degenerate
         };
-        Self { name, statistic, tail: None, corrected: None, effect, effect_min, n_ref, n_cur, n_min, mde, verdict }
+        let (tail, corrected, error_low, error_high) = (None, None, 0.0, 0.0);
+        Self {
+            name,
+            statistic,
+            tail,
+            corrected,
+            effect,
+            error_low,
+            error_high,
+            effect_min,
+            n_ref,
+            n_cur,
+            n_min,
+            mde,
+            verdict,
+        }
     }
 
     /// The p-value before correction; NaN when it does not exist.
@@ -157,13 +184,41 @@ impl DriftTest {
         self.tail.map_or(f64::NAN, Tail::log10)
     }
 
+    /// The least that the effect may be in truth.
+    #[must_use]
+    pub fn effect_low(&self) -> f64 {
+        self.effect - self.error_low
+    }
+
+    /// The most that the effect may be in truth.
+    #[must_use]
+    pub fn effect_high(&self) -> f64 {
+        self.effect + self.error_high
+    }
+
+    /// Whether the threshold lies within the error of sketches, so that exact data might have given another verdict.
+    #[must_use]
+    pub fn is_undecided(&self) -> bool {
+        self.verdict == Verdict::Ok && self.effect_low() < self.effect_min && self.effect_min <= self.effect_high()
+    }
+
+    /// Without a bound on the effect when a side is known by a sketch: such a test never finds drift.
+    pub(crate) fn unbounded_if(self, sketched: bool) -> Self {
+        if sketched { Self { error_low: f64::INFINITY, error_high: f64::INFINITY, ..self } } else { self }
+    }
+
     /// How far beyond its threshold the effect is: one means just there.
     #[must_use]
     pub fn severity(&self) -> f64 {
         if self.effect.is_nan() { 0.0 } else { self.effect / self.effect_min.max(f64::MIN_POSITIVE) }
     }
 
-    /// Draws the verdict from effect, tail and rows; a degenerate test stays one.
+    /// Whether it could have found something: such tests are what a run is corrected for.
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self.verdict, Verdict::Ok | Verdict::Drift)
+    }
+
+    /// Draws the verdict from the effect less its error, tail and rows; a degenerate test stays one.
     #[must_use]
     pub fn judge(mut self, corrected: Tail, alpha: f64) -> Self {
         self.corrected = Some(corrected);
@@ -173,7 +228,7 @@ impl DriftTest {
         let n = self.n_ref.min(self.n_cur);
         self.verdict = if n < self.n_min.max(1) {
             Verdict::Insufficient { n, min_n: self.n_min.max(1) }
-        } else if self.effect >= self.effect_min && corrected.ln() <= alpha.ln() {
+        } else if self.effect_low() >= self.effect_min && corrected.ln() <= alpha.ln() {
             Verdict::Drift
         } else {
             Verdict::Ok

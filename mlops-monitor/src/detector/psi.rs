@@ -1,15 +1,17 @@
 //! The population stability index as a test: credit risk's measure, with its chance part removed.
 //!
 //! Effect: PSI minus its mean under no drift, (bins - 1)(1/n + 1/m), not below zero. The p-value
-//! is that of PSI / (1/n + 1/m) against chi-squared with bins - 1 degrees of freedom.
+//! is that of PSI / (1/n + 1/m) against chi-squared with bins - 1 degrees of freedom. Where a side is known by a sketch,
+//! both ends that its counts allow are found, and the p-value is that of the lower one.
 
 use super::{
     DriftDetector, DriftTest, Thresholds, Verdict,
-    binned::{Binning, counts},
+    binned::{Binning, counted},
+    sketched::psi_bounds,
 };
 use crate::{
     sample::{ColumnKind, ColumnSample},
-    stats::{ZeroRule, chi_squared_tail, detectable_noncentrality, float, psi},
+    stats::{ZeroRule, chi_squared_tail, detectable_noncentrality, float, psi, total_of},
 };
 
 /// PSI on numbers and levels.
@@ -25,7 +27,7 @@ use crate::{
 /// let test = Psi::default().test(&column(500, 500), &column(505, 495));
 /// assert_eq!((test.verdict, test.effect), (Verdict::Ok, 0.0));
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Psi {
     /// Bins of numeric columns.
     pub binning: Binning,
@@ -57,15 +59,21 @@ impl DriftDetector for Psi {
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
         let (n_ref, n_cur) = (reference.len(), current.len());
         let blank = DriftTest::degenerate(self.name(), (n_ref, n_cur), self.thresholds);
-        let Some((left, right)) = counts(self.binning, reference, current) else { return blank };
-        let Some(statistic) = psi(&left, &right, self.zero_rule) else { return blank };
-        let unit = 1.0 / float(left.iter().sum()) + 1.0 / float(right.iter().sum());
+        let Some(counted) = counted(&self.binning, reference, current) else { return blank };
+        let (left, right) = (&counted.left, &counted.right);
+        let Some(statistic) = psi(left, right, self.zero_rule) else { return blank };
+        let bounds = if counted.errors.is_empty() { None } else { psi_bounds(&counted, self.zero_rule) };
+        let (low, high) = bounds.unwrap_or((statistic, statistic));
+        let unit = 1.0 / float(total_of(left)) + 1.0 / float(total_of(right));
         let degrees = crate::stats::count_of(left.len()).saturating_sub(1);
-        let tail = chi_squared_tail(statistic / unit, degrees);
-        let effect = (statistic - float(degrees) * unit).max(0.0);
+        let tail = chi_squared_tail(low / unit, degrees);
+        let without_chance = |psi: f64| (psi - float(degrees) * unit).max(0.0);
+        let effect = without_chance(statistic);
+        let (error_low, error_high) = (effect - without_chance(low), without_chance(high) - effect);
         let mde = detectable_noncentrality(degrees) * unit;
         let verdict = if degrees == 0 { Verdict::Degenerate } else { Verdict::Ok };
-        DriftTest { statistic, tail: Some(tail), effect, mde, verdict, ..blank }.judge(tail, self.thresholds.alpha)
+        DriftTest { statistic, tail: Some(tail), effect, error_low, error_high, mde, verdict, ..blank }
+            .judge(tail, self.thresholds.alpha)
     }
 }
 
@@ -85,7 +93,7 @@ mod tests {
         let psi = Psi { zero_rule: ZeroRule::Floor(1e-4), ..Psi::default() };
         assert_eq!(psi.test(&reference, &moved).verdict, Verdict::Drift);
         // Equal widths over the joint range see one bin: this is why they are not the default.
-        let sturges = Psi { binning: Binning::Sturges, ..psi };
+        let sturges = Psi { binning: Binning::Sturges, ..psi.clone() };
         assert!(sturges.test(&reference, &moved).statistic < 0.01);
     }
 

@@ -179,7 +179,9 @@ impl DriftDetector for TwoSample {
         let Some(Found { statistic, effect, tail, mde }) = self.run(left, right, &ks) else { return blank };
         let constant = ks.h == 0 && left.first() == left.last();
         let verdict = if constant { Verdict::Degenerate } else { Verdict::Ok };
-        DriftTest { statistic, tail: Some(tail), effect, mde, verdict, ..blank }.judge(tail, self.thresholds.alpha)
+        DriftTest { statistic, tail: Some(tail), effect, mde, verdict, ..blank }
+            .unbounded_if(reference.is_sketched() || current.is_sketched())
+            .judge(tail, self.thresholds.alpha)
     }
 }
 

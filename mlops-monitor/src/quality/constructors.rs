@@ -151,10 +151,7 @@ impl Rule {
 
     /// One value of `column` is more common than all others, and it is one of `set`.
     #[must_use]
-    pub fn most_common_in_set<V: Into<SetValue>>(
-        column: impl Into<String>,
-        set: impl IntoIterator<Item = V>,
-    ) -> Self {
+    pub fn most_common_in_set<V: Into<SetValue>>(column: impl Into<String>, set: impl IntoIterator<Item = V>) -> Self {
         Expectation::MostCommonInSet { column: column.into(), values: values(set), ties_okay: false }.into()
     }
 
@@ -313,11 +310,7 @@ impl Rule {
 
     /// In each row, the pair of `a` and `b` is one of `pairs`.
     #[must_use]
-    pub fn pair_in_set(
-        a: impl Into<String>,
-        b: impl Into<String>,
-        pairs: impl IntoIterator<Item = ValuePair>,
-    ) -> Self {
+    pub fn pair_in_set(a: impl Into<String>, b: impl Into<String>, pairs: impl IntoIterator<Item = ValuePair>) -> Self {
         let (a, b, pairs) = (a.into(), b.into(), pairs.into_iter().collect());
         Expectation::PairInSet { a, b, pairs, ignore_row_if: IgnoreRowIf::default() }.into()
     }
@@ -349,11 +342,7 @@ impl Rule {
 
     /// Each value of `column` occurs in `table_column` of the table that the run knows as `table`.
     #[must_use]
-    pub fn references(
-        column: impl Into<String>,
-        table: impl Into<String>,
-        table_column: impl Into<String>,
-    ) -> Self {
+    pub fn references(column: impl Into<String>, table: impl Into<String>, table_column: impl Into<String>) -> Self {
         let (columns, table_columns) = (vec![column.into()], vec![table_column.into()]);
         Expectation::References { columns, table: table.into(), table_columns }.into()
     }

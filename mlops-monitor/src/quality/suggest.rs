@@ -102,8 +102,11 @@ pub fn suggest(name: &str, batches: &[RecordBatch], settings: &SuggestSettings) 
 
 impl SuggestSettings {
     fn validate(&self) -> Result<()> {
-        let bounds =
-            [("slack", self.slack, 0.0), ("deviations", self.deviations, 0.0), ("row_count_factor", self.row_count_factor, 1.0)];
+        let bounds = [
+            ("slack", self.slack, 0.0),
+            ("deviations", self.deviations, 0.0),
+            ("row_count_factor", self.row_count_factor, 1.0),
+        ];
         let faults: Vec<String> = bounds
             .iter()
             .filter(|(_, value, least)| !(value.is_finite() && value >= least))
@@ -138,7 +141,9 @@ fn column_rules(column: &ColumnFacts, settings: &SuggestSettings) -> Vec<Rule> {
     let mostly = settings.mostly(column.present);
     if is_identifier(column) {
         rules.push(Rule::unique(name()));
-    } else if !column.levels.is_empty() && count_of(column.levels.len()).saturating_mul(LEVEL_ROWS_MIN) <= column.present {
+    } else if !column.levels.is_empty()
+        && count_of(column.levels.len()).saturating_mul(LEVEL_ROWS_MIN) <= column.present
+    {
         rules.push(Rule::in_set(name(), column.levels.iter().cloned()).mostly(mostly));
     } else if let Some(range) = column.range.and_then(|range| widened(range, settings.slack)) {
         rules.push(Rule::in_range(name(), range).mostly(mostly));
@@ -212,9 +217,8 @@ mod tests {
         let mut level = |k: u64| ((uniform() * float(k)) as u64).min(k - 1);
         let text: Vec<String> = (0..rows).map(|_| format!("level {}", level(levels))).collect();
         let numbers: Vec<Option<i64>> = (0..rows).map(|_| Some(level(1_000_000)).map(u64::cast_signed)).collect();
-        let gaps: Vec<Option<f64>> = (0..rows)
-            .map(|_| (float(level(1_000_000)) / 1e6 >= null_share).then(|| float(level(1_000_000))))
-            .collect();
+        let gaps: Vec<Option<f64>> =
+            (0..rows).map(|_| (float(level(1_000_000)) / 1e6 >= null_share).then(|| float(level(1_000_000)))).collect();
         let flags: Vec<bool> = (0..rows).map(|_| level(2) == 1).collect();
         let start = (seed % 1000).cast_signed() * 1_000_000;
         RecordBatch::try_from_iter([

@@ -48,7 +48,9 @@ fn fault(expectation: &Expectation) -> Option<String> {
         Expectation::CompoundUnique { columns, .. }
         | Expectation::UniqueWithinRecord { columns, .. }
         | Expectation::SumEquals { columns, .. } => names_fault(columns, 2).or_else(|| match expectation {
-            Expectation::SumEquals { total, tolerance, .. } if !total.is_finite() || !(*tolerance >= 0.0) => {
+            Expectation::SumEquals { total, tolerance, .. }
+                if !total.is_finite() || tolerance.is_nan() || *tolerance < 0.0 =>
+            {
                 Some("total must be finite and tolerance at least 0".to_owned())
             }
             _ => None,
@@ -58,7 +60,7 @@ fn fault(expectation: &Expectation) -> Option<String> {
         Expectation::Schema { fields, .. } => {
             names_fault(&fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>(), 1)
         }
-        Expectation::ZScoreLess { threshold, .. } if !(*threshold > 0.0) => {
+        Expectation::ZScoreLess { threshold, .. } if threshold.is_nan() || *threshold <= 0.0 => {
             Some(format!("threshold must be above 0, found {threshold}"))
         }
         Expectation::Quantiles { quantiles, .. } => quantiles_fault(quantiles),
@@ -70,8 +72,9 @@ fn fault(expectation: &Expectation) -> Option<String> {
             let differ = !table_columns.is_empty() && table_columns.len() != columns.len();
             differ.then(|| format!("{} columns refer to {} columns", columns.len(), table_columns.len()))
         }),
-        Expectation::DatasetMatch { keys, min, .. } => names_fault(keys, 1)
-            .or_else(|| (!(*min > 0.0 && *min <= 1.0)).then(|| format!("min must be above 0 and at most 1, found {min}"))),
+        Expectation::DatasetMatch { keys, min, .. } => names_fault(keys, 1).or_else(|| {
+            (!(*min > 0.0 && *min <= 1.0)).then(|| format!("min must be above 0 and at most 1, found {min}"))
+        }),
         other => text_fault(other),
     }
 }
@@ -152,7 +155,9 @@ fn pair_limits_fault(limits: &PairLimits) -> Option<String> {
 fn quantiles_fault(quantiles: &[QuantileLimits]) -> Option<String> {
     list_fault(quantiles.len(), 1, "quantile").or_else(|| {
         quantiles.iter().find_map(|limits| match limits.quantile {
-            quantile if !(0.0..=1.0).contains(&quantile) => Some(format!("quantile must be from 0 to 1, found {quantile}")),
+            quantile if !(0.0..=1.0).contains(&quantile) => {
+                Some(format!("quantile must be from 0 to 1, found {quantile}"))
+            }
             // Both ends open is a quantile that is only shown.
             _ if limits.min.is_none() && limits.max.is_none() => None,
             _ => interval_fault(limits.min, limits.max),

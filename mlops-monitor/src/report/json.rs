@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ColumnReport, ColumnVerdict, DriftReport, SchemaChange};
+use super::{ColumnReport, ColumnSeries, ColumnVerdict, DriftReport, LevelShift, SchemaChange, Spread, WindowSeries};
 use crate::{detector::DriftTest, stats::Tail};
 
 impl DriftReport {
@@ -12,25 +12,41 @@ impl DriftReport {
     /// { verdict, headline, window_end, rows_ref, rows_cur,
     ///   schema_changes: [{change, column, expected, found, comparable}],
     ///   columns: [{ name, kind, data_type, n_ref, n_cur, missing_ref, missing_cur,
-    ///               tests: [{name, statistic, p, log10_p, log10_q, effect, effect_min, mde, verdict}],
-    ///               mde, verdict, n, min_n, unseen_levels, histogram: {labels, reference, current} }] }
+    ///               tests: [{name, statistic, p, log10_p, log10_q, effect, effect_low, effect_high, effect_min,
+    ///                        mde, verdict}],
+    ///               mde, verdict, n, min_n, unseen_levels, histogram: {labels, reference, current, edges},
+    ///               spread: {levels, reference: {mean, std, quantiles}, current: {mean, std, quantiles}},
+    ///               level_shifts: [{level, reference, current}], series: {means, missing} }],
+    ///   series: {by, labels, rows} }
     /// ```
     ///
-    /// `log10_q` is the p-value after correction; `n` and `min_n` are there when the verdict is
-    /// `insufficient`; `window_end` is RFC 3339.
+    /// `effect_low` and `effect_high` differ from `effect` where a side is known by a sketch, and are `null` where nothing
+    /// bounds them. `log10_q` is the p-value after correction; `n` and `min_n` are there when the verdict is
+    /// `insufficient`, `histogram`, `spread`, `level_shifts` and `series` where there is something to show;
+    /// `window_end` is RFC 3339.
     #[must_use]
     pub fn to_json(&self) -> String {
+        format!("{:#}", self.json_value())
+    }
+
+    pub(super) fn json_value(&self) -> Value {
         let (rows_ref, rows_cur) = self.rows();
-        let report = json!({
+        let series = self.series();
+        let mut report = json!({
             "verdict": self.verdict().as_str(),
             "headline": self.headline(),
+            "why": self.why(),
             "window_end": self.window_end().to_string(),
             "rows_ref": rows_ref,
             "rows_cur": rows_cur,
             "schema_changes": self.schema_changes().iter().map(change).collect::<Vec<_>>(),
-            "columns": self.columns().iter().map(column).collect::<Vec<_>>(),
+            "columns": self.columns().iter().map(|shown| column(shown, series)).collect::<Vec<_>>(),
         });
-        format!("{report:#}")
+        if let (Some(object), Some(series)) = (report.as_object_mut(), series) {
+            let axis = json!({"by": series.title(), "labels": series.labels(), "rows": series.rows()});
+            object.insert("series".to_owned(), axis);
+        }
+        report
     }
 }
 
@@ -46,7 +62,7 @@ fn change(change: &SchemaChange) -> Value {
     }
 }
 
-fn column(column: &ColumnReport) -> Value {
+fn column(column: &ColumnReport, series: Option<&WindowSeries>) -> Value {
     let mut value = json!({
         "name": column.name,
         "kind": column.kind.as_str(),
@@ -67,12 +83,31 @@ fn column(column: &ColumnReport) -> Value {
     }
     if let Some(histogram) = &column.histogram {
         let (labels, reference, current) = (&histogram.labels, &histogram.reference, &histogram.current);
-        object.insert("histogram".to_owned(), json!({"labels": labels, "reference": reference, "current": current}));
+        let edges = &histogram.edges;
+        let histogram = json!({"labels": labels, "reference": reference, "current": current, "edges": edges});
+        object.insert("histogram".to_owned(), histogram);
+    }
+    if let (Some(reference), Some(current)) = (column.reference, column.current) {
+        let spread = json!({"levels": Spread::LEVELS, "reference": spread(reference), "current": spread(current)});
+        object.insert("spread".to_owned(), spread);
+    }
+    if !column.levels.is_empty() {
+        let shift =
+            |shift: &LevelShift| json!({"level": shift.level, "reference": shift.reference, "current": shift.current});
+        object.insert("level_shifts".to_owned(), column.levels.iter().map(shift).collect());
+    }
+    if let Some(ColumnSeries { means, missing }) = series.and_then(|series| series.column(&column.name)) {
+        object.insert("series".to_owned(), json!({"means": means, "missing": missing}));
     }
     value
 }
 
-fn test(test: &DriftTest) -> Value {
+fn spread(spread: Spread) -> Value {
+    json!({"mean": spread.mean, "std": spread.std, "quantiles": spread.quantiles})
+}
+
+/// One test, as everywhere in reports.
+pub(crate) fn test(test: &DriftTest) -> Value {
     json!({
         "name": test.name,
         "statistic": test.statistic,
@@ -80,6 +115,8 @@ fn test(test: &DriftTest) -> Value {
         "log10_p": test.log10_p(),
         "log10_q": test.corrected.map(Tail::log10),
         "effect": test.effect,
+        "effect_low": test.effect_low(),
+        "effect_high": test.effect_high(),
         "effect_min": test.effect_min,
         "mde": test.mde,
         "verdict": test.verdict.as_str(),

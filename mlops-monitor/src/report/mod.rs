@@ -3,19 +3,36 @@
 //! Invariant: columns are ordered by severity, worst first; all numbers behind a verdict are in
 //! the report. Rendering is in `json` and `html`.
 
+mod explain;
+mod format;
 mod histogram;
 mod html;
 mod json;
+mod markdown;
+mod monitoring;
+mod section;
+mod series;
+mod summary;
 
 use mlops_core::{Event, Fact, ModelName, Timestamp, Version};
 
 pub use histogram::Histogram;
+pub use html::{COLUMNS_MAX, DETAILS_MAX};
+pub(crate) use json::test as test_json;
+pub use markdown::MARKDOWN_BYTES_MAX;
+pub use monitoring::MonitoringReport;
+pub use section::{
+    Band, CHARTS_MAX, Cell, Heading, LINES_MAX, Line, LineChart, POINTS_MAX, SECTIONS_MAX, Section, Status,
+    TABLE_COLUMNS_MAX, TABLE_ROWS_MAX, Table,
+};
+pub use series::{ColumnSeries, RowOrder, SERIES_COLUMNS_MAX, STRETCHES_MAX, SeriesBuilder, WindowSeries};
+pub use summary::{LevelShift, Spread};
 
 use crate::{
     detector::{DriftTest, Verdict},
     profile::ColumnProfile,
     sample::{ColumnKind, ColumnSample},
-    stats::float,
+    stats::{Tail, float},
 };
 
 /// The verdict on a window.
@@ -151,6 +168,14 @@ pub struct ColumnReport {
     pub histogram: Option<Histogram>,
     /// Some current levels that the reference does not have, most frequent first.
     pub unseen_levels: Vec<String>,
+    /// Where the numbers of the reference lie.
+    pub reference: Option<Spread>,
+    /// Where the numbers of the window lie.
+    pub current: Option<Spread>,
+    /// The levels whose shares changed most, largest change first.
+    pub levels: Vec<LevelShift>,
+    /// Mean and standard deviation of the reference, also where levels are numbers.
+    pub(crate) center: Option<(f64, f64)>,
 }
 
 fn share(part: u64, whole: u64) -> f64 {
@@ -169,6 +194,7 @@ impl ColumnReport {
         (histogram, unseen_levels): (Option<Histogram>, Vec<String>),
     ) -> Self {
         let sample = reference.sample();
+        let spread = Spread::of(sample);
         Self {
             name: reference.name().to_owned(),
             kind: sample.kind(),
@@ -180,6 +206,10 @@ impl ColumnReport {
             tests,
             verdict: ColumnVerdict::Degenerate,
             histogram,
+            reference: spread,
+            current: Spread::of(current),
+            levels: LevelShift::largest(sample, current, &unseen_levels),
+            center: spread.map(|spread| (spread.mean, spread.std)).or_else(|| summary::level_center(sample)),
             unseen_levels,
         }
     }
@@ -228,6 +258,7 @@ pub struct DriftReport {
     rows_cur: u64,
     schema_changes: Vec<SchemaChange>,
     columns: Vec<ColumnReport>,
+    series: Option<WindowSeries>,
 }
 
 impl DriftReport {
@@ -241,7 +272,7 @@ impl DriftReport {
             let order = a.verdict.order().cmp(&b.verdict.order());
             order.then_with(|| b.severity().total_cmp(&a.severity())).then_with(|| a.name.cmp(&b.name))
         });
-        Self { window_end, rows_ref, rows_cur, schema_changes, columns }
+        Self { window_end, rows_ref, rows_cur, schema_changes, columns, series: None }
     }
 
     /// The verdict on the window.
@@ -288,14 +319,43 @@ impl DriftReport {
         self.columns.iter().filter(|column| column.verdict.is_drift())
     }
 
+    /// One p-value for the whole run: the smallest corrected tail of its tests. `None` when no test could have found
+    /// anything.
+    ///
+    /// Without drift P(tail <= x) <= x: under Bonferroni, Holm and Benjamini-Yekutieli for tests that depend on each
+    /// other in any way, under Benjamini-Hochberg (then it is the p-value of Simes, Biometrika 73, 1986) for
+    /// independent or positively dependent ones. It knows nothing of effects and missing columns, so an alarm may ask
+    /// for [`DriftReport::verdict`] as well, which makes false ones only rarer. See [`crate::AlarmBudget`].
+    #[must_use]
+    pub fn tail(&self) -> Option<Tail> {
+        let tests = self.columns.iter().flat_map(|column| &column.tests);
+        // The others carry a tail that nothing has corrected.
+        let counted = tests.filter(|test| test.counts());
+        counted.filter_map(|test| test.corrected).min_by(|a, b| a.ln().total_cmp(&b.ln()))
+    }
+
+    /// Adds the values of the window over time, for pages and JSON; verdicts do not depend on it.
+    #[must_use]
+    pub fn with_series(mut self, series: WindowSeries) -> Self {
+        self.series = Some(series);
+        self
+    }
+
+    /// The values of the window over time, when they are known.
+    #[must_use]
+    pub fn series(&self) -> Option<&WindowSeries> {
+        self.series.as_ref()
+    }
+
     /// One sentence for a log line or an alert.
     #[must_use]
     pub fn headline(&self) -> String {
         let (drifted, all) = (self.drifted().count(), self.columns.len());
         let rows = self.rows_cur;
+        let columns = if all == 1 { "column" } else { "columns" };
         match self.verdict() {
-            Headline::Drift => format!("drift in {drifted} of {all} columns ({rows} rows)"),
-            Headline::Ok => format!("no drift in {all} columns ({rows} rows)"),
+            Headline::Drift => format!("drift in {drifted} of {all} {columns} ({rows} rows)"),
+            Headline::Ok => format!("no drift in {all} {columns} ({rows} rows)"),
             Headline::Insufficient => format!("too few rows for a verdict ({rows} rows)"),
         }
     }

@@ -1,13 +1,13 @@
 //! The tail of Student's t law in log space, by the incomplete beta function.
 //!
-//! Sources: NIST DLMF 8.17.22 (continued fraction), 5.11.13 (ratio of gamma functions).
+//! Source: NIST DLMF 5.11.13 (ratio of gamma functions).
+
+use mlops_metrics::special::beta_fraction as fraction;
 
 use super::{
     Tail,
     gamma::{ln_gamma, ln_one_minus_exp},
 };
-
-const TERMS_MAX: usize = 200_000;
 
 /// P(|T| >= |t|) for `df` > 0 degrees of freedom, which need not be whole.
 ///
@@ -50,32 +50,6 @@ fn ln_gamma_half_step(a: f64) -> f64 {
     let inverse = 1.0 / a;
     let square = inverse * inverse;
     0.5 * a.ln() - inverse * (1.0 / 8.0 - square * (1.0 / 192.0 - square * (1.0 / 640.0 - square * 17.0 / 14_336.0)))
-}
-
-/// The continued fraction of I_x(a, b) by Lentz's method.
-fn fraction(a: f64, b: f64, x: f64) -> f64 {
-    let tiny = 1e-300;
-    let away = |value: f64| if value.abs() < tiny { tiny } else { value };
-    let mut c = 1.0;
-    let mut d = 1.0 / away(1.0 - (a + b) * x / (a + 1.0));
-    let mut value = d;
-    for step in 1..TERMS_MAX {
-        #[allow(clippy::cast_precision_loss, reason = "at most TERMS_MAX")]
-        let m = step as f64;
-        let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
-        d = 1.0 / away(1.0 + even * d);
-        c = away(1.0 + even / c);
-        value *= d * c;
-        let odd = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
-        d = 1.0 / away(1.0 + odd * d);
-        c = away(1.0 + odd / c);
-        let delta = d * c;
-        value *= delta;
-        if (delta - 1.0).abs() < 1e-16 {
-            break;
-        }
-    }
-    value
 }
 
 #[cfg(test)]

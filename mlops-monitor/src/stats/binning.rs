@@ -217,6 +217,27 @@ mod tests {
     }
 
     #[test]
+    fn edges_of_a_skewed_sample_match_numpy() {
+        let mut skewed: Vec<f64> = (0..137).map(|i| f64::from(i * i) / 1000.0 + f64::from(7 * i % 13) / 4.0).collect();
+        skewed.sort_by(f64::total_cmp);
+        // numpy 2.4.6: histogram_bin_edges(sorted(i*i/1000 + (7*i % 13)/4 for i in range(137)), rule)[[1, -2]].
+        let cases = [
+            (WidthRule::Sturges, 9, 2.275, 18.2),
+            (WidthRule::Doane, 11, 1.861_363_636_363_636_6, 18.613_636_363_636_367),
+            (WidthRule::Scott, 6, 3.4125, 17.0625),
+            (WidthRule::FreedmanDiaconis, 6, 3.4125, 17.0625),
+        ];
+        for (rule, bins, second, last_but_one) in cases {
+            let edges = width_edges(&skewed, rule);
+            assert_eq!(edges.len(), bins + 1, "{rule:?}");
+            let found = [edges[0], edges[1], edges[bins - 1], edges[bins]];
+            for (found, expected) in found.iter().zip([0.0, second, last_but_one, 20.475]) {
+                assert!((found - expected).abs() < 1e-13 * expected.max(1.0), "{rule:?} {found} {expected}");
+            }
+        }
+    }
+
+    #[test]
     fn values_outside_the_reference_are_a_bin_of_their_own() {
         let found = reference_width_counts(&[0.0, 1.0, 2.0, 4.0], &[-1.0, 3.0, 4.0, 9.0], WidthRule::Bins(2));
         assert_eq!((found.reference, found.current), (vec![2, 2, 0], vec![0, 2, 2]));

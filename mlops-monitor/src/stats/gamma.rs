@@ -3,8 +3,10 @@
 //! Invariant: relative error of the logarithm stays near machine precision however small the
 //! probability is; nothing is ever computed as one minus something close to one.
 //!
-//! Sources: NIST DLMF 5.11.1 (Stirling's series), 8.7.1 (series of P), 8.9.2 (continued fraction
+//! Sources: NIST DLMF 8.7.1 (series of P), 8.9.2 (continued fraction
 //! of Q), evaluated by Lentz's method (Applied Optics 15, 1976).
+
+pub(crate) use mlops_metrics::special::ln_gamma;
 
 use super::{Tail, float};
 
@@ -12,28 +14,14 @@ use super::{Tail, float};
 /// needed, so this serves every `a` up to 1e9.
 const TERMS_MAX: usize = 200_000;
 
-/// ln Gamma(x) for x > 0.
-///
-/// Stirling's series after shifting x above 12, where the first term left out is below 2e-18.
-pub(crate) fn ln_gamma(x: f64) -> f64 {
-    let (mut x, mut product) = (x, 1.0);
-    while x < 12.0 {
-        product *= x;
-        x += 1.0;
-    }
-    // B_2k / (2k (2k - 1)) for k = 1..7.
-    const COEFFICIENTS: [f64; 7] =
-        [1.0 / 12.0, -1.0 / 360.0, 1.0 / 1260.0, -1.0 / 1680.0, 1.0 / 1188.0, -691.0 / 360_360.0, 1.0 / 156.0];
-    let inverse = 1.0 / x;
-    let square = inverse * inverse;
-    let series = COEFFICIENTS.iter().rev().fold(0.0, |sum, c| sum * square + c) * inverse;
-    let half_ln_two_pi = 0.918_938_533_204_672_8;
-    (x - 0.5) * x.ln() - x + half_ln_two_pi + series - f64::ln(product)
-}
-
 /// ln n!.
 pub(crate) fn ln_factorial(n: u64) -> f64 {
     if n < 2 { 0.0 } else { ln_gamma(float(n) + 1.0) }
+}
+
+/// ln B(a, b), the beta function, for a and b above 0; the error is that of rounding the largest of its three terms.
+pub(crate) fn ln_beta(a: f64, b: f64) -> f64 {
+    ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b)
 }
 
 /// ln(1 - exp(y)) for y <= 0, without cancellation at either end.

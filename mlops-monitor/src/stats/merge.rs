@@ -1,5 +1,7 @@
 //! Two ascending samples, value by value.
 
+use super::count_of;
+
 /// How often one value occurs on either side.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Group {
@@ -31,12 +33,16 @@ impl Iterator for Groups<'_> {
             (None, Some(b)) => *b,
             (None, None) => return None,
         };
-        Some(Group { value, reference: skip(&mut self.reference, value), current: skip(&mut self.current, value) })
+        Some(Group {
+            value,
+            reference: count_of(skip(&mut self.reference, value)),
+            current: count_of(skip(&mut self.current, value)),
+        })
     }
 }
 
 /// Drops the values up to and including `value` and says how many they were.
-pub(super) fn skip(values: &mut &[f64], value: f64) -> u64 {
+pub(super) fn skip(values: &mut &[f64], value: f64) -> usize {
     let mut count = 0;
     while let Some((&first, rest)) = values.split_first() {
         if first > value {

@@ -6,6 +6,7 @@
 mod anderson;
 mod beta;
 mod binning;
+mod blocks;
 mod contingency;
 mod cramer;
 mod distances;
@@ -19,6 +20,8 @@ mod location;
 mod merge;
 mod power;
 mod psi;
+mod roc;
+mod sort;
 mod transport;
 
 pub use anderson::{anderson_darling, anderson_darling_tail};
@@ -31,13 +34,17 @@ pub use contingency::{ChiSquaredResult, Continuity, chi_squared, two_proportions
 pub use cramer::{CRAMER_EXACT_MAX, CramerVonMises, cramer_von_mises};
 pub use distances::{hellinger, jensen_shannon, kullback_leibler, l_infinity, total_variation};
 pub use gamma::chi_squared_tail;
-pub use ks::{KsMode, KsStatistic, ks_p_value, ks_statistic};
+pub(crate) use gamma::ln_beta;
+pub(crate) use ks::weighted_ks_statistic;
+pub use ks::{KS_TIES_MAX, KsMode, KsStatistic, ks_p_value, ks_statistic, ks_test};
 pub use kuiper::kuiper;
 pub use likelihood::{LikelihoodRatio, fisher, g_test, goodness_of_fit};
 pub(crate) use location::sum;
 pub use location::{MANN_WHITNEY_EXACT_MAX, MannWhitney, Moments, TTest, mann_whitney, moments, student_t, welch_t};
 pub use power::{detectable_d, detectable_noncentrality};
 pub use psi::{ZeroRule, psi};
+pub use roc::{RocAuc, roc_auc};
+pub(crate) use sort::sort;
 pub use transport::{energy, wasserstein};
 
 /// Significance level at which detectable effects are stated.

@@ -25,7 +25,7 @@ pub enum ZeroRule {
 
 impl ZeroRule {
     /// The shares of counts, none of them zero under a rule with a positive floor; `None` without counts.
-    pub(super) fn shares_of(self, counts: &[u64]) -> Option<Vec<f64>> {
+    pub(crate) fn shares_of(self, counts: &[u64]) -> Option<Vec<f64>> {
         let total = float(super::total_of(counts));
         if total == 0.0 {
             return None;

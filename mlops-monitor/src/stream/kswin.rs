@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use mlops_core::{Error, Result};
+use mlops_metrics::random::draw_below as below;
 use serde::{Deserialize, Serialize};
 
 use super::{Signal, StreamDetector, check_probability};
@@ -95,15 +96,6 @@ impl Kswin {
         }
         chosen
     }
-}
-
-/// The i-th number of a seed's stream, uniform below a bound (splitmix64; multiply and shift).
-fn below(seed: u64, i: u64, bound: u64) -> u64 {
-    let mut z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
-    u64::try_from((u128::from(z) * u128::from(bound)) >> 64).unwrap_or(0)
 }
 
 fn put(sorted: &mut Vec<f64>, value: f64) {

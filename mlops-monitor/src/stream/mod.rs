@@ -75,7 +75,7 @@ pub trait StreamDetector {
 }
 
 /// Whether sums of squares of such values stay finite, so that the state can be written down.
-fn is_usable(value: f64) -> bool {
+pub(crate) fn is_usable(value: f64) -> bool {
     value.abs() <= 1e150
 }
 

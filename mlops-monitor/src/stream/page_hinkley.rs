@@ -117,8 +117,8 @@ impl StreamDetector for PageHinkley {
         if state.seen.n == 1 {
             (state.risen, state.fallen) = (0.0, 0.0);
         } else {
-            state.risen = (state.risen + (state.rise - rise)).max(0.0);
-            state.fallen = (state.fallen + (fall - state.fall)).max(0.0);
+            state.risen = above_zero(state.risen + (state.rise - rise));
+            state.fallen = above_zero(state.fallen + (fall - state.fall));
         }
         if state.seen.n < settings.values_min {
             return Signal::Stable;
@@ -135,6 +135,11 @@ impl StreamDetector for PageHinkley {
     fn reset(&mut self) {
         self.state = State::default();
     }
+}
+
+/// One instruction where `f64::max`, which minds NaN, takes several in the chain from value to value.
+fn above_zero(value: f64) -> f64 {
+    if value > 0.0 { value } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ impl Running {
     pub(super) fn add(&mut self, value: f64) {
         self.n += 1;
         let before = value - self.mean;
-        self.mean += before / float(self.n);
+        // The reciprocal does not wait for the value before, so values follow each other faster.
+        self.mean += before * (1.0 / float(self.n));
         self.squares += before * (value - self.mean);
     }
 

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use mlops_core::{Error, Result};
+use mlops_metrics::Metric;
 use serde::{Deserialize, Serialize};
-
-use crate::metrics::Metric;
 
 /// Resamples of a bootstrap, the default.
 const RESAMPLES: usize = 2_000;

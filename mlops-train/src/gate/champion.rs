@@ -3,13 +3,12 @@
 #![allow(clippy::indexing_slicing, reason = "resampled row indices are below the number of rows, lengths were checked")]
 
 use mlops_core::{Error, Result};
-
-use crate::{
-    metrics::Metric,
-    rng::SeededRng,
-    search::Direction,
+use mlops_metrics::{
+    Direction, Metric,
     stats::{delong, normal_cdf},
 };
+
+use crate::rng::SeededRng;
 
 /// How much better the challenger is.
 #[derive(Debug, Clone, Copy)]

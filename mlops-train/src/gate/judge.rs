@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use mlops_core::{Error, Result};
+use mlops_metrics::{Direction, Metric};
 
 use super::{
     builder::{Gate, Requirement},
     champion::{Paired, compare},
     verdict::{CheckResult, Verdict},
 };
-use crate::{metrics::Metric, search::Direction};
 
 /// Rows of one group, such as a region or an age band.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,4 +12,4 @@ mod tpe;
 
 pub use sampler::{Sampler, TpeSettings};
 pub use space::{ParamSpace, SearchSpace};
-pub use study::{Direction, Study, StudyBuilder, Trial, TrialState};
+pub use study::{Study, StudyBuilder, Trial, TrialState};

@@ -9,8 +9,10 @@
     reason = "component and parameter indices are below the lengths built in Parzen::new"
 )]
 
+use mlops_metrics::stats::normal_cdf;
+
 use super::space::ParamSpace;
-use crate::{rng::SeededRng, stats::normal_cdf};
+use crate::rng::SeededRng;
 
 /// Kernels of one parameter, one per component.
 enum Kernels {

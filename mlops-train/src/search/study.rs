@@ -4,6 +4,7 @@
 //! so a study that is stored and read back goes on as if nothing had happened.
 
 use mlops_core::{Error, Result};
+use mlops_metrics::Direction;
 use serde::{Deserialize, Serialize};
 
 use super::{sampler::Sampler, space::SearchSpace, tpe};
@@ -11,32 +12,6 @@ use crate::{params::Params, rng::SeededRng};
 
 /// Trials that one study may hold.
 const TRIALS_MAX: usize = 100_000;
-
-/// Which values are better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// Less is better.
-    Minimize,
-    /// More is better.
-    Maximize,
-}
-
-impl Direction {
-    /// Whether `value` is better than `other`.
-    #[must_use]
-    pub fn is_better(self, value: f64, other: f64) -> bool {
-        self.loss(value) < self.loss(other)
-    }
-
-    /// The value as something to minimize.
-    pub(crate) fn loss(self, value: f64) -> f64 {
-        match self {
-            Self::Minimize => value,
-            Self::Maximize => -value,
-        }
-    }
-}
 
 /// What became of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -1,11 +1,13 @@
 //! The tree-structured Parzen estimator: draw from the density of good trials, keep the candidate
 //! that is most likelier under it than under the rest.
 
+use mlops_metrics::Direction;
+
 use super::{
     parzen::Parzen,
     sampler::TpeSettings,
     space::{ParamSpace, SearchSpace},
-    study::{Direction, Trial, TrialState},
+    study::{Trial, TrialState},
 };
 use crate::{params::Params, rng::SeededRng};
 

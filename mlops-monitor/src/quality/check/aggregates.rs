@@ -67,12 +67,8 @@ impl Check for ScanCheck {
         scan.rows()?;
         match &self.expectation {
             Expectation::Completeness(limits) => nulls::completeness(scan, limits),
-            Expectation::Min(limits) => {
-                value(scan.extrema()?.map(|extrema| &extrema.least), limits)
-            }
-            Expectation::Max(limits) => {
-                value(scan.extrema()?.map(|extrema| &extrema.greatest), limits)
-            }
+            Expectation::Min(limits) => value(scan.extrema()?.map(|extrema| &extrema.least), limits),
+            Expectation::Max(limits) => value(scan.extrema()?.map(|extrema| &extrema.greatest), limits),
             Expectation::Sum(limits) => value(scan.sum()?.as_column().as_ref(), limits),
             Expectation::Mean(limits) => figure((scan.moments()?.n > 0).then_some(scan.moments()?.mean), limits),
             Expectation::Stdev { limits, ddof } => figure(scan.moments()?.stdev(*ddof), limits),
@@ -101,7 +97,10 @@ pub(super) fn figure(figure: Option<f64>, limits: &Limits) -> Checked<Finding> {
 
 /// A count within limits.
 pub(super) fn count(count: u64, limits: &Limits) -> Checked<Finding> {
-    let column = Column::single(Lane::Wide(vec![i128::from(count)], super::column::Meaning::Number { scale: 0 }), ArrowType::UInt64);
+    let column = Column::single(
+        Lane::Wide(vec![i128::from(count)], super::column::Meaning::Number { scale: 0 }),
+        ArrowType::UInt64,
+    );
     Ok(Finding::of_figure(literal::within(&column, limits)?.value(0), count.into()))
 }
 
@@ -135,9 +134,8 @@ fn judge_quantiles(values: &[f64], wanted: &[QuantileLimits], interpolation: Int
     let found: Vec<Option<f64>> =
         wanted.iter().map(|wanted| quantile(&ascending, wanted.quantile, interpolation)).collect();
     let inside = |(limits, found): (&QuantileLimits, &Option<f64>)| {
-        found.is_some_and(|found| {
-            limits.min.is_none_or(|min| min <= found) && limits.max.is_none_or(|max| found <= max)
-        })
+        found
+            .is_some_and(|found| limits.min.is_none_or(|min| min <= found) && limits.max.is_none_or(|max| found <= max))
     };
     let success = wanted.iter().zip(&found).all(inside);
     let quantiles: Vec<f64> = wanted.iter().map(|wanted| wanted.quantile).collect();

@@ -107,7 +107,9 @@ impl Check for Association {
             Measure::Phi(table) => table.phi(),
         };
         let Some(figure) = figure else {
-            return Ok(Finding::of_figure(false, serde_json::Value::Null).with_detail("too few different values to judge"));
+            return Ok(
+                Finding::of_figure(false, serde_json::Value::Null).with_detail("too few different values to judge")
+            );
         };
         let column = Column::single(Lane::Float(vec![figure].into()), ArrowType::Float64);
         let value = column.doubles()?.first().copied().unwrap_or(f64::NAN);

@@ -90,7 +90,7 @@ impl Column {
         let lane = lane(&plain);
         let nulls = plain.logical_nulls().filter(|nulls| nulls.null_count() > 0);
         let valid = match &lane {
-            Lane::Float(values) if nan_as_null => without_nan(values, nulls),
+            Lane::Float(values) if nan_as_null => without_nan(values, nulls.as_ref()),
             _ => nulls,
         };
         let data_type = plain.data_type().clone();
@@ -171,9 +171,9 @@ pub(super) enum Kind {
     Opaque,
 }
 
-fn without_nan(values: &[f64], nulls: Option<NullBuffer>) -> Option<NullBuffer> {
+fn without_nan(values: &[f64], nulls: Option<&NullBuffer>) -> Option<NullBuffer> {
     let numbers = mask::of(values, |value| !value.is_nan());
-    let numbers = mask::and(&numbers, nulls.as_ref().map(NullBuffer::inner));
+    let numbers = mask::and(&numbers, nulls.map(NullBuffer::inner));
     Some(NullBuffer::new(numbers)).filter(|nulls| nulls.null_count() > 0)
 }
 
@@ -200,9 +200,10 @@ fn lane(array: &ArrayRef) -> Lane {
         ArrowType::UInt8 => ints::<UInt8Type>(array, whole),
         ArrowType::UInt16 => ints::<UInt16Type>(array, whole),
         ArrowType::UInt32 => ints::<UInt32Type>(array, whole),
-        ArrowType::UInt64 => {
-            Lane::Wide(array.as_primitive::<UInt64Type>().values().iter().map(|value| i128::from(*value)).collect(), whole)
-        }
+        ArrowType::UInt64 => Lane::Wide(
+            array.as_primitive::<UInt64Type>().values().iter().map(|value| i128::from(*value)).collect(),
+            whole,
+        ),
         ArrowType::Float16 => {
             Lane::Float(array.as_primitive::<Float16Type>().values().iter().map(|value| value.to_f64()).collect())
         }

@@ -73,9 +73,7 @@ impl Counter {
                 let keys = rows.filter_map(|row| values.get(row).map(|value| (row, canonical(*value))));
                 self.words(keys, offset, on_repeat)
             }
-            Lane::Bool(values) => {
-                self.words(rows.map(|row| (row, u64::from(values.value(row)))), offset, on_repeat)
-            }
+            Lane::Bool(values) => self.words(rows.map(|row| (row, u64::from(values.value(row)))), offset, on_repeat),
             Lane::Wide(values, _) => {
                 let Keys::Wide(table) = self.keys.get_or_insert_with(|| Keys::Wide(Table::default())) else {
                     return Err(changed(column));
@@ -107,7 +105,13 @@ impl Counter {
     }
 
     /// Counts one tuple.
-    pub(super) fn observe_key(&mut self, key: &[u8], row: usize, offset: u64, on_repeat: &mut OnRepeat<'_>) -> Checked<()> {
+    pub(super) fn observe_key(
+        &mut self,
+        key: &[u8],
+        row: usize,
+        offset: u64,
+        on_repeat: &mut OnRepeat<'_>,
+    ) -> Checked<()> {
         self.bytes(std::iter::once((row, key)), offset, on_repeat)
     }
 
@@ -120,7 +124,12 @@ impl Counter {
         if *self.kind.get_or_insert(kind) == kind { Ok(()) } else { Err(changed(column)) }
     }
 
-    fn words(&mut self, keys: impl Iterator<Item = (usize, u64)>, offset: u64, on_repeat: &mut OnRepeat<'_>) -> Checked<()> {
+    fn words(
+        &mut self,
+        keys: impl Iterator<Item = (usize, u64)>,
+        offset: u64,
+        on_repeat: &mut OnRepeat<'_>,
+    ) -> Checked<()> {
         let Keys::Words(table) = self.keys.get_or_insert_with(|| Keys::Words(Table::default())) else {
             return Err(mixed());
         };
@@ -248,11 +257,7 @@ impl Counter {
 }
 
 /// The entries that occurred first.
-fn first<'e, K: 'e>(
-    entries: impl Iterator<Item = &'e Keyed<K>>,
-    max: usize,
-    json: impl Fn(&K) -> Json,
-) -> Vec<Json> {
+fn first<'e, K: 'e>(entries: impl Iterator<Item = &'e Keyed<K>>, max: usize, json: impl Fn(&K) -> Json) -> Vec<Json> {
     let mut order: Vec<&Keyed<K>> = entries.collect();
     order.sort_unstable_by_key(|entry| entry.tally.first);
     order.into_iter().take(max).map(|entry| json(&entry.key)).collect()
@@ -281,7 +286,10 @@ fn bounded(distinct: usize, max: usize) -> Checked<()> {
 
 fn changed(column: &Column) -> RuleException {
     let found = &column.data_type;
-    RuleException::new(ExceptionKind::TypeChanged, format!("the column is {found}, and was of another type in an earlier batch"))
+    RuleException::new(
+        ExceptionKind::TypeChanged,
+        format!("the column is {found}, and was of another type in an earlier batch"),
+    )
 }
 
 fn mixed() -> RuleException {
@@ -359,7 +367,8 @@ impl Arena {
     fn add(&mut self, key: &[u8], row: u64) -> Tally {
         let hash = self.state.hash_one(key);
         let bytes = &self.bytes;
-        let same = |entry: &Keyed<Span>| entry.key.hash == hash && bytes.get(entry.key.start..entry.key.end) == Some(key);
+        let same =
+            |entry: &Keyed<Span>| entry.key.hash == hash && bytes.get(entry.key.start..entry.key.end) == Some(key);
         match self.entries.entry(hash, same, |entry| entry.key.hash) {
             Entry::Occupied(mut entry) => {
                 let tally = &mut entry.get_mut().tally;

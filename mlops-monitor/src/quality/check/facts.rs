@@ -44,7 +44,9 @@ pub(in crate::quality) fn facts(
 ) -> Checked<Vec<ColumnFacts>> {
     let Some(first) = batches.first() else { return Ok(Vec::new()) };
     let fields = first.schema_ref().fields().iter();
-    fields.map(|field| column_facts(batches, field.name(), type_name(field.data_type()), levels_max, settings)).collect()
+    fields
+        .map(|field| column_facts(batches, field.name(), type_name(field.data_type()), levels_max, settings))
+        .collect()
 }
 
 fn column_facts(
@@ -62,7 +64,10 @@ fn column_facts(
         scan.observe(&frame);
         let column = frame.column(name)?;
         kind = Some(column.kind());
-        whole = matches!(column.lane, Lane::Int(_, Meaning::Number { scale: 0 }) | Lane::Wide(_, Meaning::Number { scale: 0 }));
+        whole = matches!(
+            column.lane,
+            Lane::Int(_, Meaning::Number { scale: 0 }) | Lane::Wide(_, Meaning::Number { scale: 0 })
+        );
         if let Lane::Text(text) = &column.lane {
             let counted = column.counted(None);
             with_text!(text, array => for row in mask::rows(counted.as_ref(), column.rows) {

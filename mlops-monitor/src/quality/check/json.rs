@@ -15,11 +15,15 @@ impl Column {
             return Json::Null;
         }
         match &self.lane {
-            Lane::Int(values, meaning) => values.get(row).map_or(Json::Null, |value| integer(i128::from(*value), *meaning)),
+            Lane::Int(values, meaning) => {
+                values.get(row).map_or(Json::Null, |value| integer(i128::from(*value), *meaning))
+            }
             Lane::Wide(values, meaning) => values.get(row).map_or(Json::Null, |value| integer(*value, *meaning)),
             Lane::Float(values) => values.get(row).map_or(Json::Null, |value| float(*value)),
             Lane::Bool(values) => Json::Bool(values.value(row)),
-            Lane::Text(text) => with_text!(text, array => array.value(row).chars().take(TEXT_CHARS_MAX).collect::<String>().into()),
+            Lane::Text(text) => {
+                with_text!(text, array => array.value(row).chars().take(TEXT_CHARS_MAX).collect::<String>().into())
+            }
             Lane::Opaque(_) => Json::String(format!("<{}>", self.data_type)),
         }
     }
@@ -39,7 +43,9 @@ pub(super) fn integer(value: i128, meaning: Meaning) -> Json {
             Err(_) => u64::try_from(value).map_or_else(|_| Json::String(value.to_string()), Json::from),
         },
         Meaning::Days => date(value).map_or_else(|| value.to_string(), |date| date.to_string()).into(),
-        Meaning::Instant { per_second, utc } => instant(value, per_second, utc).unwrap_or_else(|| value.to_string()).into(),
+        Meaning::Instant { per_second, utc } => {
+            instant(value, per_second, utc).unwrap_or_else(|| value.to_string()).into()
+        }
     }
 }
 
@@ -53,7 +59,11 @@ fn decimal(value: i128, scale: u32) -> String {
 
 fn date(days: i128) -> Option<NaiveDate> {
     let (epoch, days) = (NaiveDate::from_ymd_opt(1970, 1, 1)?, i64::try_from(days).ok()?);
-    if days < 0 { epoch.checked_sub_days(Days::new(days.unsigned_abs())) } else { epoch.checked_add_days(Days::new(days.unsigned_abs())) }
+    if days < 0 {
+        epoch.checked_sub_days(Days::new(days.unsigned_abs()))
+    } else {
+        epoch.checked_add_days(Days::new(days.unsigned_abs()))
+    }
 }
 
 fn instant(ticks: i128, per_second: i128, utc: bool) -> Option<String> {

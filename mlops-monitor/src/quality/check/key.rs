@@ -18,7 +18,9 @@ impl Column {
             return key.push(0);
         }
         match &self.lane {
-            Lane::Int(values, meaning) => write_integer(values.get(row).map_or(0, |value| i128::from(*value)), *meaning, key),
+            Lane::Int(values, meaning) => {
+                write_integer(values.get(row).map_or(0, |value| i128::from(*value)), *meaning, key);
+            }
             Lane::Wide(values, meaning) => write_integer(values.get(row).copied().unwrap_or(0), *meaning, key),
             Lane::Float(values) => {
                 key.push(2);
@@ -58,7 +60,9 @@ fn write_integer(value: i128, meaning: Meaning, key: &mut Vec<u8>) {
             (6, value, scale)
         }
         Meaning::Days => (7, value, 0),
-        Meaning::Instant { per_second, utc } => (8 + u8::from(utc), value.saturating_mul(1_000_000_000 / per_second), 0),
+        Meaning::Instant { per_second, utc } => {
+            (8 + u8::from(utc), value.saturating_mul(1_000_000_000 / per_second), 0)
+        }
         Meaning::Ticks { per_second } => (10, value.saturating_mul(1_000_000_000 / per_second), 0),
     };
     key.push(tag);

@@ -36,7 +36,10 @@ pub(super) fn counted(valid: Option<&NullBuffer>, filter: Option<&BooleanBuffer>
 }
 
 /// The values at the rows of a mask; all without one.
-pub(super) fn selected<'a, T>(values: &'a [T], mask: Option<&'a BooleanBuffer>) -> Box<dyn Iterator<Item = &'a T> + 'a> {
+pub(super) fn selected<'a, T>(
+    values: &'a [T],
+    mask: Option<&'a BooleanBuffer>,
+) -> Box<dyn Iterator<Item = &'a T> + 'a> {
     match mask {
         None => Box::new(values.iter()),
         Some(mask) => Box::new(mask.set_slices().flat_map(|(from, to)| values.get(from..to).unwrap_or_default())),

@@ -39,7 +39,15 @@ impl Presence {
         settings: &ValidationSettings,
     ) -> Self {
         let (tolerance, found) = (Tolerance::of(rule), Found::new(settings));
-        Self { column: column.to_owned(), filter, tolerance, wanted: true, nan_as_null, counts: Counts::default(), found }
+        Self {
+            column: column.to_owned(),
+            filter,
+            tolerance,
+            wanted: true,
+            nan_as_null,
+            counts: Counts::default(),
+            found,
+        }
     }
 
     pub(super) fn is_null(column: &str, filter: Option<FilterId>, rule: &Rule, settings: &ValidationSettings) -> Self {

@@ -83,7 +83,8 @@ impl Monotonic {
 impl Predicate for Monotonic {
     fn passes(&mut self, column: &Column, counted: Option<&BooleanBuffer>) -> Checked<BooleanBuffer> {
         let rows = || mask::rows(counted, column.rows);
-        let changed = || RuleException::new(ExceptionKind::TypeChanged, "the column was of another type in an earlier batch");
+        let changed =
+            || RuleException::new(ExceptionKind::TypeChanged, "the column was of another type in an earlier batch");
         let last = std::mem::replace(&mut self.last, Last::None);
         match &column.lane {
             Lane::Int(_, _) | Lane::Wide(_, _) => {

@@ -68,9 +68,7 @@ impl Plan {
             Expectation::InSet { column, values } => by_value(column, Box::new(Membership::new(values, true))),
             Expectation::NotInSet { column, values } => by_value(column, Box::new(Membership::new(values, false))),
             Expectation::Between(limits) => by_value(&limits.column, Box::new(limits.clone())),
-            Expectation::Increasing { column, strictly } => {
-                by_value(column, Box::new(Monotonic::new(true, *strictly)))
-            }
+            Expectation::Increasing { column, strictly } => by_value(column, Box::new(Monotonic::new(true, *strictly))),
             Expectation::Decreasing { column, strictly } => {
                 by_value(column, Box::new(Monotonic::new(false, *strictly)))
             }

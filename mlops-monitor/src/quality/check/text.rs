@@ -26,7 +26,11 @@ pub(super) enum TextTest {
     All(Vec<Regex>),
     /// No pattern matches.
     None(Vec<Regex>),
-    Length { min: u64, max: u64, unit: LengthUnit },
+    Length {
+        min: u64,
+        max: u64,
+        unit: LengthUnit,
+    },
     Strftime(String),
     Date,
     Json,
@@ -178,8 +182,12 @@ fn is_card(text: &str) -> bool {
 /// Every second digit from the right is doubled, less 9 above 9; the sum is a multiple of ten.
 fn luhn(digits: &[u32]) -> bool {
     let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
-    let sum: u32 =
-        digits.iter().rev().enumerate().map(|(index, digit)| if index % 2 == 1 { doubled(*digit) } else { *digit }).sum();
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(index, digit)| if index % 2 == 1 { doubled(*digit) } else { *digit })
+        .sum();
     sum.is_multiple_of(10)
 }
 
@@ -191,7 +199,9 @@ fn is_ssn(text: &str) -> bool {
     };
     let [area, group, serial] = parts.as_slice() else { return false };
     let number = |part: &str, length: usize| {
-        (part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit())).then(|| part.parse::<u32>().ok()).flatten()
+        (part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| part.parse::<u32>().ok())
+            .flatten()
     };
     let (Some(area), Some(group), Some(serial)) = (number(area, 3), number(group, 2), number(serial, 4)) else {
         return false;
@@ -222,22 +232,54 @@ mod tests {
         check(
             |text| found(&URL, text),
             &["http://a", "https://example.org:8080/p?q=1#f", "ftp://1.2.3.4/x", "http://[::1]/", "HTTP://u:p@h/"],
-            &["", "example.org", "http://", "http:///x", "mailto:a@b.co", "http://a b", "http://-a.de", "http://a:123456"],
+            &[
+                "",
+                "example.org",
+                "http://",
+                "http:///x",
+                "mailto:a@b.co",
+                "http://a b",
+                "http://-a.de",
+                "http://a:123456",
+            ],
         );
         // Test numbers of the card schemes.
         check(
             is_card,
             &["4111111111111111", "5555 5555 5555 4444", "3782-822463-10005", "4222222222222"],
-            &["", "4111111111111112", "41111", "4111  1111 1111 1111", "4111111111111111 ", "-4111111111111111", "4111a"],
+            &[
+                "",
+                "4111111111111112",
+                "41111",
+                "4111  1111 1111 1111",
+                "4111111111111111 ",
+                "-4111111111111111",
+                "4111a",
+            ],
         );
         check(
             is_ssn,
             &["123-45-6789", "123456789", "899-99-9999"],
-            &["", "000-12-3456", "666-12-3456", "900-12-3456", "123-00-4567", "123-45-0000", "12-345-6789", "123-45-678a"],
+            &[
+                "",
+                "000-12-3456",
+                "666-12-3456",
+                "900-12-3456",
+                "123-00-4567",
+                "123-45-0000",
+                "12-345-6789",
+                "123-45-678a",
+            ],
         );
         check(
             is_date,
-            &["2024-02-29", "2024-02-29T10:00:00Z", "2024-02-29 10:00", "2024-02-29T10:00:00.5+02:00", "Thu, 29 Feb 2024 10:00:00 +0000"],
+            &[
+                "2024-02-29",
+                "2024-02-29T10:00:00Z",
+                "2024-02-29 10:00",
+                "2024-02-29T10:00:00.5+02:00",
+                "Thu, 29 Feb 2024 10:00:00 +0000",
+            ],
             &["", "2023-02-29", "yesterday", "2024-02-29T25:00:00", "29.02.2024"],
         );
         let is = |format: &'static str| move |text: &str| is_time(text, format);

@@ -139,7 +139,9 @@ impl fmt::Display for Condition {
                 f.write_str(")")
             }
             Self::IsNull { column } => write!(f, "{} is null", Name(column)),
-            Self::And(parts) => separated(f, parts, " and ", |part, f| part.within(f, matches!(part, Self::And(_) | Self::Or(_)))),
+            Self::And(parts) => {
+                separated(f, parts, " and ", |part, f| part.within(f, matches!(part, Self::And(_) | Self::Or(_))))
+            }
             Self::Or(parts) => separated(f, parts, " or ", |part, f| part.within(f, matches!(part, Self::Or(_)))),
             Self::Not(inner) => {
                 f.write_str("not ")?;
@@ -207,8 +209,11 @@ mod tests {
             Just(Comparison::GreaterOrEqual),
         ];
         let leaf = prop_oneof![
-            (".{1,8}", comparison, literal())
-                .prop_map(|(column, comparison, value)| Condition::Compare { column, comparison, value }),
+            (".{1,8}", comparison, literal()).prop_map(|(column, comparison, value)| Condition::Compare {
+                column,
+                comparison,
+                value
+            }),
             (".{1,8}", proptest::collection::vec(literal(), 1..4))
                 .prop_map(|(column, values)| Condition::In { column, values }),
             ".{1,8}".prop_map(|column| Condition::IsNull { column }),

@@ -195,7 +195,8 @@ fn arguments(expectation: &Expectation) -> Json {
         }
         Expectation::ColumnType { column, data_type } => json!({ "column": column, "type_": data_type.to_string() }),
         Expectation::TypeIn { column, data_types } => json!({ "column": column, "type_list": data_types }),
-        Expectation::Regex { column, pattern, anchored: full } | Expectation::NotRegex { column, pattern, anchored: full } => {
+        Expectation::Regex { column, pattern, anchored: full }
+        | Expectation::NotRegex { column, pattern, anchored: full } => {
             json!({ "column": column, "regex": anchored(pattern, *full) })
         }
         Expectation::AnyOfRegex { column, patterns, anchored: full } => {

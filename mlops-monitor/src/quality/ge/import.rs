@@ -210,9 +210,7 @@ fn expectation(name: &str, kwargs: Kwargs<'_>) -> Result<Expectation, String> {
         "expect_column_pair_values_a_to_be_greater_than_b" => {
             kwargs.record("pair_greater", &[("a", "column_A"), ("b", "column_B"), ("or_equal", "or_equal")])
         }
-        "expect_column_pair_values_to_be_equal" => {
-            kwargs.record("pair_equal", &[("a", "column_A"), ("b", "column_B")])
-        }
+        "expect_column_pair_values_to_be_equal" => kwargs.record("pair_equal", &[("a", "column_A"), ("b", "column_B")]),
         "expect_column_pair_values_to_be_in_set" => {
             kwargs.record("pair_in_set", &[("a", "column_A"), ("b", "column_B"), ("pairs", "value_pairs_set")])
         }
@@ -318,7 +316,8 @@ fn quantiles(kwargs: Kwargs<'_>) -> Result<Expectation, String> {
         return Err("quantile_ranges has lists of different lengths".to_owned());
     }
     let limits = quantiles.into_iter().zip(ranges);
-    let quantiles = limits.map(|(quantile, (min, max))| crate::quality::QuantileLimits { quantile, min, max }).collect();
+    let quantiles =
+        limits.map(|(quantile, (min, max))| crate::quality::QuantileLimits { quantile, min, max }).collect();
     let interpolation = match kwargs.0.get("allow_relative_error") {
         Some(Json::String(name)) => serde_json::from_value(Json::from(name.as_str())).map_err(read)?,
         _ => crate::quality::Interpolation::default(),

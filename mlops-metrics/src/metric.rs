@@ -1,0 +1,256 @@
+//! The metrics by name, with their direction.
+
+use std::{fmt, str::FromStr};
+
+use mlops_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{confusion::ConfusionMatrix, direction::Direction, probability, ranking, regression};
+
+/// Scores from here on are called positive.
+const THRESHOLD: f64 = 0.5;
+
+/// A number that says how good scores are for labels.
+///
+/// Metrics of classification take labels 0 and 1 and probabilities (ranking metrics take any
+/// score); a row counts as positive from probability one half. Metrics of regression take any
+/// numbers.
+///
+/// ```
+/// use mlops_metrics::Metric;
+///
+/// let labels = [0.0, 1.0, 0.0, 1.0];
+/// assert_eq!(Metric::RocAuc.compute(&labels, &[0.1, 0.9, 0.2, 0.2])?, 0.875);
+/// assert!(Metric::RocAuc.compute(&[1.0, 1.0], &[0.1, 0.9]).is_err());
+/// assert_eq!("roc_auc".parse::<Metric>()?, Metric::RocAuc);
+/// # Ok::<(), mlops_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Metric {
+    /// Area under the receiver operating characteristic; ties count one half.
+    RocAuc,
+    /// Sum of precision times the step in recall over all thresholds, without interpolation.
+    AveragePrecision,
+    /// Mean negative log likelihood in nats; probabilities are clipped to 2.2e-16 from both ends.
+    LogLoss,
+    /// Mean squared difference of probability and label.
+    Brier,
+    /// Share of rows on the right side.
+    Accuracy,
+    /// Mean of the recalls of both classes.
+    BalancedAccuracy,
+    /// Share of positives among rows called positive; zero when none is.
+    Precision,
+    /// Share of positives that are called positive; zero when there are none.
+    Recall,
+    /// Harmonic mean of precision and recall; zero when both are.
+    F1,
+    /// Matthews' correlation of labels and calls; zero when either is constant.
+    Mcc,
+    /// Mean squared error.
+    Mse,
+    /// Square root of the mean squared error, in units of the label.
+    Rmse,
+    /// Mean absolute error, in units of the label.
+    Mae,
+    /// Share of the label's variance that is explained; of a constant label one when all
+    /// predictions are exact, else zero.
+    R2,
+}
+
+/// Every metric with its name and direction.
+const METRICS: [(Metric, &str, Direction); 14] = [
+    (Metric::RocAuc, "roc_auc", Direction::Maximize),
+    (Metric::AveragePrecision, "average_precision", Direction::Maximize),
+    (Metric::LogLoss, "log_loss", Direction::Minimize),
+    (Metric::Brier, "brier", Direction::Minimize),
+    (Metric::Accuracy, "accuracy", Direction::Maximize),
+    (Metric::BalancedAccuracy, "balanced_accuracy", Direction::Maximize),
+    (Metric::Precision, "precision", Direction::Maximize),
+    (Metric::Recall, "recall", Direction::Maximize),
+    (Metric::F1, "f1", Direction::Maximize),
+    (Metric::Mcc, "mcc", Direction::Maximize),
+    (Metric::Mse, "mse", Direction::Minimize),
+    (Metric::Rmse, "rmse", Direction::Minimize),
+    (Metric::Mae, "mae", Direction::Minimize),
+    (Metric::R2, "r2", Direction::Maximize),
+];
+
+impl Metric {
+    /// All metrics.
+    pub fn all() -> impl Iterator<Item = Self> {
+        METRICS.iter().map(|row| row.0)
+    }
+
+    fn row(self) -> (&'static str, Direction) {
+        METRICS.iter().find(|row| row.0 == self).map_or(("unknown", Direction::Maximize), |row| (row.1, row.2))
+    }
+
+    /// The name under which it is logged, such as `roc_auc`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// Whether more is better.
+    #[must_use]
+    pub fn direction(self) -> Direction {
+        self.row().1
+    }
+
+    /// Whether it takes labels 0 and 1.
+    #[must_use]
+    pub fn is_classification(self) -> bool {
+        !matches!(self, Self::Mse | Self::Rmse | Self::Mae | Self::R2)
+    }
+
+    /// Its value over all rows alike.
+    ///
+    /// # Errors
+    /// As [`Metric::compute_weighted`].
+    pub fn compute(self, labels: &[f64], scores: &[f64]) -> Result<f64> {
+        self.compute_weighted(labels, scores, None)
+    }
+
+    /// Its value over rows that count by their weight.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when lengths differ or are zero, a number is not finite, a weight is
+    /// negative or all are zero, labels are not 0 and 1 or probabilities not in [0, 1] where they
+    /// must be; `FailedPrecondition` when the metric is not defined, such as an area under the
+    /// curve with one class.
+    pub fn compute_weighted(self, labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Result<f64> {
+        self.check(labels, scores, weights)?;
+        let rows = Rows { labels, scores, weights };
+        let confusion = || ConfusionMatrix::from_scores(rows.iter(), THRESHOLD);
+        Ok(match self {
+            Self::RocAuc => ranking::roc_auc(&rows)?,
+            Self::AveragePrecision => ranking::average_precision(&rows)?,
+            Self::LogLoss => probability::log_loss(&rows),
+            Self::Brier => regression::mse(&rows),
+            Self::Accuracy => confusion().accuracy(),
+            Self::BalancedAccuracy => balanced_accuracy(&confusion())?,
+            Self::Precision => confusion().precision(1),
+            Self::Recall => confusion().recall(1),
+            Self::F1 => confusion().f1(1),
+            Self::Mcc => confusion().mcc(),
+            Self::Mse => regression::mse(&rows),
+            Self::Rmse => regression::mse(&rows).sqrt(),
+            Self::Mae => regression::mae(&rows),
+            Self::R2 => regression::r2(&rows),
+        })
+    }
+
+    pub(crate) fn check(self, labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Result<()> {
+        let rows = labels.len();
+        let lengths = scores.len() == rows && weights.is_none_or(|weights| weights.len() == rows);
+        let problem = if rows == 0 || !lengths {
+            "needs as many scores and weights as labels, and at least one"
+        } else if !labels.iter().chain(scores).all(|value| value.is_finite()) {
+            "needs finite labels and scores"
+        } else if self.is_classification() && !labels.iter().all(|&label| label == 0.0 || label == 1.0) {
+            "needs labels 0 and 1"
+        } else if matches!(self, Self::LogLoss | Self::Brier) && !scores.iter().all(|score| (0.0..=1.0).contains(score))
+        {
+            "needs probabilities from 0 to 1"
+        } else if weights.is_some_and(|weights| {
+            !weights.iter().all(|weight| *weight >= 0.0 && weight.is_finite()) || weights.iter().sum::<f64>() <= 0.0
+        }) {
+            "needs finite weights of at least 0 with a positive sum"
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid_argument(format!("metric {self} {problem}")).with("metric", self))
+    }
+}
+
+/// Checked inputs of a metric.
+pub(crate) struct Rows<'a> {
+    pub(crate) labels: &'a [f64],
+    pub(crate) scores: &'a [f64],
+    pub(crate) weights: Option<&'a [f64]>,
+}
+
+impl Rows<'_> {
+    /// Label, score and weight of every row.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (f64, f64, f64)> {
+        let weights = self.weights.unwrap_or_default();
+        let weight = move |row: usize| weights.get(row).copied().unwrap_or(1.0);
+        let pairs = self.labels.iter().zip(self.scores).enumerate();
+        pairs.map(move |(row, (&label, &score))| (label, score, weight(row)))
+    }
+
+    /// The weighted mean of a value per row.
+    pub(crate) fn mean(&self, value: impl Fn(f64, f64) -> f64) -> f64 {
+        let (mut sum, mut total) = (0.0, 0.0);
+        for (label, score, weight) in self.iter() {
+            sum += weight * value(label, score);
+            total += weight;
+        }
+        sum / total
+    }
+}
+
+/// Undefined without both classes, unlike that of many classes.
+pub(crate) fn balanced_accuracy(confusion: &ConfusionMatrix) -> Result<f64> {
+    if confusion.support(0) <= 0.0 || confusion.support(1) <= 0.0 {
+        return Err(undefined(Metric::BalancedAccuracy, "labels have one class"));
+    }
+    Ok(confusion.balanced_accuracy())
+}
+
+/// The error of a metric that does not exist for these labels.
+pub(crate) fn undefined(metric: impl fmt::Display, why: &str) -> Error {
+    Error::failed_precondition(format!("metric {metric} is not defined: {why}")).with("metric", metric)
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Metric {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        METRICS.iter().find(|row| row.1 == name).map(|row| row.0).ok_or_else(|| {
+            let names: Vec<&str> = METRICS.iter().map(|row| row.1).collect();
+            Error::invalid_argument(format!("metric {name:?} is unknown; there are {}", names.join(", ")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlops_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_serde_and_read_back() {
+        for metric in Metric::all() {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+            assert_eq!(metric.name().parse::<Metric>().unwrap(), metric);
+        }
+        assert!("auc".parse::<Metric>().unwrap_err().message().contains("roc_auc"));
+    }
+
+    #[test]
+    fn wrong_inputs_are_refused() {
+        let check = |metric: Metric, labels: &[f64], scores: &[f64], weights: Option<&[f64]>, kind| {
+            assert_eq!(metric.compute_weighted(labels, scores, weights).unwrap_err().kind(), kind, "{metric}");
+        };
+        check(Metric::Mae, &[], &[], None, ErrorKind::InvalidArgument);
+        check(Metric::Mae, &[1.0], &[1.0, 2.0], None, ErrorKind::InvalidArgument);
+        check(Metric::Mae, &[1.0], &[f64::NAN], None, ErrorKind::InvalidArgument);
+        check(Metric::Mae, &[1.0], &[1.0], Some(&[0.0]), ErrorKind::InvalidArgument);
+        check(Metric::Mae, &[1.0, 1.0], &[1.0, 1.0], Some(&[2.0, -1.0]), ErrorKind::InvalidArgument);
+        check(Metric::Accuracy, &[2.0], &[0.5], None, ErrorKind::InvalidArgument);
+        check(Metric::LogLoss, &[1.0], &[1.5], None, ErrorKind::InvalidArgument);
+        check(Metric::RocAuc, &[1.0, 1.0], &[0.5, 0.1], None, ErrorKind::FailedPrecondition);
+        check(Metric::AveragePrecision, &[0.0], &[0.5], None, ErrorKind::FailedPrecondition);
+    }
+}

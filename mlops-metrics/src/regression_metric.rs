@@ -1,0 +1,197 @@
+//! Metrics of numbers that no gate of training uses, but that tell where errors are.
+//!
+//! Invariant: unweighted, over finite numbers. Squared and absolute errors and R2 are in
+//! [`Metric`](crate::Metric).
+
+use std::{fmt, str::FromStr};
+
+use mlops_core::{Error, Result};
+
+use crate::regression;
+
+/// A metric of predicted numbers, by scikit-learn's definitions where it has one.
+///
+/// ```
+/// use mlops_metrics::RegressionMetric;
+///
+/// let (labels, predictions) = ([1.0, 2.0, 4.0], [1.0, 3.0, 3.0]);
+/// assert_eq!(RegressionMetric::MaxError.compute(&labels, &predictions)?, 1.0);
+/// assert_eq!(RegressionMetric::Mape.compute(&labels, &predictions)?, 0.25);
+/// assert_eq!("pinball_90".parse::<RegressionMetric>()?, RegressionMetric::Pinball { percent: 90 });
+/// # Ok::<(), mlops_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum RegressionMetric {
+    /// Mean of `|y - p| / max(|y|, 2.2e-16)`: a ratio, not a percentage.
+    Mape,
+    /// Mean of `2 |y - p| / (|y| + |p|)`, zero where both are zero; 0 to 2.
+    Smape,
+    /// Median absolute error, in units of the label.
+    MedianAe,
+    /// Largest absolute error, in units of the label.
+    MaxError,
+    /// Mean squared difference of `ln(1 + x)`; needs numbers above -1.
+    Msle,
+    /// Square root of [`RegressionMetric::Msle`].
+    Rmsle,
+    /// Share of the label's variance that is explained when a constant error is forgiven.
+    ExplainedVariance,
+    /// Mean of prediction less label, in units of the label: best at zero, not when small.
+    Bias,
+    /// Mean pinball loss of a predicted quantile.
+    Pinball {
+        /// The quantile in percent, 1 to 99.
+        percent: u8,
+    },
+}
+
+const NAMED: [(RegressionMetric, &str); 8] = [
+    (RegressionMetric::Mape, "mape"),
+    (RegressionMetric::Smape, "smape"),
+    (RegressionMetric::MedianAe, "median_ae"),
+    (RegressionMetric::MaxError, "max_error"),
+    (RegressionMetric::Msle, "msle"),
+    (RegressionMetric::Rmsle, "rmsle"),
+    (RegressionMetric::ExplainedVariance, "explained_variance"),
+    (RegressionMetric::Bias, "bias"),
+];
+
+impl RegressionMetric {
+    /// The metrics without a parameter.
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMED.iter().map(|row| row.0)
+    }
+
+    /// Its value.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when lengths differ or are zero, a number is not finite or, for the
+    /// logarithmic errors, not above -1, or a quantile is out of range.
+    pub fn compute(self, labels: &[f64], predictions: &[f64]) -> Result<f64> {
+        self.check(labels, predictions)?;
+        let errors = || labels.iter().zip(predictions).map(|(label, prediction)| (label - prediction).abs());
+        Ok(match self {
+            Self::MedianAe => median(errors().collect()),
+            Self::MaxError => errors().fold(0.0, f64::max),
+            Self::ExplainedVariance => explained_variance(labels, predictions),
+            Self::Rmsle => self.mean(labels, predictions).sqrt(),
+            _ => self.mean(labels, predictions),
+        })
+    }
+
+    fn mean(self, labels: &[f64], predictions: &[f64]) -> f64 {
+        let rows = labels.iter().zip(predictions);
+        rows.map(|(&label, &prediction)| self.of_row(label, prediction).unwrap_or(0.0)).sum::<f64>()
+            / labels.len() as f64
+    }
+
+    /// What a row adds to the mean behind the metric; `None` for those that are not means.
+    pub(crate) fn of_row(self, label: f64, prediction: f64) -> Option<f64> {
+        let error = label - prediction;
+        Some(match self {
+            Self::Mape => error.abs() / label.abs().max(f64::EPSILON),
+            Self::Smape if error == 0.0 => 0.0,
+            Self::Smape => 2.0 * error.abs() / (label.abs() + prediction.abs()),
+            Self::Msle | Self::Rmsle => (label.ln_1p() - prediction.ln_1p()).powi(2),
+            Self::Bias => -error,
+            Self::Pinball { percent } => {
+                let quantile = f64::from(percent) / 100.0;
+                (quantile * error).max((quantile - 1.0) * error)
+            }
+            Self::MedianAe | Self::MaxError | Self::ExplainedVariance => return None,
+        })
+    }
+
+    pub(crate) fn check(self, labels: &[f64], predictions: &[f64]) -> Result<()> {
+        let logarithmic = matches!(self, Self::Msle | Self::Rmsle);
+        let problem = if labels.is_empty() || labels.len() != predictions.len() {
+            "needs as many predictions as labels, and at least one"
+        } else if !labels.iter().chain(predictions).all(|value| value.is_finite()) {
+            "needs finite labels and predictions"
+        } else if logarithmic && labels.iter().chain(predictions).any(|&value| value <= -1.0) {
+            "needs labels and predictions above -1"
+        } else if matches!(self, Self::Pinball { percent } if !(1..=99).contains(&percent)) {
+            "needs a quantile of 1 to 99 percent"
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid_argument(format!("metric {self} {problem}")).with("metric", self))
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    crate::bootstrap::quantile(&values, 0.5)
+}
+
+/// `1 - Var(y - p) / Var(y)`; of a constant label one when the errors are constant, else zero.
+fn explained_variance(labels: &[f64], predictions: &[f64]) -> f64 {
+    let errors: Vec<f64> = labels.iter().zip(predictions).map(|(label, prediction)| label - prediction).collect();
+    regression::explained(variance(&errors), variance(labels))
+}
+
+fn variance(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n
+}
+
+impl fmt::Display for RegressionMetric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pinball { percent } => write!(f, "pinball_{percent}"),
+            named => f.write_str(NAMED.iter().find(|row| row.0 == *named).map_or("unknown", |row| row.1)),
+        }
+    }
+}
+
+impl FromStr for RegressionMetric {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let quantile = name.strip_prefix("pinball_").and_then(|percent| percent.parse().ok());
+        if let Some(percent) = quantile.filter(|percent| (1..=99).contains(percent)) {
+            return Ok(Self::Pinball { percent });
+        }
+        NAMED.iter().find(|row| row.1 == name).map(|row| row.0).ok_or_else(|| {
+            let names: Vec<&str> = NAMED.iter().map(|row| row.1).collect();
+            Error::invalid_argument(format!(
+                "metric {name:?} is unknown; there are {} and pinball_1 to pinball_99",
+                names.join(", ")
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        for metric in RegressionMetric::all().chain([RegressionMetric::Pinball { percent: 5 }]) {
+            assert_eq!(metric.to_string().parse::<RegressionMetric>().unwrap(), metric);
+        }
+        for wrong in ["pinball_0", "pinball_100", "mse2"] {
+            assert!(wrong.parse::<RegressionMetric>().is_err());
+        }
+    }
+
+    #[test]
+    fn edges_are_those_of_scikit_learn() {
+        // sklearn.metrics 1.9.1 on the same numbers.
+        let check = |metric: RegressionMetric, labels: &[f64], predictions: &[f64], expected: f64| {
+            let found = metric.compute(labels, predictions).unwrap();
+            assert!((found - expected).abs() <= 1e-12 * expected.abs(), "{metric}: {found} {expected}");
+        };
+        check(RegressionMetric::ExplainedVariance, &[2.0, 2.0], &[1.0, 1.0], 1.0);
+        check(RegressionMetric::ExplainedVariance, &[2.0, 2.0], &[1.0, 3.0], 0.0);
+        check(RegressionMetric::MedianAe, &[0.0; 4], &[1.0, 2.0, 3.0, 10.0], 2.5);
+        check(RegressionMetric::Mape, &[0.0, 1.0], &[1.0, 1.0], 0.5 / f64::EPSILON);
+        check(RegressionMetric::Smape, &[0.0, 1.0], &[0.0, 3.0], 0.5);
+        assert!(RegressionMetric::Rmsle.compute(&[-1.0], &[0.0]).is_err());
+        assert!(RegressionMetric::Mape.compute(&[], &[]).is_err());
+        assert!(RegressionMetric::Bias.compute(&[f64::NAN], &[0.0]).is_err());
+    }
+}
