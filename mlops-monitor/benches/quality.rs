@@ -21,7 +21,7 @@ fn table() -> Vec<RecordBatch> {
     let amounts: Float64Array =
         amounts.into_iter().enumerate().map(|(row, amount)| (row % 50 > 0).then_some(amount)).collect();
     let cities = ["Graz", "Linz", "Wien", "Salzburg", "Innsbruck"];
-    let city = |row: usize| cities[row * 7 % cities.len()];
+    let city = |row: usize| cities.get(row * 7 % cities.len()).copied().unwrap_or_default();
     let batch = RecordBatch::try_from_iter([
         ("id", Arc::new(Int64Array::from_iter_values((0..ROWS as i64).map(|row| row * 7919))) as ArrayRef),
         ("amount", Arc::new(amounts)),
