@@ -1,6 +1,8 @@
 //! Great Expectations on the same table: its suite is read, and every verdict, count, percentage,
 //! figure and list of values is the same. The file names the versions that made it.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::{fs, path::Path, sync::Arc};
 
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
