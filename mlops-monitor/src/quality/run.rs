@@ -40,18 +40,29 @@ pub struct SuiteRun {
     plan: Plan,
     settings: ValidationSettings,
     rows: u64,
+    /// A batch without rows, which is looked at only when no other comes: types that do not fit are of no consequence
+    /// where there are no values.
+    empty: Option<RecordBatch>,
 }
 
 impl SuiteRun {
     pub(super) fn new(suite: &Suite, settings: &ValidationSettings, tables: &Tables) -> Self {
         let mut plan = Plan::default();
         let rules = suite.rules().iter().map(|rule| (rule.clone(), plan.check(rule, tables, settings))).collect();
-        Self { suite: suite.name().to_owned(), rules, plan, settings: settings.clone(), rows: 0 }
+        Self { suite: suite.name().to_owned(), rules, plan, settings: settings.clone(), rows: 0, empty: None }
     }
 
     /// Takes in one batch. Batches should have one schema; a column that changes its type is an
     /// exception of the rules that cannot go on with it.
     pub fn observe(&mut self, batch: &RecordBatch) {
+        if batch.num_rows() == 0 {
+            self.empty.get_or_insert_with(|| batch.clone());
+        } else {
+            self.take(batch);
+        }
+    }
+
+    fn take(&mut self, batch: &RecordBatch) {
         let frame = Frame::new(batch, self.rows, &self.settings, &self.plan.filters);
         for scan in &mut self.plan.scans {
             scan.observe(&frame);
@@ -75,8 +86,13 @@ impl SuiteRun {
     /// Judges every rule. Without a batch, rules about columns have no exception but nothing to
     /// judge either: those about rows hold, figures fail.
     #[must_use]
-    pub fn finish(self) -> ValidationResult {
-        let Self { suite, rules, plan, settings, rows } = self;
+    pub fn finish(mut self) -> ValidationResult {
+        if self.rows == 0
+            && let Some(empty) = self.empty.take()
+        {
+            self.take(&empty);
+        }
+        let Self { suite, rules, plan, settings, rows, .. } = self;
         let results: Vec<RuleResult> = rules
             .into_iter()
             .map(|(rule, check)| {

@@ -175,8 +175,7 @@ fn compare(a: &Column, b: &Column, wanted: impl Fn(Ordering) -> bool) -> Checked
         (Some(a), b) => Some(mask::and(&a, b.as_ref())),
         (None, b) => b,
     };
-    // Without a row that has both values the types do not matter.
-    if a.rows == 0 || both.as_ref().is_some_and(|both| !both.has_true()) {
+    if both.as_ref().is_some_and(|both| !both.has_true()) {
         return Ok(BooleanBuffer::new_unset(a.rows));
     }
     let unfit = || b.unfit(&format!("two columns that can be compared, one is {} and the other", a.data_type));
