@@ -25,10 +25,13 @@ pub struct CheckFailure {
 pub struct CheckOutcome {
     /// The rules it broke; none when it passes.
     pub failures: Vec<CheckFailure>,
+    /// Rules it broke that do not keep it from passing.
+    #[serde(default)]
+    pub warnings: Vec<CheckFailure>,
 }
 
 impl CheckOutcome {
-    /// Whether every rule held.
+    /// Whether every rule held, warnings apart.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.failures.is_empty()

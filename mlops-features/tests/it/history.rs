@@ -131,7 +131,8 @@ impl BatchCheck for NoNegatives {
             message: format!("{} rows are below 0", rows.len()),
             rows,
         };
-        Ok(CheckOutcome { failures: if failure.rows.is_empty() { Vec::new() } else { vec![failure] } })
+        let failures = if failure.rows.is_empty() { Vec::new() } else { vec![failure] };
+        Ok(CheckOutcome { failures, warnings: Vec::new() })
     }
 }
 

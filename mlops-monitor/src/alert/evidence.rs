@@ -463,7 +463,9 @@ mod tests {
             CheckFailure { rule: "not_null".into(), column: Some("a".into()), message: "3 nulls".into(), rows: vec![] };
         let labels = Labels::new([("model", "fraud")]).unwrap();
         let at = Timestamp::from_millis(0);
-        let bad = quality_observation(&labels, &CheckOutcome { failures: vec![failure] }, at).unwrap();
+        let bad =
+            quality_observation(&labels, &CheckOutcome { failures: vec![failure], ..CheckOutcome::default() }, at)
+                .unwrap();
         assert_eq!(
             (bad.value, bad.labels.get("monitor"), bad.labels.get(ALERT_NAME)),
             (1.0, Some("quality"), Some("QualityFailed"))

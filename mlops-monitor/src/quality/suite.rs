@@ -5,14 +5,17 @@
 use std::collections::HashSet;
 
 use arrow_array::RecordBatch;
-use mlops_core::{BatchCheck, CheckFailure, CheckOutcome, Error, Result, ResultExt};
+use mlops_core::{BatchCheck, CheckFailure, CheckOutcome, Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    evaluate::{Outcomes, outcomes},
-    rule::{Expectation, Nulls, Rule},
+    check::{ExceptionKind, RuleException, Tables},
+    expectation::Expectation,
+    result::{RuleResult, ValidationResult},
+    rule::Rule,
+    run::SuiteRun,
+    settings::ValidationSettings,
 };
-use crate::extract;
 
 /// Rules that a batch must keep.
 ///
@@ -101,6 +104,22 @@ impl Suite {
         &self.rules
     }
 
+    /// Starts an evaluation. `tables` are the other tables that rules name.
+    #[must_use]
+    pub fn start(&self, settings: &ValidationSettings, tables: &Tables) -> SuiteRun {
+        SuiteRun::new(self, settings, tables)
+    }
+
+    /// Evaluates the suite on batches of one table, without other tables.
+    #[must_use]
+    pub fn validate(&self, batches: &[RecordBatch], settings: &ValidationSettings) -> ValidationResult {
+        let mut run = self.start(settings, &Tables::default());
+        for batch in batches {
+            run.observe(batch);
+        }
+        run.finish()
+    }
+
     /// Columns whose presence is itself a rule: where one is missing, its other rules are void.
     fn guarded(&self) -> HashSet<&str> {
         let guards = self.rules.iter().filter(|rule| {
@@ -111,73 +130,53 @@ impl Suite {
 }
 
 impl BatchCheck for Suite {
-    /// A rule on a column that is missing is an error, unless the suite also has a
-    /// `column_present` or `column_type` rule for it: then that rule alone fails.
+    /// Failures are those of rules with severity error; warnings let the batch pass and are among
+    /// [`CheckOutcome::warnings`]. Failures name every offending row and no value.
+    ///
+    /// A rule that cannot be judged is an error, as on a column that is missing, unless the suite
+    /// also has a `column_present` or `column_type` rule for it: then that rule alone fails.
     fn check(&self, batch: &RecordBatch) -> Result<CheckOutcome> {
+        let settings = ValidationSettings {
+            rows_max: batch.num_rows(),
+            distinct_max: batch.num_rows().max(1),
+            distinct_bytes_max: usize::MAX,
+            values_max: batch.num_rows().max(1),
+            ..ValidationSettings::default()
+        };
         let guarded = self.guarded();
-        let mut failures = Vec::new();
-        for rule in &self.rules {
-            failures.extend(check_rule(rule, batch, &guarded).context(format!("quality suite {:?}", self.name))?);
+        let mut outcome = CheckOutcome::default();
+        for result in self.validate(std::slice::from_ref(batch), &settings).results {
+            match &result.exception {
+                Some(exception) if exception.kind == ExceptionKind::MissingColumn => {
+                    if !result.rule.expectation.column().is_some_and(|column| guarded.contains(column)) {
+                        return Err(self.obstacle(&result.rule, exception));
+                    }
+                }
+                Some(exception) => return Err(self.obstacle(&result.rule, exception)),
+                None if result.success => {}
+                None if result.is_failure() => outcome.failures.push(failure(&result)),
+                None => outcome.warnings.push(failure(&result)),
+            }
         }
-        Ok(CheckOutcome { failures })
+        Ok(outcome)
     }
 }
 
-fn check_rule(rule: &Rule, batch: &RecordBatch, guarded: &HashSet<&str>) -> Result<Option<CheckFailure>> {
-    let whole = |message: Option<String>| message.map(|message| failure(rule, message, Vec::new()));
-    let column = rule.expectation.column().and_then(|name| batch.column_by_name(name));
-    match (&rule.expectation, column) {
-        (Expectation::RowCountBetween { min, max }, _) => Ok(whole(row_count_fault(batch, *min, *max))),
-        (Expectation::ColumnPresent { .. } | Expectation::ColumnType { .. }, None) => {
-            Ok(whole(Some("the column is missing".to_owned())))
-        }
-        (Expectation::ColumnType { data_type, .. }, Some(column)) => {
-            let found = extract::type_name(column.data_type());
-            let wrong = found != data_type.to_string();
-            Ok(whole(wrong.then(|| format!("the column must be {data_type}, found {found}"))))
-        }
-        (expectation, Some(column)) => Ok(judge(rule, &outcomes(expectation, column).context(format!("rule {rule}"))?)),
-        (expectation, None) if expectation.column().is_some_and(|name| guarded.contains(name)) => Ok(None),
-        (_, None) => Err(Error::invalid_argument(format!("rule {rule}: the batch has no such column"))),
+impl Suite {
+    fn obstacle(&self, rule: &Rule, exception: &RuleException) -> Error {
+        let name = &self.name;
+        Error::invalid_argument(format!("quality suite {name:?}: rule {rule}: {exception}"))
     }
 }
 
-fn failure(rule: &Rule, message: String, rows: Vec<usize>) -> CheckFailure {
-    let (name, column) = (rule.expectation.name().to_owned(), rule.expectation.column().map(str::to_owned));
-    CheckFailure { rule: name, column, message, rows }
-}
-
-fn row_count_fault(batch: &RecordBatch, min: Option<u64>, max: Option<u64>) -> Option<String> {
-    let rows = batch.num_rows() as u64;
-    match (min, max) {
-        (Some(min), _) if rows < min => Some(format!("{rows} rows, at least {min} expected")),
-        (_, Some(max)) if rows > max => Some(format!("{rows} rows, at most {max} expected")),
-        _ => None,
+fn failure(result: &RuleResult) -> CheckFailure {
+    let expectation = &result.rule.expectation;
+    CheckFailure {
+        rule: expectation.name().to_owned(),
+        column: expectation.column().map(str::to_owned),
+        message: result.message().unwrap_or_default(),
+        rows: result.unexpected_rows.iter().filter_map(|row| usize::try_from(*row).ok()).collect(),
     }
-}
-
-/// Holds the outcomes against the share of rows that must keep the rule.
-fn judge(rule: &Rule, outcomes: &Outcomes) -> Option<CheckFailure> {
-    let keeps = |outcome: &Option<bool>| match (outcome, rule.nulls) {
-        (Some(keeps), _) => Some(*keeps),
-        (None, Nulls::Skip) => None,
-        (None, Nulls::Pass) => Some(true),
-        (None, Nulls::Fail) => Some(false),
-    };
-    let counted = outcomes.iter().filter(|outcome| keeps(outcome).is_some()).count();
-    let rows: Vec<usize> =
-        outcomes.iter().enumerate().filter(|(_, outcome)| keeps(outcome) == Some(false)).map(|(row, _)| row).collect();
-    let allowed = crate::stats::float(counted as u64) * (1.0 - rule.mostly);
-    // A hair of slack, so that 0.9 of ten rows is nine.
-    if crate::stats::float(rows.len() as u64) <= allowed + 1e-9 {
-        return None;
-    }
-    let (broken, mostly) = (rows.len(), rule.mostly);
-    let skipped = outcomes.len() - counted;
-    let message = format!(
-        "{broken} of {counted} rows break the rule, a share of {mostly} must keep it ({skipped} nulls skipped)"
-    );
-    Some(failure(rule, message, rows))
 }
 
 #[cfg(test)]
@@ -188,6 +187,7 @@ mod tests {
     use mlops_core::DataType;
 
     use super::*;
+    use crate::quality::rule::Nulls;
 
     fn batch() -> RecordBatch {
         RecordBatch::try_from_iter([

@@ -39,6 +39,7 @@ pub(crate) use ks::weighted_ks_statistic;
 pub use ks::{KS_TIES_MAX, KsMode, KsStatistic, ks_p_value, ks_statistic, ks_test};
 pub use kuiper::kuiper;
 pub use likelihood::{LikelihoodRatio, fisher, g_test, goodness_of_fit};
+pub(crate) use location::sum;
 pub use location::{MANN_WHITNEY_EXACT_MAX, MannWhitney, Moments, TTest, mann_whitney, moments, student_t, welch_t};
 pub use power::{detectable_d, detectable_noncentrality};
 pub use psi::{ZeroRule, psi};
