@@ -216,7 +216,7 @@ mod tests {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let mut level = |k: u64| ((uniform() * float(k)) as u64).min(k - 1);
         let text: Vec<String> = (0..rows).map(|_| format!("level {}", level(levels))).collect();
-        let numbers: Vec<Option<i64>> = (0..rows).map(|_| Some(level(1_000_000)).map(u64::cast_signed)).collect();
+        let numbers: Vec<Option<i64>> = (0..rows).map(|_| Some(level(1_000_000).cast_signed())).collect();
         let gaps: Vec<Option<f64>> =
             (0..rows).map(|_| (float(level(1_000_000)) / 1e6 >= null_share).then(|| float(level(1_000_000)))).collect();
         let flags: Vec<bool> = (0..rows).map(|_| level(2) == 1).collect();
