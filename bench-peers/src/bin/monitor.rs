@@ -16,8 +16,8 @@ use clap::Parser;
 use mlops_bench_peers::measure;
 use mlops_core::{Error, Result, Timestamp, testing::SplitMix64};
 use mlops_monitor::{
-    ColumnSample, DriftDetector, KolmogorovSmirnov, Monitor, NumericSample, ProfileSettings, ReferenceProfile,
-    TwoSample, TwoSampleTest,
+    ColumnSample, DriftDetector, KolmogorovSmirnov, Monitor, NumericSample, Profile, ProfileSettings,
+    ReferenceProfile, SketchSettings, TwoSample, TwoSampleTest,
     stream::{
         Adwin, AdwinSettings, Ddm, DdmSettings, Eddm, EddmSettings, Fhddm, FhddmSettings, HddmA, HddmASettings, HddmW,
         HddmWSettings, Kswin, KswinSettings, PageHinkley, PageHinkleySettings, Signal, StreamDetector,
@@ -35,7 +35,7 @@ struct Options {
     #[arg(long, default_value_t = 100_000)]
     rows: usize,
     /// Only this part.
-    #[arg(long, value_parser = ["statistics", "report", "stream"])]
+    #[arg(long, value_parser = ["statistics", "report", "profile", "stream"])]
     only: Option<String>,
 }
 
@@ -54,6 +54,9 @@ fn run(options: &Options) -> Result<()> {
     // The report comes first: peak memory only ever rises.
     if wanted("report") {
         report(&options.data, options.rows)?;
+    }
+    if wanted("profile") {
+        profile(&options.data, options.rows)?;
     }
     if wanted("statistics") {
         statistics()?;
@@ -100,6 +103,19 @@ fn report(data: &Path, rows: usize) -> Result<()> {
     measure(&format!("drift report {rows}x{columns}"), 3, || (), whole)?;
     let found = whole(())?;
     println!("{}", serde_json::json!({"name": "verdict", "headline": found.headline(), "html_bytes": found.to_html().len()}));
+    Ok(())
+}
+
+fn profile(data: &Path, rows: usize) -> Result<()> {
+    let batches = read(data, "cur", rows)?;
+    let columns = batches.first().map_or(0, RecordBatch::num_columns);
+    let whole = |()| -> Result<Profile> {
+        let mut profile = Profile::new(SketchSettings::default())?;
+        batches.iter().try_for_each(|batch| profile.observe(batch))?;
+        Ok(profile)
+    };
+    measure(&format!("profile {rows}x{columns}"), 3, || (), whole)?;
+    println!("{}", serde_json::json!({"name": "profile bytes", "bytes": whole(())?.to_bytes()?.len()}));
     Ok(())
 }
 
