@@ -70,6 +70,14 @@ fn validate(batches: &[RecordBatch], suite: &Suite) -> Json {
     run.finish().to_great_expectations()
 }
 
+/// Where they are wrong: position 0 is taken for "any position" (1.24.1), so that a column at
+/// position 2 is found at position 0.
+fn is_their_fault(result: &Json) -> bool {
+    result["type"] == "expect_column_to_exist"
+        && result["kwargs"]["column_index"] == 0
+        && result["kwargs"]["column"] == "x"
+}
+
 fn check(batches: &[RecordBatch]) {
     let golden = golden();
     let results = golden["results"].as_array().unwrap();
@@ -80,7 +88,7 @@ fn check(batches: &[RecordBatch]) {
     assert_eq!((ours.len(), results.len() > 130), (results.len(), true));
     let mut faults = Vec::new();
     for (ours, theirs) in ours.iter().zip(results) {
-        let mut differ = ours["success"] != theirs["success"];
+        let mut differ = (ours["success"] != theirs["success"]) != is_their_fault(theirs);
         for key in compared(&theirs["result"]) {
             differ |= !same(&ours["result"][key], &theirs["result"][key]);
         }
