@@ -1,8 +1,8 @@
 """Makes great_expectations.json beside it, or loads a validation result of ours into Great Expectations.
 
     pip install great_expectations==1.24.1 pandas==3.1.1
-    python great_expectations.py make great_expectations.json
-    python great_expectations.py load RESULT.json
+    python peer_matrix.py make great_expectations.json
+    python peer_matrix.py load RESULT.json
 """
 
 import json
