@@ -12,7 +12,12 @@ use serde_json::json;
 ///
 /// # Errors
 /// `Unavailable` when the system does not tell processor times.
-pub fn measure<I, T>(name: &str, repetitions: usize, input: impl Fn() -> I, task: impl Fn(I) -> T) -> Result<()> {
+pub fn measure<I, T>(
+    name: &str,
+    repetitions: usize,
+    input: impl Fn() -> I,
+    mut task: impl FnMut(I) -> T,
+) -> Result<()> {
     let (mut cpu, mut wall) = (Vec::new(), Vec::new());
     let before = peak_mib()?;
     for _ in 0..repetitions {

@@ -16,8 +16,8 @@ use clap::Parser;
 use mlops_bench_peers::measure;
 use mlops_core::{Error, Result, Timestamp, testing::SplitMix64};
 use mlops_monitor::{
-    ColumnSample, DriftDetector, KolmogorovSmirnov, Monitor, NumericSample, Profile, ProfileSettings,
-    ReferenceProfile, SketchSettings, TwoSample, TwoSampleTest,
+    ColumnSample, DriftDetector, KolmogorovSmirnov, Monitor, NumericSample, Profile, ProfileSettings, ReferenceProfile,
+    SketchSettings, TwoSample, TwoSampleTest,
     stream::{
         Adwin, AdwinSettings, Ddm, DdmSettings, Eddm, EddmSettings, Fhddm, FhddmSettings, HddmA, HddmASettings, HddmW,
         HddmWSettings, Kswin, KswinSettings, PageHinkley, PageHinkleySettings, Signal, StreamDetector,
@@ -72,7 +72,8 @@ const ROWS: usize = 1_000_000;
 fn statistics() -> Result<()> {
     let sides = || [1, 2].map(|seed| SplitMix64::new(seed).bell(ROWS));
     let column = |values| ColumnSample::numeric(NumericSample::new(values));
-    let test = |detector: &dyn DriftDetector, [left, right]: [Vec<f64>; 2]| detector.test(&column(left), &column(right));
+    let test =
+        |detector: &dyn DriftDetector, [left, right]: [Vec<f64>; 2]| detector.test(&column(left), &column(right));
     let ks = KolmogorovSmirnov::default();
     measure("ks_2samp 1e6 vs 1e6", 9, sides, |sides| test(&ks, sides))?;
     let stored = column(SplitMix64::new(1).bell(ROWS));
@@ -96,13 +97,15 @@ fn report(data: &Path, rows: usize) -> Result<()> {
     let columns = current.first().map_or(0, RecordBatch::num_columns);
     let whole = |()| -> Result<_> {
         let profile = ReferenceProfile::from_batches(&reference, &ProfileSettings::default())?;
-        let monitor =
-            Monitor::builder(profile).with_detector(TwoSample::new(TwoSampleTest::Wasserstein)).build()?;
+        let monitor = Monitor::builder(profile).with_detector(TwoSample::new(TwoSampleTest::Wasserstein)).build()?;
         Ok(monitor.observe_batches(&current, Timestamp::default()))
     };
     measure(&format!("drift report {rows}x{columns}"), 3, || (), whole)?;
     let found = whole(())?;
-    println!("{}", serde_json::json!({"name": "verdict", "headline": found.headline(), "html_bytes": found.to_html().len()}));
+    println!(
+        "{}",
+        serde_json::json!({"name": "verdict", "headline": found.headline(), "html_bytes": found.to_html().len()})
+    );
     Ok(())
 }
 
@@ -123,7 +126,8 @@ fn read(data: &Path, side: &str, rows: usize) -> Result<Vec<RecordBatch>> {
     let path = data.join(format!("{side}_{rows}.parquet"));
     let failed = |error: String| Error::invalid_argument(format!("{} cannot be read: {error}", path.display()));
     let file = File::open(&path).map_err(|error| failed(error.to_string()))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(65_536).build());
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(65_536).build());
     let batches = reader.map_err(|error| failed(error.to_string()))?.collect::<std::result::Result<Vec<_>, _>>();
     batches.map_err(|error| failed(error.to_string()))
 }
@@ -148,8 +152,13 @@ fn streams() -> Result<()> {
 
 fn stream<D: StreamDetector<Input: Copy>>(name: &str, mut detector: D, values: &[D::Input]) -> Result<()> {
     let name = format!("{name} {VALUES} updates");
-    measure(&name, 3, || (), |()| {
-        detector.reset();
-        values.iter().filter(|value| detector.update(**value) == Signal::Drift).count()
-    })
+    measure(
+        &name,
+        3,
+        || (),
+        |()| {
+            detector.reset();
+            values.iter().filter(|value| detector.update(**value) == Signal::Drift).count()
+        },
+    )
 }
