@@ -12,6 +12,7 @@ use serde_json::json;
 ///
 /// # Errors
 /// `Unavailable` when the system does not tell processor times.
+#[allow(clippy::disallowed_methods, reason = "measuring is what the system's clock is for")]
 pub fn measure<I, T>(
     name: &str,
     repetitions: usize,
