@@ -7,6 +7,7 @@
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
+//! | model cards, ML-BOM, data sheets, what changed between versions | [`documents`] |
 //! | limits of names and values | [`limits`] |
 //! | the promises every back end keeps, as tests | `conformance` (feature `conformance`) |
 //!
@@ -45,6 +46,7 @@
 pub mod artifacts;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod documents;
 mod id_source;
 pub mod limits;
 #[cfg(feature = "mlflow")]
