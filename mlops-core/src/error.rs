@@ -87,6 +87,17 @@ impl ErrorKind {
         self.row().2
     }
 
+    /// The kind that an `error_code` of MLflow's REST API stands for; none when the code is unknown here.
+    #[must_use]
+    pub fn from_mlflow_code(code: &str) -> Option<Self> {
+        match code {
+            "ABORTED" => Some(Self::Conflict),
+            "NOT_FOUND" | "ENDPOINT_NOT_FOUND" => Some(Self::NotFound),
+            "ALREADY_EXISTS" => Some(Self::AlreadyExists),
+            _ => CODES.iter().find(|row| row.3 == code).map(|row| row.0),
+        }
+    }
+
     /// The kind that an HTTP status of a remote peer stands for.
     #[must_use]
     pub fn from_http_status(status: u16) -> Self {

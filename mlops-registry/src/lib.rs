@@ -8,6 +8,7 @@
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | model cards, ML-BOM, data sheets, what changed between versions | [`documents`] |
+//! | tracking on a remote MLflow server | `MlflowRemote` (feature `remote`) |
 //! | limits of names and values | [`limits`] |
 //! | the promises every back end keeps, as tests | `conformance` (feature `conformance`) |
 //!
@@ -52,6 +53,8 @@ pub mod limits;
 #[cfg(feature = "mlflow")]
 pub mod mlflow;
 pub mod registry;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod retry;
 pub mod search;
 pub mod tracking;
@@ -65,6 +68,8 @@ pub use registry::{
     Actor, AliasMove, CreateModel, CreateVersion, ModelRegistry, ModelRegistryExt, ModelVersion, MoveAlias,
     RegisteredModel, SqlModelRegistry, VersionSource,
 };
+#[cfg(feature = "remote")]
+pub use remote::{MlflowRemote, MlflowRemoteBuilder};
 pub use search::{Page, PageRequest, Search, View};
 pub use tracking::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunRecord,

@@ -10,6 +10,7 @@
 
 mod crash;
 mod mlflow;
+mod remote;
 
 use std::{
     path::Path,

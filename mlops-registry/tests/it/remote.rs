@@ -1,0 +1,73 @@
+//! The client half: a server of ours on a socket keeps the promises of a tracking store.
+
+use std::{sync::Arc, time::Duration};
+
+use mlops_core::ErrorKind;
+use mlops_registry::{ArtifactStore, MlflowRemote, MlflowServer, TrackingStore as _, conformance};
+use tokio::net::TcpListener;
+
+use super::{in_memory, registry, tracking};
+
+/// The URL of a new, empty server; it ends with the test's runtime.
+async fn server() -> String {
+    let meta = in_memory().await;
+    let stores = (tracking(Arc::clone(&meta)).await, registry(meta).await);
+    let router = MlflowServer::new(Arc::new(stores.0), Arc::new(stores.1), ArtifactStore::in_memory()).router();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_remote_server_keeps_the_promises() {
+    conformance::tracking_store(async || MlflowRemote::builder(server().await).build().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_server_out_of_reach_is_unavailable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let store = MlflowRemote::builder(url).with_retries(1).build().unwrap();
+    assert_eq!(store.experiment_by_name("x").await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let store = MlflowRemote::builder(url).with_retries(0).with_timeout(Duration::from_millis(50)).build().unwrap();
+    assert_eq!(store.experiment_by_name("x").await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+}
+
+/// What holds on MLflow's own server as well: it commits the parts of a batch one by one and clamps infinities, so the
+/// whole suite does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mlflows_own_server_is_a_tracking_store() {
+    use mlops_core::{Metric, RunLogger as _, RunStatus, Timestamp};
+    use mlops_registry::{Search, Tracker, TrackingStoreExt as _};
+
+    let Ok(url) = std::env::var("MLOPS_TEST_MLFLOW") else {
+        println!("skipped: MLOPS_TEST_MLFLOW names no server");
+        return;
+    };
+    let store = Arc::new(MlflowRemote::builder(url).build().unwrap());
+    let experiment = store.ensure_experiment("from rust").await.unwrap();
+    let tracker = Tracker::new(Arc::<MlflowRemote>::clone(&store), ArtifactStore::in_memory());
+    let run = tracker.start("from rust", "first").await.unwrap();
+    run.log_params(&[("lr".into(), "0.1".into())]).await.unwrap();
+    let point = |step: i64| Metric { key: "auc".into(), value: 0.5, timestamp: Timestamp::from_millis(step), step };
+    run.log_metrics(&[point(1), point(2)]).await.unwrap();
+    let changed = run.log_params(&[("lr".into(), "0.2".into())]).await.unwrap_err();
+    assert_eq!(changed.kind(), ErrorKind::InvalidArgument);
+    run.finish(RunStatus::Finished).await.unwrap();
+    let found = store.search_runs(&[experiment], &Search::new().with_filter("metrics.auc = 0.5")).await.unwrap();
+    let found = found.items.iter().find(|found| found.id == *run.run_id()).unwrap();
+    assert_eq!((found.status, found.params["lr"].as_str(), found.metrics["auc"].step), (RunStatus::Finished, "0.1", 2));
+    let history = store.metric_history(run.run_id(), "auc", &mlops_registry::PageRequest::default()).await.unwrap();
+    assert_eq!(history.items, [point(1), point(2)]);
+    store.delete_run(run.run_id()).await.unwrap();
+    let late = run.log_metrics(&[point(3)]).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::FailedPrecondition, "{late}");
+}
