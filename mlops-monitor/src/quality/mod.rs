@@ -77,6 +77,7 @@ mod ge;
 mod result;
 mod rule;
 mod run;
+mod section;
 mod settings;
 mod suggest;
 mod suite;

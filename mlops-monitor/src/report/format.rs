@@ -174,7 +174,7 @@ impl fmt::Display for Percent {
 }
 
 /// `1 column`, `2 columns`.
-pub(super) fn plural(count: usize, noun: &str) -> String {
+pub(crate) fn plural(count: usize, noun: &str) -> String {
     #[allow(clippy::cast_precision_loss, reason = "counts of things on a page")]
     let number = Number(count as f64);
     format!("{number} {noun}{}", if count == 1 { "" } else { "s" })
