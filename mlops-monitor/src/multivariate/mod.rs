@@ -55,7 +55,8 @@ pub trait MultivariateDetector: fmt::Debug + Send + Sync + 'static {
 
 /// What a test of whole rows found.
 ///
-/// Serializes to `{name, statistic, p, log10_p, effect, effect_min, mde, verdict, n_ref, n_cur, n_min, interval, band,
+/// Serializes to `{name, statistic, p, log10_p, effect, effect_low, effect_high, effect_min, mde, verdict, undecided,
+/// n_ref, n_cur, n_min, interval, band,
 /// columns: [{column, weight}], skipped}`; numbers that do not exist are `null` in JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MultivariateTest {

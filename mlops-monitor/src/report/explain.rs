@@ -9,14 +9,19 @@ use super::{
 use crate::detector::{DriftTest, Verdict};
 
 impl DriftReport {
-    /// The reason for the verdict in one plain sentence.
+    /// The reason for the verdict in one plain sentence, and a second one where sketches leave verdicts open.
     #[must_use]
     pub fn why(&self) -> String {
-        match self.verdict() {
+        let mut why = match self.verdict() {
             Headline::Drift => self.why_drift(),
             Headline::Ok => self.why_ok(),
             Headline::Insufficient => self.why_insufficient(),
+        };
+        let undecided: Vec<&ColumnReport> = self.undecided().collect();
+        if !undecided.is_empty() {
+            why.push_str(&format!(" The error of sketches leaves the verdict on {} open.", list(&undecided)));
         }
+        why
     }
 
     fn why_drift(&self) -> String {
@@ -31,15 +36,7 @@ impl DriftReport {
             ColumnVerdict::Retyped => format!("Column {name} has a type that cannot be compared with the reference"),
             _ => strongest(worst).map_or_else(|| format!("Column {name} changed"), |test| moved(&name, test)),
         };
-        match others {
-            [] => format!("{reason}."),
-            [second] => format!("{reason}; {} changed too.", quoted(&second.name)),
-            [second, third] => format!("{reason}; {} and {} changed too.", quoted(&second.name), quoted(&third.name)),
-            [second, third, rest @ ..] => {
-                let more = plural(rest.len(), "more column");
-                format!("{reason}; {}, {} and {more} changed too.", quoted(&second.name), quoted(&third.name))
-            }
-        }
+        if others.is_empty() { format!("{reason}.") } else { format!("{reason}; {} changed too.", list(others)) }
     }
 
     fn why_ok(&self) -> String {
@@ -91,6 +88,18 @@ fn moved(name: &str, test: &DriftTest) -> String {
         format!("{name} changed most: {effect} is {times} times the threshold (corrected p = {chance})")
     } else {
         format!("{name} changed most: {effect} (corrected p = {chance})")
+    }
+}
+
+/// The first two columns by name, the others counted.
+fn list(columns: &[&ColumnReport]) -> String {
+    match columns {
+        [] => String::new(),
+        [first] => quoted(&first.name),
+        [first, second] => format!("{} and {}", quoted(&first.name), quoted(&second.name)),
+        [first, second, rest @ ..] => {
+            format!("{}, {} and {}", quoted(&first.name), quoted(&second.name), plural(rest.len(), "more column"))
+        }
     }
 }
 

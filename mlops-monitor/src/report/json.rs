@@ -13,15 +13,15 @@ impl DriftReport {
     ///   schema_changes: [{change, column, expected, found, comparable}],
     ///   columns: [{ name, kind, data_type, n_ref, n_cur, missing_ref, missing_cur,
     ///               tests: [{name, statistic, p, log10_p, log10_q, effect, effect_low, effect_high, effect_min,
-    ///                        mde, verdict}],
-    ///               mde, verdict, n, min_n, unseen_levels, histogram: {labels, reference, current, edges},
+    ///                        mde, verdict, undecided}],
+    ///               mde, verdict, undecided, n, min_n, unseen_levels, histogram: {labels, reference, current, edges},
     ///               spread: {levels, reference: {mean, std, quantiles}, current: {mean, std, quantiles}},
     ///               level_shifts: [{level, reference, current}], series: {means, missing} }],
     ///   series: {by, labels, rows} }
     /// ```
     ///
     /// `effect_low` and `effect_high` differ from `effect` where a side is known by a sketch, and are `null` where nothing
-    /// bounds them. `log10_q` is the p-value after correction; `n` and `min_n` are there when the verdict is
+    /// bounds them; `undecided` says that no drift was found and that this error leaves it open. `log10_q` is the p-value after correction; `n` and `min_n` are there when the verdict is
     /// `insufficient`, `histogram`, `spread`, `level_shifts` and `series` where there is something to show;
     /// `window_end` is RFC 3339.
     #[must_use]
@@ -74,6 +74,7 @@ fn column(column: &ColumnReport, series: Option<&WindowSeries>) -> Value {
         "tests": column.tests.iter().map(test).collect::<Vec<_>>(),
         "mde": column.mde(),
         "verdict": column.verdict.as_str(),
+        "undecided": column.is_undecided(),
         "unseen_levels": column.unseen_levels,
     });
     let Some(object) = value.as_object_mut() else { return value };
@@ -120,5 +121,6 @@ pub(crate) fn test(test: &DriftTest) -> Value {
         "effect_min": test.effect_min,
         "mde": test.mde,
         "verdict": test.verdict.as_str(),
+        "undecided": test.is_undecided(),
     })
 }

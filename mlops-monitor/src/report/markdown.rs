@@ -130,6 +130,7 @@ fn write_columns(text: &mut String, drift: &DriftReport) -> fmt::Result {
 fn write_column(text: &mut String, column: &ColumnReport) -> fmt::Result {
     let verdict = match column.verdict {
         ColumnVerdict::Insufficient { n, min_n } => format!("insufficient ({n} of {min_n} values)"),
+        _ if column.is_undecided() => "ok, undecided".to_owned(),
         verdict if verdict.is_drift() => format!("**{}**", verdict.as_str()),
         verdict => verdict.as_str().to_owned(),
     };

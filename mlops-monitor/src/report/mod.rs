@@ -16,6 +16,7 @@ mod summary;
 
 use mlops_core::{Event, Fact, ModelName, Timestamp, Version};
 
+pub(crate) use format::plural;
 pub use histogram::Histogram;
 pub use html::{COLUMNS_MAX, DETAILS_MAX};
 pub(crate) use json::test as test_json;
@@ -243,6 +244,12 @@ impl ColumnReport {
         }
     }
 
+    /// Whether no drift was found and the error of a sketch leaves that open, see [`DriftTest::is_undecided`].
+    #[must_use]
+    pub fn is_undecided(&self) -> bool {
+        self.verdict == ColumnVerdict::Ok && self.tests.iter().any(DriftTest::is_undecided)
+    }
+
     /// The smallest effect that its first test would have found with 80 % power; NaN without one.
     #[must_use]
     pub fn mde(&self) -> f64 {
@@ -317,6 +324,11 @@ impl DriftReport {
     /// Columns that drifted, are missing or cannot be compared, worst first.
     pub fn drifted(&self) -> impl Iterator<Item = &ColumnReport> {
         self.columns.iter().filter(|column| column.verdict.is_drift())
+    }
+
+    /// Columns without drift whose verdict the error of a sketch leaves open, worst first.
+    pub fn undecided(&self) -> impl Iterator<Item = &ColumnReport> {
+        self.columns.iter().filter(|column| column.is_undecided())
     }
 
     /// One p-value for the whole run: the smallest corrected tail of its tests. `None` when no test could have found
