@@ -72,14 +72,18 @@ fn row<M: Display>(metric: &MetricEstimate<M>) -> [Cell; 6] {
 
 #[cfg(test)]
 mod tests {
+    use mlops_core::testing::SplitMix64;
+
     use super::*;
     use crate::estimate::{Cbpe, CbpeMetric, CbpeReference, CbpeSettings, LossMetric};
 
     #[test]
     fn an_alert_is_bad_and_named() {
-        let scores: Vec<f64> = (0..1_000).map(|i| if i % 2 == 0 { 0.9 } else { 0.2 }).collect();
+        // Labels by chance, so that the metrics of chunks differ as they do in life.
+        let random = SplitMix64::new(5);
+        let scores: Vec<f64> = (0..2_000).map(|i| if i % 2 == 0 { 0.9 } else { 0.2 }).collect();
         let predictions: Vec<bool> = scores.iter().map(|score| *score >= 0.5).collect();
-        let labels: Vec<bool> = (0..1_000).map(|i| if i % 2 == 0 { i % 20 != 0 } else { i % 10 == 1 }).collect();
+        let labels: Vec<bool> = scores.iter().zip(0..).map(|(score, row)| random.uniform(row) < *score).collect();
         let reference = CbpeReference { scores: &scores, predictions: &predictions, labels: &labels };
         let metrics = vec![CbpeMetric::Accuracy, CbpeMetric::Precision];
         let cbpe = Cbpe::fit(reference, CbpeSettings { metrics, ..CbpeSettings::default() }).unwrap();
