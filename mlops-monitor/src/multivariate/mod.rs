@@ -6,6 +6,8 @@
 //! | [`PcaReconstruction`] | rows that leave the linear structure of the reference | little; its state is stored |
 //! | `DomainClassifier` (feature `domain-classifier`) | what a forest can tell apart, with the columns by name | a forest for each fold |
 //!
+//! Each runs on its own, or within a [`crate::Monitor`] by [`RowTests`].
+//!
 //! Invariant: the same batches, settings and seed give the same result; memory and time are bounded by the settings,
 //! whatever the number of rows. Mixed columns become numbers in one place ([`EncoderSettings`] says how).
 
@@ -16,6 +18,7 @@ mod encoder;
 mod matrix;
 mod mmd;
 mod pca;
+mod row_tests;
 
 use std::fmt;
 
@@ -28,6 +31,7 @@ pub use domain_classifier::{AUC_MIN, AucTest, DomainClassifier, DomainClassifier
 pub use encoder::EncoderSettings;
 pub use mmd::{MMD_MIN, Mmd, MmdSettings};
 pub use pca::{FittedPca, PcaReconstruction, PcaSettings};
+pub use row_tests::{RowReport, RowTests};
 
 use crate::{
     detector::{DriftTest, Thresholds},
@@ -44,6 +48,11 @@ pub const TOP_COLUMNS: usize = 10;
 pub trait MultivariateDetector: fmt::Debug + Send + Sync + 'static {
     /// The stable name in reports and metrics, such as `mmd`.
     fn name(&self) -> &'static str;
+
+    /// The smallest p-value that it can give, above zero for tests by permutations.
+    fn p_min(&self) -> f64 {
+        0.0
+    }
 
     /// Runs the test. Windows with too few rows, or that are constant, have a verdict that says so.
     ///

@@ -29,7 +29,7 @@ impl DriftReport {
         // Missing and retyped columns come first; among the others the furthest beyond its threshold.
         drifted.sort_by(|a, b| b.severity().total_cmp(&a.severity()));
         drifted.sort_by_key(|column| column.verdict == ColumnVerdict::Drift);
-        let Some((worst, others)) = drifted.split_first() else { return String::new() };
+        let Some((worst, others)) = drifted.split_first() else { return self.why_rows() };
         let name = quoted(&worst.name);
         let reason = match worst.verdict {
             ColumnVerdict::Missing => format!("Column {name} is missing from the window"),
@@ -37,6 +37,13 @@ impl DriftReport {
             _ => strongest(worst).map_or_else(|| format!("Column {name} changed"), |test| moved(&name, test)),
         };
         if others.is_empty() { format!("{reason}.") } else { format!("{reason}; {} changed too.", list(others)) }
+    }
+
+    fn why_rows(&self) -> String {
+        let found = self.row_tests().filter(|test| test.verdict == Verdict::Drift);
+        let worst = found.max_by(|a, b| a.severity().total_cmp(&b.severity()));
+        let reason = worst.map_or_else(String::new, how_far);
+        format!("No column drifted alone, but whole rows did: {reason}.")
     }
 
     fn why_ok(&self) -> String {
@@ -76,18 +83,23 @@ pub(super) fn strongest(column: &ColumnReport) -> Option<&DriftTest> {
 }
 
 fn moved(name: &str, test: &DriftTest) -> String {
+    format!("{name} changed most: {}", how_far(test))
+}
+
+fn how_far(test: &DriftTest) -> String {
     let times = Number((test.severity() * 10.0).round() / 10.0);
     let chance = Probability(test.corrected.or(test.tail));
     let effect = match test.name {
         "null_share" => format!("its share of missing values moved by {}, which", Percent(test.effect)),
         "ks" => format!("its {} distance of {}", test_title(test.name), Number(test.effect)),
         "psi" => format!("its PSI of {}", Number(test.effect)),
+        "mmd" | "pca_reconstruction" => format!("the {} effect of {}", test_title(test.name), Number(test.effect)),
         _ => format!("its {} effect of {}", test_title(test.name).to_lowercase(), Number(test.effect)),
     };
     if test.effect_min > 0.0 {
-        format!("{name} changed most: {effect} is {times} times the threshold (corrected p = {chance})")
+        format!("{effect} is {times} times the threshold (corrected p = {chance})")
     } else {
-        format!("{name} changed most: {effect} (corrected p = {chance})")
+        format!("{effect} (corrected p = {chance})")
     }
 }
 

@@ -185,6 +185,8 @@ pub(super) fn test_title(name: &str) -> String {
     match name {
         "ks" => "Kolmogorov\u{2013}Smirnov".to_owned(),
         "psi" => "PSI".to_owned(),
+        "mmd" => "MMD".to_owned(),
+        "pca_reconstruction" => "PCA reconstruction".to_owned(),
         "chi_squared" => "Chi-squared".to_owned(),
         "null_share" => "Missing values".to_owned(),
         other => {

@@ -94,7 +94,7 @@ fn write_document(text: &mut String, contents: Contents<'_>) -> fmt::Result {
     let mut left_out = 0;
     for section in contents.shown_sections() {
         let mut part = String::new();
-        write_section(&mut part, section)?;
+        write_section(&mut part, &section)?;
         if text.len() + part.len() + 100 > MARKDOWN_BYTES_MAX {
             left_out += 1;
         } else {

@@ -64,7 +64,7 @@ fn write_page(page: &mut String, contents: Contents<'_>) -> fmt::Result {
     for (index, section) in contents.shown_sections().iter().enumerate() {
         further::write_section(page, index, section)?;
     }
-    let left_out = contents.sections.len() - contents.shown_sections().len();
+    let left_out = contents.sections_left_out();
     if left_out > 0 {
         write!(page, "<p class=\"note\">{} not shown.</p>", plural(left_out, "more section"))?;
     }
