@@ -159,6 +159,7 @@ mod tests {
     use super::*;
     use crate::{
         Correction, Headline, Monitor, MonitorSettings, MonitoringReport, ProfileSettings, ReferenceProfile,
+        alert::{DriftAlerts, Granularity},
         detector::{DriftTest, Thresholds, Verdict},
         multivariate::{Mmd, MmdSettings, PcaReconstruction, PcaSettings},
     };
@@ -209,6 +210,14 @@ mod tests {
         );
         assert!(turned.event(&ModelName::new("m").unwrap(), Version(1)).is_some());
         assert!(turned.tail().unwrap().p() < 1e-6);
+        for (granularity, count, feature) in [(Granularity::Column, 3, "(rows)"), (Granularity::Model, 1, "")] {
+            let alerts = DriftAlerts::new(ModelName::new("m").unwrap(), Version(1)).with_granularity(granularity);
+            let told = |report| alerts.observations(report).unwrap();
+            let (quiet, turned) = (told(&quiet), told(&turned));
+            assert_eq!((turned.len(), turned[count - 1].labels.get("feature").unwrap_or_default()), (count, feature));
+            assert!(turned[count - 1].significant && turned[count - 1].value >= 1.0, "{turned:?}");
+            assert!(!quiet[count - 1].significant && quiet[count - 1].value < 1.0, "{quiet:?}");
+        }
     }
 
     #[test]
@@ -220,8 +229,8 @@ mod tests {
         let of_columns: Vec<&DriftTest> = report.columns().iter().flat_map(|column| &column.tests).collect();
         let of_rows = &report.row_reports()[0].outcome.as_ref().unwrap().test;
         let tests = of_columns.iter().filter(|test| test.corrected.is_some()).count() + 1;
-        assert_eq!(tests, 5, "KS and PSI of two columns, and the rows");
-        assert!((of_rows.corrected.unwrap().ln() - of_rows.tail.unwrap().ln() - 5_f64.ln()).abs() < 1e-9);
+        assert_eq!(tests, 7, "KS, PSI and missing values of two columns, and the rows");
+        assert!((of_rows.corrected.unwrap().ln() - of_rows.tail.unwrap().ln() - 7_f64.ln()).abs() < 1e-9);
     }
 
     #[test]
@@ -271,8 +280,8 @@ mod tests {
         let whole = window(5, 700, 1.0);
         let parts = [whole.slice(0, 3), whole.slice(3, 0), whole.slice(3, 600), whole.slice(603, 97)];
         let (at_once, in_parts) = (rows.run(std::slice::from_ref(&whole)), rows.run(&parts));
-        assert_eq!(at_once, in_parts);
-        let found = at_once[0].outcome.as_ref().unwrap();
+        let (found, in_parts) = (at_once[0].outcome.as_ref().unwrap(), in_parts[0].outcome.as_ref().unwrap());
+        assert_eq!(found.skipped, in_parts.skipped);
         assert_eq!((found.test.n_ref, found.test.n_cur, found.skipped.len()), (100, 100, 100));
     }
 }
