@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use mlops_core::{BatchCheck, CheckFailure, Clock, Error, Event, EventBus, Fact, Result};
+use mlops_core::{BatchCheck, CheckFailure, CheckOutcome, Clock, Error, Event, EventBus, Fact, Result};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -16,6 +16,9 @@ use crate::{
 
 /// Suffix of a quarantine table's name.
 pub const QUARANTINE_SUFFIX: &str = "__quarantine";
+
+/// Most warnings of one batch that are logged one by one.
+const WARNINGS_LOGGED_MAX: usize = 16;
 
 const BATCH_ID: &str = "quarantine_batch_id";
 const REASONS: &str = "quarantine_reasons";
@@ -79,7 +82,8 @@ impl Ingestor {
     }
 
     /// Checks `batch` and appends it to the table or, when it breaks a rule, to the quarantine. Either way exactly
-    /// once per id; repeating the call is safe. Rows may be in any order of time.
+    /// once per id; repeating the call is safe. Rows may be in any order of time. Rules that a batch breaks and passes
+    /// all the same are logged, once per id.
     ///
     /// # Errors
     /// `InvalidArgument` for null event times (with their number) or a batch that breaks the schema, and the errors
@@ -87,12 +91,13 @@ impl Ingestor {
     pub async fn append(&self, batch_id: &str, batch: &RecordBatch) -> Result<IngestReceipt> {
         let inner = &self.inner;
         self.check_times(batch)?;
-        let failures = self.failures(batch).await?;
+        let CheckOutcome { failures, warnings } = self.outcome(batch).await?;
         if !failures.is_empty() {
             return self.quarantine(batch_id, batch, failures).await;
         }
         let receipt = inner.table.append(batch_id, batch).await?;
         if !receipt.duplicate {
+            self.log(batch_id, &warnings);
             self.publish(Fact::BatchIngested {
                 table: inner.table.name().to_owned(),
                 batch_id: batch_id.to_owned(),
@@ -125,16 +130,35 @@ impl Ingestor {
         Ok(())
     }
 
-    async fn failures(&self, batch: &RecordBatch) -> Result<Vec<CheckFailure>> {
+    /// What all checks together say.
+    async fn outcome(&self, batch: &RecordBatch) -> Result<CheckOutcome> {
         if self.inner.checks.is_empty() {
-            return Ok(Vec::new());
+            return Ok(CheckOutcome::default());
         }
         let (inner, batch) = (Arc::clone(&self.inner), batch.clone());
         let work = move || {
-            let outcomes = inner.checks.iter().map(|check| check.check(&batch)).collect::<Result<Vec<_>>>()?;
-            Ok(outcomes.into_iter().flat_map(|outcome| outcome.failures).collect())
+            let mut all = CheckOutcome::default();
+            for check in &inner.checks {
+                let CheckOutcome { failures, warnings } = check.check(&batch)?;
+                all.failures.extend(failures);
+                all.warnings.extend(warnings);
+            }
+            Ok(all)
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::internal("a batch check panicked"))?
+    }
+
+    /// Says which rules a batch broke that let it pass: the first [`WARNINGS_LOGGED_MAX`], the others by number.
+    fn log(&self, batch_id: &str, warnings: &[CheckFailure]) {
+        let table = self.inner.table.name();
+        for CheckFailure { rule, column, message, rows } in warnings.iter().take(WARNINGS_LOGGED_MAX) {
+            let rows = rows.len();
+            tracing::warn!(table, batch_id, rule, column, rows, "a batch passed with a warning: {message}");
+        }
+        let more = warnings.len().saturating_sub(WARNINGS_LOGGED_MAX);
+        if more > 0 {
+            tracing::warn!(table, batch_id, more, "a batch passed with more warnings than are logged");
+        }
     }
 
     async fn quarantine(

@@ -59,6 +59,8 @@ pub mod estimate;
 pub mod export;
 mod extract;
 pub mod history;
+#[cfg(any(feature = "alerts-http", feature = "otlp"))]
+mod http_client;
 pub mod latency;
 pub mod live;
 mod monitor;

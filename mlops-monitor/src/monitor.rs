@@ -10,6 +10,7 @@ use mlops_core::{Error, Result, Timestamp};
 use crate::{
     detector::{ChiSquared, DriftDetector, DriftTest, KolmogorovSmirnov, NullShare, Psi},
     extract,
+    multivariate::{RowReport, RowTests},
     profile::{ColumnProfile, Profile, ProfileSummary, ReferenceProfile},
     report::{ColumnReport, ColumnVerdict, DriftReport, Histogram, SchemaChange},
     sample::{ColumnKind, ColumnSample, Values},
@@ -41,6 +42,7 @@ pub struct Monitor {
     profile: ReferenceProfile,
     settings: MonitorSettings,
     detectors: Vec<Box<dyn DriftDetector>>,
+    rows: Option<RowTests>,
 }
 
 /// Puts a [`Monitor`] together.
@@ -49,6 +51,7 @@ pub struct MonitorBuilder {
     profile: ReferenceProfile,
     settings: MonitorSettings,
     more: Vec<Box<dyn DriftDetector>>,
+    rows: Option<RowTests>,
 }
 
 impl MonitorBuilder {
@@ -66,10 +69,18 @@ impl MonitorBuilder {
         self
     }
 
+    /// Runs tests of whole rows as well, corrected together with those of columns.
+    #[must_use]
+    pub fn with_multivariate(mut self, tests: RowTests) -> Self {
+        self.rows = Some(tests);
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
-    /// `InvalidArgument` naming every setting out of range, or a detector name used twice.
+    /// `InvalidArgument` naming every setting out of range, a detector name used twice, or a test of whole rows whose
+    /// least p-value is not small enough to count after the correction.
     pub fn build(self) -> Result<Monitor> {
         self.settings.validate()?;
         let mut detectors = standard_detectors(&self.settings);
@@ -80,7 +91,10 @@ impl MonitorBuilder {
             }
             detectors.push(detector);
         }
-        Ok(Monitor { profile: self.profile, settings: self.settings, detectors })
+        let rows = self.rows.map(RowTests::bounded).transpose()?;
+        let monitor = Monitor { profile: self.profile, settings: self.settings, detectors, rows };
+        monitor.check_row_tests()?;
+        Ok(monitor)
     }
 }
 
@@ -106,7 +120,7 @@ impl Monitor {
     /// Starts from the reference, usually read from a model's package.
     #[must_use]
     pub fn builder(profile: ReferenceProfile) -> MonitorBuilder {
-        MonitorBuilder { profile, settings: MonitorSettings::default(), more: Vec::new() }
+        MonitorBuilder { profile, settings: MonitorSettings::default(), more: Vec::new(), rows: None }
     }
 
     /// The reference.
@@ -118,7 +132,8 @@ impl Monitor {
     /// Compares a window that ended at `window_end` with the reference.
     ///
     /// Numeric columns get KS and PSI, categorical ones chi-squared and PSI, all the share of
-    /// missing values; p-values are corrected over the whole run, see [`MonitorSettings::correction`]. Columns
+    /// missing values, and whole rows the tests of [`MonitorBuilder::with_multivariate`]; p-values are corrected over
+    /// the whole run, see [`MonitorSettings::correction`]. Columns
     /// that are missing, new or of another type are reported as changes of the schema.
     #[must_use]
     pub fn observe(&self, window: &RecordBatch, window_end: Timestamp) -> DriftReport {
@@ -151,9 +166,13 @@ impl Monitor {
             self.profile.columns().iter().map(|column| self.compare(column, window, &mut changes)).collect();
         let new = window.columns().into_iter().filter(|(name, _)| self.profile.column(name).is_none());
         changes.extend(new.map(|(column, found)| SchemaChange::New { column, found }));
-        self.correct(&mut columns);
+        let mut rows = match (window, &self.rows) {
+            (Window::Rows(batches), Some(tests)) => tests.run(batches),
+            _ => Vec::new(),
+        };
+        self.correct(&mut columns, &mut rows);
         columns.iter_mut().for_each(ColumnReport::conclude);
-        DriftReport::new(window_end, (self.profile.rows(), window.rows()), changes, columns)
+        DriftReport::new(window_end, (self.profile.rows(), window.rows()), changes, columns, rows)
     }
 
     fn compare(&self, reference: &ColumnProfile, window: &Window<'_>, changes: &mut Vec<SchemaChange>) -> ColumnReport {
@@ -179,16 +198,43 @@ impl Monitor {
         ColumnReport::compared(reference, current, tests, (histogram, unseen))
     }
 
+    /// Refuses tests by permutations that could find nothing however much rows differ.
+    fn check_row_tests(&self) -> Result<()> {
+        let Some(rows) = &self.rows else { return Ok(()) };
+        let of_columns = self.profile.columns().iter().map(|column| {
+            let kind = column.sample().kind();
+            self.detectors.iter().filter(|detector| detector.applies_to(kind)).count()
+        });
+        let count = of_columns.sum::<usize>() + rows.detectors().count();
+        for (name, p_min) in rows.detectors() {
+            // The test stands out alone: all others see nothing.
+            let mut tails = vec![Tail::from_ln(0.0); count.saturating_sub(1)];
+            tails.push(Tail::from_ln(p_min.ln()));
+            let least = self.settings.correction.adjust(&tails).last().map_or(1.0, |tail| tail.p());
+            if least > self.settings.fdr {
+                return Err(Error::invalid_argument(format!(
+                    "detector {name:?}: its least p-value of {p_min:.2e} is {least:.2} after correction for {count} tests, \
+                     above fdr {}; it needs more permutations",
+                    self.settings.fdr
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Corrects over every test of the run that could have found something.
-    fn correct(&self, columns: &mut [ColumnReport]) {
+    fn correct(&self, columns: &mut [ColumnReport], rows: &mut [RowReport]) {
         let able = |test: &DriftTest| if test.counts() { test.tail } else { None };
-        let tails: Vec<Tail> = columns.iter().flat_map(|column| &column.tests).filter_map(able).collect();
+        let of_rows = rows.iter_mut().filter_map(|report| report.outcome.as_mut().ok()).map(|found| &mut found.test);
+        let of_columns = columns.iter_mut().flat_map(|column| &mut column.tests);
+        let mut tests: Vec<&mut DriftTest> = of_columns.chain(of_rows).collect();
+        let tails: Vec<Tail> = tests.iter().filter_map(|test| able(test)).collect();
         let mut corrected = self.settings.correction.adjust(&tails).into_iter();
-        for test in columns.iter_mut().flat_map(|column| &mut column.tests) {
+        for test in &mut tests {
             if able(test).is_some()
                 && let Some(tail) = corrected.next()
             {
-                *test = test.clone().judge(tail, self.settings.fdr);
+                **test = test.clone().judge(tail, self.settings.fdr);
             }
         }
     }

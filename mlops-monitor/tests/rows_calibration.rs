@@ -43,7 +43,7 @@ fn rejected(detector: &dyn MultivariateDetector, (n, m): (usize, usize), rounds:
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes; prints the shares that benches/RESULTS.md is to hold"]
 fn mmd_rejects_as_often_as_it_says() {
     let mmd = Mmd::new(MmdSettings { permutations: 99, ..MmdSettings::default() }).unwrap();
     for size in SIZES {
@@ -56,7 +56,7 @@ fn mmd_rejects_as_often_as_it_says() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes; prints the shares that benches/RESULTS.md is to hold"]
 fn pca_rejects_as_often_as_it_says() {
     let pca = PcaReconstruction::new(PcaSettings::default()).unwrap();
     for size in SIZES {
@@ -79,14 +79,14 @@ mod forest {
     }
 
     #[test]
-    #[ignore = "takes minutes"]
+    #[ignore = "takes minutes; prints the shares that benches/RESULTS.md is to hold"]
     fn the_permutation_p_rejects_as_often_as_it_says() {
         let share = rejected(&classifier(AucTest::Permutation(19)), (100, 100), 400);
         assert!((share - LEVEL).abs() <= 3.0 * (LEVEL * (1.0 - LEVEL) / 400.0).sqrt(), "{share}");
     }
 
     #[test]
-    #[ignore = "takes minutes"]
+    #[ignore = "takes minutes; prints the shares that benches/RESULTS.md is to hold"]
     fn the_normal_p_rejects_no_more_often_than_it_says() {
         for size in SIZES {
             let share = rejected(&classifier(AucTest::Normal), size, 600);

@@ -17,7 +17,10 @@ use mlops_features::{
     OfflineStore, Scan,
 };
 
-use crate::data::{batch, clock, ints, row, schema, times};
+use crate::{
+    data::{batch, clock, ints, row, schema, times},
+    log_lines::LogLines,
+};
 
 const fn micros(count: u64) -> Duration {
     Duration::from_micros(count)
@@ -161,6 +164,40 @@ async fn bad_batches_go_to_quarantine_and_facts_are_announced() {
     ));
     let error = ingestor.append("null", &batch(&[(Some(1), None, 1, None, None), row(1, 1, 1)])).await.unwrap_err();
     assert!(error.message().contains("null in 1 of 2 rows"), "{error}");
+}
+
+#[derive(Debug)]
+struct Doubts(usize);
+
+impl BatchCheck for Doubts {
+    fn check(&self, _: &RecordBatch) -> Result<CheckOutcome> {
+        let doubt = |number| CheckFailure {
+            rule: format!("rule_{number}"),
+            column: Some("n".into()),
+            message: "2 rows look odd".into(),
+            rows: vec![0, 1],
+        };
+        Ok(CheckOutcome { failures: Vec::new(), warnings: (0..self.0).map(doubt).collect() })
+    }
+}
+
+#[tokio::test]
+async fn warnings_of_a_batch_that_passes_are_logged_once_and_bounded() {
+    let home = tempfile::tempdir().unwrap();
+    let store = builder(&home).with_check("events", Arc::new(Doubts(20))).build().await.unwrap();
+    let ingestor = store.ingestor("events").unwrap();
+    let log = LogLines::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    for duplicate in [false, true] {
+        let receipt = ingestor.append("odd", &batch(&[row(1, 1, 1), row(1, 2, 1)])).await.unwrap();
+        assert_eq!((receipt.accepted(), receipt.duplicate), (true, duplicate));
+    }
+    let warnings = log.containing("warning");
+    assert_eq!(warnings.len(), 17, "{warnings:?}");
+    for part in ["batch_id=odd", "table=events", "rule=rule_0", "column=n", "rows=2", "2 rows look odd"] {
+        assert!(warnings[0].contains(part), "{part}: {}", warnings[0]);
+    }
+    assert!(warnings[16].contains("more=4"), "{}", warnings[16]);
 }
 
 #[tokio::test]

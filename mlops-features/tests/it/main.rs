@@ -4,6 +4,7 @@
 mod crash;
 mod data;
 mod history;
+mod log_lines;
 mod parity;
 mod prediction_log;
 mod speed;

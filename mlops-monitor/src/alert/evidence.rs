@@ -25,6 +25,8 @@ const FEATURE: &str = "feature";
 const COLUMNS_NAMED: usize = 5;
 /// The value of `feature` for all columns beyond the limit.
 const OTHER_FEATURES: &str = "other";
+/// The value of `feature` for tests of whole rows.
+const ROWS_FEATURE: &str = "(rows)";
 
 /// How many alerts drift makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -144,7 +146,8 @@ impl DriftAlerts {
         self
     }
 
-    /// The observations of one report, in order of column names.
+    /// The observations of one report, in order of column names; tests of whole rows share one, the last, whose
+    /// `feature` is `(rows)`.
     ///
     /// # Errors
     /// `InvalidArgument` when the model's name is longer than a label may be.
@@ -162,7 +165,20 @@ impl DriftAlerts {
             let labels = observation.labels.with(FEATURE, OTHER_FEATURES)?;
             Ok(Observation { labels, ..observation })
         });
-        own.chain(shared).collect()
+        let rows = (!report.row_reports().is_empty()).then(|| self.rows(report));
+        own.chain(shared).chain(rows).collect()
+    }
+
+    /// All tests of whole rows share one alert.
+    fn rows(&self, report: &DriftReport) -> Result<Observation> {
+        let (value, significant) = rows_judged(report);
+        let (found, verdict) = if report.rows_drifted() { ("drift", "drift") } else { ("no drift", "ok") };
+        let mut observation = Observation::new(self.labels(ROWS_FEATURE)?, report.window_end(), value, 1.0)
+            .with_significance(significant)
+            .with_annotation("summary", format!("{found} of whole rows of {}", self.model))
+            .with_annotation("verdict", verdict);
+        observation.annotations = self.annotate(observation.annotations, None, report);
+        Ok(observation.with_generator_url(self.report_url.clone()))
     }
 
     fn labels(&self, feature: &str) -> Result<Labels> {
@@ -198,6 +214,7 @@ impl DriftAlerts {
         let worst = report.columns().iter().max_by(|a, b| drift_order(a).total_cmp(&drift_order(b)));
         let (value, significant) = match report.verdict() {
             Headline::Insufficient => (f64::NAN, false),
+            Headline::Drift if report.drifted().next().is_none() => rows_judged(report),
             Headline::Ok | Headline::Drift => worst.map_or((0.0, false), judged),
         };
         let mut observation = Observation::new(labels, report.window_end(), value, 1.0)
@@ -245,6 +262,15 @@ fn judged(column: &ColumnReport) -> (f64, bool) {
         ColumnVerdict::Drift => (column.severity().max(1.0), true),
         ColumnVerdict::Ok => (column.severity(), false),
     }
+}
+
+/// The same of whole rows: their worst test that found drift, or else the worst; no value when none could run.
+fn rows_judged(report: &DriftReport) -> (f64, bool) {
+    let ran = report.row_reports().iter().filter_map(|report| report.outcome.as_ref().ok()).map(|found| &found.test);
+    let significant = report.rows_drifted();
+    let counted = ran.filter(|test| test.verdict == if significant { Verdict::Drift } else { Verdict::Ok });
+    let value = counted.map(DriftTest::severity).fold(f64::NAN, f64::max);
+    (if significant { value.max(1.0) } else { value }, significant)
 }
 
 /// By severity, with what drifted before what did not, and what has no value last.

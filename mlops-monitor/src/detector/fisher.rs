@@ -3,10 +3,7 @@
 //! Statistic: the sample odds ratio. Effect: Cramer's V, which is |phi| here. A column with more than two levels on both
 //! sides together is degenerate, never cut down to two.
 
-use super::{
-    DriftDetector, DriftTest, Thresholds,
-    levels::{both, conclude, two_levels},
-};
+use super::{DriftDetector, DriftTest, Thresholds, levels::test_two_levels};
 use crate::{
     sample::{ColumnKind, ColumnSample},
     stats::{Tail, fisher, float, g_test},
@@ -51,24 +48,20 @@ impl DriftDetector for Fisher {
     }
 
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
-        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds)
-            .unbounded_if(reference.is_sketched() || current.is_sketched());
-        let table = both(reference, current).and_then(|(left, right)| two_levels(left, right));
-        let Some((left, right)) = table else { return blank };
-        let odds = float(right.0) * float(left.1) / (float(right.1) * float(left.0));
-        let rows = [[left.0, left.1], [right.0, right.1]];
-        let Some(tail) = tail(&rows, blank.n_ref.saturating_add(blank.n_cur)) else { return blank };
-        let [left, right] = rows;
-        conclude(blank, (&left, &right), (odds, tail), self.thresholds)
+        test_two_levels((self.name(), self.thresholds), (reference, current), |left, right| {
+            let odds = float(right.0) * float(left.1) / (float(right.1) * float(left.0));
+            tail(left, right).map(|tail| (odds, tail))
+        })
     }
 }
 
-fn tail([left, right]: &[[u64; 2]; 2], rows: u64) -> Option<Tail> {
+fn tail(left: (u64, u64), right: (u64, u64)) -> Option<Tail> {
+    let ((a, b), (c, d)) = (left, right);
+    let rows = [a, b, c, d].into_iter().fold(0, u64::saturating_add);
     if rows > FISHER_EXACT_MAX {
-        return g_test(left, right).map(|test| test.tail);
+        return g_test(&[a, b], &[c, d]).map(|test| test.tail);
     }
-    let ([a, b], [c, d]) = (*left, *right);
-    (a + b > 0 && c + d > 0).then(|| fisher((a, b), (c, d)))
+    (a + b > 0 && c + d > 0).then(|| fisher(left, right))
 }
 
 #[cfg(test)]

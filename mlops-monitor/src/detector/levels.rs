@@ -51,7 +51,7 @@ pub(super) fn pool_rare(counted: &Counted, expected_min: f64) -> Counted {
 ///
 /// "With" is the last of the named levels: `true` of `false` and `true`, `1` of `0` and `1`, `yes` of `no` and `yes`;
 /// values pooled as `other` are always "without".
-pub(super) fn two_levels(left: &CategoricalSample, right: &CategoricalSample) -> Option<((u64, u64), (u64, u64))> {
+fn two_levels(left: &CategoricalSample, right: &CategoricalSample) -> Option<((u64, u64), (u64, u64))> {
     // Three names of one side are too many already, whatever the rest is.
     let mut names: Vec<&str> = left.levels().take(3).chain(right.levels().take(3)).map(|(level, _)| level).collect();
     names.sort_unstable();
@@ -71,6 +71,21 @@ pub(super) fn both<'a>(
         (Values::Categorical(left), Values::Categorical(right)) => Some((left, right)),
         _ => None,
     }
+}
+
+/// A test of a column with two levels: `statistic` makes statistic and tail of the counts (with, without) of both sides.
+/// Degenerate where there are other than two levels, and where it has none.
+pub(super) fn test_two_levels(
+    (name, thresholds): (&'static str, Thresholds),
+    (reference, current): (&ColumnSample, &ColumnSample),
+    statistic: impl FnOnce((u64, u64), (u64, u64)) -> Option<(f64, Tail)>,
+) -> DriftTest {
+    let blank = DriftTest::degenerate(name, (reference.len(), current.len()), thresholds)
+        .unbounded_if(reference.is_sketched() || current.is_sketched());
+    let table = both(reference, current).and_then(|(left, right)| two_levels(left, right));
+    let Some((left, right)) = table else { return blank };
+    let Some(found) = statistic(left, right) else { return blank };
+    conclude(blank, (&[left.0, left.1], &[right.0, right.1]), found, thresholds)
 }
 
 /// Finishes a test of a table: the effect is Cramer's V, its detectable size follows from the rows, and a single level

@@ -3,10 +3,7 @@
 //! Effect: Cramer's V, which is |z| / sqrt(rows) here. A column with more than two levels on both sides together is
 //! degenerate, never cut down to two.
 
-use super::{
-    DriftDetector, DriftTest, Thresholds,
-    levels::{both, conclude, two_levels},
-};
+use super::{DriftDetector, DriftTest, Thresholds, levels::test_two_levels};
 use crate::{
     sample::{ColumnKind, ColumnSample},
     stats::two_proportions,
@@ -46,12 +43,9 @@ impl DriftDetector for TwoProportionZ {
     }
 
     fn test(&self, reference: &ColumnSample, current: &ColumnSample) -> DriftTest {
-        let blank = DriftTest::degenerate(self.name(), (reference.len(), current.len()), self.thresholds)
-            .unbounded_if(reference.is_sketched() || current.is_sketched());
-        let table = both(reference, current).and_then(|(left, right)| two_levels(left, right));
-        let Some(((a, rest), (b, others))) = table else { return blank };
-        let Some((z, tail)) = two_proportions((a, blank.n_ref), (b, blank.n_cur)) else { return blank };
-        conclude(blank, (&[a, rest], &[b, others]), (z, tail), self.thresholds)
+        test_two_levels((self.name(), self.thresholds), (reference, current), |left, right| {
+            two_proportions((left.0, left.0.saturating_add(left.1)), (right.0, right.0.saturating_add(right.1)))
+        })
     }
 }
 

@@ -28,6 +28,7 @@ mod loss;
 mod metric;
 mod multiclass;
 mod ranking;
+mod section;
 
 pub use band::{AlertRule, BandSettings, EstimateVerdict, MetricEstimate, PerformanceEstimate};
 pub use calibration::{CalibrationRule, IsotonicCalibration};

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{MonitorMetrics, OtlpResource};
+use crate::http_client;
 
 /// How patiently metrics are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,10 +67,12 @@ enum Failure {
 }
 
 impl OtlpClient {
-    /// For the collector at `endpoint`, such as `http://127.0.0.1:4318`; `/v1/metrics` is added.
+    /// For the collector at `endpoint`, such as `http://127.0.0.1:4318`; `/v1/metrics` is added. No proxy is asked and
+    /// no redirect followed; `https` is spoken with the feature `alerts-https`.
     ///
     /// # Errors
-    /// `InvalidArgument` when the endpoint is no HTTP address or a setting is out of range.
+    /// `InvalidArgument` when the endpoint is no HTTP address or a setting is out of range; `Internal` when TLS cannot be
+    /// set up.
     pub fn new(endpoint: &str, settings: OtlpSettings) -> Result<Self> {
         if settings.timeout_ms == 0 || !(1..=20).contains(&settings.attempts_max) {
             return Err(Error::invalid_argument(format!(
@@ -85,7 +88,7 @@ impl OtlpClient {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong(&format!("found scheme {:?}", url.scheme())));
         }
-        let http = reqwest::Client::builder()
+        let http = http_client::builder()?
             .timeout(Duration::from_millis(settings.timeout_ms))
             .build()
             .map_err(|error| Error::internal("http client cannot be built").with_source(error))?;

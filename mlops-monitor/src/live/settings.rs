@@ -74,6 +74,10 @@ pub struct LiveSettings {
     /// Rows dated further ahead of the clock are counted and left out, so that one wrong date does not close every
     /// window. Default one hour.
     pub ahead_max_ms: u64,
+    /// Rows dated further ahead of the newest row of their stream, by more than this and the time that the clock has
+    /// gone on since that one came, are counted and left out, so that a date within `ahead_max_ms` cannot close windows
+    /// either. A gap in data that are replayed faster than the clock must not be longer. Default off.
+    pub jump_max_ms: Option<u64>,
     /// Batches that may wait, 1 to 1,000,000. Default 4,096.
     pub queue_batches_max: usize,
     /// Rows that may wait, at least 1. Default 262,144.
@@ -90,6 +94,7 @@ impl Default for LiveSettings {
             lateness_ms: 60_000,
             late: LatePolicy::Drop,
             ahead_max_ms: 3_600_000,
+            jump_max_ms: None,
             queue_batches_max: 4_096,
             queue_rows_max: 262_144,
             sketch: SketchSettings::default(),
@@ -121,7 +126,10 @@ impl LiveSettings {
         check((1..=MS_MAX).contains(&step), format!("{unit} must be from 1 to {MS_MAX}, found {step}"));
         let multiple = step > 0 && size % step == 0 && (step..=MS_MAX).contains(&size);
         check(multiple, format!("the window must be a multiple of its step, found {size} and {step}"));
-        for (name, value) in [("lateness_ms", self.lateness_ms), ("ahead_max_ms", self.ahead_max_ms)] {
+        let jump = self.jump_max_ms.unwrap_or(0);
+        for (name, value) in
+            [("lateness_ms", self.lateness_ms), ("ahead_max_ms", self.ahead_max_ms), ("jump_max_ms", jump)]
+        {
             check(value <= MS_MAX, format!("{name} must be at most {MS_MAX}, found {value}"));
         }
         let waits = if matches!(self.window, WindowKind::Count { .. }) { 0 } else { self.lateness_ms };

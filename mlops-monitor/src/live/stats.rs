@@ -18,6 +18,8 @@ pub struct LiveStats {
     pub late_rows: u64,
     /// Rows dated too far ahead of the clock.
     pub ahead_rows: u64,
+    /// Rows dated too far ahead of the newest row of their stream.
+    pub jumped_rows: u64,
     /// Rows without a time, where times come from a column.
     pub undated_rows: u64,
     /// Rows of versions that nobody watches.
@@ -35,7 +37,7 @@ pub struct LiveStats {
 pub(super) struct Counters {
     pub(super) accepted: AtomicU64,
     pub(super) shed: AtomicU64,
-    rows: [AtomicU64; 6],
+    rows: [AtomicU64; 7],
     windows: AtomicU64,
     failures: AtomicU64,
 }
@@ -46,6 +48,7 @@ pub(super) enum Fate {
     Kept,
     Late,
     Ahead,
+    Jumped,
     Undated,
     Unwatched,
     Rejected,
@@ -57,6 +60,7 @@ impl Fate {
             Self::Kept => "kept",
             Self::Late => "late",
             Self::Ahead => "ahead",
+            Self::Jumped => "jumped",
             Self::Undated => "undated",
             Self::Unwatched => "unwatched",
             Self::Rejected => "rejected",
@@ -85,13 +89,15 @@ impl Counters {
 
     pub(super) fn read(&self) -> LiveStats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let [rows, late_rows, ahead_rows, undated_rows, unwatched_rows, rejected_rows] = self.rows.each_ref().map(of);
+        let [rows, late_rows, ahead_rows, jumped_rows, undated_rows, unwatched_rows, rejected_rows] =
+            self.rows.each_ref().map(of);
         LiveStats {
             accepted_batches: of(&self.accepted),
             shed_batches: of(&self.shed),
             rows,
             late_rows,
             ahead_rows,
+            jumped_rows,
             undated_rows,
             unwatched_rows,
             rejected_rows,

@@ -110,6 +110,20 @@ async fn windows_are_reported_and_drift_is_announced() {
 }
 
 #[tokio::test]
+async fn a_date_far_ahead_of_the_newest_row_is_counted_and_closes_nothing() {
+    let kept = Arc::new(Kept::default());
+    let settings = LiveSettings { jump_max_ms: Some(2_000), ..tumbling(1_000, 0) };
+    let live = builder(settings, &kept).start().unwrap();
+    for at in [100, 9_000, 200] {
+        assert_eq!(live.append(batch(1, 250, 0.0, at)), Delivery::Accepted);
+    }
+    live.finish().await.unwrap();
+    assert_eq!(kept.windows(), [(0, 1_000, 500, Headline::Ok)]);
+    let stats = live.stats();
+    assert_eq!((stats.rows, stats.jumped_rows, stats.late_rows, stats.ahead_rows), (500, 250, 0, 0));
+}
+
+#[tokio::test]
 async fn a_full_queue_sheds_and_loses_nothing_that_it_took() {
     let kept = Arc::new(Kept { gate: Some(Semaphore::new(0)), ..Kept::default() });
     let window = WindowKind::Count { rows: 10, step: 10 };

@@ -23,8 +23,10 @@ pub(super) enum Placement {
     Pane(i64),
     /// Nowhere by the definition: all their windows are closed. Under [`LatePolicy::NextWindow`] into this pane.
     Late(Option<i64>),
-    /// Nowhere: dated too far ahead.
+    /// Nowhere: dated too far ahead of the clock.
     Ahead,
+    /// Nowhere: dated too far ahead of the newest row.
+    Jumped,
 }
 
 /// A complete window.
@@ -42,10 +44,13 @@ pub(super) struct Windows<P> {
     lateness: i64,
     late: LatePolicy,
     ahead_max: i64,
+    jump_max: Option<i64>,
     /// By begin of the pane, by first row of the session, or by number of the first row.
     panes: BTreeMap<i64, Open<P>>,
     /// The latest time met.
     latest: Option<i64>,
+    /// What the clock said when it was met.
+    latest_at: i64,
     /// Windows that end here or before are closed.
     closed: i64,
     /// Rows placed so far, for windows by count.
@@ -74,8 +79,10 @@ impl<P: Pane> Windows<P> {
             lateness: micros(settings.lateness_ms),
             late: settings.late,
             ahead_max: micros(settings.ahead_max_ms),
+            jump_max: settings.jump_max_ms.map(micros),
             panes: BTreeMap::new(),
             latest: None,
+            latest_at: i64::MIN,
             closed: i64::MIN,
             arrived: 0,
         }
@@ -106,10 +113,14 @@ impl<P: Pane> Windows<P> {
         if matches!(self.kind, WindowKind::Count { .. }) {
             return Placement::Pane(floor_to(self.arrived, step));
         }
-        if at > now.as_micros().saturating_add(self.ahead_max) {
+        let now = now.as_micros();
+        if at > now.saturating_add(self.ahead_max) {
             return Placement::Ahead;
         }
-        self.latest = Some(self.latest.map_or(at, |latest| latest.max(at)));
+        if self.jumps(at, now) {
+            return Placement::Jumped;
+        }
+        self.meet(at, now);
         let limit = self.limit();
         match self.kind {
             WindowKind::Session { .. } => match self.session_of(at) {
@@ -180,9 +191,21 @@ impl<P: Pane> Windows<P> {
     }
 
     /// Lets the stream be known up to `time`, as if a row of that time had come.
-    pub(super) fn advance(&mut self, time: Timestamp) {
-        let time = time.as_micros();
-        self.latest = Some(self.latest.map_or(time, |latest| latest.max(time)));
+    pub(super) fn advance(&mut self, time: Timestamp, now: Timestamp) {
+        self.meet(time.as_micros(), now.as_micros());
+    }
+
+    fn meet(&mut self, at: i64, now: i64) {
+        if self.latest.is_none_or(|latest| latest <= at) {
+            (self.latest, self.latest_at) = (Some(at), now);
+        }
+    }
+
+    /// Whether event time would go on by more than the clock did and the settings allow.
+    fn jumps(&self, at: i64, now: i64) -> bool {
+        let (Some(latest), Some(jump_max)) = (self.latest, self.jump_max) else { return false };
+        let passed = now.saturating_sub(self.latest_at).max(0);
+        at > latest.saturating_add(passed).saturating_add(jump_max)
     }
 
     /// The next complete window, which is closed by this; `None` when there is none.
@@ -304,7 +327,7 @@ mod tests {
                     windows.pane(key, at, 1, Vec::new).unwrap().push((time, row));
                 }
                 Placement::Late(None) => late.push(row),
-                Placement::Ahead => panic!("no row is ahead"),
+                Placement::Ahead | Placement::Jumped => panic!("no row is ahead"),
             }
             while take(windows.complete().unwrap()) {}
         }
@@ -409,6 +432,29 @@ mod tests {
     }
 
     #[test]
+    fn event_time_goes_on_as_the_clock_does_and_a_jump_more() {
+        let ms = Timestamp::from_millis;
+        let bounded = |jump_max_ms| {
+            let settings = LiveSettings { jump_max_ms, ..settings(WindowKind::Tumbling { size_ms: 10 }, 0) };
+            let mut windows = Windows::<Vec<(i64, usize)>>::new(&settings);
+            // The first row may have any time that the clock allows.
+            assert_eq!(windows.place(ms(1_000), ms(2_000)), Placement::Pane(1_000_000));
+            windows
+        };
+        let mut windows = bounded(Some(50));
+        assert_eq!(windows.place(ms(1_051), ms(2_000)), Placement::Jumped);
+        assert_eq!(windows.place(ms(1_009), ms(2_000)), Placement::Pane(1_000_000), "nothing was closed");
+        assert_eq!(windows.place(ms(1_059), ms(2_000)), Placement::Pane(1_050_000), "50 after the newest row");
+        assert_eq!(windows.place(ms(1_110), ms(2_000)), Placement::Jumped);
+        assert_eq!(windows.place(ms(1_110), ms(2_001)), Placement::Pane(1_110_000), "the clock went on by one");
+        // A clock that goes back takes nothing away.
+        assert_eq!(windows.place(ms(1_160), ms(0)), Placement::Pane(1_160_000));
+        windows.advance(ms(5_000), ms(3_000));
+        assert_eq!(windows.place(ms(5_050), ms(3_000)), Placement::Pane(5_050_000));
+        assert_eq!(bounded(None).place(ms(3_600_000), ms(2_000)), Placement::Pane(3_600_000_000));
+    }
+
+    #[test]
     fn a_wrong_date_closes_nothing() {
         let settings = settings(WindowKind::Tumbling { size_ms: 10 }, 0);
         let mut windows = Windows::<Vec<(i64, usize)>>::new(&settings);
@@ -416,7 +462,7 @@ mod tests {
         windows.pane(0, now, 1, Vec::new).unwrap();
         assert_eq!(windows.place(Timestamp::from_millis(10_000_000_000), now), Placement::Ahead);
         assert_eq!(windows.complete().unwrap(), None);
-        windows.advance(Timestamp::from_millis(10));
+        windows.advance(Timestamp::from_millis(10), now);
         assert!(windows.complete().unwrap().is_some());
     }
 }

@@ -65,7 +65,10 @@ impl Worker {
         while let Some(message) = queue.blocking_recv() {
             match message {
                 Message::Batch(batch) => self.take(&batch),
-                Message::Advance(time) => self.each_stream(|stream| stream.windows.advance(time)),
+                Message::Advance(time) => {
+                    let now = self.shared.clock.now();
+                    self.each_stream(|stream| stream.windows.advance(time, now));
+                }
                 Message::Finish => self.finish(),
             }
             self.progress.send_modify(|processed| *processed += 1);
@@ -111,6 +114,7 @@ impl Worker {
                 Placement::Pane(pane) => (Fate::Kept, Some(pane)),
                 Placement::Late(pane) => (Fate::Late, pane),
                 Placement::Ahead => (Fate::Ahead, None),
+                Placement::Jumped => (Fate::Jumped, None),
             };
             if let Some(pane) = pane {
                 // Settings were checked when the monitor was built.

@@ -165,6 +165,13 @@ impl MultivariateDetector for DomainClassifier {
         "domain_classifier"
     }
 
+    fn p_min(&self) -> f64 {
+        match self.settings.p_value {
+            AucTest::Permutation(permutations) => 1.0 / (f64::from(permutations) + 1.0),
+            AucTest::Normal => 0.0,
+        }
+    }
+
     fn test(&self, reference: &RecordBatch, current: &RecordBatch) -> Result<MultivariateTest> {
         let settings = &self.settings;
         let encoded = Encoded::new((reference, current), &settings.encoder, (settings.rows_max, settings.seed))?;

@@ -134,6 +134,10 @@ impl MultivariateDetector for Mmd {
         "mmd"
     }
 
+    fn p_min(&self) -> f64 {
+        1.0 / (float(count_of(self.settings.permutations)) + 1.0)
+    }
+
     fn test(&self, reference: &RecordBatch, current: &RecordBatch) -> Result<MultivariateTest> {
         let settings = &self.settings;
         let rows = Encoded::new((reference, current), &settings.encoder, (settings.rows_max, settings.seed))?;

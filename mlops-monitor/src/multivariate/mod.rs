@@ -6,6 +6,8 @@
 //! | [`PcaReconstruction`] | rows that leave the linear structure of the reference | little; its state is stored |
 //! | `DomainClassifier` (feature `domain-classifier`) | what a forest can tell apart, with the columns by name | a forest for each fold |
 //!
+//! Each runs on its own, or within a [`crate::Monitor`] by [`RowTests`].
+//!
 //! Invariant: the same batches, settings and seed give the same result; memory and time are bounded by the settings,
 //! whatever the number of rows. Mixed columns become numbers in one place ([`EncoderSettings`] says how).
 
@@ -16,6 +18,7 @@ mod encoder;
 mod matrix;
 mod mmd;
 mod pca;
+mod row_tests;
 
 use std::fmt;
 
@@ -28,6 +31,7 @@ pub use domain_classifier::{AUC_MIN, AucTest, DomainClassifier, DomainClassifier
 pub use encoder::EncoderSettings;
 pub use mmd::{MMD_MIN, Mmd, MmdSettings};
 pub use pca::{FittedPca, PcaReconstruction, PcaSettings};
+pub use row_tests::{RowReport, RowTests};
 
 use crate::{
     detector::{DriftTest, Thresholds},
@@ -45,6 +49,11 @@ pub trait MultivariateDetector: fmt::Debug + Send + Sync + 'static {
     /// The stable name in reports and metrics, such as `mmd`.
     fn name(&self) -> &'static str;
 
+    /// The smallest p-value that it can give, above zero for tests by permutations.
+    fn p_min(&self) -> f64 {
+        0.0
+    }
+
     /// Runs the test. Windows with too few rows, or that are constant, have a verdict that says so.
     ///
     /// # Errors
@@ -55,7 +64,8 @@ pub trait MultivariateDetector: fmt::Debug + Send + Sync + 'static {
 
 /// What a test of whole rows found.
 ///
-/// Serializes to `{name, statistic, p, log10_p, effect, effect_min, mde, verdict, n_ref, n_cur, n_min, interval, band,
+/// Serializes to `{name, statistic, p, log10_p, effect, effect_low, effect_high, effect_min, mde, verdict, undecided,
+/// n_ref, n_cur, n_min, interval, band,
 /// columns: [{column, weight}], skipped}`; numbers that do not exist are `null` in JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MultivariateTest {

@@ -26,10 +26,7 @@ use super::{
     settings::{PerformanceSettings, WindowSettings},
     slices,
 };
-use crate::{
-    correction::benjamini_hochberg,
-    stats::{Tail, float, quantile, total_of},
-};
+use crate::stats::{Tail, float, quantile, total_of};
 
 const SECONDS_OF_DAY: f64 = 86_400.0;
 
@@ -250,7 +247,7 @@ impl PerformanceMonitor {
         let measured: Vec<Measured<'_>> =
             self.settings.measures().into_iter().map(|measure| self.measure(measure, rows)).collect();
         let tails: Vec<Tail> = measured.iter().filter_map(|measured| measured.testable(self.settings.n_min)).collect();
-        let mut corrected = benjamini_hochberg(&tails).into_iter();
+        let mut corrected = self.settings.correction.adjust(&tails).into_iter();
         let reports = measured.into_iter().map(|measured| {
             let tail = measured.testable(self.settings.n_min).and_then(|_| corrected.next());
             measured.report(tail, &self.settings)

@@ -57,23 +57,16 @@ fn metric_row(metric: &MetricReport) -> [Cell; 7] {
     [
         Cell::text(metric.metric.to_string()),
         with_interval(metric.value, metric.interval.as_ref()),
-        number(metric.reference),
+        Cell::measured(metric.reference, None),
         with_interval(metric.difference, metric.difference_interval.as_ref()),
-        number(metric.p),
-        number(metric.mde),
+        Cell::measured(metric.p, None),
+        Cell::measured(metric.mde, None),
         Cell::status(status, words),
     ]
 }
 
-fn number(value: Option<f64>) -> Cell {
-    value.map_or(Cell::Empty, Cell::Number)
-}
-
 fn with_interval(value: Option<f64>, interval: Option<&Interval>) -> Cell {
-    match (value, interval) {
-        (Some(value), Some(interval)) => Cell::Interval(value, interval.low, interval.high),
-        (value, _) => number(value),
-    }
+    Cell::measured(value, interval.map(|interval| (interval.low, interval.high)))
 }
 
 impl SlicesReport {

@@ -13,6 +13,7 @@ use super::{
     join::JoinSettings,
     slices::SliceSettings,
 };
+use crate::correction::Correction;
 
 /// Most metrics of one monitor.
 const METRICS_MAX: usize = 64;
@@ -72,9 +73,14 @@ pub struct PerformanceSettings {
     /// Fewest rows (queries of a ranking task) on both sides for a verdict. Default 100.
     #[serde(default = "hundred")]
     pub n_min: u64,
-    /// Share of false alarms among the changes that one report finds. Default 0.05.
+    /// Share of false alarms among the changes that one report finds; under [`Correction::Bonferroni`] and
+    /// [`Correction::Holm`] the chance of any. Default 0.05.
     #[serde(default = "five_percent")]
     pub fdr: f64,
+    /// How p-values are corrected: over all metrics of a report, and over all slices that were looked at. Default
+    /// Benjamini-Hochberg.
+    #[serde(default)]
+    pub correction: Correction,
     /// Smallest change that counts, relative to the reference value. Default 0.02.
     #[serde(default = "two_percent")]
     pub change_min: f64,
@@ -122,6 +128,7 @@ impl PerformanceSettings {
             estimates: EstimateOptions::default(),
             n_min: hundred(),
             fdr: five_percent(),
+            correction: Correction::default(),
             change_min: two_percent(),
             join: JoinSettings::default(),
             slices: None,
@@ -143,6 +150,13 @@ impl PerformanceSettings {
     #[must_use]
     pub fn with_window(mut self, window: WindowSettings) -> Self {
         self.window = window;
+        self
+    }
+
+    /// Sets how p-values are corrected.
+    #[must_use]
+    pub fn with_correction(mut self, correction: Correction) -> Self {
+        self.correction = correction;
         self
     }
 

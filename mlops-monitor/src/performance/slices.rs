@@ -14,10 +14,7 @@ use super::{
     rows::{LabeledRows, Levels, number_edges},
     settings::PerformanceSettings,
 };
-use crate::{
-    correction::benjamini_hochberg,
-    stats::{Tail, count_of},
-};
+use crate::stats::{Tail, count_of};
 
 /// Which slices are looked at.
 ///
@@ -147,7 +144,7 @@ pub struct SliceReport {
     pub p: f64,
     /// After correction for all slices, as decimal logarithm.
     pub log10_q: f64,
-    /// Whether the corrected p-value is within the false discovery rate.
+    /// Whether the corrected p-value is within [`PerformanceSettings::fdr`].
     pub significant: bool,
 }
 
@@ -206,7 +203,7 @@ pub(crate) fn report(
         }
     }
     report.tested = count_of(found.len());
-    report.worst = worst(found, metric, settings.fdr, slices.top);
+    report.worst = worst(found, metric, settings, slices.top);
     Some(report)
 }
 
@@ -278,14 +275,19 @@ fn compare(
     Ok(Some((report, tail)))
 }
 
-fn worst(found: Vec<(SliceReport, Tail)>, metric: Measure, fdr: f64, top: usize) -> Vec<SliceReport> {
+fn worst(
+    found: Vec<(SliceReport, Tail)>,
+    metric: Measure,
+    settings: &PerformanceSettings,
+    top: usize,
+) -> Vec<SliceReport> {
     let tails: Vec<Tail> = found.iter().map(|(_, tail)| *tail).collect();
-    let corrected = benjamini_hochberg(&tails);
+    let corrected = settings.correction.adjust(&tails);
     let mut slices: Vec<SliceReport> = found.into_iter().map(|(slice, _)| slice).collect();
     for (slice, tail) in slices.iter_mut().zip(corrected) {
         // Of a difference that is certain.
         slice.log10_q = tail.log10().max(f64::MIN);
-        slice.significant = tail.ln() <= fdr.ln();
+        slice.significant = tail.ln() <= settings.fdr.ln();
     }
     let harm = |slice: &SliceReport| metric.loss(slice.value) - metric.loss(slice.rest);
     slices.retain(|slice| harm(slice) > 0.0);

@@ -69,6 +69,13 @@
 //! is missing or changes its type, or more distinct values than [`ValidationSettings`] admits is a
 //! [`RuleException`] of that rule; the others go on.
 
+//! # Left out
+//!
+//! A rule that text is JSON of a given JSON Schema: it needs an engine of its own, and drafts differ; `json_parseable` and
+//! `regex` go as far as is cheap. A `distinct_count` by sketch: here counts are exact, and beyond
+//! [`ValidationSettings::distinct_max`] a rule says that it cannot be judged; [`crate::Profile`] estimates distinct values
+//! of any number with its error.
+
 mod check;
 mod condition;
 mod constructors;
@@ -77,6 +84,7 @@ mod ge;
 mod result;
 mod rule;
 mod run;
+mod section;
 mod settings;
 mod suggest;
 mod suite;

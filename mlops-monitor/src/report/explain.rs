@@ -9,14 +9,19 @@ use super::{
 use crate::detector::{DriftTest, Verdict};
 
 impl DriftReport {
-    /// The reason for the verdict in one plain sentence.
+    /// The reason for the verdict in one plain sentence, and a second one where sketches leave verdicts open.
     #[must_use]
     pub fn why(&self) -> String {
-        match self.verdict() {
+        let mut why = match self.verdict() {
             Headline::Drift => self.why_drift(),
             Headline::Ok => self.why_ok(),
             Headline::Insufficient => self.why_insufficient(),
+        };
+        let undecided: Vec<&ColumnReport> = self.undecided().collect();
+        if !undecided.is_empty() {
+            why.push_str(&format!(" The error of sketches leaves the verdict on {} open.", list(&undecided)));
         }
+        why
     }
 
     fn why_drift(&self) -> String {
@@ -24,22 +29,21 @@ impl DriftReport {
         // Missing and retyped columns come first; among the others the furthest beyond its threshold.
         drifted.sort_by(|a, b| b.severity().total_cmp(&a.severity()));
         drifted.sort_by_key(|column| column.verdict == ColumnVerdict::Drift);
-        let Some((worst, others)) = drifted.split_first() else { return String::new() };
+        let Some((worst, others)) = drifted.split_first() else { return self.why_rows() };
         let name = quoted(&worst.name);
         let reason = match worst.verdict {
             ColumnVerdict::Missing => format!("Column {name} is missing from the window"),
             ColumnVerdict::Retyped => format!("Column {name} has a type that cannot be compared with the reference"),
             _ => strongest(worst).map_or_else(|| format!("Column {name} changed"), |test| moved(&name, test)),
         };
-        match others {
-            [] => format!("{reason}."),
-            [second] => format!("{reason}; {} changed too.", quoted(&second.name)),
-            [second, third] => format!("{reason}; {} and {} changed too.", quoted(&second.name), quoted(&third.name)),
-            [second, third, rest @ ..] => {
-                let more = plural(rest.len(), "more column");
-                format!("{reason}; {}, {} and {more} changed too.", quoted(&second.name), quoted(&third.name))
-            }
-        }
+        if others.is_empty() { format!("{reason}.") } else { format!("{reason}; {} changed too.", list(others)) }
+    }
+
+    fn why_rows(&self) -> String {
+        let found = self.row_tests().filter(|test| test.verdict == Verdict::Drift);
+        let worst = found.max_by(|a, b| a.severity().total_cmp(&b.severity()));
+        let reason = worst.map_or_else(String::new, how_far);
+        format!("No column drifted alone, but whole rows did: {reason}.")
     }
 
     fn why_ok(&self) -> String {
@@ -79,18 +83,35 @@ pub(super) fn strongest(column: &ColumnReport) -> Option<&DriftTest> {
 }
 
 fn moved(name: &str, test: &DriftTest) -> String {
+    format!("{name} changed most: {}", how_far(test))
+}
+
+fn how_far(test: &DriftTest) -> String {
     let times = Number((test.severity() * 10.0).round() / 10.0);
     let chance = Probability(test.corrected.or(test.tail));
     let effect = match test.name {
         "null_share" => format!("its share of missing values moved by {}, which", Percent(test.effect)),
         "ks" => format!("its {} distance of {}", test_title(test.name), Number(test.effect)),
         "psi" => format!("its PSI of {}", Number(test.effect)),
+        "mmd" | "pca_reconstruction" => format!("the {} effect of {}", test_title(test.name), Number(test.effect)),
         _ => format!("its {} effect of {}", test_title(test.name).to_lowercase(), Number(test.effect)),
     };
     if test.effect_min > 0.0 {
-        format!("{name} changed most: {effect} is {times} times the threshold (corrected p = {chance})")
+        format!("{effect} is {times} times the threshold (corrected p = {chance})")
     } else {
-        format!("{name} changed most: {effect} (corrected p = {chance})")
+        format!("{effect} (corrected p = {chance})")
+    }
+}
+
+/// The first two columns by name, the others counted.
+fn list(columns: &[&ColumnReport]) -> String {
+    match columns {
+        [] => String::new(),
+        [first] => quoted(&first.name),
+        [first, second] => format!("{} and {}", quoted(&first.name), quoted(&second.name)),
+        [first, second, rest @ ..] => {
+            format!("{}, {} and {}", quoted(&first.name), quoted(&second.name), plural(rest.len(), "more column"))
+        }
     }
 }
 

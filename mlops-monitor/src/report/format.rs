@@ -174,7 +174,7 @@ impl fmt::Display for Percent {
 }
 
 /// `1 column`, `2 columns`.
-pub(super) fn plural(count: usize, noun: &str) -> String {
+pub(crate) fn plural(count: usize, noun: &str) -> String {
     #[allow(clippy::cast_precision_loss, reason = "counts of things on a page")]
     let number = Number(count as f64);
     format!("{number} {noun}{}", if count == 1 { "" } else { "s" })
@@ -185,6 +185,8 @@ pub(super) fn test_title(name: &str) -> String {
     match name {
         "ks" => "Kolmogorov\u{2013}Smirnov".to_owned(),
         "psi" => "PSI".to_owned(),
+        "mmd" => "MMD".to_owned(),
+        "pca_reconstruction" => "PCA reconstruction".to_owned(),
         "chi_squared" => "Chi-squared".to_owned(),
         "null_share" => "Missing values".to_owned(),
         other => {

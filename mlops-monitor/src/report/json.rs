@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ColumnReport, ColumnSeries, ColumnVerdict, DriftReport, LevelShift, SchemaChange, Spread, WindowSeries};
-use crate::{detector::DriftTest, stats::Tail};
+use crate::{detector::DriftTest, multivariate::RowReport, stats::Tail};
 
 impl DriftReport {
     /// The whole report as JSON text:
@@ -13,17 +13,18 @@ impl DriftReport {
     ///   schema_changes: [{change, column, expected, found, comparable}],
     ///   columns: [{ name, kind, data_type, n_ref, n_cur, missing_ref, missing_cur,
     ///               tests: [{name, statistic, p, log10_p, log10_q, effect, effect_low, effect_high, effect_min,
-    ///                        mde, verdict}],
-    ///               mde, verdict, n, min_n, unseen_levels, histogram: {labels, reference, current, edges},
+    ///                        mde, verdict, undecided}],
+    ///               mde, verdict, undecided, n, min_n, unseen_levels, histogram: {labels, reference, current, edges},
     ///               spread: {levels, reference: {mean, std, quantiles}, current: {mean, std, quantiles}},
     ///               level_shifts: [{level, reference, current}], series: {means, missing} }],
+    ///   rows: [{name, ... as MultivariateTest} or {name, error}],
     ///   series: {by, labels, rows} }
     /// ```
     ///
     /// `effect_low` and `effect_high` differ from `effect` where a side is known by a sketch, and are `null` where nothing
-    /// bounds them. `log10_q` is the p-value after correction; `n` and `min_n` are there when the verdict is
+    /// bounds them; `undecided` says that no drift was found and that this error leaves it open. `log10_q` is the p-value after correction; `n` and `min_n` are there when the verdict is
     /// `insufficient`, `histogram`, `spread`, `level_shifts` and `series` where there is something to show;
-    /// `window_end` is RFC 3339.
+    /// `rows` holds the tests of whole rows; `window_end` is RFC 3339.
     #[must_use]
     pub fn to_json(&self) -> String {
         format!("{:#}", self.json_value())
@@ -41,6 +42,7 @@ impl DriftReport {
             "rows_cur": rows_cur,
             "schema_changes": self.schema_changes().iter().map(change).collect::<Vec<_>>(),
             "columns": self.columns().iter().map(|shown| column(shown, series)).collect::<Vec<_>>(),
+            "rows": self.row_reports().iter().map(rows).collect::<Vec<_>>(),
         });
         if let (Some(object), Some(series)) = (report.as_object_mut(), series) {
             let axis = json!({"by": series.title(), "labels": series.labels(), "rows": series.rows()});
@@ -74,6 +76,7 @@ fn column(column: &ColumnReport, series: Option<&WindowSeries>) -> Value {
         "tests": column.tests.iter().map(test).collect::<Vec<_>>(),
         "mde": column.mde(),
         "verdict": column.verdict.as_str(),
+        "undecided": column.is_undecided(),
         "unseen_levels": column.unseen_levels,
     });
     let Some(object) = value.as_object_mut() else { return value };
@@ -102,6 +105,13 @@ fn column(column: &ColumnReport, series: Option<&WindowSeries>) -> Value {
     value
 }
 
+fn rows(report: &RowReport) -> Value {
+    match &report.outcome {
+        Ok(found) => json!(found),
+        Err(why) => json!({"name": report.name, "error": why}),
+    }
+}
+
 fn spread(spread: Spread) -> Value {
     json!({"mean": spread.mean, "std": spread.std, "quantiles": spread.quantiles})
 }
@@ -120,5 +130,6 @@ pub(crate) fn test(test: &DriftTest) -> Value {
         "effect_min": test.effect_min,
         "mde": test.mde,
         "verdict": test.verdict.as_str(),
+        "undecided": test.is_undecided(),
     })
 }

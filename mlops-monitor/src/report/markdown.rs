@@ -94,7 +94,7 @@ fn write_document(text: &mut String, contents: Contents<'_>) -> fmt::Result {
     let mut left_out = 0;
     for section in contents.shown_sections() {
         let mut part = String::new();
-        write_section(&mut part, section)?;
+        write_section(&mut part, &section)?;
         if text.len() + part.len() + 100 > MARKDOWN_BYTES_MAX {
             left_out += 1;
         } else {
@@ -130,6 +130,7 @@ fn write_columns(text: &mut String, drift: &DriftReport) -> fmt::Result {
 fn write_column(text: &mut String, column: &ColumnReport) -> fmt::Result {
     let verdict = match column.verdict {
         ColumnVerdict::Insufficient { n, min_n } => format!("insufficient ({n} of {min_n} values)"),
+        _ if column.is_undecided() => "ok, undecided".to_owned(),
         verdict if verdict.is_drift() => format!("**{}**", verdict.as_str()),
         verdict => verdict.as_str().to_owned(),
     };

@@ -10,12 +10,14 @@ mod html;
 mod json;
 mod markdown;
 mod monitoring;
+mod rows;
 mod section;
 mod series;
 mod summary;
 
 use mlops_core::{Event, Fact, ModelName, Timestamp, Version};
 
+pub(crate) use format::plural;
 pub use histogram::Histogram;
 pub use html::{COLUMNS_MAX, DETAILS_MAX};
 pub(crate) use json::test as test_json;
@@ -30,6 +32,7 @@ pub use summary::{LevelShift, Spread};
 
 use crate::{
     detector::{DriftTest, Verdict},
+    multivariate::RowReport,
     profile::ColumnProfile,
     sample::{ColumnKind, ColumnSample},
     stats::{Tail, float},
@@ -40,7 +43,7 @@ use crate::{
 pub enum Headline {
     /// At least one column was compared and none drifted.
     Ok,
-    /// A column drifted, is missing, or has a type that cannot be compared.
+    /// A column drifted, is missing, or has a type that cannot be compared; or whole rows drifted.
     Drift,
     /// No column had enough rows to be compared.
     Insufficient,
@@ -243,6 +246,12 @@ impl ColumnReport {
         }
     }
 
+    /// Whether no drift was found and the error of a sketch leaves that open, see [`DriftTest::is_undecided`].
+    #[must_use]
+    pub fn is_undecided(&self) -> bool {
+        self.verdict == ColumnVerdict::Ok && self.tests.iter().any(DriftTest::is_undecided)
+    }
+
     /// The smallest effect that its first test would have found with 80 % power; NaN without one.
     #[must_use]
     pub fn mde(&self) -> f64 {
@@ -258,6 +267,7 @@ pub struct DriftReport {
     rows_cur: u64,
     schema_changes: Vec<SchemaChange>,
     columns: Vec<ColumnReport>,
+    rows: Vec<RowReport>,
     series: Option<WindowSeries>,
 }
 
@@ -267,19 +277,20 @@ impl DriftReport {
         (rows_ref, rows_cur): (u64, u64),
         schema_changes: Vec<SchemaChange>,
         mut columns: Vec<ColumnReport>,
+        rows: Vec<RowReport>,
     ) -> Self {
         columns.sort_by(|a, b| {
             let order = a.verdict.order().cmp(&b.verdict.order());
             order.then_with(|| b.severity().total_cmp(&a.severity())).then_with(|| a.name.cmp(&b.name))
         });
-        Self { window_end, rows_ref, rows_cur, schema_changes, columns, series: None }
+        Self { window_end, rows_ref, rows_cur, schema_changes, columns, rows, series: None }
     }
 
     /// The verdict on the window.
     #[must_use]
     pub fn verdict(&self) -> Headline {
         let any = |wanted: fn(ColumnVerdict) -> bool| self.columns.iter().any(|column| wanted(column.verdict));
-        if any(ColumnVerdict::is_drift) {
+        if any(ColumnVerdict::is_drift) || self.rows_drifted() {
             Headline::Drift
         } else if any(|verdict| verdict == ColumnVerdict::Ok)
             || !any(|v| matches!(v, ColumnVerdict::Insufficient { .. }))
@@ -319,6 +330,27 @@ impl DriftReport {
         self.columns.iter().filter(|column| column.verdict.is_drift())
     }
 
+    /// What tests of whole rows came to, in their order; empty without any.
+    #[must_use]
+    pub fn row_reports(&self) -> &[RowReport] {
+        &self.rows
+    }
+
+    /// Whether a test of whole rows found drift.
+    #[must_use]
+    pub fn rows_drifted(&self) -> bool {
+        self.row_tests().any(|test| test.verdict == Verdict::Drift)
+    }
+
+    fn row_tests(&self) -> impl Iterator<Item = &DriftTest> {
+        self.rows.iter().filter_map(|report| report.outcome.as_ref().ok()).map(|found| &found.test)
+    }
+
+    /// Columns without drift whose verdict the error of a sketch leaves open, worst first.
+    pub fn undecided(&self) -> impl Iterator<Item = &ColumnReport> {
+        self.columns.iter().filter(|column| column.is_undecided())
+    }
+
     /// One p-value for the whole run: the smallest corrected tail of its tests. `None` when no test could have found
     /// anything.
     ///
@@ -328,7 +360,7 @@ impl DriftReport {
     /// for [`DriftReport::verdict`] as well, which makes false ones only rarer. See [`crate::AlarmBudget`].
     #[must_use]
     pub fn tail(&self) -> Option<Tail> {
-        let tests = self.columns.iter().flat_map(|column| &column.tests);
+        let tests = self.columns.iter().flat_map(|column| &column.tests).chain(self.row_tests());
         // The others carry a tail that nothing has corrected.
         let counted = tests.filter(|test| test.counts());
         counted.filter_map(|test| test.corrected).min_by(|a, b| a.ln().total_cmp(&b.ln()))
@@ -354,18 +386,29 @@ impl DriftReport {
         let rows = self.rows_cur;
         let columns = if all == 1 { "column" } else { "columns" };
         match self.verdict() {
+            Headline::Drift if drifted == 0 => format!("drift of whole rows, in none of {all} {columns} ({rows} rows)"),
             Headline::Drift => format!("drift in {drifted} of {all} {columns} ({rows} rows)"),
             Headline::Ok => format!("no drift in {all} {columns} ({rows} rows)"),
             Headline::Insufficient => format!("too few rows for a verdict ({rows} rows)"),
         }
     }
 
-    /// The event to publish, dated at the end of the window; `None` when nothing drifted.
+    /// The event to publish, dated at the end of the window; `None` when nothing drifted. It names the columns that
+    /// drifted; when whole rows alone did, those that differ most, if any are known.
     #[must_use]
     pub fn event(&self, model: &ModelName, version: Version) -> Option<Event> {
-        let columns: Vec<String> = self.drifted().map(|column| column.name.clone()).collect();
-        if columns.is_empty() {
+        if self.verdict() != Headline::Drift {
             return None;
+        }
+        let mut columns: Vec<String> = self.drifted().map(|column| column.name.clone()).collect();
+        if columns.is_empty() {
+            let found = self.rows.iter().filter_map(|report| report.outcome.as_ref().ok());
+            let found = found.filter(|found| found.test.verdict == Verdict::Drift);
+            for weight in found.flat_map(|found| &found.columns) {
+                if !columns.contains(&weight.column) {
+                    columns.push(weight.column.clone());
+                }
+            }
         }
         let window_end = self.window_end;
         let fact = Fact::DriftDetected { model: model.clone(), version, columns, window_end };

@@ -2,10 +2,12 @@
 //!
 //! Invariant: drift comes first, sections in the order in which they were added; the verdict is the worst of all.
 
+use std::borrow::Cow;
+
 use mlops_core::{ModelName, Version};
 use serde_json::{Value, json};
 
-use super::{DriftReport, Headline, SECTIONS_MAX, Section, Status, format::plural, html, markdown};
+use super::{DriftReport, Headline, SECTIONS_MAX, Section, Status, format::plural, html, markdown, rows};
 
 /// A drift report together with further sections (quality, performance...), for one page.
 ///
@@ -117,8 +119,14 @@ impl Contents<'_> {
         self.sections.iter().map(|section| section.status).fold(drift, Status::max)
     }
 
-    pub(super) fn shown_sections(&self) -> &[Section] {
-        self.sections.get(..SECTIONS_MAX).unwrap_or(self.sections)
+    /// Whole rows, which are part of drift, then the sections that were added.
+    pub(super) fn shown_sections(&self) -> Vec<Cow<'_, Section>> {
+        let rows = rows::section(self.drift.row_reports()).map(Cow::Owned);
+        rows.into_iter().chain(self.sections.iter().take(SECTIONS_MAX).map(Cow::Borrowed)).collect()
+    }
+
+    pub(super) fn sections_left_out(&self) -> usize {
+        self.sections.len().saturating_sub(SECTIONS_MAX)
     }
 
     /// The verdict as a title: drift first, then the sections that are not well.
@@ -126,6 +134,7 @@ impl Contents<'_> {
         let drifted = self.drift.drifted().count();
         let all = plural(self.drift.columns().len(), "column");
         let mut title = match self.drift.verdict() {
+            Headline::Drift if drifted == 0 => "Whole rows drifted".to_owned(),
             Headline::Drift => format!("{drifted} of {all} drifted"),
             Headline::Ok => format!("No drift in {all}"),
             Headline::Insufficient => "Too few rows for a verdict".to_owned(),

@@ -182,6 +182,16 @@ impl Cell {
         Self::Text(text.into())
     }
 
+    /// A number, with its interval `(low, high)` where there is one; empty without a number.
+    #[must_use]
+    pub fn measured(value: Option<f64>, interval: Option<(f64, f64)>) -> Self {
+        match (value, interval) {
+            (Some(value), Some((low, high))) => Self::Interval(value, low, high),
+            (Some(value), None) => Self::Number(value),
+            (None, _) => Self::Empty,
+        }
+    }
+
     /// A judgement.
     #[must_use]
     pub fn status(status: Status, words: impl Into<String>) -> Self {

@@ -1,3 +1,5 @@
+//! What every sequential test promises: coverage at every look, state that reads back, no panic.
+
 use mlops_core::testing::SplitMix64;
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};

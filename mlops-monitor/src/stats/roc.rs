@@ -2,6 +2,9 @@
 //!
 //! Invariant: ties count half, exactly; time is linear in the sorted scores.
 //!
+//! Apart from `mlops_metrics::stats::auc_variance`, which takes labels and two rows of each class: here sides come
+//! sorted, may have one value or infinite ones, and the variance without any signal is known as well.
+//!
 //! Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988.
 
 use super::{Tail, chi_squared_tail, float, mann_whitney, merge::Groups};
@@ -88,6 +91,16 @@ mod tests {
             "{:?}",
             found.tail().unwrap().p()
         );
+    }
+
+    #[test]
+    fn area_and_variance_are_those_of_the_metrics() {
+        let (negatives, positives) = (scores(40, 7, 23, 0.0), scores(25, 5, 19, 0.5));
+        let labels: Vec<f64> = [vec![0.0; 40], vec![1.0; 25]].concat();
+        let (auc, variance) =
+            mlops_metrics::stats::auc_variance(&labels, &[negatives.clone(), positives.clone()].concat()).unwrap();
+        let found = roc_auc(&negatives, &positives).unwrap();
+        assert!((found.auc - auc).abs() < 1e-14 && (found.variance / variance - 1.0).abs() < 1e-12, "{found:?}");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! What every stream detector promises: no panic, state that survives a restart, bounded windows.
+
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -1,3 +1,5 @@
+//! The center as a whole: observations in, notifications out, across failing sinks and restarts.
+
 use std::{pin::pin, sync::atomic::AtomicU32};
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! Grouping, waits, repeats, silences and inhibition, told by the notifications that come out.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

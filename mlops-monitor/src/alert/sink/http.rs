@@ -10,18 +10,16 @@ use mlops_core::{Error, ErrorKind, Result, Timestamp};
 use reqwest::{
     Client, Response, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
-    redirect::Policy,
 };
 
 use super::{RETRY_AFTER_MS, secret::Secret};
-use crate::alert::labels::cut;
+use crate::{alert::labels::cut, http_client};
 
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// Most bytes of an answer that an error repeats.
 const ANSWER_BYTES_SHOWN: usize = 200;
 const TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where to post, and with which headers.
 ///
@@ -168,31 +166,8 @@ impl Message {
 }
 
 fn client() -> Result<Client> {
-    let builder = Client::builder()
-        .redirect(Policy::none())
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .user_agent(concat!("mlops-monitor/", env!("CARGO_PKG_VERSION")));
-    #[cfg(feature = "alerts-https")]
-    let builder = builder.tls_backend_preconfigured(tls()?);
-    builder.build().map_err(|error| Error::internal("the http client of alerts cannot be made").with_source(error))
-}
-
-/// The provider is named here, so that it does not matter which others a program links.
-#[cfg(feature = "alerts-https")]
-fn tls() -> Result<rustls::ClientConfig> {
-    use std::sync::Arc;
-
-    use rustls_platform_verifier::BuilderVerifierExt as _;
-
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_platform_verifier());
-    match config {
-        Ok(builder) => Ok(builder.with_no_client_auth()),
-        Err(error) => Err(Error::internal("tls cannot be set up for alert receivers").with_source(error)),
-    }
+    let built = http_client::builder()?.build();
+    built.map_err(|error| Error::internal("the http client of alerts cannot be made").with_source(error))
 }
 
 /// At most so much of an answer as is of use; an answer cut short is still an answer.

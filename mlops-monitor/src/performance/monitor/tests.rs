@@ -11,9 +11,12 @@ use mlops_metrics::ConfusionMatrix;
 use proptest::prelude::*;
 
 use super::*;
-use crate::performance::{
-    BaselinePolicy, BinaryValues, BusinessSettings, FairnessSettings, FairnessVerdict, HoldoutSettings,
-    PerformanceHeadline, RunCost, SliceSettings, Task, ValueMatrix, ValueSource,
+use crate::{
+    Correction,
+    performance::{
+        BaselinePolicy, BinaryValues, BusinessSettings, FairnessSettings, FairnessVerdict, HoldoutSettings,
+        PerformanceHeadline, RunCost, SliceSettings, Task, ValueMatrix, ValueSource,
+    },
 };
 
 fn at(seconds: i64) -> Timestamp {
@@ -285,6 +288,33 @@ fn the_slice_that_is_scored_by_chance_is_the_worst() {
     let report = only_report(&self::settings().with_slices(few), &FINE).slices.unwrap();
     // Three countries and two of four ages; the ages are not all there and the pair is not at all.
     assert_eq!((report.tested, report.small, report.skipped), (0, 5, 2));
+}
+
+#[test]
+fn p_values_are_corrected_as_the_settings_say() {
+    let slices = SliceSettings { pairs: false, ..SliceSettings::new(["country", "age"]) };
+    let found = |correction| {
+        let settings = settings().with_slices(slices.clone()).with_correction(correction);
+        let report = only_report(&settings, &Traffic { skill: 0.45, ..FINE });
+        let logs = report.metrics.iter().filter_map(|metric| metric.log10_p.zip(metric.log10_q));
+        let metrics: Vec<(f64, f64)> = logs.collect();
+        let slices = report.slices.unwrap();
+        (metrics, slices.worst.iter().map(|slice| (slice.p.log10(), slice.log10_q)).collect(), slices.tested)
+    };
+    let bonferroni: (Vec<_>, Vec<(f64, f64)>, _) = found(Correction::Bonferroni);
+    for (pairs, count) in [(&bonferroni.0, bonferroni.0.len() as f64), (&bonferroni.1, bonferroni.2 as f64)] {
+        assert!(pairs.len() > 1 && pairs.iter().any(|(log10_p, log10_q)| log10_p < log10_q), "{pairs:?}");
+        for (log10_p, log10_q) in pairs {
+            assert!((log10_q - (log10_p + count.log10()).min(0.0)).abs() < 1e-9, "{log10_p} {log10_q} {count}");
+        }
+    }
+    // Never above it, and below it for all but the smallest.
+    let default = found(settings().correction);
+    assert_eq!(default, found(Correction::BenjaminiHochberg));
+    for (all, each) in [(&bonferroni.0, &default.0), (&bonferroni.1, &default.1)] {
+        assert!(all.iter().zip(each).all(|(all, each)| each.1 <= all.1 + 1e-12), "{all:?} {each:?}");
+        assert!(all.iter().zip(each).any(|(all, each)| each.1 < all.1 - 0.1), "{all:?} {each:?}");
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::{
     exception::{Checked, ExceptionKind, RuleException},
     mask,
 };
-use crate::extract;
+use crate::{extract, quality::result::Counts, stats::count_of};
 
 /// What the integers of a lane mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +105,21 @@ impl Column {
     /// Rows with a value that a filter keeps; `None` when that is every row.
     pub(super) fn counted(&self, filter: Option<&BooleanBuffer>) -> Option<BooleanBuffer> {
         mask::counted(self.valid.as_ref(), filter)
+    }
+
+    /// Adds the rows of this batch that a filter keeps, and those without a value, to the counts. Gives the rows with a
+    /// value as [`Column::counted`], and how many rows and values there are.
+    pub(super) fn count(
+        &self,
+        filter: Option<&BooleanBuffer>,
+        counts: &mut Counts,
+    ) -> (Option<BooleanBuffer>, usize, usize) {
+        let counted = self.counted(filter);
+        let elements = filter.map_or(self.rows, BooleanBuffer::count_set_bits);
+        let present = counted.as_ref().map_or(self.rows, BooleanBuffer::count_set_bits);
+        counts.element_count += count_of(elements);
+        counts.missing_count += count_of(elements - present);
+        (counted, elements, present)
     }
 
     /// The lane's kind, which must not change between batches.

@@ -171,11 +171,7 @@ impl Check for ZScore {
     fn observe(&mut self, frame: &Frame<'_>) -> Checked<()> {
         let column = frame.column(&self.column)?;
         let filter = frame.filter(self.filter)?;
-        let counted = column.counted(filter.as_deref());
-        let elements = filter.as_ref().map_or(column.rows, |mask| mask.count_set_bits());
-        let present = counted.as_ref().map_or(column.rows, BooleanBuffer::count_set_bits);
-        self.counts.element_count += count_of(elements);
-        self.counts.missing_count += count_of(elements - present);
+        let (counted, _, present) = column.count(filter.as_deref(), &mut self.counts);
         if self.tolerance.nulls == Nulls::Fail {
             let rows = mask::rows(filter.as_deref(), column.rows);
             let missing = rows.filter(|row| column.valid.as_ref().is_some_and(|valid| valid.is_null(*row)));

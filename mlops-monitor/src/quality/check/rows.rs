@@ -95,11 +95,7 @@ impl Check for RowCheck {
     fn observe(&mut self, frame: &Frame<'_>) -> Checked<()> {
         let column = frame.column(&self.column)?;
         let filter = frame.filter(self.filter)?;
-        let counted = column.counted(filter.as_deref());
-        let elements = filter.as_ref().map_or(column.rows, |mask| mask.count_set_bits());
-        let present = counted.as_ref().map_or(column.rows, BooleanBuffer::count_set_bits);
-        self.counts.element_count += count_of(elements);
-        self.counts.missing_count += count_of(elements - present);
+        let (counted, elements, present) = column.count(filter.as_deref(), &mut self.counts);
         self.counts.counted_count += count_of(if self.tolerance.nulls == Nulls::Skip { present } else { elements });
         // Without values there is nothing to be of the wrong type.
         let broken = match present {

@@ -15,7 +15,7 @@ use super::{
     chart::{self, Lines},
     strength, write_chip,
 };
-use crate::sample::ColumnKind;
+use crate::{detector::DriftTest, sample::ColumnKind};
 
 /// Heading, its explanation, and the class that hides it on narrow screens.
 const HEADS: [(&str, &str); 9] = [
@@ -81,6 +81,9 @@ fn write_row(page: &mut String, column: &ColumnReport) -> fmt::Result {
     write_chip(page, column.verdict)?;
     if let ColumnVerdict::Insufficient { n, min_n } = column.verdict {
         write!(page, "<small>{n} of {min_n} values</small>")?;
+    }
+    if column.is_undecided() {
+        page.push_str("<small>? undecided</small>");
     }
     page.push_str("<td class=\"w3\">");
     if let Some(histogram) = &column.histogram {
@@ -214,15 +217,15 @@ fn write_tests(page: &mut String, column: &ColumnReport) -> fmt::Result {
          <th>Would notice<th class=\"w\">Verdict",
     );
     for test in &column.tests {
-        let verdict = test.verdict.as_str();
-        let (icon, word) = super::verdict_words(verdict);
+        let verdict = if test.is_undecided() { "insufficient" } else { test.verdict.as_str() };
+        let (icon, word) = if test.is_undecided() { ("?", "Undecided") } else { super::verdict_words(verdict) };
         write!(
             page,
             "<tr><th>{}<td>{}<td>{}<td>{}<td>{}<td>{}\
              <td>{}<td class=\"w {verdict}\">{icon} {word}",
             Escaped(&test_title(test.name)),
             Number(test.statistic),
-            Number(test.effect),
+            Effect(test),
             Number(test.effect_min),
             Probability(test.tail),
             Probability(test.corrected),
@@ -231,6 +234,23 @@ fn write_tests(page: &mut String, column: &ColumnReport) -> fmt::Result {
     }
     page.push_str("</table></div>");
     Ok(())
+}
+
+/// An effect, with the range that the error of sketches leaves it.
+struct Effect<'a>(&'a DriftTest);
+
+impl fmt::Display for Effect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(test) = self;
+        write!(f, "{}", Number(test.effect))?;
+        if test.error_low == 0.0 && test.error_high == 0.0 {
+            return Ok(());
+        }
+        if test.error_high.is_infinite() {
+            return f.write_str(" <small>error unknown</small>");
+        }
+        write!(f, " <small>{} to {}</small>", Number(test.effect_low()), Number(test.effect_high()))
+    }
 }
 
 fn write_spread(page: &mut String, reference: Spread, current: Spread) -> fmt::Result {

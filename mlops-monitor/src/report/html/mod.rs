@@ -64,7 +64,7 @@ fn write_page(page: &mut String, contents: Contents<'_>) -> fmt::Result {
     for (index, section) in contents.shown_sections().iter().enumerate() {
         further::write_section(page, index, section)?;
     }
-    let left_out = contents.sections.len() - contents.shown_sections().len();
+    let left_out = contents.sections_left_out();
     if left_out > 0 {
         write!(page, "<p class=\"note\">{} not shown.</p>", plural(left_out, "more section"))?;
     }
@@ -74,6 +74,8 @@ fn write_page(page: &mut String, contents: Contents<'_>) -> fmt::Result {
 const FOOTER: &str = "<footer><h2>How to read this</h2><dl>\
 <dt>Verdict</dt><dd>Drift needs three things: an effect that reaches its threshold, a corrected p-value below the \
 false-alarm rate, and enough values. A column without drift may still differ a little.</dd>\
+<dt>Undecided</dt><dd>The window or the reference is known by a sketch, and its error leaves it open whether the effect \
+reaches the threshold. No drift was found, but exact data might show it.</dd>\
 <dt>Strength</dt><dd>The strongest effect divided by its threshold: 1\u{d7} is just enough to matter.</dd>\
 <dt>Corrected p</dt><dd>The chance of a difference this large without drift, corrected for the number of tests on \
 this page (Benjamini\u{2013}Hochberg unless set otherwise).</dd>\

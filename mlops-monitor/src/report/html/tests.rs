@@ -185,3 +185,38 @@ fn markdown_is_bounded() {
     assert!(text.contains("sections left out for length"));
     assert!(text.contains("more columns that drifted not listed"));
 }
+
+/// Evenly spread numbers, so that a shift by `effect` is just as large a Kolmogorov distance.
+fn even(effect: f64) -> RecordBatch {
+    let values: ArrayRef = Arc::new(Float64Array::from_iter_values((0..60_000).map(|i| f64::from(i) / 6e4 + effect)));
+    RecordBatch::try_from_iter([("amount", values)]).unwrap()
+}
+
+#[test]
+fn verdicts_that_a_sketch_leaves_open_are_shown() {
+    let reference = ReferenceProfile::from_batch(&even(0.0), &ProfileSettings::default()).unwrap();
+    // So that the Kolmogorov distance alone decides.
+    let settings = crate::MonitorSettings { psi_min: 1e9, ..crate::MonitorSettings::default() };
+    let monitor = Monitor::builder(reference).with_settings(settings).build().unwrap();
+    let sketched = |effect| {
+        let mut window = crate::Profile::new(crate::SketchSettings::default()).unwrap();
+        window.observe(&even(effect)).unwrap();
+        MonitoringReport::new(monitor.observe_profile(&window, Timestamp::from_millis(0)).unwrap())
+    };
+    let check = |report: MonitoringReport, undecided: bool| {
+        let ks = &report.drift().columns()[0].tests[0];
+        assert_eq!(ks.is_undecided(), undecided, "{ks:?}");
+        let (page, markdown, why) = (report.to_html(), report.to_markdown(), report.drift().why());
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!(json["columns"][0]["undecided"], undecided);
+        assert_eq!(page.contains("<small>? undecided</small>"), undecided);
+        assert_eq!(page.contains("? Undecided"), undecided);
+        assert_eq!(markdown.contains("ok, undecided"), undecided);
+        assert_eq!(why.contains("leaves the verdict on \u{201c}amount\u{201d} open"), undecided, "{why}");
+    };
+    check(sketched(0.1), true);
+    check(sketched(0.02), false);
+    check(sketched(0.2), false);
+    let exact = monitor.observe(&even(0.1), Timestamp::from_millis(0));
+    check(MonitoringReport::new(exact), false);
+}

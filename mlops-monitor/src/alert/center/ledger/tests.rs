@@ -1,3 +1,5 @@
+//! What the ledger keeps of alerts, notifications and silences, over any sequence of writes and restarts.
+
 use mlops_core::ErrorKind;
 use proptest::prelude::*;
 use tempfile::TempDir;

@@ -1,130 +1,14 @@
-//! What a rule expects: the vocabulary, one variant per rule, as data.
+//! The vocabulary of rules: one variant per rule.
 //!
-//! Invariant: the tag in the serialized form is the rule's name, and both are stable. Nothing here
-//! evaluates; exact semantics are in the table of the module documentation.
+//! Invariant: the tag in the serialized form is the rule's name, and both are stable.
 
 use mlops_core::DataType;
 use serde::{Deserialize, Serialize};
 
-use super::value::SetValue;
-
-fn yes() -> bool {
-    true
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-/// An interval for the values of a column or for a figure computed from it. A missing end is no
-/// limit; ends are inclusive unless strict.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
-    /// The column.
-    pub column: String,
-    /// Least value, if there is one.
-    #[serde(default)]
-    pub min: Option<SetValue>,
-    /// Greatest value, if there is one.
-    #[serde(default)]
-    pub max: Option<SetValue>,
-    /// Whether `min` itself is outside.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub strict_min: bool,
-    /// Whether `max` itself is outside.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub strict_max: bool,
-}
-
-/// An interval for a figure computed from two columns.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PairLimits {
-    /// One column.
-    pub a: String,
-    /// The other.
-    pub b: String,
-    /// Least figure, if there is a limit.
-    #[serde(default)]
-    pub min: Option<f64>,
-    /// Greatest figure, if there is a limit.
-    #[serde(default)]
-    pub max: Option<f64>,
-}
-
-/// An interval for one quantile.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct QuantileLimits {
-    /// Which quantile, 0 to 1.
-    pub quantile: f64,
-    /// Least value, if there is a limit.
-    #[serde(default)]
-    pub min: Option<f64>,
-    /// Greatest value, if there is a limit.
-    #[serde(default)]
-    pub max: Option<f64>,
-}
-
-/// How a quantile between two order statistics is formed: position `(n - 1) q` in the ascending
-/// values, then as named (numpy's names; Hyndman and Fan's type 7 is `linear`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    /// The nearer order statistic, of two equally near the one with the even index; what Great
-    /// Expectations does.
-    #[default]
-    Nearest,
-    /// In proportion to the distance.
-    Linear,
-    /// The lower order statistic.
-    Lower,
-    /// The higher order statistic.
-    Higher,
-    /// The mean of both.
-    Midpoint,
-}
-
-/// Which rows a rule about several columns leaves out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IgnoreRowIf {
-    /// Rows where every one of the columns is null; the default.
-    #[default]
-    AllMissing,
-    /// Rows where at least one of the columns is null.
-    AnyMissing,
-    /// None. A null in a row that counts breaks comparisons and sums.
-    Never,
-}
-
-/// What the length of text is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LengthUnit {
-    /// Unicode scalar values, as Python's `len`.
-    #[default]
-    Chars,
-    /// Bytes of UTF-8.
-    Bytes,
-}
-
-/// One column of an expected schema.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SchemaField {
-    /// Its name.
-    pub name: String,
-    /// Its type by name, such as `Int64`, `String` or `Date32`; any when absent. Layouts of text
-    /// and binary (large, view, dictionary) count as one.
-    #[serde(default)]
-    pub data_type: Option<String>,
-}
-
-/// One admissible pair; `None` is a null.
-pub type ValuePair = (Option<SetValue>, Option<SetValue>);
+use super::parameters::{
+    IgnoreRowIf, Interpolation, LengthUnit, Limits, PairLimits, QuantileLimits, SchemaField, ValuePair,
+};
+use crate::quality::value::SetValue;
 
 /// What is expected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -586,153 +470,14 @@ pub enum Expectation {
     },
 }
 
-fn sample() -> u8 {
-    1
+fn yes() -> bool {
+    true
 }
 
-impl Expectation {
-    /// The name in results and in the serialized form.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::NotNull { .. } => "not_null",
-            Self::IsNull { .. } => "is_null",
-            Self::Completeness(_) => "completeness",
-            Self::Unique { .. } => "unique",
-            Self::Uniqueness(_) => "uniqueness",
-            Self::Distinctness(_) => "distinctness",
-            Self::UniqueValueRatio(_) => "unique_value_ratio",
-            Self::DistinctCount(_) => "distinct_count",
-            Self::CompoundUnique { .. } => "compound_unique",
-            Self::UniqueWithinRecord { .. } => "unique_within_record",
-            Self::InSet { .. } => "in_set",
-            Self::NotInSet { .. } => "not_in_set",
-            Self::DistinctEqualSet { .. } => "distinct_equal_set",
-            Self::DistinctContainSet { .. } => "distinct_contain_set",
-            Self::DistinctInSet { .. } => "distinct_in_set",
-            Self::MostCommonInSet { .. } => "most_common_in_set",
-            Self::Between(_) => "between",
-            Self::Increasing { .. } => "increasing",
-            Self::Decreasing { .. } => "decreasing",
-            Self::ZScoreLess { .. } => "z_score_less",
-            Self::ColumnType { .. } => "column_type",
-            Self::TypeIn { .. } => "type_in",
-            Self::Regex { .. } => "regex",
-            Self::NotRegex { .. } => "not_regex",
-            Self::AnyOfRegex { .. } => "any_of_regex",
-            Self::AllOfRegex { .. } => "all_of_regex",
-            Self::NoneOfRegex { .. } => "none_of_regex",
-            Self::Like { .. } => "like",
-            Self::NotLike { .. } => "not_like",
-            Self::AnyOfLike { .. } => "any_of_like",
-            Self::NoneOfLike { .. } => "none_of_like",
-            Self::LengthBetween { .. } => "length_between",
-            Self::LengthEquals { .. } => "length_equals",
-            Self::Strftime { .. } => "strftime",
-            Self::DateParseable { .. } => "date_parseable",
-            Self::JsonParseable { .. } => "json_parseable",
-            Self::Email { .. } => "email",
-            Self::Url { .. } => "url",
-            Self::CreditCard { .. } => "credit_card",
-            Self::Ssn { .. } => "ssn",
-            Self::Min(_) => "min",
-            Self::Max(_) => "max",
-            Self::Mean(_) => "mean",
-            Self::Median(_) => "median",
-            Self::Stdev { .. } => "stdev",
-            Self::Sum(_) => "sum",
-            Self::Quantiles { .. } => "quantiles",
-            Self::PairGreater { .. } => "pair_greater",
-            Self::PairEqual { .. } => "pair_equal",
-            Self::PairInSet { .. } => "pair_in_set",
-            Self::SumEquals { .. } => "sum_equals",
-            Self::Correlation(_) => "correlation",
-            Self::MutualInformation(_) => "mutual_information",
-            Self::CramersPhi(_) => "cramers_phi",
-            Self::Entropy(_) => "entropy",
-            Self::RowCountBetween { .. } => "row_count_between",
-            Self::RowCountEquals { .. } => "row_count_equals",
-            Self::RowCountEqualsTable { .. } => "row_count_equals_table",
-            Self::ColumnPresent { .. } => "column_present",
-            Self::ColumnCountBetween { .. } => "column_count_between",
-            Self::ColumnsOrdered { .. } => "columns_ordered",
-            Self::ColumnSet { .. } => "column_set",
-            Self::Schema { .. } => "schema",
-            Self::References { .. } => "references",
-            Self::DatasetMatch { .. } => "dataset_match",
-        }
-    }
+fn one() -> f64 {
+    1.0
+}
 
-    /// The column it concerns, when it concerns exactly one.
-    #[must_use]
-    pub fn column(&self) -> Option<&str> {
-        match self {
-            Self::NotNull { column, .. }
-            | Self::IsNull { column }
-            | Self::Unique { column }
-            | Self::InSet { column, .. }
-            | Self::NotInSet { column, .. }
-            | Self::DistinctEqualSet { column, .. }
-            | Self::DistinctContainSet { column, .. }
-            | Self::DistinctInSet { column, .. }
-            | Self::MostCommonInSet { column, .. }
-            | Self::Increasing { column, .. }
-            | Self::Decreasing { column, .. }
-            | Self::ZScoreLess { column, .. }
-            | Self::ColumnType { column, .. }
-            | Self::TypeIn { column, .. }
-            | Self::Regex { column, .. }
-            | Self::NotRegex { column, .. }
-            | Self::AnyOfRegex { column, .. }
-            | Self::AllOfRegex { column, .. }
-            | Self::NoneOfRegex { column, .. }
-            | Self::Like { column, .. }
-            | Self::NotLike { column, .. }
-            | Self::AnyOfLike { column, .. }
-            | Self::NoneOfLike { column, .. }
-            | Self::LengthBetween { column, .. }
-            | Self::LengthEquals { column, .. }
-            | Self::Strftime { column, .. }
-            | Self::DateParseable { column }
-            | Self::JsonParseable { column }
-            | Self::Email { column }
-            | Self::Url { column }
-            | Self::CreditCard { column }
-            | Self::Ssn { column }
-            | Self::Quantiles { column, .. }
-            | Self::ColumnPresent { column, .. } => Some(column),
-            Self::References { columns, .. } => match columns.as_slice() {
-                [column] => Some(column),
-                _ => None,
-            },
-            other => other.limits().map(|limits| limits.column.as_str()),
-        }
-    }
-
-    /// Column and interval of the rules that consist of them.
-    pub(super) fn limits(&self) -> Option<&Limits> {
-        match self {
-            Self::Completeness(limits)
-            | Self::Uniqueness(limits)
-            | Self::Distinctness(limits)
-            | Self::UniqueValueRatio(limits)
-            | Self::DistinctCount(limits)
-            | Self::Between(limits)
-            | Self::Min(limits)
-            | Self::Max(limits)
-            | Self::Mean(limits)
-            | Self::Median(limits)
-            | Self::Stdev { limits, .. }
-            | Self::Sum(limits)
-            | Self::Entropy(limits) => Some(limits),
-            _ => None,
-        }
-    }
-
-    pub(super) fn pair_limits(&self) -> Option<&PairLimits> {
-        match self {
-            Self::Correlation(limits) | Self::MutualInformation(limits) | Self::CramersPhi(limits) => Some(limits),
-            _ => None,
-        }
-    }
+fn sample() -> u8 {
+    1
 }
