@@ -15,7 +15,8 @@ PEERS = {
     "scipy": ["numpy==2.4.6", "scipy==1.17.1", "pyarrow"],
     "river": ["river==0.26.1"],
     "evidently": ["evidently==0.7.23", "pandas<3", "pyarrow"],
-    "whylogs": ["whylogs==1.6.4", "numpy<2", "pandas<3", "pyarrow", "setuptools<81"],
+    # Its compiled sketches need numpy 1, which newer pyarrow refuses.
+    "whylogs": ["whylogs==1.6.4", "numpy<2", "pandas<2.3", "pyarrow<18", "protobuf<5", "setuptools<81"],
 }
 
 

@@ -63,13 +63,26 @@ fn sorted_1e6(bencher: Bencher<'_, '_>, name: &str) {
     bencher.bench(|| detector.test(&reference, &current));
 }
 
-fn stream<D: StreamDetector<Input: Copy>>(bencher: Bencher<'_, '_>, detector: &mut D, values: &[D::Input]) {
+fn stream<D: StreamDetector>(bencher: Bencher<'_, '_>, detector: &mut D, values: &[D::Input]) {
     let counter = ItemsCount::new(values.len());
     bencher.counter(counter).bench_local(|| {
         detector.reset();
         for value in values {
             divan::black_box(detector.update(*value));
         }
+    });
+}
+
+/// The same values in one call up to each alarm.
+fn slices<D: StreamDetector>(bencher: Bencher<'_, '_>, detector: &mut D, values: &[D::Input]) {
+    let counter = ItemsCount::new(values.len());
+    bencher.counter(counter).bench_local(|| {
+        detector.reset();
+        let mut taken = 0;
+        while let Some(at) = values.get(taken..).and_then(|rest| detector.update_until_drift(divan::black_box(rest))) {
+            taken += at + 1;
+        }
+        divan::black_box(taken)
     });
 }
 
@@ -125,4 +138,24 @@ fn hddm_w(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 10)]
 fn fhddm(bencher: Bencher<'_, '_>) {
     stream(bencher, &mut Fhddm::new(FhddmSettings::default()).unwrap(), &errors());
+}
+
+#[divan::bench(sample_count = 20)]
+fn page_hinkley_slices(bencher: Bencher<'_, '_>) {
+    slices(bencher, &mut PageHinkley::new(PageHinkleySettings::default()).unwrap(), &numbers());
+}
+
+#[divan::bench(sample_count = 20)]
+fn ddm_slices(bencher: Bencher<'_, '_>) {
+    slices(bencher, &mut Ddm::new(DdmSettings::default()).unwrap(), &errors());
+}
+
+#[divan::bench(sample_count = 20)]
+fn cusum_slices(bencher: Bencher<'_, '_>) {
+    slices(bencher, &mut Cusum::new(CusumSettings::default()).unwrap(), &numbers());
+}
+
+#[divan::bench(sample_count = 20)]
+fn adwin_slices(bencher: Bencher<'_, '_>) {
+    slices(bencher, &mut Adwin::new(AdwinSettings::default()).unwrap(), &numbers());
 }

@@ -20,7 +20,7 @@ use mlops_monitor::{
     SketchSettings, TwoSample, TwoSampleTest,
     stream::{
         Adwin, AdwinSettings, Ddm, DdmSettings, Eddm, EddmSettings, Fhddm, FhddmSettings, HddmA, HddmASettings, HddmW,
-        HddmWSettings, Kswin, KswinSettings, PageHinkley, PageHinkleySettings, Signal, StreamDetector,
+        HddmWSettings, Kswin, KswinSettings, PageHinkley, PageHinkleySettings, StreamDetector,
     },
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -150,7 +150,7 @@ fn streams() -> Result<()> {
     stream("HDDM_W", HddmW::new(HddmWSettings::default())?, &errors)
 }
 
-fn stream<D: StreamDetector<Input: Copy>>(name: &str, mut detector: D, values: &[D::Input]) -> Result<()> {
+fn stream<D: StreamDetector>(name: &str, mut detector: D, values: &[D::Input]) -> Result<()> {
     let name = format!("{name} {VALUES} updates");
     measure(
         &name,
@@ -158,7 +158,12 @@ fn stream<D: StreamDetector<Input: Copy>>(name: &str, mut detector: D, values: &
         || (),
         |()| {
             detector.reset();
-            values.iter().filter(|value| detector.update(**value) == Signal::Drift).count()
+            let (mut alarms, mut taken) = (0, 0);
+            while let Some(at) = values.get(taken..).and_then(|values| detector.update_until_drift(values)) {
+                alarms += 1;
+                taken += at + 1;
+            }
+            alarms
         },
     )
 }

@@ -5,8 +5,10 @@
 //! occurred at most `offset` times, and `offset` is at most total / (capacity + 1). While it is zero all is exact.
 //! The layout is that of Apache DataSketches' frequent items, whose bounds mean the same.
 
-use std::{borrow::Borrow, collections::HashMap, hash::Hash};
+use std::{borrow::Borrow, hash::Hash};
 
+use ahash::RandomState;
+use hashbrown::{HashMap, hash_map::EntryRef};
 use mlops_core::Result;
 
 use super::codec::{Reader, Writer, damaged};
@@ -52,7 +54,7 @@ impl Item for i64 {
 /// Counts of at most `capacity` items once pruned, twice as many in between.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Frequent<T: Item> {
-    counts: HashMap<T, u64>,
+    counts: HashMap<T, u64, RandomState>,
     capacity: usize,
     offset: u64,
     total: u64,
@@ -60,7 +62,7 @@ pub(super) struct Frequent<T: Item> {
 
 impl<T: Item> Frequent<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { counts: HashMap::new(), capacity, offset: 0, total: 0 }
+        Self { counts: HashMap::default(), capacity, offset: 0, total: 0 }
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -86,21 +88,22 @@ impl<T: Item> Frequent<T> {
         self.counts.len()
     }
 
-    /// Counts an item that is known; whether it was.
-    pub(super) fn add_known<Q: Hash + Eq + ?Sized>(&mut self, item: &Q, count: u64) -> bool
+    /// Counts an item; whether it is new.
+    pub(super) fn add<Q: Hash + Eq + ToOwned<Owned = T> + ?Sized>(&mut self, item: &Q, count: u64) -> bool
     where
         T: Borrow<Q>,
     {
-        let Some(known) = self.counts.get_mut(item) else { return false };
-        *known += count;
         self.total += count;
-        true
-    }
-
-    /// Counts an item.
-    pub(super) fn add(&mut self, item: T, count: u64) {
-        *self.counts.entry(item).or_default() += count;
-        self.total += count;
+        match self.counts.entry_ref(item) {
+            EntryRef::Occupied(mut known) => {
+                *known.get_mut() += count;
+                false
+            }
+            EntryRef::Vacant(place) => {
+                place.insert(count);
+                true
+            }
+        }
     }
 
     /// Whether it is time to prune.
@@ -120,7 +123,6 @@ impl<T: Item> Frequent<T> {
             *count = count.saturating_sub(excess);
             *count > 0
         });
-        self.counts.shrink_to(self.capacity * 2);
     }
 
     /// Adds what another of the same capacity has seen.
@@ -204,7 +206,7 @@ mod tests {
     fn of(values: &[i64], capacity: usize) -> Frequent<i64> {
         let mut frequent = Frequent::new(capacity);
         for value in values {
-            frequent.add(*value, 1);
+            frequent.add(value, 1);
             if frequent.is_over() {
                 frequent.prune();
             }
@@ -239,9 +241,7 @@ mod tests {
         let mut frequent = Frequent::<String>::new(100);
         for i in 0..5000_u64 {
             let item = format!("v{}", i * i % 997 % (1 + i % 300));
-            if !frequent.add_known(item.as_str(), 1) {
-                frequent.add(item, 1);
-            }
+            frequent.add(item.as_str(), 1);
         }
         frequent.prune();
         let theirs = FrequentItemsSketch::<String>::deserialize(&frequent.to_bytes()).unwrap();

@@ -67,13 +67,12 @@ impl Levels {
 
     fn add(&mut self, level: &str, count: u64) -> Result<()> {
         let level = bounded_level(level);
-        if count == 0 || self.frequent.add_known(level.as_ref(), count) {
+        if count == 0 || !self.frequent.add(level.as_ref(), count) {
             return Ok(());
         }
         if let Some(distinct) = &mut self.distinct {
             distinct.add_text(&level);
         }
-        self.frequent.add(level.into_owned(), count);
         if self.frequent.is_over() { self.prune() } else { Ok(()) }
     }
 

@@ -290,9 +290,9 @@ impl Numbers {
 fn count_whole(runs: &Runs, distinct: &mut Distinct, frequent: &mut Frequent<i64>) {
     for (value, count) in runs.iter() {
         let value = integer(value);
-        distinct.add_integer(value);
-        if !frequent.add_known(&value, count) {
-            frequent.add(value, count);
+        // An item that is counted is in the set already.
+        if frequent.add(&value, count) {
+            distinct.add_integer(value);
             if frequent.is_over() {
                 frequent.prune();
             }

@@ -53,36 +53,49 @@ impl Ddm {
     }
 }
 
-impl StreamDetector for Ddm {
-    /// Whether the prediction was wrong.
-    type Input = bool;
-
-    fn update(&mut self, wrong: bool) -> Signal {
-        if self.state.alarmed {
-            self.reset();
+impl State {
+    #[inline(always)]
+    fn take(&mut self, wrong: bool, settings: &DdmSettings) -> Signal {
+        if self.alarmed {
+            *self = Self::default();
         }
-        let (settings, state) = (&self.settings, &mut self.state);
-        state.seen += 1;
-        state.errors += u64::from(wrong);
-        if state.seen <= settings.values_min {
+        self.seen += 1;
+        self.errors += u64::from(wrong);
+        if self.seen <= settings.values_min {
             return Signal::Stable;
         }
         // Counts, not a running mean: then no value waits for the division of the one before.
-        let n = float(state.seen);
-        let p = float(state.errors) / n;
+        let n = float(self.seen);
+        let p = float(self.errors) / n;
         let s = (p * (1.0 - p) / n).sqrt();
-        let (low_p, low_s) = match state.lowest {
+        let (low_p, low_s) = match self.lowest {
             Some((low_p, low_s)) if p + s > low_p + low_s => (low_p, low_s),
-            _ => *state.lowest.insert((p, s)),
+            _ => *self.lowest.insert((p, s)),
         };
         if p + s > low_p + settings.drift * low_s {
-            state.alarmed = true;
+            self.alarmed = true;
             Signal::Drift
         } else if p + s > low_p + settings.warning * low_s {
             Signal::Warning
         } else {
             Signal::Stable
         }
+    }
+}
+
+impl StreamDetector for Ddm {
+    /// Whether the prediction was wrong.
+    type Input = bool;
+
+    fn update(&mut self, wrong: bool) -> Signal {
+        self.state.take(wrong, &self.settings)
+    }
+
+    fn update_until_drift(&mut self, wrong: &[bool]) -> Option<usize> {
+        let mut state = self.state;
+        let at = wrong.iter().position(|wrong| state.take(*wrong, &self.settings) == Signal::Drift);
+        self.state = state;
+        at
     }
 
     fn reset(&mut self) {

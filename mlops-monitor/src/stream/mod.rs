@@ -65,10 +65,32 @@ pub enum Signal {
 /// A detector of changes in a stream.
 pub trait StreamDetector {
     /// What it looks at: a number, or whether a prediction was wrong.
-    type Input;
+    type Input: Copy;
 
     /// Takes the next value.
     fn update(&mut self, value: Self::Input) -> Signal;
+
+    /// Takes values up to and with the first at which the stream has changed; the place of that value among them, `None`
+    /// when all were taken without an alarm. Leaves the same state and alarms at the same values as [`Self::update`] on
+    /// each, faster; warnings and skipped values are passed over.
+    ///
+    /// ```
+    /// use mlops_monitor::stream::{PageHinkley, PageHinkleySettings, StreamDetector};
+    ///
+    /// let values: Vec<f64> = (0..3_000).map(|i| if i < 1_000 { 0.0 } else { 1.0 }).collect();
+    /// let mut detector = PageHinkley::new(PageHinkleySettings::default())?;
+    /// let mut alarms = Vec::new();
+    /// let mut taken = 0;
+    /// while let Some(at) = values.get(taken..).and_then(|rest| detector.update_until_drift(rest)) {
+    ///     alarms.push(taken + at);
+    ///     taken += at + 1;
+    /// }
+    /// assert_eq!(alarms.len(), 1);
+    /// # Ok::<(), mlops_core::Error>(())
+    /// ```
+    fn update_until_drift(&mut self, values: &[Self::Input]) -> Option<usize> {
+        values.iter().position(|value| self.update(*value) == Signal::Drift)
+    }
 
     /// Forgets everything but its settings.
     fn reset(&mut self);

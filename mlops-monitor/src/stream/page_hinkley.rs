@@ -93,43 +93,56 @@ impl PageHinkley {
     }
 }
 
-impl StreamDetector for PageHinkley {
-    type Input = f64;
-
-    fn update(&mut self, value: f64) -> Signal {
-        if !is_usable(value) {
-            return Signal::Skipped;
+impl State {
+    /// Takes a value that is usable.
+    #[inline(always)]
+    fn take(&mut self, value: f64, settings: &PageHinkleySettings) -> Signal {
+        if self.alarmed {
+            *self = Self::default();
         }
-        if self.state.alarmed {
-            self.reset();
-        }
-        let (settings, state) = (&self.settings, &mut self.state);
-        state.seen.add(value);
-        let mut deviation = value - state.seen.mean;
+        self.seen.add(value);
+        let mut deviation = value - self.seen.mean;
         if settings.scale == Scale::Standardised {
-            let spread = state.seen.variance().sqrt();
+            let spread = self.seen.variance().sqrt();
             deviation = if spread > 0.0 { deviation / spread } else { 0.0 };
         }
-        let (rise, fall) = (state.rise, state.fall);
-        state.rise = settings.forgetting * rise + deviation - settings.delta;
-        state.fall = settings.forgetting * fall + deviation + settings.delta;
+        let (rise, fall) = (self.rise, self.fall);
+        self.rise = settings.forgetting * rise + deviation - settings.delta;
+        self.fall = settings.forgetting * fall + deviation + settings.delta;
         // Each extreme is kept as the distance to it, which begins at zero with the first value.
-        if state.seen.n == 1 {
-            (state.risen, state.fallen) = (0.0, 0.0);
+        if self.seen.n == 1 {
+            (self.risen, self.fallen) = (0.0, 0.0);
         } else {
-            state.risen = above_zero(state.risen + (state.rise - rise));
-            state.fallen = above_zero(state.fallen + (fall - state.fall));
+            self.risen = above_zero(self.risen + (self.rise - rise));
+            self.fallen = above_zero(self.fallen + (fall - self.fall));
         }
-        if state.seen.n < settings.values_min {
+        if self.seen.n < settings.values_min {
             return Signal::Stable;
         }
-        let (up, down) = (state.risen > settings.threshold, state.fallen > settings.threshold);
-        state.alarmed = match settings.direction {
+        let (up, down) = (self.risen > settings.threshold, self.fallen > settings.threshold);
+        self.alarmed = match settings.direction {
             Direction::Up => up,
             Direction::Down => down,
             Direction::Both => up || down,
         };
-        if state.alarmed { Signal::Drift } else { Signal::Stable }
+        if self.alarmed { Signal::Drift } else { Signal::Stable }
+    }
+}
+
+impl StreamDetector for PageHinkley {
+    type Input = f64;
+
+    fn update(&mut self, value: f64) -> Signal {
+        if is_usable(value) { self.state.take(value, &self.settings) } else { Signal::Skipped }
+    }
+
+    fn update_until_drift(&mut self, values: &[f64]) -> Option<usize> {
+        // Each value waits for the state that the one before left: in registers, not in memory.
+        let mut state = self.state;
+        let at =
+            values.iter().position(|value| is_usable(*value) && state.take(*value, &self.settings) == Signal::Drift);
+        self.state = state;
+        at
     }
 
     fn reset(&mut self) {

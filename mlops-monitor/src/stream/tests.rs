@@ -21,8 +21,50 @@ where
     assert_ne!(detector.update(values[0].clone()), Signal::Drift, "one value after a reset is no drift");
 }
 
+/// Alarms and the state after them, value by value and in slices that end anywhere.
+fn slices_alarm_as_single_values<D>(detector: &D, values: &[D::Input], cut: usize)
+where
+    D: StreamDetector + Clone + Serialize,
+{
+    let (mut single, mut sliced) = (detector.clone(), detector.clone());
+    let expected: Vec<usize> = (0..values.len()).filter(|at| single.update(values[*at]) == Signal::Drift).collect();
+    let mut found = Vec::new();
+    for (index, chunk) in values.chunks(cut).enumerate() {
+        let mut taken = 0;
+        while let Some(at) = sliced.update_until_drift(&chunk[taken..]) {
+            found.push(index * cut + taken + at);
+            taken += at + 1;
+        }
+    }
+    assert_eq!(found, expected);
+    assert_eq!(serde_json::to_string(&sliced).unwrap(), serde_json::to_string(&single).unwrap());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn slices_alarm_at_the_same_values_and_leave_the_same_state(
+        values in proptest::collection::vec(
+            prop_oneof![20 => -1.0..1.0_f64, 20 => 1.0..9.0_f64, 1 => any::<f64>(), 1 => Just(f64::NAN)], 1..400),
+        cut in 1_usize..200,
+    ) {
+        for direction in [Direction::Up, Direction::Down, Direction::Both] {
+            for scale in [Scale::Raw, Scale::Standardised] {
+                let settings =
+                    PageHinkleySettings { values_min: 3, threshold: 4.0, direction, scale, ..PageHinkleySettings::default() };
+                slices_alarm_as_single_values(&PageHinkley::new(settings).unwrap(), &values, cut);
+            }
+        }
+        let level = CusumLevel::First(10);
+        let settings = CusumSettings { level, ..CusumSettings::default() };
+        slices_alarm_as_single_values(&Cusum::new(settings).unwrap(), &values, cut);
+        slices_alarm_as_single_values(&Adwin::new(AdwinSettings { delta: 0.2, ..AdwinSettings::default() }).unwrap(), &values, cut);
+        let errors: Vec<bool> = values.iter().map(|value| *value > 4.0).collect();
+        let settings = DdmSettings { values_min: 5, warning: 0.5, drift: 1.0 };
+        slices_alarm_as_single_values(&Ddm::new(settings).unwrap(), &errors, cut);
+        slices_alarm_as_single_values(&Eddm::new(EddmSettings { errors_min: 5, ..EddmSettings::default() }).unwrap(), &errors, cut);
+    }
+
     #[test]
     fn numbers_of_any_size_neither_panic_nor_break_a_restart(
         values in proptest::collection::vec(

@@ -28,18 +28,18 @@ fn run(wanted: &Value, values: &[f64]) -> Result<Value> {
         "ADWIN" => {
             let names = [("grace_period", "values_min")];
             let mut detector = Adwin::new(settings::<AdwinSettings>(&params, &names)?)?;
-            let mut found = alarms(&mut detector, values.iter().copied());
+            let mut found = drifts(&mut detector, values);
             found.insert("final_width".to_owned(), json!(detector.width()));
             found.insert("final_estimation".to_owned(), json!(detector.estimation()));
             found
         }
         "PageHinkley" => {
             let names = [("mode", "direction"), ("min_instances", "values_min"), ("alpha", "forgetting")];
-            alarms(&mut PageHinkley::new(settings::<PageHinkleySettings>(&params, &names)?)?, values.iter().copied())
+            drifts(&mut PageHinkley::new(settings::<PageHinkleySettings>(&params, &names)?)?, values)
         }
         "KSWIN" => {
             let names = [("window_size", "window"), ("stat_size", "recent")];
-            alarms(&mut Kswin::new(settings::<KswinSettings>(&params, &names)?)?, values.iter().copied())
+            drifts(&mut Kswin::new(settings::<KswinSettings>(&params, &names)?)?, values)
         }
         "DDM" => {
             let names = [("warm_start", "values_min"), ("drift_threshold", "drift"), ("warning_threshold", "warning")];
@@ -100,6 +100,18 @@ fn bits(values: &[f64]) -> impl Iterator<Item = bool> + '_ {
 
 fn alarms<D: StreamDetector>(detector: &mut D, values: impl Iterator<Item = D::Input>) -> Map<String, Value> {
     alarm_places(&values.map(|value| detector.update(value)).collect::<Vec<_>>())
+}
+
+/// The alarms of a detector that never warns.
+fn drifts<D: StreamDetector>(detector: &mut D, values: &[D::Input]) -> Map<String, Value> {
+    let mut signals = vec![Signal::Stable; values.len()];
+    let mut rest = signals.iter_mut();
+    let mut taken = 0;
+    while let Some(at) = values.get(taken..).and_then(|values| detector.update_until_drift(values)) {
+        taken += at + 1;
+        rest.nth(at).into_iter().for_each(|signal| *signal = Signal::Drift);
+    }
+    alarm_places(&signals)
 }
 
 fn alarm_places(signals: &[Signal]) -> Map<String, Value> {
