@@ -34,7 +34,8 @@ fn fixture(rows: i64) -> Fixture {
     let path = dir.path().join("meta.db");
     let store = runtime.block_on(async {
         let store = SqliteMetaStore::open(&path, SqliteSettings::default()).await.unwrap();
-        let table = "CREATE TABLE point (id BIGINT PRIMARY KEY, run TEXT, name TEXT, value DOUBLE PRECISION, step BIGINT)";
+        let table =
+            "CREATE TABLE point (id BIGINT PRIMARY KEY, run TEXT, name TEXT, value DOUBLE PRECISION, step BIGINT)";
         store.execute(table, &[]).await.unwrap();
         let mut tx = store.begin().await.unwrap();
         for id in 0..rows {

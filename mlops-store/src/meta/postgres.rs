@@ -150,9 +150,7 @@ fn describe(database: &dyn DatabaseError) -> (ErrorKind, String) {
         // Too many connections; the server stops, starts, or has ended this connection.
         "53300" | "57P01" | "57P02" | "57P03" => (ErrorKind::Unavailable, unreachable(database)),
         code if code.starts_with("08") => (ErrorKind::Unavailable, unreachable(database)),
-        "XX001" | "XX002" => {
-            (ErrorKind::DataLoss, format!("metadata database is damaged: {}", database.message()))
-        }
+        "XX001" | "XX002" => (ErrorKind::DataLoss, format!("metadata database is damaged: {}", database.message())),
         _ => (ErrorKind::Internal, format!("metadata statement failed: {}", database.message())),
     }
 }

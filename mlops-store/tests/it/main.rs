@@ -1,6 +1,9 @@
 //! The conformance suites over every back end, and damage done from outside.
 
-#![allow(clippy::disallowed_methods, reason = "child processes and the server to test against are named by the environment")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "child processes and the server to test against are named by the environment"
+)]
 
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -1,9 +1,7 @@
 //! PostgreSQL, where the environment names a server: the promises, and connections that break.
 
 use mlops_core::ErrorKind;
-use mlops_store::{
-    MetaStore as _, MetaStoreExt as _, PostgresMetaStore, TransactionExt as _, conformance, params,
-};
+use mlops_store::{MetaStore as _, MetaStoreExt as _, PostgresMetaStore, TransactionExt as _, conformance, params};
 
 fn server() -> Option<String> {
     let url = std::env::var("MLOPS_TEST_POSTGRES").ok();

@@ -92,7 +92,10 @@ async fn three_processes_write_and_a_fourth_is_killed_again_and_again() {
     let store = open(&path).await;
     let killed = numbers(&store, 0).await;
     assert_eq!(killed, (1..=i64::try_from(killed.len()).unwrap()).collect::<Vec<_>>());
-    assert!(acknowledged <= killed.len() as u64 && killed.len() as u64 <= acknowledged + 1, "{acknowledged} acknowledged");
+    assert!(
+        acknowledged <= killed.len() as u64 && killed.len() as u64 <= acknowledged + 1,
+        "{acknowledged} acknowledged"
+    );
     for writer in 1..4 {
         assert_eq!(numbers(&store, writer).await, (1..=ROWS).collect::<Vec<_>>());
     }

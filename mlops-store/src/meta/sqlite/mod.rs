@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use self::{
-    checkpoint::{Checkpoint, LIMITS, Limits},
+    checkpoint::{Checkpoint, LIMITS},
     error::from_sqlite,
     file::File,
     pool::{Pool, blocking},
@@ -75,7 +75,10 @@ impl SqliteMetaStore {
             Ok((connection, log))
         })
         .await?;
-        Ok(Self::with_parts(file, settings, connection, GroupSync::new(move || log.sync_data()), LIMITS))
+        let log = Arc::new(log);
+        let checkpoint = Checkpoint::new(file.clone(), settings.power_loss_safe.then(|| Arc::clone(&log)), LIMITS);
+        let group = GroupSync::new(move || log.sync_data());
+        Ok(Self::with_parts(file, settings, connection, group, checkpoint))
     }
 
     fn with_parts(
@@ -83,15 +86,14 @@ impl SqliteMetaStore {
         settings: SqliteSettings,
         connection: Connection,
         group: GroupSync,
-        limits: Limits,
+        checkpoint: Checkpoint,
     ) -> Self {
-        let checkpoint = Arc::new(Checkpoint::new(file.clone(), limits));
         Self {
             readers: Pool::new(settings.readers_max, move || file.reader()),
             writer: Pool::holding(connection),
             durability: Durability {
                 group: settings.power_loss_safe.then(|| Arc::new(group)),
-                checkpoint: Some(checkpoint),
+                checkpoint: Some(Arc::new(checkpoint)),
             },
             busy_timeout: Duration::from_millis(settings.busy_timeout_ms),
         }

@@ -116,8 +116,7 @@ fn collect(statement: &mut Statement<'_>, all: &mut Vec<Row>) -> Result<()> {
     let mut names: Option<Arc<[String]>> = None;
     while let Some(row) = rows.next().map_err(from_sqlite)? {
         // Asked for only now: the first step prepares the statement anew where the tables have changed since.
-        let columns = names
-            .get_or_insert_with(|| row.as_ref().column_names().into_iter().map(str::to_owned).collect());
+        let columns = names.get_or_insert_with(|| row.as_ref().column_names().into_iter().map(str::to_owned).collect());
         let value = |index| row.get_ref(index).map_err(from_sqlite).and_then(owned);
         let values = (0..columns.len()).map(value).collect::<Result<_>>()?;
         all.push(Row::new(Arc::clone(columns), values));

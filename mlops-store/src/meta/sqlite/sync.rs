@@ -92,7 +92,9 @@ impl GroupSync {
 fn report((kind, reason): (ErrorKind, String)) -> Error {
     Error::new(
         kind,
-        format!("metadata database: the disk refused to sync the log ({reason}); the last commits may be lost, reopen it"),
+        format!(
+            "metadata database: the disk refused to sync the log ({reason}); the last commits may be lost, reopen it"
+        ),
     )
 }
 
@@ -132,7 +134,10 @@ mod tests {
         go.send(()).unwrap();
         begins.recv().unwrap();
         assert!(first_answer.try_recv().unwrap().is_ok(), "the first is answered before the second round ends");
-        assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()), "the sync that ran does not count for them");
+        assert!(
+            answers.iter_mut().all(|answer| answer.try_recv().is_err()),
+            "the sync that ran does not count for them"
+        );
         go.send(()).unwrap();
         leader.join().unwrap();
         assert!(answers.iter_mut().all(|answer| answer.try_recv().unwrap().is_ok()));

@@ -12,14 +12,16 @@ use std::{
 
 use mlops_core::ErrorKind;
 
-use super::*;
+use super::{checkpoint::Limits, *};
 use crate::{MetaStoreExt as _, params};
 
 fn store(path: &Path, limits: Limits, sync: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> SqliteMetaStore {
     let settings = SqliteSettings::default();
     let file = File::new(path, settings);
     let connection = file.writer().unwrap();
-    SqliteMetaStore::with_parts(file, settings, connection, GroupSync::new(sync), limits)
+    let log = file.log(&connection).unwrap();
+    let checkpoint = Checkpoint::new(file.clone(), Some(Arc::new(log)), limits);
+    SqliteMetaStore::with_parts(file, settings, connection, GroupSync::new(sync), checkpoint)
 }
 
 fn log_of(path: &Path) -> PathBuf {
