@@ -1,5 +1,6 @@
 //! The conformance suites over every back end, and damage done from outside.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![allow(
     clippy::disallowed_methods,
     reason = "child processes and the server to test against are named by the environment"

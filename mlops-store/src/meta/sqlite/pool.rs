@@ -2,7 +2,7 @@
 //!
 //! Invariant: what a user left open is rolled back when the connection comes back, and no connection closes before the
 //! pool does: the log of the file would go with the last one. SQLite is called on the blocking threads of the runtime,
-//! never on those that drive futures; only a rollback, which writes nothing, may happen where a future is dropped.
+//! never on those that drive futures, but for what neither reads rows nor writes: an attempt to begin, and a rollback.
 
 use std::{
     fmt,

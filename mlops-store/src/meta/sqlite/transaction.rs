@@ -67,23 +67,19 @@ impl SqliteTransaction {
 
 /// Tries until this process has the write lock. Dropping it half-way undoes it.
 async fn locked(mut lease: Lease) -> Result<Lease> {
-    loop {
-        let (tried, begun) = blocking(move || {
-            let connection = lease.connection()?;
-            roll_back(connection).map_err(from_sqlite)?;
-            let begun = connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.raw_execute());
-            let begun = match begun {
-                Err(error) if is_busy(&error) => false,
-                begun => begun.map(|_| true).map_err(from_sqlite)?,
-            };
-            Ok((lease, begun))
-        })
-        .await?;
-        if begun {
-            return Ok(tried);
-        }
-        lease = tried;
+    while !try_lock(lease.connection()?)? {
         tokio::time::sleep(RETRY).await;
+    }
+    Ok(lease)
+}
+
+/// Takes a few microseconds and waits for nothing, so it runs where it is called.
+fn try_lock(connection: &Connection) -> Result<bool> {
+    roll_back(connection).map_err(from_sqlite)?;
+    match connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.raw_execute()) {
+        Ok(_) => Ok(true),
+        Err(error) if is_busy(&error) => Ok(false),
+        Err(error) => Err(from_sqlite(error)),
     }
 }
 
