@@ -18,6 +18,7 @@ pub async fn meta_store<S: MetaStore>(fresh: impl AsyncFn() -> S) {
     values_round_trip(fresh().await).await;
     dropped_transaction_leaves_nothing(fresh().await).await;
     transaction_reads_its_own_writes(fresh().await).await;
+    many_rows_go_in_by_one_call(fresh().await).await;
     taken_key_is_already_exists(fresh().await).await;
     concurrent_increments_all_count(fresh().await).await;
     migrations_run_once_and_refuse_strangers(fresh().await).await;
@@ -65,6 +66,23 @@ async fn transaction_reads_its_own_writes<S: MetaStore>(store: S) {
     assert_eq!(row.get::<i64>("n").expect("integer"), 2);
     tx.commit().await.expect("commits");
     assert_eq!(store.query("SELECT id FROM item", &[]).await.expect("reads").len(), 2);
+}
+
+async fn many_rows_go_in_by_one_call<S: MetaStore>(store: S) {
+    table(&store).await;
+    let insert = "INSERT INTO item (whole, id) VALUES ($2, $1)";
+    let rows = |ids: [i64; 3]| ids.map(|id| params![id, 10 * id].to_vec()).to_vec();
+    let mut tx = store.begin().await.expect("begins");
+    assert_eq!(tx.execute_many(insert, rows([1, 2, 3])).await.expect("inserts"), 3);
+    assert_eq!(tx.execute_many(insert, Vec::new()).await.expect("inserts nothing"), 0);
+    tx.commit().await.expect("commits");
+    let mut tx = store.begin().await.expect("begins");
+    let error = tx.execute_many(insert, rows([4, 1, 5])).await.expect_err("one of the keys is taken");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    drop(tx);
+    let found = store.query("SELECT id, whole FROM item ORDER BY id", &[]).await.expect("reads");
+    let found: Vec<i64> = found.iter().map(|row| row.get("whole").expect("integer")).collect();
+    assert_eq!(found, [10, 20, 30]);
 }
 
 async fn taken_key_is_already_exists<S: MetaStore>(store: S) {

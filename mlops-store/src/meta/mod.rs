@@ -52,7 +52,8 @@ pub trait MetaStore: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable` when the database cannot be reached or stays locked by another process.
     async fn begin(&self) -> Result<Box<dyn Transaction>>;
 
-    /// Runs one statement that reads, outside any transaction; it sees all committed rows.
+    /// Runs one statement that reads, outside any transaction; it sees all committed rows,
+    /// also those of a commit that still waits for the disk.
     ///
     /// # Errors
     /// `Internal` for bad SQL, `Unavailable` when the database cannot be reached.
@@ -86,16 +87,31 @@ pub trait Transaction: fmt::Debug + Send {
     /// `Unavailable`.
     async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64>;
 
+    /// Runs one statement once for each list of parameters, in order, and returns how many rows all of them changed.
+    ///
+    /// # Errors
+    /// As [`Transaction::execute`]; the lists before the one that fails have been applied within the transaction.
+    async fn execute_many(&mut self, sql: &str, rows: Vec<Vec<Value>>) -> Result<u64> {
+        let mut changed = 0;
+        for params in rows {
+            changed += self.execute(sql, &params).await?;
+        }
+        Ok(changed)
+    }
+
     /// Runs a statement and returns its rows; sees the transaction's own changes.
     ///
     /// # Errors
     /// As [`Transaction::execute`].
     async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>>;
 
-    /// Makes all changes visible and durable, or none.
+    /// Makes all changes visible and durable, or none. Returns once they are durable, and so is everything that the
+    /// transaction has read.
     ///
     /// # Errors
-    /// `Conflict` when a concurrent transaction was faster; nothing was written then.
+    /// `Conflict` when a concurrent transaction was faster; nothing was written then. `FailedPrecondition` when an
+    /// error has undone the transaction before. `DataLoss` when the disk fails to sync: the changes are visible, but
+    /// may be gone after a loss of power; the store takes no more transactions then.
     async fn commit(self: Box<Self>) -> Result<()>;
 
     /// Which SQL it speaks.

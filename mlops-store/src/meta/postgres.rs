@@ -6,15 +6,15 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use mlops_core::{Error, Result};
+use mlops_core::{Error, ErrorKind, Result};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, PgPool, Postgres, Row as _, TypeInfo as _, ValueRef as _,
+    error::DatabaseError,
     postgres::{PgArguments, PgPoolOptions, PgRow},
 };
 
 use super::{
     Dialect, MetaStore, Transaction,
-    sqlite::from_sqlx,
     value::{Row, Type, Value},
 };
 
@@ -124,4 +124,37 @@ fn value_at(row: &PgRow, index: usize) -> Result<Value, sqlx::Error> {
         _ if null => Value::Null(Type::Text),
         _ => Value::Text(row.try_get(index)?),
     })
+}
+
+fn from_sqlx(error: sqlx::Error) -> Error {
+    let (kind, message) = match &error {
+        sqlx::Error::Database(database) => describe(database.as_ref()),
+        // The pool replaces a connection that broke.
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+            (ErrorKind::Unavailable, format!("metadata database cannot be reached: {error}"))
+        }
+        _ => (ErrorKind::Internal, format!("metadata database: {error}")),
+    };
+    Error::new(kind, message).with_source(error)
+}
+
+/// By the SQLSTATE codes of PostgreSQL (documentation, appendix A).
+fn describe(database: &dyn DatabaseError) -> (ErrorKind, String) {
+    let code = database.code().unwrap_or_default();
+    match code.as_ref() {
+        "23505" => (ErrorKind::AlreadyExists, format!("a row with this key exists: {}", database.message())),
+        "23503" | "23514" => (ErrorKind::FailedPrecondition, format!("metadata constraint: {}", database.message())),
+        "40001" | "40P01" => (ErrorKind::Conflict, "a concurrent transaction was faster".to_owned()),
+        "53100" => (ErrorKind::ResourceExhausted, "metadata database: disk is full".to_owned()),
+        "53200" => (ErrorKind::ResourceExhausted, "metadata database: memory is short".to_owned()),
+        // Too many connections; the server stops, starts, or has ended this connection.
+        "53300" | "57P01" | "57P02" | "57P03" => (ErrorKind::Unavailable, unreachable(database)),
+        code if code.starts_with("08") => (ErrorKind::Unavailable, unreachable(database)),
+        "XX001" | "XX002" => (ErrorKind::DataLoss, format!("metadata database is damaged: {}", database.message())),
+        _ => (ErrorKind::Internal, format!("metadata statement failed: {}", database.message())),
+    }
+}
+
+fn unreachable(database: &dyn DatabaseError) -> String {
+    format!("metadata database cannot be reached: {}", database.message())
 }

@@ -1,5 +1,16 @@
 //! The conformance suites over every back end, and damage done from outside.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "child processes and the server to test against are named by the environment"
+)]
+
+#[cfg(feature = "postgres")]
+mod postgres;
+mod processes;
+mod sqlite;
+
 use mlops_core::ErrorKind;
 use mlops_store::{BlobStore, MetaStoreExt as _, SqliteMetaStore, SqliteSettings, conformance, params};
 
@@ -17,28 +28,6 @@ async fn sqlite_file_keeps_the_promises() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sqlite_in_memory_keeps_the_promises() {
     conformance::meta_store(async || SqliteMetaStore::in_memory().await.unwrap()).await;
-}
-
-/// Each fresh store is a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
-#[cfg(feature = "postgres")]
-#[allow(clippy::disallowed_methods, reason = "the server to test against is named by the environment")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn postgres_keeps_the_promises() {
-    let Ok(url) = std::env::var("MLOPS_TEST_POSTGRES") else {
-        println!("skipped: MLOPS_TEST_POSTGRES names no server");
-        return;
-    };
-    let admin = mlops_store::PostgresMetaStore::connect(&url, 1).await.unwrap();
-    let counter = std::sync::atomic::AtomicU32::new(0);
-    let fresh = async || {
-        let n = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let schema = format!("suite_{}_{n}", std::process::id());
-        admin.execute(&format!("CREATE SCHEMA {schema}"), &[]).await.unwrap();
-        let join = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{join}options=-csearch_path%3D{schema}");
-        mlops_store::PostgresMetaStore::connect(&url, 4).await.unwrap()
-    };
-    conformance::meta_store(fresh).await;
 }
 
 #[tokio::test]

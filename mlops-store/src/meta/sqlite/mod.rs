@@ -1,0 +1,167 @@
+//! Metadata in one SQLite file, in write-ahead mode: many readers, one writer at a time, several processes.
+//!
+//! Invariant: a committed transaction is on disk ([`SqliteSettings::power_loss_safe`]) before `commit` returns.
+//! Transactions that end at about the same time share one sync of the log. A reader may see a transaction a moment
+//! before it is on disk; a transaction that has seen it is not acknowledged before it.
+
+mod checkpoint;
+mod error;
+mod file;
+mod pool;
+mod statement;
+mod sync;
+mod transaction;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use mlops_core::Result;
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+use self::{
+    checkpoint::{Checkpoint, LIMITS},
+    error::from_sqlite,
+    file::File,
+    pool::{Pool, blocking},
+    sync::GroupSync,
+    transaction::SqliteTransaction,
+};
+use super::{
+    Dialect, MetaStore, Transaction,
+    value::{Row, Value},
+};
+
+/// How a SQLite metadata file is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SqliteSettings {
+    /// Connections for reading, opened when first needed; one more writes. 1 to 1,024, default 4.
+    pub readers_max: u32,
+    /// How long to wait for another process that is writing, in milliseconds. Default 10,000.
+    pub busy_timeout_ms: u64,
+    /// Whether a commit survives the loss of power and not just of the process. Default true; a
+    /// commit then waits for the disk.
+    pub power_loss_safe: bool,
+}
+
+impl Default for SqliteSettings {
+    fn default() -> Self {
+        Self { readers_max: 4, busy_timeout_ms: 10_000, power_loss_safe: true }
+    }
+}
+
+/// A SQLite metadata database. Clones share it. Statements run on the blocking threads of the tokio runtime.
+#[derive(Debug, Clone)]
+pub struct SqliteMetaStore {
+    readers: Arc<Pool>,
+    writer: Arc<Pool>,
+    durability: Durability,
+    busy_timeout: Duration,
+}
+
+impl SqliteMetaStore {
+    /// Opens the file, creating it when it is absent.
+    ///
+    /// # Errors
+    /// `Unavailable` naming the path when it cannot be opened or is no SQLite database; `FailedPrecondition` where the
+    /// file system allows no write-ahead log.
+    pub async fn open(path: &Path, settings: SqliteSettings) -> Result<Self> {
+        let file = File::new(path, settings);
+        let opening = file.clone();
+        let (connection, log) = blocking(move || {
+            let connection = opening.writer()?;
+            let log = opening.log(&connection)?;
+            Ok((connection, log))
+        })
+        .await?;
+        let log = Arc::new(log);
+        let checkpoint = Checkpoint::new(file.clone(), settings.power_loss_safe.then(|| Arc::clone(&log)), LIMITS);
+        let group = GroupSync::new(move || log.sync_data());
+        Ok(Self::with_parts(file, settings, connection, group, checkpoint))
+    }
+
+    fn with_parts(
+        file: File,
+        settings: SqliteSettings,
+        connection: Connection,
+        group: GroupSync,
+        checkpoint: Checkpoint,
+    ) -> Self {
+        Self {
+            readers: Pool::new(settings.readers_max, move || file.reader()),
+            writer: Pool::holding(connection),
+            durability: Durability {
+                group: settings.power_loss_safe.then(|| Arc::new(group)),
+                checkpoint: Some(Arc::new(checkpoint)),
+            },
+            busy_timeout: Duration::from_millis(settings.busy_timeout_ms),
+        }
+    }
+
+    /// A database that lives as long as the handle, for tests and trials.
+    ///
+    /// # Errors
+    /// `Unavailable` when memory is short.
+    pub async fn in_memory() -> Result<Self> {
+        let connection = Connection::open_in_memory().map_err(from_sqlite)?;
+        file::prepare(&connection).map_err(from_sqlite)?;
+        let only = Pool::holding(connection);
+        Ok(Self {
+            readers: Arc::clone(&only),
+            writer: only,
+            durability: Durability::default(),
+            busy_timeout: Duration::from_millis(SqliteSettings::default().busy_timeout_ms),
+        })
+    }
+
+    /// Waits for running statements and closes the file. Optional: dropping is safe as well.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        if let Some(checkpoint) = &self.durability.checkpoint {
+            checkpoint.close();
+        }
+    }
+}
+
+#[async_trait]
+impl MetaStore for SqliteMetaStore {
+    async fn begin(&self) -> Result<Box<dyn Transaction>> {
+        let transaction = SqliteTransaction::begin(&self.writer, self.durability.clone(), self.busy_timeout).await?;
+        Ok(Box::new(transaction))
+    }
+
+    async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        let mut lease = self.readers.lease().await?;
+        let (sql, params) = (sql.to_owned(), params.to_vec());
+        blocking(move || statement::query(lease.connection()?, &sql, &params)).await
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+}
+
+/// What happens to a transaction once it is in the log; nothing in memory.
+#[derive(Debug, Clone, Default)]
+struct Durability {
+    group: Option<Arc<GroupSync>>,
+    checkpoint: Option<Arc<Checkpoint>>,
+}
+
+impl Durability {
+    fn check(&self) -> Result<()> {
+        self.group.as_ref().map_or(Ok(()), |group| group.check())
+    }
+
+    fn appended(&self, writer: &Connection) {
+        if let Some(checkpoint) = &self.checkpoint {
+            // The commit stands whether or not the log could be moved; the next commit tries again.
+            drop(checkpoint.after_commit(writer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

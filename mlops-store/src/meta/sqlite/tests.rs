@@ -1,0 +1,138 @@
+//! What cannot be seen from outside: which bytes were on disk when a commit was acknowledged, a disk that fails to
+//! sync, and how long the log grows.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use mlops_core::ErrorKind;
+
+use super::{checkpoint::Limits, *};
+use crate::{MetaStoreExt as _, params};
+
+fn store(path: &Path, limits: Limits, sync: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> SqliteMetaStore {
+    let settings = SqliteSettings::default();
+    let file = File::new(path, settings);
+    let connection = file.writer().unwrap();
+    let log = file.log(&connection).unwrap();
+    let checkpoint = Checkpoint::new(file.clone(), Some(Arc::new(log)), limits);
+    SqliteMetaStore::with_parts(file, settings, connection, GroupSync::new(sync), checkpoint)
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    path.with_extension("db-wal")
+}
+
+/// A disk that keeps what was synced: at each sync a copy of both files as they are when it begins.
+#[derive(Default)]
+struct Kept {
+    acknowledged: Mutex<Vec<i64>>,
+    /// The copy of each sync, with what had been acknowledged when the next one began.
+    copies: Mutex<Vec<(PathBuf, Vec<i64>)>>,
+}
+
+impl Kept {
+    fn note_acknowledged(&self) -> std::sync::MutexGuard<'_, Vec<(PathBuf, Vec<i64>)>> {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = copies.last_mut() {
+            last.1 = self.acknowledged.lock().unwrap().clone();
+        }
+        copies
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        let mut copies = self.note_acknowledged();
+        let copy = path.with_file_name(format!("copy-{}.db", copies.len()));
+        std::fs::copy(path, &copy)?;
+        std::fs::copy(log_of(path), log_of(&copy))?;
+        copies.push((copy, Vec::new()));
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_a_loss_of_power_every_acknowledged_row_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("meta.db");
+    let kept = Arc::new(Kept::default());
+    let (disk, at) = (Arc::clone(&kept), path.clone());
+    let store = store(&path, LIMITS, move || disk.sync(&at));
+    store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
+    let tasks: Vec<_> = (0..8).map(|task| tokio::spawn(insert(store.clone(), Arc::clone(&kept), task))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+
+    let copies = std::mem::take(&mut *kept.note_acknowledged());
+    assert_eq!(copies.last().unwrap().1.len(), 160);
+    assert!(copies.len() <= 161, "at most one sync for each commit");
+    for (copy, acknowledged) in copies {
+        let store = SqliteMetaStore::open(&copy, SqliteSettings::default()).await.unwrap();
+        let rows = store.query("SELECT id FROM t", &[]).await.unwrap();
+        let there: Vec<i64> = rows.iter().map(|row| row.get("id").unwrap()).collect();
+        assert!(acknowledged.iter().all(|id| there.contains(id)), "{acknowledged:?} acknowledged, {there:?} on disk");
+    }
+}
+
+async fn insert(store: SqliteMetaStore, kept: Arc<Kept>, task: i64) {
+    for number in 0..20 {
+        let id = task * 100 + number;
+        store.execute("INSERT INTO t VALUES ($1)", params![id]).await.unwrap();
+        kept.acknowledged.lock().unwrap().push(id);
+    }
+}
+
+#[tokio::test]
+async fn after_a_sync_that_failed_nothing_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&broken);
+    let sync = move || if flag.load(Ordering::SeqCst) { Err(io::Error::other("bad sector")) } else { Ok(()) };
+    let store = store(&dir.path().join("meta.db"), LIMITS, sync);
+    store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
+    broken.store(true, Ordering::SeqCst);
+    let insert = "INSERT INTO t VALUES ($1)";
+    let error = store.execute(insert, params![1]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DataLoss);
+    assert!(error.message().contains("bad sector"), "{error}");
+    broken.store(false, Ordering::SeqCst);
+    assert_eq!(store.execute(insert, params![2]).await.unwrap_err().kind(), ErrorKind::DataLoss, "not even later");
+    assert_eq!(store.query("SELECT id FROM t", &[]).await.unwrap().len(), 1, "what is there can be read");
+}
+
+/// What a reader saw before it was on disk must be on disk when a transaction that builds on it is acknowledged.
+#[tokio::test]
+async fn a_transaction_that_only_reads_waits_for_what_it_has_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&syncs);
+    let store = store(&dir.path().join("meta.db"), LIMITS, move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    });
+    let mut tx = store.begin().await.unwrap();
+    tx.query("SELECT 1", &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(syncs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_log_stays_short_under_writers_that_never_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("meta.db");
+    let limits = Limits { pages: 64, pages_max: 256 };
+    let store = store(&path, limits, || Ok(()));
+    store.execute("CREATE TABLE t (raw BLOB)", &[]).await.unwrap();
+    for _ in 0..200 {
+        store.execute("INSERT INTO t VALUES ($1)", params![vec![7_u8; 40_000]]).await.unwrap();
+    }
+    let log = std::fs::metadata(log_of(&path)).unwrap().len();
+    let file = std::fs::metadata(&path).unwrap().len();
+    assert!(log < 3 * 1024 * 1024, "8 MB were written, {log} bytes are in the log");
+    assert!(6_000_000 < file, "{file} bytes are in the file");
+}
