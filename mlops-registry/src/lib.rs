@@ -63,7 +63,7 @@ pub use registry::{
     Actor, AliasMove, CreateModel, CreateVersion, ModelRegistry, ModelRegistryExt, ModelVersion, MoveAlias,
     RegisteredModel, SqlModelRegistry, VersionSource,
 };
-pub use search::{Page, PageRequest, Search, View};
+pub use search::{Columns, Page, PageRequest, Search, SearchColumns, View};
 pub use tracking::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunRecord,
     RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,

@@ -4,16 +4,18 @@
 //! `metrics.auc > 0.9 AND tags.team = 'risk'`. A parsed filter is a plan that is evaluated over records; every error
 //! points at the place in the text that is wrong.
 
+mod columns;
 mod order;
 mod page;
 mod parse;
 mod plan;
 
+pub use columns::{Columns, SearchColumns};
 pub(crate) use order::{OrderKey, compare_by};
-pub(crate) use page::cut;
 pub use page::{Page, PageRequest};
+pub(crate) use page::{RESULTS_MAX, cut};
 pub use parse::FILTER_BYTES_MAX;
-pub(crate) use plan::{Fields, Filter, Operand};
+pub(crate) use plan::{Clause, Fields, Filter, Literal, Operand, Test};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,8 @@ pub struct Search {
     pub view: View,
     /// Which page.
     pub page: PageRequest,
+    /// What of each run to bring along; searches for other things bring all.
+    pub columns: SearchColumns,
 }
 
 impl Search {
@@ -88,6 +92,13 @@ impl Search {
     #[must_use]
     pub fn with_view(mut self, view: View) -> Self {
         self.view = view;
+        self
+    }
+
+    /// Brings along only some of what runs logged.
+    #[must_use]
+    pub fn with_columns(mut self, columns: SearchColumns) -> Self {
+        self.columns = columns;
         self
     }
 

@@ -4,6 +4,7 @@
 //! logs through a [`Run`] of a [`Tracker`]. The semantics are MLflow's, so that the REST adapter stays thin.
 
 pub(crate) mod record;
+pub mod segment;
 mod sql;
 mod store;
 mod tracker;

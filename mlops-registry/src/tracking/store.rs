@@ -1,12 +1,12 @@
 //! The port behind which experiments and runs are kept.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use mlops_core::{Metric, Result, RunId};
 
 use super::record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate};
-use crate::search::{Page, PageRequest, Search};
+use crate::search::{Columns, Page, PageRequest, RESULTS_MAX, Search, SearchColumns};
 
 /// Keeps experiments and runs. Every write is durable when it returns and either happens whole or
 /// not at all.
@@ -90,6 +90,25 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     /// `InvalidArgument` pointing at the place in the filter or order that is wrong.
     async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>>;
 
+    /// How many runs of the given experiments match, whatever the page; the order plays no part.
+    ///
+    /// # Errors
+    /// As [`TrackingStore::search_runs`].
+    async fn count_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<u64> {
+        let (none, mut count) = (Columns::Only(BTreeSet::new()), 0);
+        let columns = SearchColumns { metrics: none.clone(), params: none.clone(), tags: none };
+        let page = PageRequest { max_results: Some(RESULTS_MAX), token: None };
+        let mut search = Search { page, columns, order_by: Vec::new(), ..search.clone() };
+        loop {
+            let found = self.search_runs(experiments, &search).await?;
+            count += found.items.len() as u64;
+            match found.next_page_token {
+                Some(token) => search.page.token = Some(token),
+                None => return Ok(count),
+            }
+        }
+    }
+
     /// Changes status, end or name.
     ///
     /// # Errors
@@ -161,6 +180,7 @@ forward! {
     create_run(run: CreateRun) -> RunRecord;
     run(id: &RunId) -> RunRecord;
     search_runs(experiments: &[ExperimentId], search: &Search) -> Page<RunRecord>;
+    count_runs(experiments: &[ExperimentId], search: &Search) -> u64;
     update_run(id: &RunId, update: RunUpdate) -> RunRecord;
     delete_run(id: &RunId) -> ();
     restore_run(id: &RunId) -> ();

@@ -62,6 +62,10 @@ impl TrackingStore for SqlTrackingStore {
         self.find_runs(experiments, search).await
     }
 
+    async fn count_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<u64> {
+        self.count_found(experiments, search).await
+    }
+
     async fn update_run(&self, id: &RunId, update: RunUpdate) -> Result<RunRecord> {
         self.change_fields(id, update).await
     }
