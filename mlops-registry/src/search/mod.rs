@@ -17,7 +17,10 @@ pub(crate) use page::{RESULTS_MAX, cut};
 pub use parse::FILTER_BYTES_MAX;
 pub(crate) use plan::{Clause, Fields, Filter, Literal, Operand, Test};
 
+use mlops_core::Result;
 use serde::{Deserialize, Serialize};
+
+use crate::tracking::RunRecord;
 
 /// Which records count, by whether they are marked as deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -100,6 +103,25 @@ impl Search {
     pub fn with_columns(mut self, columns: SearchColumns) -> Self {
         self.columns = columns;
         self
+    }
+
+    /// Whether runs can be searched like this; for forms that check while one types.
+    ///
+    /// # Errors
+    /// `InvalidArgument` pointing at the place in the filter or order that is wrong.
+    ///
+    /// ```
+    /// use mlops_registry::Search;
+    ///
+    /// assert!(Search::new().with_filter("metrics.auc > 0.9").check_for_runs().is_ok());
+    /// let error = Search::new().with_filter("metrics.auc >").check_for_runs().unwrap_err();
+    /// assert!(error.message().contains("position 13"));
+    /// ```
+    pub fn check_for_runs(&self) -> Result<()> {
+        Filter::parse::<RunRecord>(&self.filter)?;
+        OrderKey::parse_all::<RunRecord>(&self.order_by)?;
+        self.columns.check()?;
+        self.page.size().map(drop)
     }
 
     /// Limits the page.

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use async_trait::async_trait;
 use mlops_core::{Metric, Result, RunId};
 
-use super::record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate};
+use super::{
+    record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate},
+    sample::{self, HistorySample, Paged},
+};
 use crate::search::{Columns, Page, PageRequest, RESULTS_MAX, Search, SearchColumns};
 
 /// Keeps experiments and runs. Every write is durable when it returns and either happens whole or
@@ -149,6 +152,30 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     /// `InvalidArgument` for a page token that is not ours.
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>>;
 
+    /// A bounded number of points of one metric of several runs, by (step, timestamp, value) and at the same steps: at
+    /// equal distances in the list of all steps of all runs, with the first and last step of each run. A run that is
+    /// unknown or lacks the metric has no points.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when there are too many runs or the sample asks for no points or for steps that end before they
+    /// begin.
+    async fn metric_history_sampled(
+        &self,
+        runs: &[RunId],
+        sample: &HistorySample,
+    ) -> Result<Vec<(RunId, Vec<Metric>)>> {
+        sample::sampled(&Paged(self), runs, sample).await
+    }
+
+    /// At most so many points of one metric as the sample says that look like all of them, by step; see
+    /// [`super::downsample`]. Values that are not finite are left out.
+    ///
+    /// # Errors
+    /// As [`TrackingStore::metric_history_sampled`].
+    async fn metric_chart(&self, id: &RunId, sample: &HistorySample) -> Result<Vec<Metric>> {
+        sample::chart(&Paged(self), id, sample).await
+    }
+
     /// Links datasets to a run; linking one again changes nothing.
     ///
     /// # Errors
@@ -187,6 +214,8 @@ forward! {
     log_batch(id: &RunId, batch: &Batch) -> ();
     delete_run_tag(id: &RunId, key: &str) -> ();
     metric_history(id: &RunId, key: &str, page: &PageRequest) -> Page<Metric>;
+    metric_history_sampled(runs: &[RunId], sample: &HistorySample) -> Vec<(RunId, Vec<Metric>)>;
+    metric_chart(id: &RunId, sample: &HistorySample) -> Vec<Metric>;
     log_inputs(id: &RunId, inputs: &[DatasetInput]) -> ();
 }
 

@@ -3,17 +3,34 @@
 //! Invariant: what is held in memory is a page and one segment, however long the history. A reader takes no lock: a closed
 //! segment that merging removed meanwhile is noticed by its absence, and the reader begins anew.
 
+use async_trait::async_trait;
 use mlops_core::{Error, Metric, Result, RunId};
 use mlops_store::{MetaStoreExt as _, Row, params};
 
 use super::SqlTrackingStore;
 use crate::{
     search::{Page, PageRequest},
-    tracking::segment::{Point, decode, normalize},
+    tracking::{
+        sample::{PointSource, Take},
+        segment::{Point, decode, normalize},
+    },
 };
 
 /// How often reading begins anew because of concurrent merging.
 const ATTEMPTS_MAX: u32 = 64;
+
+/// Most points of segments that reach over one another that are held at once; with more, one reads page by page.
+const OVERLAPPING_MAX: usize = 262_144;
+
+/// Timestamp, step and order of the value.
+type Order = (i64, i64, i64);
+
+/// Why reading stopped, and behind which point.
+enum Stopped {
+    End,
+    Gone(Option<Order>),
+    Overlap(Option<Order>),
+}
 
 /// A segment that is still to be read.
 struct Segment {
@@ -28,7 +45,7 @@ struct Segment {
 impl SqlTrackingStore {
     pub(super) async fn history_of(&self, id: &RunId, key: &str, request: &PageRequest) -> Result<Page<Metric>> {
         let of = format!("history {id} {key}");
-        let after: Option<(i64, i64, i64)> = request.position(&of)?;
+        let after: Option<Order> = request.position(&of)?;
         let size = request.size()?;
         let mut points = self.points_after(id, key, after, size + 1).await?;
         let more = points.len() > size;
@@ -39,20 +56,44 @@ impl SqlTrackingStore {
     }
 
     /// The first `count` points of a series after a place in its order.
-    async fn points_after(
-        &self,
-        id: &RunId,
-        key: &str,
-        after: Option<(i64, i64, i64)>,
-        count: usize,
-    ) -> Result<Vec<Point>> {
+    async fn points_after(&self, id: &RunId, key: &str, after: Option<Order>, count: usize) -> Result<Vec<Point>> {
         for _ in 0..ATTEMPTS_MAX {
             let segments = self.segments(id, key, after.map_or(i64::MIN, |(at, _, _)| at)).await?;
             if let Some(points) = self.merge_segments(&segments, after, count).await? {
                 return Ok(points);
             }
         }
-        Err(Error::conflict(format!("metric {key:?} of run {id} is merged by others all the time; try again later")))
+        Err(merged_all_the_time(id, key))
+    }
+
+    /// Gives the points of a series behind a place in their order, in pieces, and says behind which place it stopped
+    /// because a segment was gone.
+    async fn visit_segments(
+        &self,
+        segments: &[Segment],
+        mut after: Option<Order>,
+        take: &mut Take<'_>,
+    ) -> Result<Stopped> {
+        let mut points: Vec<Point> = Vec::new();
+        let mut give = |points: &mut Vec<Point>, count: usize, after: &mut Option<Order>| {
+            take(points.get(..count).unwrap_or_default());
+            *after = count.checked_sub(1).and_then(|last| points.get(last)).map(|last| last.order()).or(*after);
+            points.drain(..count);
+        };
+        for segment in segments {
+            // What comes before all that is still to be read is complete.
+            let complete = points.partition_point(|point| (point.at, point.step) < segment.first);
+            give(&mut points, complete, &mut after);
+            if points.len() > OVERLAPPING_MAX {
+                return Ok(Stopped::Overlap(after));
+            }
+            let Some(more) = self.points_of(segment).await? else { return Ok(Stopped::Gone(after)) };
+            points.extend(more.into_iter().filter(|point| after.is_none_or(|after| point.order() > after)));
+            normalize(&mut points);
+        }
+        let count = points.len();
+        give(&mut points, count, &mut after);
+        Ok(Stopped::End)
     }
 
     /// The segments that reach a time, by their first point.
@@ -78,7 +119,7 @@ impl SqlTrackingStore {
     async fn merge_segments(
         &self,
         segments: &[Segment],
-        after: Option<(i64, i64, i64)>,
+        after: Option<Order>,
         count: usize,
     ) -> Result<Option<Vec<Point>>> {
         let mut points: Vec<Point> = Vec::new();
@@ -104,4 +145,31 @@ impl SqlTrackingStore {
         let row = self.meta.query_opt(sql, params![segment.run, segment.key, segment.number]).await?;
         row.map(|row| decode(&row.get::<Vec<u8>>("points")?)).transpose()
     }
+}
+
+#[async_trait]
+impl PointSource for SqlTrackingStore {
+    async fn visit(&self, run: &RunId, key: &str, take: &mut Take<'_>) -> Result<()> {
+        let (mut after, mut attempts): (Option<Order>, u32) = (None, 0);
+        loop {
+            let segments = self.segments(run, key, after.map_or(i64::MIN, |(at, _, _)| at)).await?;
+            match self.visit_segments(&segments, after, take).await? {
+                Stopped::End => return Ok(()),
+                Stopped::Gone(behind) if attempts < ATTEMPTS_MAX || behind != after => {
+                    attempts += 1;
+                    after = behind;
+                }
+                Stopped::Gone(_) => return Err(merged_all_the_time(run, key)),
+                Stopped::Overlap(behind) => {
+                    let points = self.points_after(run, key, behind, OVERLAPPING_MAX).await?;
+                    take(&points);
+                    after = points.last().map(|last| last.order()).or(behind);
+                }
+            }
+        }
+    }
+}
+
+fn merged_all_the_time(run: &RunId, key: &str) -> Error {
+    Error::conflict(format!("metric {key:?} of run {run} is merged by others all the time; try again later"))
 }

@@ -8,6 +8,7 @@ use crate::{
     search::{Page, PageRequest, Search},
     tracking::{
         record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate},
+        sample::{self, HistorySample},
         store::TrackingStore,
     },
 };
@@ -88,6 +89,18 @@ impl TrackingStore for SqlTrackingStore {
 
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>> {
         self.history_of(id, key, page).await
+    }
+
+    async fn metric_history_sampled(
+        &self,
+        runs: &[RunId],
+        sample: &HistorySample,
+    ) -> Result<Vec<(RunId, Vec<Metric>)>> {
+        sample::sampled(self, runs, sample).await
+    }
+
+    async fn metric_chart(&self, id: &RunId, sample: &HistorySample) -> Result<Vec<Metric>> {
+        sample::chart(self, id, sample).await
     }
 
     async fn log_inputs(&self, id: &RunId, inputs: &[DatasetInput]) -> Result<()> {

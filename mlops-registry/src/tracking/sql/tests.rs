@@ -10,7 +10,10 @@ use crate::{
     Batch, CreateRun, DatasetInput, ExperimentId, LoggedDataset, PageRequest, RunRecord, RunUpdate, Search,
     TrackingStore as _, View,
     search::{Columns, Filter, OrderKey, SearchColumns, compare_by},
-    tracking::segment::{Point, normalize},
+    tracking::{
+        sample::{self, HistorySample},
+        segment::{Point, normalize},
+    },
 };
 
 async fn store() -> SqlTrackingStore {
@@ -148,6 +151,27 @@ async fn batches_become_large_segments_and_repeated_ones_change_nothing() {
     let whole = PageRequest { max_results: Some(40_000), token: None };
     assert_eq!(store.metric_history(&run, "m", &whole).await.unwrap().next_page_token, None);
     assert!(store.metric_history(&run, "none", &whole).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn samples_and_charts_are_those_of_the_whole_history() {
+    let (store, random) = (store().await, SplitMix64::new(9));
+    let runs = [start(&store).await, start(&store).await];
+    for (run, count) in runs.iter().zip([3_000, 700]) {
+        for part in (0..count).step_by(500) {
+            let point = |i: i64| metric("m", (i % 17) as f64, (random.bits(i as u64) % 9_000) as i64, i / 2);
+            log(&store, run, (part..count.min(part + 500)).map(point).collect()).await;
+        }
+    }
+    let sample = HistorySample::new("m").with_points_max(40);
+    let paged = sample::sampled(&sample::Paged(&store), &runs, &sample).await.unwrap();
+    assert_eq!(store.metric_history_sampled(&runs, &sample).await.unwrap(), paged);
+    assert_eq!((paged[0].1.first().unwrap().step, paged[0].1.last().unwrap().step), (0, 1_499));
+    let chart = store.metric_chart(&runs[0], &sample).await.unwrap();
+    assert_eq!(chart, sample::chart(&sample::Paged(&store), &runs[0], &sample).await.unwrap());
+    assert!(chart.len() == 40 && chart.is_sorted_by_key(|metric| metric.step));
+    let part = store.metric_chart(&runs[0], &sample.with_steps(10, 20)).await.unwrap();
+    assert_eq!(part.iter().map(|metric| metric.step).collect::<BTreeSet<_>>(), (10..=20).collect());
 }
 
 #[tokio::test]
@@ -391,4 +415,23 @@ async fn a_search_brings_along_what_it_names() {
     let many = Columns::only((0..1_001).map(|i| format!("k{i}")));
     let search = Search::new().with_columns(SearchColumns { metrics: many, ..SearchColumns::default() });
     assert!(store.search_runs(&[ExperimentId(0)], &search).await.is_err());
+}
+
+/// In a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
+#[cfg(feature = "postgres")]
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the environment names the server to test against")]
+async fn postgres_searches_find_what_the_reference_finds() {
+    let Ok(url) = std::env::var("MLOPS_TEST_POSTGRES") else {
+        println!("skipped: MLOPS_TEST_POSTGRES names no server");
+        return;
+    };
+    let admin = mlops_store::PostgresMetaStore::connect(&url, 1).await.unwrap();
+    let schema = format!("searches_{}", std::process::id());
+    admin.execute(&format!("CREATE SCHEMA {schema}"), &[]).await.unwrap();
+    let join = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{join}options=-csearch_path%3D{schema}");
+    let meta = Arc::new(mlops_store::PostgresMetaStore::connect(&url, 4).await.unwrap());
+    let store = SqlTrackingStore::builder(meta).build().await.unwrap();
+    searches_agree_with_the_reference(&store, 20_261_126).await;
 }
