@@ -70,7 +70,7 @@ pub use registry::{
 };
 #[cfg(feature = "remote")]
 pub use remote::{MlflowRemote, MlflowRemoteBuilder};
-pub use search::{Page, PageRequest, Search, View};
+pub use search::{Columns, Page, PageRequest, Search, SearchColumns, View};
 pub use tracking::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunRecord,
     RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,

@@ -241,6 +241,7 @@ impl Params {
             order_by: self.texts("order_by")?,
             view: self.choice(view, &views)?.unwrap_or(View::ActiveOnly),
             page,
+            ..Search::default()
         })
     }
 }

@@ -4,18 +4,23 @@
 //! `metrics.auc > 0.9 AND tags.team = 'risk'`. A parsed filter is a plan that is evaluated over records; every error
 //! points at the place in the text that is wrong.
 
+mod columns;
 mod order;
 mod page;
 mod parse;
 mod plan;
 
+pub use columns::{Columns, SearchColumns};
 pub(crate) use order::{OrderKey, compare_by};
-pub(crate) use page::cut;
 pub use page::{Page, PageRequest};
+pub(crate) use page::{RESULTS_MAX, cut};
 pub use parse::FILTER_BYTES_MAX;
-pub(crate) use plan::{Fields, Filter, Operand};
+pub(crate) use plan::{Clause, Fields, Filter, Literal, Operand, Test};
 
+use mlops_core::Result;
 use serde::{Deserialize, Serialize};
+
+use crate::tracking::RunRecord;
 
 /// Which records count, by whether they are marked as deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -61,6 +66,8 @@ pub struct Search {
     pub view: View,
     /// Which page.
     pub page: PageRequest,
+    /// What of each run to bring along; searches for other things bring all.
+    pub columns: SearchColumns,
 }
 
 impl Search {
@@ -89,6 +96,32 @@ impl Search {
     pub fn with_view(mut self, view: View) -> Self {
         self.view = view;
         self
+    }
+
+    /// Brings along only some of what runs logged.
+    #[must_use]
+    pub fn with_columns(mut self, columns: SearchColumns) -> Self {
+        self.columns = columns;
+        self
+    }
+
+    /// Whether runs can be searched like this; for forms that check while one types.
+    ///
+    /// # Errors
+    /// `InvalidArgument` pointing at the place in the filter or order that is wrong.
+    ///
+    /// ```
+    /// use mlops_registry::Search;
+    ///
+    /// assert!(Search::new().with_filter("metrics.auc > 0.9").check_for_runs().is_ok());
+    /// let error = Search::new().with_filter("metrics.auc >").check_for_runs().unwrap_err();
+    /// assert!(error.message().contains("position 13"));
+    /// ```
+    pub fn check_for_runs(&self) -> Result<()> {
+        Filter::parse::<RunRecord>(&self.filter)?;
+        OrderKey::parse_all::<RunRecord>(&self.order_by)?;
+        self.columns.check()?;
+        self.page.size().map(drop)
     }
 
     /// Limits the page.

@@ -11,9 +11,9 @@ use super::plan::{Fields, Operand, resolve};
 /// One key to order by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OrderKey {
-    group: &'static str,
-    key: String,
-    descending: bool,
+    pub(crate) group: &'static str,
+    pub(crate) key: String,
+    pub(crate) descending: bool,
 }
 
 impl OrderKey {

@@ -3,10 +3,10 @@
 //! Invariant: a token names a position in the same search; one that is not ours is refused.
 
 use mlops_core::{Digest, Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Most results on one page.
-pub(super) const RESULTS_MAX: usize = 50_000;
+pub(crate) const RESULTS_MAX: usize = 50_000;
 const RESULTS_DEFAULT: usize = 1_000;
 
 /// Which page, and how large.
@@ -34,7 +34,8 @@ fn mark(search: &str) -> String {
 }
 
 impl PageRequest {
-    fn size(&self) -> Result<usize> {
+    /// How many results.
+    pub(crate) fn size(&self) -> Result<usize> {
         match self.max_results {
             None => Ok(RESULTS_DEFAULT),
             Some(size) if (1..=RESULTS_MAX).contains(&size) => Ok(size),
@@ -44,12 +45,40 @@ impl PageRequest {
         }
     }
 
+    /// Where the page begins, as [`PageRequest::token`] wrote it; none for the first.
+    pub(crate) fn position<T: DeserializeOwned>(&self, search: &str) -> Result<Option<T>> {
+        let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) else { return Ok(None) };
+        let text =
+            token.split_once('-').filter(|(theirs, _)| *theirs == mark(search)).and_then(|(_, hex)| from_hex(hex));
+        let position = text.and_then(|text| serde_json::from_slice(&text).ok());
+        position.map(Some).ok_or_else(foreign)
+    }
+
+    /// The token of the page that begins behind `position` in the order of `search`.
+    pub(crate) fn token<T: Serialize>(search: &str, position: &T) -> Result<String> {
+        let json = serde_json::to_vec(position)
+            .map_err(|error| Error::internal("a page token cannot be written").with_source(error))?;
+        let hex: String = json.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(format!("{}-{hex}", mark(search)))
+    }
+
     fn offset(&self, search: &str) -> Result<usize> {
         let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) else { return Ok(0) };
         let parsed = token.split_once('-').filter(|(_, theirs)| *theirs == mark(search));
         let offset = parsed.and_then(|(offset, _)| offset.parse().ok());
-        offset.ok_or_else(|| Error::invalid_argument("page token is not one of this search; begin without a token"))
+        offset.ok_or_else(foreign)
     }
+}
+
+fn foreign() -> Error {
+    Error::invalid_argument("page token is not one of this search; begin without a token")
+}
+
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok();
+    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
 }
 
 /// The requested page of all results, where `search` is what the results are of.
@@ -63,6 +92,19 @@ pub(crate) fn cut<T>(all: Vec<T>, request: &PageRequest, search: &str) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn positions_come_back_and_foreign_ones_are_refused() {
+        let position = (i64::MIN, "ключ".to_owned());
+        let token = PageRequest::token("all", &position).unwrap();
+        let request = |token: &str| PageRequest { max_results: None, token: Some(token.to_owned()) };
+        assert_eq!(request(&token).position("all").unwrap(), Some(position));
+        assert_eq!(request("").position::<i64>("all").unwrap(), None);
+        for bad in [&token[..token.len() - 1], &token[..token.len() - 2], "5", "-", &token.replace('-', "-zz")] {
+            assert!(request(bad).position::<(i64, String)>("all").is_err(), "{bad}");
+        }
+        assert!(request(&token).position::<(i64, String)>("other").is_err());
+    }
 
     #[test]
     fn pages_follow_one_another_and_foreign_tokens_are_refused() {

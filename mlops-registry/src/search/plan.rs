@@ -37,25 +37,28 @@ pub(crate) trait Fields {
     }
 }
 
+/// What a clause asks of a value.
 #[derive(Debug, Clone, PartialEq)]
-enum Test {
+pub(crate) enum Test {
     Compare(&'static str, Literal),
     Like { pattern: String, fold_case: bool },
     In { texts: Vec<String>, negated: bool },
     Null { is_null: bool },
 }
 
+/// A value as written; a number is never NaN.
 #[derive(Debug, Clone, PartialEq)]
-enum Literal {
+pub(crate) enum Literal {
     Number(f64),
     Text(String),
 }
 
+/// One condition: what is asked of which key of which group.
 #[derive(Debug, Clone, PartialEq)]
-struct Clause {
-    group: &'static str,
-    key: String,
-    test: Test,
+pub(crate) struct Clause {
+    pub(crate) group: &'static str,
+    pub(crate) key: String,
+    pub(crate) test: Test,
 }
 
 /// All clauses of a filter; none admits everything.
@@ -77,6 +80,11 @@ impl Filter {
             clauses.push(parser.clause::<T>()?);
         }
         Ok(Self { clauses })
+    }
+
+    /// All clauses, of which a record must meet every one.
+    pub(crate) fn clauses(&self) -> &[Clause] {
+        &self.clauses
     }
 
     /// Whether a record meets every clause.

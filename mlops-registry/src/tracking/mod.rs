@@ -3,7 +3,10 @@
 //! [`TrackingStore`] is the wide trait that a back end supplies; a Rust program
 //! logs through a [`Run`] of a [`Tracker`]. The semantics are MLflow's, so that the REST adapter stays thin.
 
+pub mod downsample;
 pub(crate) mod record;
+pub mod sample;
+pub mod segment;
 mod sql;
 mod store;
 mod tracker;

@@ -1,12 +1,15 @@
 //! The port behind which experiments and runs are kept.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use mlops_core::{Metric, Result, RunId};
 
-use super::record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate};
-use crate::search::{Page, PageRequest, Search};
+use super::{
+    record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate},
+    sample::{self, HistorySample, Paged},
+};
+use crate::search::{Columns, Page, PageRequest, RESULTS_MAX, Search, SearchColumns};
 
 /// Keeps experiments and runs. Every write is durable when it returns and either happens whole or
 /// not at all.
@@ -90,6 +93,25 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     /// `InvalidArgument` pointing at the place in the filter or order that is wrong.
     async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>>;
 
+    /// How many runs of the given experiments match, whatever the page; the order plays no part.
+    ///
+    /// # Errors
+    /// As [`TrackingStore::search_runs`].
+    async fn count_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<u64> {
+        let (none, mut count) = (Columns::Only(BTreeSet::new()), 0);
+        let columns = SearchColumns { metrics: none.clone(), params: none.clone(), tags: none };
+        let page = PageRequest { max_results: Some(RESULTS_MAX), token: None };
+        let mut search = Search { page, columns, order_by: Vec::new(), ..search.clone() };
+        loop {
+            let found = self.search_runs(experiments, &search).await?;
+            count += found.items.len() as u64;
+            match found.next_page_token {
+                Some(token) => search.page.token = Some(token),
+                None => return Ok(count),
+            }
+        }
+    }
+
     /// Changes status, end or name.
     ///
     /// # Errors
@@ -130,6 +152,30 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     /// `InvalidArgument` for a page token that is not ours.
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>>;
 
+    /// A bounded number of points of one metric of several runs, by (step, timestamp, value) and at the same steps: at
+    /// equal distances in the list of all steps of all runs, with the first and last step of each run. A run that is
+    /// unknown or lacks the metric has no points.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when there are too many runs or the sample asks for no points or for steps that end before they
+    /// begin.
+    async fn metric_history_sampled(
+        &self,
+        runs: &[RunId],
+        sample: &HistorySample,
+    ) -> Result<Vec<(RunId, Vec<Metric>)>> {
+        sample::sampled(&Paged(self), runs, sample).await
+    }
+
+    /// At most so many points of one metric as the sample says that look like all of them, by step; see
+    /// [`super::downsample`]. Values that are not finite are left out.
+    ///
+    /// # Errors
+    /// As [`TrackingStore::metric_history_sampled`].
+    async fn metric_chart(&self, id: &RunId, sample: &HistorySample) -> Result<Vec<Metric>> {
+        sample::chart(&Paged(self), id, sample).await
+    }
+
     /// Links datasets to a run; linking one again changes nothing.
     ///
     /// # Errors
@@ -161,12 +207,15 @@ forward! {
     create_run(run: CreateRun) -> RunRecord;
     run(id: &RunId) -> RunRecord;
     search_runs(experiments: &[ExperimentId], search: &Search) -> Page<RunRecord>;
+    count_runs(experiments: &[ExperimentId], search: &Search) -> u64;
     update_run(id: &RunId, update: RunUpdate) -> RunRecord;
     delete_run(id: &RunId) -> ();
     restore_run(id: &RunId) -> ();
     log_batch(id: &RunId, batch: &Batch) -> ();
     delete_run_tag(id: &RunId, key: &str) -> ();
     metric_history(id: &RunId, key: &str, page: &PageRequest) -> Page<Metric>;
+    metric_history_sampled(runs: &[RunId], sample: &HistorySample) -> Vec<(RunId, Vec<Metric>)>;
+    metric_chart(id: &RunId, sample: &HistorySample) -> Vec<Metric>;
     log_inputs(id: &RunId, inputs: &[DatasetInput]) -> ();
 }
 

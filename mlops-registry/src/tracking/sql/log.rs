@@ -1,54 +1,77 @@
 //! What is logged to runs: metrics, params, tags, datasets.
 
-use mlops_core::{Error, Metric, Result, RunId, Timestamp};
-use mlops_store::{Row, Transaction, TransactionExt as _, params};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{SqlTrackingStore, execute_all};
+use mlops_core::{Error, Result, RunId, Timestamp};
+use mlops_store::{Transaction, Value, params};
+
+use super::{
+    SqlTrackingStore,
+    bound::{insert_rows, listing},
+    execute_all,
+    keys::Numbers,
+    latest, points,
+    run::RunNumber,
+};
 use crate::{
     limits::{
         BATCH_DATASETS_MAX, BATCH_ITEMS_MAX, BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, PARAM_VALUE_MAX,
         RUN_TAG_VALUE_MAX, check_free_key, check_key, truncated,
     },
     retry::{Statement, on_conflict},
-    search::{Page, PageRequest, cut},
     tracking::{
         RUN_NAME_TAG,
         record::{Batch, DatasetInput},
+        segment::{Point, normalize},
     },
 };
 
 impl SqlTrackingStore {
     pub(super) async fn write_batch(&self, id: &RunId, batch: &Batch) -> Result<()> {
         check_batch(batch)?;
-        on_conflict!(async {
-            let mut tx = self.begin_run(id).await?;
-            for (key, value) in &batch.params {
-                set_param(tx.as_mut(), id, key, value).await?;
-            }
-            for metric in &batch.metrics {
-                add_metric(tx.as_mut(), id, metric).await?;
-            }
-            for (key, value) in &batch.tags {
-                execute_all(tx.as_mut(), &set_tag(id, key, value)).await?;
-            }
-            tx.commit().await
-        })
+        let numbers = on_conflict!(async {
+            let (mut tx, run) = self.begin_run(id).await?;
+            add_params(tx.as_mut(), id, run.seq, &batch.params).await?;
+            let numbers = self.add_metrics(tx.as_mut(), run, batch).await?;
+            set_tags(tx.as_mut(), run.seq, &batch.tags).await?;
+            tx.commit().await?;
+            Ok(numbers)
+        })?;
+        self.keys.remember(numbers);
+        Ok(())
+    }
+
+    /// Adds the points of a batch and gives the numbers of their keys.
+    async fn add_metrics(&self, tx: &mut dyn Transaction, run: RunNumber, batch: &Batch) -> Result<Numbers> {
+        let mut by_key: BTreeMap<&str, Vec<Point>> = BTreeMap::new();
+        for metric in &batch.metrics {
+            by_key.entry(&metric.key).or_default().push(Point::from(metric));
+        }
+        if by_key.is_empty() {
+            return Ok(Numbers::new());
+        }
+        let keys: Vec<&str> = by_key.keys().copied().collect();
+        let numbers = self.keys.assign(tx, &keys).await?;
+        let numbered = by_key.into_iter().filter_map(|(key, points)| Some((*numbers.get(key)?, points)));
+        let mut by_number: BTreeMap<i64, Vec<Point>> = numbered.collect();
+        latest::update(tx, run, &by_number).await?;
+        by_number.values_mut().for_each(normalize);
+        points::append(tx, run.seq, &by_number).await?;
+        Ok(numbers)
     }
 
     pub(super) async fn untag_run(&self, id: &RunId, key: &str) -> Result<()> {
-        let sql = "DELETE FROM tracking_tag WHERE run_id = $1 AND key = $2";
-        match self.change_run(id, &[(sql.to_owned(), params![id.as_str(), key].to_vec())]).await? {
+        let removed = on_conflict!(async {
+            let (mut tx, run) = self.begin_run(id).await?;
+            let sql = "DELETE FROM tracking_run_tag WHERE run = $1 AND key = $2";
+            let removed = tx.execute(sql, params![run.seq, key]).await?;
+            tx.commit().await?;
+            Ok(removed)
+        })?;
+        match removed {
             0 => Err(Error::not_found(format!("No tag with name: {key} in run with id {id}"))),
             _ => Ok(()),
         }
-    }
-
-    pub(super) async fn history_of(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>> {
-        let sql = "SELECT key, at, step, bits FROM tracking_metric WHERE run_id = $1 AND key = $2 ORDER BY at, step";
-        let rows = self.meta.query(sql, params![id.as_str(), key]).await?;
-        let mut points = rows.iter().map(read_metric).collect::<Result<Vec<_>>>()?;
-        points.sort_by(|a, b| (a.timestamp, a.step).cmp(&(b.timestamp, b.step)).then(a.value.total_cmp(&b.value)));
-        cut(points, page, &format!("history {id} {key}"))
     }
 
     pub(super) async fn link_inputs(&self, id: &RunId, inputs: &[DatasetInput]) -> Result<()> {
@@ -69,66 +92,51 @@ impl SqlTrackingStore {
             Ok((sql.to_owned(), params![id.as_str(), &input.dataset.name, &input.dataset.digest, json].to_vec()))
         };
         let statements = inputs.iter().map(statement).collect::<Result<Vec<_>>>()?;
-        self.change_run(id, &statements).await.map(drop)
+        on_conflict!(async {
+            let (mut tx, _) = self.begin_run(id).await?;
+            execute_all(tx.as_mut(), &statements).await?;
+            tx.commit().await
+        })
     }
 }
 
-pub(super) fn read_metric(row: &Row) -> Result<Metric> {
-    let value = f64::from_bits(row.get::<i64>("bits")?.cast_unsigned());
-    Ok(Metric { key: row.get("key")?, value, timestamp: row.get("at")?, step: row.get("step")? })
-}
-
-/// The statements that set a tag; the name tag is the run's name as well.
-pub(super) fn set_tag(id: &RunId, key: &str, value: &str) -> Vec<Statement> {
-    let sql =
-        "INSERT INTO tracking_tag VALUES ($1, $2, $3) ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value";
-    let value = truncated(value, RUN_TAG_VALUE_MAX);
-    let mut statements = vec![(sql.to_owned(), params![id.as_str(), key, value].to_vec())];
-    if key == RUN_NAME_TAG {
-        let sql = "UPDATE tracking_run SET name = $1 WHERE id = $2";
-        statements.push((sql.to_owned(), params![value, id.as_str()].to_vec()));
+/// Sets tags, of several with one key the last; the name tag is the run's name as well.
+pub(super) async fn set_tags(tx: &mut dyn Transaction, run: i64, tags: &[(String, String)]) -> Result<()> {
+    let last: BTreeMap<&str, &str> =
+        tags.iter().map(|(key, value)| (key.as_str(), truncated(value, RUN_TAG_VALUE_MAX))).collect();
+    let rows: Vec<Vec<Value>> = last.iter().map(|(key, value)| params![run, *key, *value].to_vec()).collect();
+    let tail = "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
+    insert_rows(tx, "INSERT INTO tracking_run_tag (run, key, value)", &rows, tail).await?;
+    if let Some(name) = last.get(RUN_NAME_TAG) {
+        tx.execute("UPDATE tracking_run SET name = $1 WHERE seq = $2", params![*name, run]).await?;
     }
-    statements
+    Ok(())
 }
 
-async fn set_param(tx: &mut dyn Transaction, id: &RunId, key: &str, value: &str) -> Result<()> {
-    let value = truncated(value, PARAM_VALUE_MAX);
-    let sql = "SELECT value FROM tracking_param WHERE run_id = $1 AND key = $2";
-    match tx.query_opt(sql, params![id.as_str(), key]).await? {
-        Some(row) if row.get::<String>("value")? == value => Ok(()),
-        Some(_) => Err(Error::invalid_argument(format!(
-            "Changing param values is not allowed. Param with key={key:?} was already logged with another value for run ID={id}"
-        ))),
-        None => tx
-            .execute("INSERT INTO tracking_param VALUES ($1, $2, $3)", params![id.as_str(), key, value])
-            .await
-            .map(drop),
+/// Adds params, none of which may change a value.
+async fn add_params(tx: &mut dyn Transaction, id: &RunId, run: i64, given: &[(String, String)]) -> Result<()> {
+    let keys: Vec<Value> = given.iter().map(|(key, _)| Value::from(key)).collect();
+    let mut known: HashMap<String, String> = HashMap::new();
+    let sql = "SELECT key, value FROM tracking_run_param WHERE run = $1 AND key IN ({list})";
+    for (sql, values) in listing(sql, &[Value::from(run)], &keys) {
+        for row in tx.query(&sql, &values).await? {
+            known.insert(row.get("key")?, row.get("value")?);
+        }
     }
-}
-
-async fn add_metric(tx: &mut dyn Transaction, id: &RunId, metric: &Metric) -> Result<()> {
-    let bits = metric.value.to_bits().cast_signed();
-    let values = params![id.as_str(), &metric.key, metric.timestamp, metric.step, bits];
-    let sql =
-        "INSERT INTO tracking_metric VALUES ($1, $2, $3, $4, $5) ON CONFLICT (run_id, key, at, step, bits) DO NOTHING";
-    tx.execute(sql, values).await?;
-    let sql = "SELECT key, at, step, bits FROM tracking_latest WHERE run_id = $1 AND key = $2";
-    let latest =
-        tx.query_opt(sql, params![id.as_str(), &metric.key]).await?.map(|row| read_metric(&row)).transpose()?;
-    if latest.is_some_and(|latest| rank(&latest) > rank(metric)) {
-        return Ok(());
+    let mut rows = Vec::new();
+    for (key, value) in given {
+        let value = truncated(value, PARAM_VALUE_MAX);
+        match known.get(key) {
+            Some(known) if known == value => {}
+            Some(_) => {
+                return Err(Error::invalid_argument(format!(
+                    "Changing param values is not allowed. Param with key={key:?} was already logged with another value for run ID={id}"
+                )));
+            }
+            None => rows.push(params![run, key, value].to_vec()),
+        }
     }
-    let sql = "INSERT INTO tracking_latest VALUES ($1, $2, $3, $4, $5) ON CONFLICT (run_id, key)
-        DO UPDATE SET at = excluded.at, step = excluded.step, bits = excluded.bits";
-    tx.execute(sql, values).await.map(drop)
-}
-
-/// Later points win: by step, then time, then value, where NaN counts as zero.
-fn rank(metric: &Metric) -> (i64, Timestamp, i64) {
-    let value = if metric.value.is_nan() { 0.0 } else { metric.value };
-    let bits = value.to_bits().cast_signed();
-    // The usual mapping of doubles to integers of the same order.
-    (metric.step, metric.timestamp, bits ^ (((bits >> 63).cast_unsigned() >> 1).cast_signed()))
+    insert_rows(tx, "INSERT INTO tracking_run_param (run, key, value)", &rows, "").await.map(drop)
 }
 
 fn check_batch(batch: &Batch) -> Result<()> {
@@ -147,7 +155,7 @@ fn check_batch(batch: &Batch) -> Result<()> {
             return Err(Error::invalid_argument(format!("timestamp of metric {:?} is negative", metric.key)));
         }
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = BTreeSet::new();
     for (key, _) in &batch.params {
         check_key("param name", key)?;
         if !seen.insert(key) {

@@ -3,12 +3,22 @@
 //! Invariant: a batch of metrics, params and tags is one transaction. Metric values are kept as their 64 bits, so NaN
 //! and infinities come back as they were.
 
+mod bound;
 mod experiment;
+mod find;
+mod history;
+mod keys;
+mod latest;
 mod log;
+mod points;
 mod port;
+mod record;
 mod run;
 mod schema;
 mod search;
+mod select;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,6 +37,7 @@ pub struct SqlTrackingStore {
     clock: Arc<dyn Clock>,
     ids: Option<Arc<dyn IdSource>>,
     artifact_root: String,
+    keys: Arc<keys::KeyNumbers>,
 }
 
 /// Puts a [`SqlTrackingStore`] together.
@@ -65,6 +76,7 @@ impl SqlTrackingStoreBuilder {
             store.ids = Some(Arc::new(RandomIds::from_os()?));
         }
         store.meta.migrate(&schema::MIGRATIONS).await?;
+        while on_conflict!(store.convert_points())? {}
         let sql = "INSERT INTO tracking_experiment VALUES (0, 'Default', $1, 0, $2, $2) ON CONFLICT (id) DO NOTHING";
         let location = format!("{}/0", store.artifact_root);
         on_conflict!(store.meta.execute(sql, params![&location, store.now()]))?;
@@ -76,7 +88,19 @@ impl SqlTrackingStore {
     /// Begins a store with its rows in `meta`.
     pub fn builder(meta: Arc<dyn MetaStore>) -> SqlTrackingStoreBuilder {
         let artifact_root = "mlflow-artifacts:".to_owned();
-        SqlTrackingStoreBuilder { store: Self { meta, clock: Arc::new(SystemClock::new()), ids: None, artifact_root } }
+        let (clock, keys) = (Arc::new(SystemClock::new()), Arc::default());
+        SqlTrackingStoreBuilder { store: Self { meta, clock, ids: None, artifact_root, keys } }
+    }
+
+    /// Moves some points of the first version of the tables into segments; false when there are none.
+    async fn convert_points(&self) -> Result<bool> {
+        if self.meta.query("SELECT run_id FROM tracking_metric LIMIT 1", &[]).await?.is_empty() {
+            return Ok(false);
+        }
+        let mut tx = self.meta.begin().await?;
+        let more = points::convert_some(tx.as_mut()).await?;
+        tx.commit().await?;
+        Ok(more)
     }
 
     fn now(&self) -> Timestamp {

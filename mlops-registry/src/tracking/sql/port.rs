@@ -8,6 +8,7 @@ use crate::{
     search::{Page, PageRequest, Search},
     tracking::{
         record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate},
+        sample::{self, HistorySample},
         store::TrackingStore,
     },
 };
@@ -62,6 +63,10 @@ impl TrackingStore for SqlTrackingStore {
         self.find_runs(experiments, search).await
     }
 
+    async fn count_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<u64> {
+        self.count_found(experiments, search).await
+    }
+
     async fn update_run(&self, id: &RunId, update: RunUpdate) -> Result<RunRecord> {
         self.change_fields(id, update).await
     }
@@ -84,6 +89,18 @@ impl TrackingStore for SqlTrackingStore {
 
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>> {
         self.history_of(id, key, page).await
+    }
+
+    async fn metric_history_sampled(
+        &self,
+        runs: &[RunId],
+        sample: &HistorySample,
+    ) -> Result<Vec<(RunId, Vec<Metric>)>> {
+        sample::sampled(self, runs, sample).await
+    }
+
+    async fn metric_chart(&self, id: &RunId, sample: &HistorySample) -> Result<Vec<Metric>> {
+        sample::chart(self, id, sample).await
     }
 
     async fn log_inputs(&self, id: &RunId, inputs: &[DatasetInput]) -> Result<()> {

@@ -4,7 +4,8 @@ use mlops_store::{Migration, Migrations};
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
     namespace: "tracking",
-    steps: &[Migration {
+    steps: &[
+    Migration {
         version: 1,
         name: "experiments, runs, metrics",
         sql: "CREATE TABLE tracking_experiment (
@@ -60,5 +61,56 @@ CREATE TABLE tracking_input (
     PRIMARY KEY (run_id, name, digest)
 );
 ",
-    }],
+    },
+    Migration {
+        version: 2,
+        name: "numbered runs and metric keys, points in segments, values in order",
+        // The order of a value is what `latest::order_of` computes. Points are moved by `convert`.
+        sql: "CREATE INDEX tracking_run_by_start ON tracking_run (experiment, started DESC, id);
+DROP INDEX tracking_run_by_experiment;
+CREATE TABLE tracking_metric_key (id {auto_id}, key TEXT NOT NULL UNIQUE);
+INSERT INTO tracking_metric_key (key) SELECT DISTINCT key FROM tracking_latest ORDER BY key;
+CREATE TABLE tracking_metric_latest (
+    run BIGINT NOT NULL,
+    key BIGINT NOT NULL,
+    experiment BIGINT NOT NULL,
+    step BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    value_order BIGINT NOT NULL,
+    bits BIGINT NOT NULL,
+    PRIMARY KEY (run, key)
+);
+INSERT INTO tracking_metric_latest SELECT r.seq, k.id, r.experiment, l.step, l.at,
+    CASE WHEN l.bits > 9218868437227405312 THEN 9223372036854775806
+        WHEN l.bits >= 0 THEN l.bits
+        WHEN l.bits + 9223372036854775807 = -1 THEN 0
+        WHEN l.bits > -4503599627370496 THEN 9223372036854775806
+        ELSE -2 - (l.bits + 9223372036854775807) END, l.bits
+    FROM tracking_latest l JOIN tracking_run r ON r.id = l.run_id JOIN tracking_metric_key k ON k.key = l.key;
+DROP TABLE tracking_latest;
+CREATE INDEX tracking_metric_latest_by_value ON tracking_metric_latest (experiment, key, value_order, run);
+CREATE TABLE tracking_segment (
+    run BIGINT NOT NULL,
+    key BIGINT NOT NULL,
+    number BIGINT NOT NULL,
+    level BIGINT NOT NULL,
+    count BIGINT NOT NULL,
+    first_at BIGINT NOT NULL,
+    first_step BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    last_step BIGINT NOT NULL,
+    points {blob} NOT NULL,
+    PRIMARY KEY (run, key, number)
+);
+CREATE TABLE tracking_run_param (run BIGINT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run, key));
+INSERT INTO tracking_run_param SELECT r.seq, p.key, p.value FROM tracking_param p JOIN tracking_run r ON r.id = p.run_id;
+DROP TABLE tracking_param;
+CREATE INDEX tracking_run_param_by_value ON tracking_run_param (key, substr(value, 1, 64), run);
+CREATE TABLE tracking_run_tag (run BIGINT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (run, key));
+INSERT INTO tracking_run_tag SELECT r.seq, t.key, t.value FROM tracking_tag t JOIN tracking_run r ON r.id = t.run_id;
+DROP TABLE tracking_tag;
+CREATE INDEX tracking_run_tag_by_value ON tracking_run_tag (key, substr(value, 1, 64), run);
+",
+    },
+    ],
 };

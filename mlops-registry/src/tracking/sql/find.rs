@@ -1,0 +1,121 @@
+//! Searching runs.
+
+use mlops_core::{Error, Result};
+use mlops_store::MetaStoreExt as _;
+
+use super::{
+    SqlTrackingStore,
+    select::{Selection, SortValue},
+};
+use crate::{
+    search::{Filter, OrderKey, Page, PageRequest, Search, SearchColumns},
+    tracking::record::{ExperimentId, RunRecord},
+};
+
+/// Most experiments in one search: SQLite takes 32,766 values in a statement.
+const EXPERIMENTS_MAX: usize = 30_000;
+/// How many runs are looked at in one go when the database cannot decide by itself.
+const CANDIDATES_AT_ONCE: usize = 500;
+
+/// The number of a run, and where it stands in the order of a search.
+type Place = (i64, Vec<SortValue>);
+
+impl SqlTrackingStore {
+    pub(super) async fn find_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>> {
+        let (filter, order) =
+            (Filter::parse::<RunRecord>(&search.filter)?, OrderKey::parse_all::<RunRecord>(&search.order_by)?);
+        search.columns.check()?;
+        let of = format!("runs {experiments:?} {} {:?} {:?}", search.filter, search.order_by, search.view);
+        let after: Option<Vec<SortValue>> = search.page.position(&of)?;
+        let size = search.page.size()?;
+        let selection = self.selection(experiments, search, &filter, &order).await?;
+        if experiments.is_empty() {
+            return Ok(Page { items: Vec::new(), next_page_token: None });
+        }
+        let mut found = self.scan(&selection, after, size + 1).await?;
+        let more = found.len() > size;
+        found.truncate(size);
+        let last = found.last().filter(|_| more).map(|(_, position)| position);
+        let next_page_token = last.map(|position| PageRequest::token(&of, position)).transpose()?;
+        let runs: Vec<i64> = found.iter().map(|(run, _)| *run).collect();
+        Ok(Page { items: self.read_runs(&runs, &search.columns).await?, next_page_token })
+    }
+
+    pub(super) async fn count_found(&self, experiments: &[ExperimentId], search: &Search) -> Result<u64> {
+        let filter = Filter::parse::<RunRecord>(&search.filter)?;
+        let selection = self.selection(experiments, search, &filter, &[]).await?;
+        if experiments.is_empty() {
+            return Ok(0);
+        }
+        if selection.residual() {
+            return Ok(self.scan(&selection, None, usize::MAX).await?.len() as u64);
+        }
+        let (sql, values) = selection.count();
+        self.meta.query_one(&sql, &values).await?.get("found")
+    }
+
+    async fn selection<'a>(
+        &self,
+        experiments: &'a [ExperimentId],
+        search: &Search,
+        filter: &'a Filter,
+        order: &'a [OrderKey],
+    ) -> Result<Selection<'a>> {
+        if experiments.len() > EXPERIMENTS_MAX {
+            return Err(Error::invalid_argument(format!(
+                "a search can name at most {EXPERIMENTS_MAX} experiments, found {}",
+                experiments.len()
+            )));
+        }
+        let metrics = self.keys.find(self.meta.as_ref(), &Selection::metrics_of(filter, order)).await?;
+        Ok(Selection { dialect: self.meta.dialect(), experiments, view: search.view, filter, order, metrics })
+    }
+
+    /// The numbers and positions of the first `count` runs behind a position.
+    async fn scan(
+        &self,
+        selection: &Selection<'_>,
+        mut after: Option<Vec<SortValue>>,
+        count: usize,
+    ) -> Result<Vec<Place>> {
+        let mut found = Vec::new();
+        for part in selection.parts_after(after.as_deref()) {
+            loop {
+                let wanted = count.saturating_sub(found.len());
+                if wanted == 0 {
+                    return Ok(found);
+                }
+                let limit = if selection.residual() { CANDIDATES_AT_ONCE } else { wanted };
+                let (sql, values) = selection.page(*part, after.as_deref(), limit)?;
+                let rows = self.meta.query(&sql, &values).await?;
+                let mut candidates = Vec::with_capacity(rows.len());
+                for row in &rows {
+                    candidates.push((row.get("seq")?, selection.position(*part, row)?));
+                }
+                let full = candidates.len() == limit;
+                if let Some((_, position)) = candidates.last() {
+                    after = Some(position.clone());
+                }
+                if selection.residual() {
+                    candidates = self.admitted(selection, candidates).await?;
+                    candidates.truncate(wanted);
+                }
+                found.extend(candidates);
+                if !full {
+                    break;
+                }
+            }
+            // The next part begins at its begin.
+            after = None;
+        }
+        Ok(found)
+    }
+
+    /// Those of some runs that the filter admits.
+    async fn admitted(&self, selection: &Selection<'_>, candidates: Vec<Place>) -> Result<Vec<Place>> {
+        let runs: Vec<i64> = candidates.iter().map(|(run, _)| *run).collect();
+        let records = self.records(&runs, &SearchColumns::default()).await?;
+        let admits = |run: &i64| records.get(run).is_some_and(|record| selection.filter.admits(record));
+        Ok(candidates.into_iter().filter(|(run, _)| admits(run)).collect())
+    }
+}
