@@ -86,6 +86,7 @@ async fn a_batch_is_all_or_nothing<S: TrackingStore>(store: S) {
         metrics: vec![point(1.0, 1, 1)],
         params: vec![pair("fresh", "1"), pair("lr", "2")],
         tags: vec![pair("t", "1")],
+        ..Batch::default()
     };
     let error = store.log_batch(&run, &conflicting).await.expect_err("a param changes");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);

@@ -9,7 +9,7 @@ mod page;
 mod parse;
 mod plan;
 
-pub(crate) use order::{OrderKey, compare_by};
+pub(crate) use order::{OrderKey, compare as compare_operands, compare_by};
 pub(crate) use page::cut;
 pub use page::{Page, PageRequest};
 pub use parse::FILTER_BYTES_MAX;

@@ -9,6 +9,7 @@ use crate::{
         BATCH_DATASETS_MAX, BATCH_ITEMS_MAX, BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, PARAM_VALUE_MAX,
         RUN_TAG_VALUE_MAX, check_free_key, check_key, truncated,
     },
+    logged_models::add_points,
     retry::{Statement, on_conflict},
     search::{Page, PageRequest, cut},
     tracking::{
@@ -31,6 +32,7 @@ impl SqlTrackingStore {
             for (key, value) in &batch.tags {
                 execute_all(tx.as_mut(), &set_tag(id, key, value)).await?;
             }
+            add_points(tx.as_mut(), id, &batch.model_metrics).await?;
             tx.commit().await
         })
     }
@@ -134,6 +136,7 @@ fn rank(metric: &Metric) -> (i64, Timestamp, i64) {
 fn check_batch(batch: &Batch) -> Result<()> {
     let sizes = [
         ("metrics", batch.metrics.len(), BATCH_METRICS_MAX),
+        ("model metrics", batch.model_metrics.len(), BATCH_METRICS_MAX),
         ("params", batch.params.len(), BATCH_PARAMS_MAX),
         ("tags", batch.tags.len(), BATCH_TAGS_MAX),
         ("items", batch.metrics.len() + batch.params.len() + batch.tags.len(), BATCH_ITEMS_MAX),
@@ -141,7 +144,7 @@ fn check_batch(batch: &Batch) -> Result<()> {
     if let Some((what, size, max)) = sizes.into_iter().find(|(_, size, max)| size > max) {
         return Err(Error::invalid_argument(format!("a batch can have at most {max} {what}, found {size}")));
     }
-    for metric in &batch.metrics {
+    for metric in batch.metrics.iter().chain(batch.model_metrics.iter().map(|point| &point.metric)) {
         check_key("metric name", &metric.key)?;
         if metric.timestamp < Timestamp::default() {
             return Err(Error::invalid_argument(format!("timestamp of metric {:?} is negative", metric.key)));
