@@ -43,8 +43,13 @@ pub(super) async fn list_below(api: &Inner, root_uri: &str, directory: &str) -> 
 
 /// A path below a root of the store, which it does not leave.
 pub(super) fn join(root: &str, path: &str) -> Result<String> {
-    check_path("path", path)?;
+    check_relative(path)?;
     Ok(format!("{root}/{path}"))
+}
+
+/// Refuses a path that leaves its root, in the words that clients look for.
+pub(super) fn check_relative(path: &str) -> Result<()> {
+    check_path("path", path).map_err(|error| Error::invalid_argument("Invalid path").with_source(error))
 }
 
 fn files(entries: &[ArtifactEntry], prefix: &str) -> Value {

@@ -91,7 +91,8 @@ fn run_ids(params: &Params, field: &str, call: &str) -> Result<Vec<RunId>> {
     }
     if ids.len() > RUNS_MAX {
         return Err(Error::invalid_argument(format!(
-            "{call} request cannot specify more than {RUNS_MAX} run_ids. Received {} run_ids.",
+            "{call} request must specify at most {RUNS_MAX} run_ids. Received {} run_ids; it cannot specify more than \
+             {RUNS_MAX} run_ids.",
             ids.len()
         )));
     }

@@ -119,7 +119,7 @@ fn history_entry(model: &Value) -> Result<Value> {
 
 /// The datasets that the runs of some experiments read.
 pub(super) async fn search_datasets(api: Api, params: Params) -> Result<Value> {
-    let experiments = params.experiment_ids()?;
+    let experiments = params.texts("experiment_ids")?;
     if experiments.is_empty() {
         return Err(Error::invalid_argument("SearchDatasets request must specify at least one experiment_id."));
     }
@@ -129,6 +129,7 @@ pub(super) async fn search_datasets(api: Api, params: Params) -> Result<Value> {
             experiments.len()
         )));
     }
+    let experiments = params.experiment_ids()?;
     let mut found = BTreeSet::new();
     let mut search = Search::new().with_view(View::All).with_max_results(RUNS_AT_ONCE);
     loop {

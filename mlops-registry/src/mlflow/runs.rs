@@ -77,22 +77,25 @@ fn model_metric(params: &Params) -> Result<Option<ModelMetric>> {
 }
 
 pub(super) async fn log_metric(api: Api, params: Params) -> Result<Value> {
+    let run = params.run_id()?;
     let batch = Batch {
         metrics: vec![metric(&params)?],
         model_metrics: model_metric(&params)?.into_iter().collect(),
         ..Batch::default()
     };
-    api.tracking.log_batch(&params.run_id()?, &batch).await?;
+    api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
 
 pub(super) async fn log_parameter(api: Api, params: Params) -> Result<Value> {
+    let run = params.run_id()?;
     let batch = Batch { params: vec![params.pair()?], ..Batch::default() };
-    api.tracking.log_batch(&params.run_id()?, &batch).await?;
+    api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
 
 pub(super) async fn log_batch(api: Api, params: Params) -> Result<Value> {
+    let run = params.run_id()?;
     let metrics = params.objects("metrics")?;
     let batch = Batch {
         metrics: metrics.iter().map(metric).collect::<Result<_>>()?,
@@ -100,13 +103,14 @@ pub(super) async fn log_batch(api: Api, params: Params) -> Result<Value> {
         params: params.pairs("params")?,
         tags: params.pairs("tags")?,
     };
-    api.tracking.log_batch(&params.run_id()?, &batch).await?;
+    api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
 
 pub(super) async fn set_tag(api: Api, params: Params) -> Result<Value> {
+    let run = params.run_id()?;
     let batch = Batch { tags: vec![params.pair()?], ..Batch::default() };
-    api.tracking.log_batch(&params.run_id()?, &batch).await?;
+    api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
 

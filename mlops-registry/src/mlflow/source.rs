@@ -51,15 +51,31 @@ impl Source {
                 None => self.copy(api).await,
             },
             Some("runs") => {
-                let of = uri.strip_prefix("runs:").unwrap_or_default().trim_start_matches('/').split('/').next();
-                if self.model_id.is_some() || self.run_id.as_ref().map(RunId::as_str) != of {
-                    return Err(refused(uri, "The run_id request parameter must name the run of the source."));
-                }
+                self.check_run(api).await?;
                 Ok(self)
             }
             None | Some("file") => self.within(api).await,
             Some(scheme) if is_proxied(scheme, uri) => self.within(api).await,
             Some(_) => self.of_model(api).await,
+        }
+    }
+
+    /// Refuses files of another run of this server than the one that is given. A run that is not here has no files
+    /// here.
+    async fn check_run(&self, api: &Inner) -> Result<()> {
+        let of = self.uri.strip_prefix("runs:").unwrap_or_default().trim_start_matches('/').split('/').next();
+        let why = "The run_id request parameter must identify the resource that contains the source.";
+        let of: RunId = of.unwrap_or_default().parse().map_err(|_| refused(&self.uri, why))?;
+        if self.model_id.is_some() {
+            return Err(refused(&self.uri, why));
+        }
+        if self.run_id.as_ref() == Some(&of) {
+            return Ok(());
+        }
+        match api.tracking.run(&of).await {
+            Ok(_) => Err(refused(&self.uri, why)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -78,23 +94,12 @@ impl Source {
                 known(uri, api.models()?.logged_model(id, View::ActiveOnly).await, "model_id")?.artifact_uri
             }
             (None, Some(id)) => known(uri, api.tracking.run(id).await, "run_id")?.artifact_uri,
-            (None, None) => {
-                return Err(refused(
-                    uri,
-                    "To use a local path or a file of this server as a model version source, the run_id request \
-                     parameter has to be specified and the path has to be contained within the artifact directory of \
-                     the run specified by the run_id.",
-                ));
-            }
+            (None, None) => return Err(outside(uri)),
         };
         let plain = |uri: &str| uri.strip_prefix("file://").unwrap_or(uri).trim_end_matches('/').to_owned();
         let (root, path) = (plain(&root), plain(uri));
         if path != root && !path.starts_with(&format!("{root}/")) {
-            return Err(refused(
-                uri,
-                "The path has to be contained within the artifact directory of the run specified by the run_id, or of \
-                 the model specified by the model_id.",
-            ));
+            return Err(outside(uri));
         }
         self.of_model(api).await
     }
@@ -126,6 +131,15 @@ impl Source {
     }
 }
 
+/// A file that is not among those of the run or model that is given.
+fn outside(uri: &str) -> Error {
+    refused(
+        uri,
+        "To use a local path as a model version source, or a file of this server, the run_id (or model_id) request \
+         parameter has to be specified, and the path has to be among the files of that run (or model)",
+    )
+}
+
 /// What a request parameter names; an unknown one makes the source wrong, not the call.
 fn known<T>(uri: &str, found: Result<T>, parameter: &str) -> Result<T> {
     found.map_err(|error| match error.kind() {
@@ -149,12 +163,16 @@ async fn referenced(api: &Inner, uri: &str) -> Result<ModelVersion> {
     }
 }
 
+/// Why a source is refused that climbs; clients look for the first words.
+const CLIMBS: &str =
+    "If supplying a source as an http, https, or other URI, or as a path, it must have no \"..\" and no NUL";
+
 /// Refuses a source that climbs or hides something in any of its decoded forms.
 fn check_climbs(uri: &str) -> Result<()> {
     let mut text = uri.to_owned();
     for _ in 0..STEPS_MAX {
         if text.contains('\0') || text.split(['/', '\\', '?', '#']).any(|part| part == "..") {
-            return Err(refused(uri, "It must not climb with \"..\" or contain NUL"));
+            return Err(refused(uri, CLIMBS));
         }
         let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
         if decoded == text {

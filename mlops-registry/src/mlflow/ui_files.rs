@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::{
     Api, Inner,
     failure::Failure,
-    files::{Answer, join, send},
+    files::{Answer, check_relative, join, send},
     source::Source,
     versions::parse_version,
 };
@@ -29,6 +29,8 @@ pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/get-artifact", routing::get(of_run))
         .route("/model-versions/get-artifact", routing::get(of_version))
+        // As written after the address of a server that ends with a slash.
+        .route("//model-versions/get-artifact", routing::get(of_version))
 }
 
 /// Routes below `/ajax-api` only.
@@ -56,7 +58,9 @@ impl Wanted {
     }
 
     fn path(&self) -> Result<&str> {
-        self.path.as_deref().filter(|path| !path.is_empty()).ok_or_else(|| missing("path"))
+        let path = self.path.as_deref().filter(|path| !path.is_empty()).ok_or_else(|| missing("path"))?;
+        check_relative(path)?;
+        Ok(path)
     }
 }
 
@@ -65,16 +69,18 @@ fn missing(field: &str) -> Error {
 }
 
 async fn of_run(State(api): State<Api>, Query(wanted): Query<Wanted>, headers: HeaderMap) -> Answer<Response> {
-    let run = api.tracking.run(&wanted.run()?).await?;
-    below(&api, &run.artifact_uri, wanted.path()?, &headers).await
+    let (id, path) = (wanted.run()?, wanted.path()?);
+    let run = api.tracking.run(&id).await?;
+    below(&api, &run.artifact_uri, path, &headers).await
 }
 
 async fn of_version(State(api): State<Api>, Query(wanted): Query<Wanted>, headers: HeaderMap) -> Answer<Response> {
+    let path = wanted.path()?;
     let name: ModelName = wanted.name.as_deref().ok_or_else(|| missing("name"))?.parse()?;
     let number = parse_version(wanted.version.as_deref().ok_or_else(|| missing("version"))?)?;
     let version = api.registry.version(&name, number).await?;
     let root = Source::origin(&api, version).await?;
-    below(&api, &root, wanted.path()?, &headers).await
+    below(&api, &root, path, &headers).await
 }
 
 async fn of_model(

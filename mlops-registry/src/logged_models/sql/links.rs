@@ -40,7 +40,7 @@ impl SqlLoggedModelStore {
         }
         if self.tracking.run(run).await?.deleted {
             return Err(Error::failed_precondition(format!(
-                "run {run} is deleted; it must be in the 'active' state; restore it first"
+                "The run {run} must be in the 'active' state; it is deleted, restore it first"
             )));
         }
         on_conflict!(async {

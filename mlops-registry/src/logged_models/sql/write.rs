@@ -25,7 +25,14 @@ const NAME_FORBIDS: [char; 6] = ['/', ':', '.', '%', '"', '\''];
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Registration {
     name: String,
-    version: String,
+    version: u64,
+}
+
+impl Registration {
+    /// With the blanks that MLflow writes, since clients compare the text.
+    fn to_json(&self) -> String {
+        format!("{{\"name\": {}, \"version\": {}}}", serde_json::Value::from(self.name.as_str()), self.version)
+    }
 }
 
 impl SqlLoggedModelStore {
@@ -136,7 +143,7 @@ impl SqlLoggedModelStore {
     }
 
     pub(super) async fn note_registration(&self, id: &LoggedModelId, name: &ModelName, version: Version) -> Result<()> {
-        let new = Registration { name: name.to_string(), version: version.to_string() };
+        let new = Registration { name: name.to_string(), version: version.0 };
         on_conflict!(async {
             let mut tx = self.begin(id).await?;
             let sql = "SELECT value FROM logged_model_tag WHERE model = $1 AND key = $2";
@@ -145,10 +152,9 @@ impl SqlLoggedModelStore {
             // Clients may write the tag too; what is no list is replaced.
             let mut all: Vec<Registration> = serde_json::from_str(&held).unwrap_or_default();
             if !all.contains(&new) {
-                all.push(Registration { name: new.name.clone(), version: new.version.clone() });
+                all.push(Registration { name: new.name.clone(), version: new.version });
             }
-            let text = serde_json::to_string(&all)
-                .map_err(|error| Error::internal("registrations are not JSON").with_source(error))?;
+            let text = format!("[{}]", all.iter().map(Registration::to_json).collect::<Vec<_>>().join(", "));
             set_tag(tx.as_mut(), id, REGISTRATIONS_TAG, &text).await?;
             tx.commit().await
         })

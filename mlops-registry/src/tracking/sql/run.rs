@@ -90,7 +90,7 @@ impl SqlTrackingStore {
         let row = tx.query_opt("SELECT deleted FROM tracking_run WHERE id = $1", params![id.as_str()]).await?;
         if row.ok_or_else(|| unknown_run(id))?.get("deleted")? {
             return Err(Error::failed_precondition(format!(
-                "run {id} is deleted; it must be in the 'active' state; restore it first"
+                "The run {id} must be in the 'active' state; it is deleted, restore it first"
             )));
         }
         Ok(tx)
