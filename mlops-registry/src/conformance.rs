@@ -1,8 +1,11 @@
-//! The promises of [`TrackingStore`] and [`ModelRegistry`], one function each, for every back end.
+//! The promises of [`TrackingStore`], [`ModelRegistry`] and [`crate::LoggedModelStore`], one function each, for every
+//! back end.
 //!
 //! Each function takes a fresh, empty store.
 
 #![allow(clippy::expect_used, reason = "a broken promise is reported by a panic that names it")]
+
+mod logged_models;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,6 +17,8 @@ use crate::{
     Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, ModelRegistry, MoveAlias, PageRequest, Search,
     TrackingStore,
 };
+
+pub use self::logged_models::logged_model_store;
 
 const WRITERS: u64 = 8;
 
