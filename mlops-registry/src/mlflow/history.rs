@@ -3,10 +3,13 @@
 use std::cmp::Ordering;
 
 use mlops_core::{Error, Metric, Result, RunId};
-use serde_json::Value;
 
-use super::{Api, Inner, answer, request::Params};
-use crate::{PageRequest, search::Page};
+use super::{
+    Api, Inner,
+    request::Params,
+    run_answer::{BulkPoints, Points},
+};
+use crate::PageRequest;
 
 /// Largest page of points.
 const PAGE_MAX: usize = 50_000;
@@ -17,21 +20,27 @@ const SAMPLE_MAX: usize = 2_500;
 /// Most runs in one call.
 const RUNS_MAX: usize = 100;
 
-pub(super) async fn of_metric(api: Api, params: Params) -> Result<Value> {
+pub(super) async fn of_metric(api: Api, params: Params) -> Result<Points> {
     let (id, key) = (params.run_id()?, params.required("metric_key")?);
     if params.int("max_results")?.is_some() {
         let page = params.page(PAGE_MAX, PAGE_MAX)?;
-        return Ok(answer::page("metrics", &api.tracking.metric_history(&id, key, &page).await?, answer::metric));
+        let page = api.tracking.metric_history(&id, key, &page).await?;
+        return Ok(Points { metrics: unnamed(page.items), next_page_token: page.next_page_token });
     }
     // A client that names no size does not follow tokens.
     let token = params.owned("page_token")?;
     let items = api.points(&id, key, token, usize::MAX).await?;
-    Ok(answer::page("metrics", &Page { items, next_page_token: None }, answer::metric))
+    Ok(Points { metrics: unnamed(items), next_page_token: None })
+}
+
+/// The points of the run that was asked for, which need not say whose they are.
+fn unnamed(points: Vec<Metric>) -> Vec<(Option<RunId>, Metric)> {
+    points.into_iter().map(|point| (None, point)).collect()
 }
 
 /// The points of some runs one after another, by time.
-pub(super) async fn of_runs(api: Api, params: Params) -> Result<Value> {
-    let mut runs = run_ids(&params, "run_id", "GetMetricHistoryBulk")?;
+pub(super) async fn of_runs(api: Api, params: Params) -> Result<BulkPoints> {
+    let mut runs = run_ids(&params, "run_id", "GetMetricHistoryBulk request cannot specify more than")?;
     let key = params
         .text("metric_key")?
         .ok_or_else(|| Error::invalid_argument("GetMetricHistoryBulk request must specify a metric_key."))?;
@@ -41,19 +50,21 @@ pub(super) async fn of_runs(api: Api, params: Params) -> Result<Value> {
     let mut found = Vec::new();
     for run in &runs {
         let points = api.points(run, key, None, max - found.len()).await?;
-        found.extend(points.iter().map(|point| answer::metric_of(run, point)));
+        found.extend(points.into_iter().map(|point| (Some(run.clone()), point)));
         if found.len() >= max {
             break;
         }
     }
-    // The answer of this call, which is not one of protobuf, has the list also when it is empty.
-    Ok(serde_json::json!({ "metrics": found }))
+    Ok(BulkPoints(found))
 }
 
 /// A sample of the points of each run, even over their places.
-pub(super) async fn sampled(api: Api, params: Params) -> Result<Value> {
+pub(super) async fn sampled(api: Api, params: Params) -> Result<Points> {
     params.required_list("run_ids")?;
-    let (runs, key) = (run_ids(&params, "run_ids", "GetMetricHistoryBulkInterval")?, params.required("metric_key")?);
+    let (runs, key) = (
+        run_ids(&params, "run_ids", "GetMetricHistoryBulkInterval request must specify at most")?,
+        params.required("metric_key")?,
+    );
     let max = match params.int("max_results")? {
         None => SAMPLE_MAX,
         Some(size) => usize::try_from(size)
@@ -79,22 +90,16 @@ pub(super) async fn sampled(api: Api, params: Params) -> Result<Value> {
     for run in &runs {
         let mut points = api.points(run, key, None, usize::MAX).await?;
         points.retain(|point| steps.as_ref().is_none_or(|steps| steps.contains(&point.step)));
-        found.extend(sample(points, max).iter().map(|point| answer::metric_of(run, point)));
+        found.extend(sample(points, max).into_iter().map(|point| (Some(run.clone()), point)));
     }
-    Ok(answer::object([("metrics", found.into())]))
+    Ok(Points { metrics: found, next_page_token: None })
 }
 
-fn run_ids(params: &Params, field: &str, call: &str) -> Result<Vec<RunId>> {
+/// The runs of a call; `bound` is how the refusal of too many begins.
+fn run_ids(params: &Params, field: &str, bound: &str) -> Result<Vec<RunId>> {
     let ids = params.texts(field)?;
-    if ids.is_empty() {
-        return Err(Error::invalid_argument(format!("{call} request must specify at least one run_id.")));
-    }
     if ids.len() > RUNS_MAX {
-        return Err(Error::invalid_argument(format!(
-            "{call} request must specify at most {RUNS_MAX} run_ids. Received {} run_ids; it cannot specify more than \
-             {RUNS_MAX} run_ids.",
-            ids.len()
-        )));
+        return Err(Error::invalid_argument(format!("{bound} {RUNS_MAX} run_ids. Received {} run_ids.", ids.len())));
     }
     ids.iter().map(|id| id.parse()).collect()
 }

@@ -17,6 +17,7 @@ mod logged_models;
 mod models;
 mod origin;
 mod request;
+mod run_answer;
 mod runs;
 mod source;
 mod stage;
@@ -32,6 +33,7 @@ use axum::{
     routing::{self, MethodFilter, MethodRouter},
 };
 use mlops_core::{Error, Result};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::{failure::Failure, request::Params};
@@ -121,10 +123,11 @@ impl MlflowServer {
 }
 
 /// The route of a handler at these methods.
-fn on<F, Fut>(methods: MethodFilter, handler: F) -> MethodRouter<Api>
+fn on<F, Fut, T>(methods: MethodFilter, handler: F) -> MethodRouter<Api>
 where
     F: Fn(Api, Params) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Value>> + Send,
+    Fut: Future<Output = Result<T>> + Send,
+    T: Serialize,
 {
     routing::on(methods, async move |State(api): State<Api>, params: Params| {
         handler(api, params).await.map(Json).map_err(Failure)

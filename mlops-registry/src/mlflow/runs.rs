@@ -3,7 +3,11 @@
 use mlops_core::{Metric, Result, RunStatus, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Api, answer, request::Params};
+use super::{
+    Api,
+    request::Params,
+    run_answer::{self, RunPage},
+};
 use crate::{Batch, CreateRun, ModelMetric, RunUpdate};
 
 const STATUSES: [(&str, i64, RunStatus); 5] = [
@@ -24,13 +28,13 @@ pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
         started: params.time("start_time")?,
         tags: params.pairs("tags")?,
     };
-    Ok(json!({ "run": answer::run(&api.tracking.create_run(run).await?, None) }))
+    Ok(json!({ "run": run_answer::run(&api.tracking.create_run(run).await?, None) }))
 }
 
 pub(super) async fn get(api: Api, params: Params) -> Result<Value> {
     let run = api.tracking.run(&params.run_id()?).await?;
     let models = api.models_of(std::slice::from_ref(&run)).await?;
-    Ok(json!({ "run": answer::run(&run, models.first()) }))
+    Ok(json!({ "run": run_answer::run(&run, models.first()) }))
 }
 
 pub(super) async fn update(api: Api, params: Params) -> Result<Value> {
@@ -40,7 +44,7 @@ pub(super) async fn update(api: Api, params: Params) -> Result<Value> {
         name: params.owned("run_name")?,
     };
     let run = api.tracking.update_run(&params.run_id()?, update).await?;
-    Ok(json!({ "run_info": answer::run_info(&run) }))
+    Ok(json!({ "run_info": run_answer::run_info(&run) }))
 }
 
 pub(super) async fn delete(api: Api, params: Params) -> Result<Value> {
@@ -119,10 +123,10 @@ pub(super) async fn delete_tag(api: Api, params: Params) -> Result<Value> {
     Ok(json!({}))
 }
 
-pub(super) async fn search(api: Api, params: Params) -> Result<Value> {
+pub(super) async fn search(api: Api, params: Params) -> Result<RunPage> {
     let experiments = params.experiment_ids()?;
     let search = params.search("run_view_type", params.page(1_000, PAGE_MAX)?)?;
     let page = api.tracking.search_runs(&experiments, &search).await?;
     let models = api.models_of(&page.items).await?;
-    Ok(answer::runs(&page, &models))
+    Ok(RunPage { page, models })
 }
