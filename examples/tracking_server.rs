@@ -19,7 +19,7 @@ use std::{
 use clap::Parser;
 use mlops::{
     Error, Result,
-    registry::{ArtifactStore, MlflowServer, SqlModelRegistry, SqlTrackingStore},
+    registry::{ArtifactStore, MlflowServer, SqlLoggedModelStore, SqlModelRegistry, SqlTrackingStore},
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
 };
 use tokio::net::TcpListener;
@@ -67,8 +67,10 @@ async fn run(options: &Options) -> Result<()> {
         None => ArtifactStore::local(&home.join("artifacts"))?,
     };
     let tracking = SqlTrackingStore::builder(Arc::clone(&meta)).build().await?;
+    let models = SqlLoggedModelStore::builder(Arc::clone(&meta), Arc::new(tracking.clone())).build().await?;
     let registry = SqlModelRegistry::builder(meta, BlobStore::local(&home.join("blobs"))?).build().await?;
-    let router = MlflowServer::new(Arc::new(tracking), Arc::new(registry), files).router();
+    let server = MlflowServer::new(Arc::new(tracking), Arc::new(registry), files);
+    let router = server.with_logged_models(Arc::new(models)).router();
 
     let listener = TcpListener::bind(("127.0.0.1", options.port)).await.map_err(|error| {
         Error::unavailable(format!("cannot listen on port {}; choose another --port", options.port)).with_source(error)

@@ -10,7 +10,12 @@ use crate::error::{Error, Result};
 /// Longest name in bytes that any id accepts.
 pub const NAME_BYTES_MAX: usize = 250;
 
-fn check_name(what: &str, text: &str) -> Result<()> {
+/// What no id may contain, besides control characters.
+const FORBIDDEN: &[char] = &['/', ':', '@', '\\'];
+/// What no name of a model may contain: of a reference the part before its last `@` is the name.
+const FORBIDDEN_IN_MODELS: &[char] = &['/', ':', '\\'];
+
+fn check_name(what: &str, text: &str, forbidden: &[char]) -> Result<()> {
     if text.is_empty() {
         return Err(Error::invalid_argument(format!("{what} is empty")));
     }
@@ -20,16 +25,17 @@ fn check_name(what: &str, text: &str) -> Result<()> {
             text.len()
         )));
     }
-    if let Some(bad) = text.chars().find(|c| matches!(c, '/' | ':' | '@' | '\\') || c.is_control()) {
+    if let Some(bad) = text.chars().find(|c| forbidden.contains(c) || c.is_control()) {
+        let forbidden: String = forbidden.iter().flat_map(|c| [*c, ' ']).collect();
         return Err(Error::invalid_argument(format!(
-            "{what} {text:?} contains {bad:?}; slashes, colons, @ and control characters are not allowed"
+            "{what} {text:?} contains {bad:?}; {forbidden}and control characters are not allowed"
         )));
     }
     Ok(())
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $forbidden:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -40,9 +46,10 @@ macro_rules! name_type {
             ///
             /// # Errors
             /// `InvalidArgument` when it is empty, over [`NAME_BYTES_MAX`] bytes, or contains a
-            /// slash, colon, `@` or control character.
+            /// slash, backslash, colon or control character; except for models also when it
+            /// contains `@`.
             pub fn new(text: impl AsRef<str>) -> Result<Self> {
-                check_name($what, text.as_ref())?;
+                check_name($what, text.as_ref(), $forbidden)?;
                 Ok(Self(text.as_ref().into()))
             }
 
@@ -96,17 +103,20 @@ macro_rules! name_type {
 name_type!(
     /// The name of a registered model.
     ModelName,
-    "model name"
+    "model name",
+    FORBIDDEN_IN_MODELS
 );
 name_type!(
     /// A movable name for one version of a model, such as `champion`.
     Alias,
-    "alias"
+    "alias",
+    FORBIDDEN
 );
 name_type!(
     /// The id of a tracked run, 32 hexadecimal digits when this SDK makes it.
     RunId,
-    "run id"
+    "run id",
+    FORBIDDEN
 );
 
 /// The number of a model version: 1, 2, 3... in order of creation.
@@ -130,6 +140,9 @@ impl FromStr for Version {
     }
 }
 
+/// The word after `@` that means the highest version.
+const LATEST: &str = "latest";
+
 /// Which version of a model is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -143,6 +156,9 @@ pub enum Selector {
 }
 
 /// A model and which version of it: `fraud/3`, `fraud@champion`, or `fraud` for the latest.
+///
+/// The last `@` begins the alias. `fraud@latest` is the latest version too, which is how a model is written whose name
+/// has an `@` itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelRef {
     /// The registered model.
@@ -156,6 +172,7 @@ impl fmt::Display for ModelRef {
         match &self.selector {
             Selector::Version(version) => write!(f, "{}/{version}", self.name),
             Selector::Alias(alias) => write!(f, "{}@{alias}", self.name),
+            Selector::Latest if self.name.as_str().contains('@') => write!(f, "{}@{LATEST}", self.name),
             Selector::Latest => self.name.fmt(f),
         }
     }
@@ -164,10 +181,10 @@ impl fmt::Display for ModelRef {
 impl FromStr for ModelRef {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let (name, selector) = if let Some((name, alias)) = text.split_once('@') {
-            (name, Selector::Alias(alias.parse()?))
-        } else if let Some((name, version)) = text.split_once('/') {
+        let (name, selector) = if let Some((name, version)) = text.split_once('/') {
             (name, Selector::Version(version.parse()?))
+        } else if let Some((name, alias)) = text.rsplit_once('@') {
+            (name, if alias == LATEST { Selector::Latest } else { Selector::Alias(alias.parse()?) })
         } else {
             (text, Selector::Latest)
         };
@@ -189,8 +206,8 @@ impl FeatureRef {
     /// # Errors
     /// `InvalidArgument` when either is not a valid name.
     pub fn new(view: impl AsRef<str>, feature: impl AsRef<str>) -> Result<Self> {
-        check_name("feature view", view.as_ref())?;
-        check_name("feature", feature.as_ref())?;
+        check_name("feature view", view.as_ref(), FORBIDDEN)?;
+        check_name("feature", feature.as_ref(), FORBIDDEN)?;
         Ok(Self { view: view.as_ref().into(), feature: feature.as_ref().into() })
     }
 
@@ -346,10 +363,10 @@ mod tests {
 
     #[test]
     fn model_references_round_trip() {
-        for text in ["fraud", "fraud/3", "fraud@champion"] {
+        for text in ["fraud", "fraud/3", "fraud@champion", "a@b@c", "a@b/3", "a@b@latest"] {
             assert_eq!(text.parse::<ModelRef>().unwrap().to_string(), text);
         }
-        for text in ["fraud/0", "fraud/x", "fraud@", "/1", "fraud/+1", "a@b@c"] {
+        for text in ["fraud/0", "fraud/x", "fraud@", "/1", "fraud/+1", "a@b/c"] {
             assert!(text.parse::<ModelRef>().is_err(), "{text}");
         }
     }

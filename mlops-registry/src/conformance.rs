@@ -1,8 +1,11 @@
-//! The promises of [`TrackingStore`] and [`ModelRegistry`], one function each, for every back end.
+//! The promises of [`TrackingStore`], [`ModelRegistry`] and [`crate::LoggedModelStore`], one function each, for every
+//! back end.
 //!
 //! Each function takes a fresh, empty store.
 
 #![allow(clippy::expect_used, reason = "a broken promise is reported by a panic that names it")]
+
+mod logged_models;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,6 +17,8 @@ use crate::{
     Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, ModelRegistry, MoveAlias, PageRequest, Search,
     TrackingStore,
 };
+
+pub use self::logged_models::logged_model_store;
 
 const WRITERS: u64 = 8;
 
@@ -86,6 +91,7 @@ async fn a_batch_is_all_or_nothing<S: TrackingStore>(store: S) {
         metrics: vec![point(1.0, 1, 1)],
         params: vec![pair("fresh", "1"), pair("lr", "2")],
         tags: vec![pair("t", "1")],
+        ..Batch::default()
     };
     let error = store.log_batch(&run, &conflicting).await.expect_err("a param changes");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);

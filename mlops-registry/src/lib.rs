@@ -3,6 +3,7 @@
 //! | look for | in |
 //! |---|---|
 //! | experiments, runs, params, metrics, tags | [`tracking`]: [`Tracker`], [`Run`], [`TrackingStore`], [`SqlTrackingStore`] |
+//! | models that runs make and read | [`logged_models`]: [`LoggedModelStore`], [`SqlLoggedModelStore`] |
 //! | files of runs on an object store | [`ArtifactStore`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
@@ -50,6 +51,7 @@ pub mod conformance;
 pub mod documents;
 mod id_source;
 pub mod limits;
+pub mod logged_models;
 #[cfg(feature = "mlflow")]
 pub mod mlflow;
 pub mod registry;
@@ -61,6 +63,10 @@ pub mod tracking;
 
 pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
 pub use id_source::{IdSource, RandomIds};
+pub use logged_models::{
+    CreateLoggedModel, DatasetFilter, LoggedModel, LoggedModelId, LoggedModelOrder, LoggedModelSearch,
+    LoggedModelStatus, LoggedModelStore, ModelMetric, ModelOutput, RunModels, SqlLoggedModelStore,
+};
 #[cfg(feature = "mlflow")]
 pub use mlflow::MlflowServer;
 pub use mlops_core::{ModelSource, RunLogger};

@@ -34,6 +34,11 @@ pub const BATCH_ITEMS_MAX: usize = 1_000;
 /// Most datasets linked to a run in one call.
 pub const BATCH_DATASETS_MAX: usize = 1_000;
 
+/// Most points of a logged model that are given with it; older ones are kept but not shown.
+pub const MODEL_POINTS_MAX: usize = 10_000;
+/// Most experiments in one search for logged models: SQLite takes 32,766 values in a statement.
+pub const SEARCH_EXPERIMENTS_MAX: usize = 30_000;
+
 /// Refuses text over `max` characters, naming it as `what`.
 pub(crate) fn check_length(what: &str, text: &str, max: usize) -> Result<()> {
     // A string of `max` bytes has at most `max` characters; most need no counting.

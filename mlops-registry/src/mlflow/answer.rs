@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use mlops_core::{Metric, Timestamp};
+use mlops_core::{RunId, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::stage::Stage;
-use crate::{
-    DatasetInput, Experiment, ModelVersion, RegisteredModel, RunRecord, search::Page, tracking::record::status_name,
+use super::{
+    kept::{is_kept, kept_model_id},
+    run_answer::model_point,
+    stage::Stage,
 };
+use crate::{Experiment, LoggedModel, ModelVersion, RegisteredModel, logged_models::REGISTRATIONS_TAG, search::Page};
 
 /// An object from its fields, less those that say nothing: null and empty lists.
 pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
@@ -48,52 +50,41 @@ pub(super) fn experiment(experiment: &Experiment) -> Value {
     ])
 }
 
-pub(super) fn run_info(run: &RunRecord) -> Value {
-    object([
-        ("run_id", run.id.as_str().into()),
-        ("run_uuid", run.id.as_str().into()),
-        ("run_name", run.name.as_str().into()),
-        ("experiment_id", run.experiment.to_string().into()),
-        ("user_id", run.user.as_str().into()),
-        ("status", status_name(run.status).into()),
-        ("start_time", millis(run.started)),
-        ("end_time", run.ended.map_or(Value::Null, millis)),
-        ("artifact_uri", run.artifact_uri.as_str().into()),
-        ("lifecycle_stage", lifecycle(run.deleted)),
-    ])
+fn points(model: &LoggedModel) -> Value {
+    // What is made of texts and numbers is always JSON.
+    model.metrics.iter().map(|point| serde_json::to_value(model_point(point)).unwrap_or_default()).collect()
 }
 
-pub(super) fn run(run: &RunRecord) -> Value {
-    let data = object([
-        ("metrics", run.metrics.values().map(metric).collect()),
-        ("params", pairs(&run.params)),
-        ("tags", pairs(&run.tags)),
-    ]);
-    let inputs = object([("dataset_inputs", run.datasets.iter().map(dataset_input).collect())]);
-    json!({ "info": run_info(run), "data": data, "inputs": inputs })
-}
-
-pub(super) fn metric(metric: &Metric) -> Value {
-    // JSON has no such numbers; MLflow's clients read them from these texts.
-    let value = match metric.value {
-        value if value.is_nan() => "NaN".into(),
-        f64::INFINITY => "Infinity".into(),
-        f64::NEG_INFINITY => "-Infinity".into(),
-        value => Value::from(value),
+/// The versions that a logged model was registered as; a tag that clients spoiled tells of none.
+fn registrations(model: &LoggedModel) -> Value {
+    let noted = model.tags.get(REGISTRATIONS_TAG).map_or("[]", String::as_str);
+    let noted: Vec<Value> = serde_json::from_str(noted).unwrap_or_default();
+    let registration = |noted: &Value| {
+        let (name, version) = (noted.get("name")?.as_str()?, noted.get("version")?);
+        let version = version.as_u64().or_else(|| version.as_str()?.parse().ok())?;
+        Some(json!({ "name": name, "version": version.to_string() }))
     };
-    json!({ "key": metric.key, "value": value, "timestamp": metric.timestamp.as_millis(), "step": metric.step })
+    noted.iter().filter_map(registration).collect()
 }
 
-fn dataset_input(input: &DatasetInput) -> Value {
-    let dataset = object([
-        ("name", input.dataset.name.as_str().into()),
-        ("digest", input.dataset.digest.as_str().into()),
-        ("source_type", input.dataset.source_type.as_str().into()),
-        ("source", input.dataset.source.as_str().into()),
-        ("schema", input.dataset.schema.clone().into()),
-        ("profile", input.dataset.profile.clone().into()),
+/// A logged model.
+pub(super) fn logged_model(model: &LoggedModel) -> Value {
+    let status = format!("LOGGED_MODEL_{}", model.status.name());
+    let info = object([
+        ("model_id", model.id.as_str().into()),
+        ("experiment_id", model.experiment.to_string().into()),
+        ("name", model.name.as_str().into()),
+        ("creation_timestamp_ms", millis(model.created)),
+        ("last_updated_timestamp_ms", millis(model.updated)),
+        ("artifact_uri", model.artifact_uri.as_str().into()),
+        ("status", status.into()),
+        ("model_type", model.model_type.as_str().into()),
+        ("source_run_id", model.source_run.as_ref().map_or("", RunId::as_str).into()),
+        ("tags", pairs(&model.tags)),
+        ("registrations", registrations(model)),
     ]);
-    object([("tags", pairs(&input.tags)), ("dataset", dataset)])
+    let data = object([("params", pairs(&model.params)), ("metrics", points(model))]);
+    json!({ "info": info, "data": data })
 }
 
 /// A model with its newest version of every stage.
@@ -111,8 +102,7 @@ pub(super) fn model(model: &RegisteredModel, latest: &[ModelVersion]) -> Value {
 }
 
 pub(super) fn version(version: &ModelVersion) -> Value {
-    let shown: BTreeMap<String, String> =
-        version.tags.clone().into_iter().filter(|(key, _)| !Stage::is_kept_in(key)).collect();
+    let shown: BTreeMap<String, String> = version.tags.clone().into_iter().filter(|(key, _)| !is_kept(key)).collect();
     object([
         ("name", version.model.as_str().into()),
         ("version", version.version.0.to_string().into()),
@@ -125,9 +115,20 @@ pub(super) fn version(version: &ModelVersion) -> Value {
         ("run_id", version.run_id.as_ref().map_or("", |run| run.as_str()).into()),
         ("run_link", version.run_link.as_str().into()),
         ("status", "READY".into()),
+        ("model_id", kept_model_id(version).map(String::from).into()),
         ("tags", pairs(&shown)),
         ("aliases", version.aliases.iter().map(|alias| Value::from(alias.as_str())).collect()),
     ])
+}
+
+/// Adds to a version what is known of the logged model that it is.
+pub(super) fn add_model(version: &mut Value, model: &LoggedModel) {
+    let Some(fields) = version.as_object_mut() else { return };
+    let params = model.params.iter().map(|(name, value)| json!({ "name": name, "value": value }));
+    let known = object([("model_params", params.collect()), ("model_metrics", points(model))]);
+    if let Value::Object(known) = known {
+        fields.extend(known);
+    }
 }
 
 #[cfg(test)]
@@ -138,15 +139,5 @@ mod tests {
     fn what_says_nothing_is_left_out() {
         let answer = object([("a", Value::Null), ("b", json!([])), ("c", "".into()), ("d", 0.into())]);
         assert_eq!(answer, json!({ "c": "", "d": 0 }));
-    }
-
-    #[test]
-    fn numbers_that_json_lacks_are_text() {
-        let value = |value: f64| {
-            metric(&Metric { key: "m".into(), value, timestamp: Timestamp::from_millis(1), step: -2 })["value"].clone()
-        };
-        assert_eq!(value(f64::NAN), "NaN");
-        assert_eq!(value(f64::NEG_INFINITY), "-Infinity");
-        assert_eq!(value(5e-324).as_f64(), Some(5e-324));
     }
 }

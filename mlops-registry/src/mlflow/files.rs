@@ -18,25 +18,38 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Api, answer, failure::Failure, request::Params};
+use super::{Api, Inner, answer, failure::Failure, request::Params};
 use crate::{ArtifactEntry, ArtifactRange, ArtifactStore, artifacts::check_path};
 
-type Answer<T> = std::result::Result<T, Failure>;
+pub(super) type Answer<T> = std::result::Result<T, Failure>;
 
 /// `artifacts/list`: the names in a directory of a run, as paths from its root.
 pub(super) async fn list_of_run(api: Api, params: Params) -> Result<Value> {
     let run = api.tracking.run(&params.run_id()?).await?;
-    let root = ArtifactStore::path_of(&run.artifact_uri)?;
-    let directory = params.text("path")?.unwrap_or_default().trim_end_matches('/');
+    list_below(&api, &run.artifact_uri, params.text("path")?.unwrap_or_default()).await
+}
+
+/// The names in a directory below a root, as paths from the root.
+pub(super) async fn list_below(api: &Inner, root_uri: &str, directory: &str) -> Result<Value> {
+    let root = ArtifactStore::path_of(root_uri)?;
+    let directory = directory.trim_end_matches('/');
     let (at, prefix) = match directory {
         "" => (root.to_owned(), String::new()),
-        _ => {
-            check_path("path", directory)?;
-            (format!("{root}/{directory}"), format!("{directory}/"))
-        }
+        _ => (join(root, directory)?, format!("{directory}/")),
     };
     let entries = api.artifacts.entries(&at).await?;
-    Ok(answer::object([("root_uri", run.artifact_uri.as_str().into()), ("files", files(&entries, &prefix))]))
+    Ok(answer::object([("root_uri", root_uri.into()), ("files", files(&entries, &prefix))]))
+}
+
+/// A path below a root of the store, which it does not leave.
+pub(super) fn join(root: &str, path: &str) -> Result<String> {
+    check_relative(path)?;
+    Ok(format!("{root}/{path}"))
+}
+
+/// Refuses a path that leaves its root, in the words that clients look for.
+pub(super) fn check_relative(path: &str) -> Result<()> {
+    check_path("path", path).map_err(|error| Error::invalid_argument("Invalid path").with_source(error))
 }
 
 fn files(entries: &[ArtifactEntry], prefix: &str) -> Value {
@@ -75,11 +88,16 @@ pub(super) async fn delete(State(api): State<Api>, Path(path): Path<String>) -> 
 }
 
 pub(super) async fn download(State(api): State<Api>, Path(path): Path<String>, headers: HeaderMap) -> Answer<Response> {
+    send(&api, &path, &headers).await
+}
+
+/// A file of the store, or the range of it that the headers ask for.
+pub(super) async fn send(api: &Inner, path: &str, headers: &HeaderMap) -> Answer<Response> {
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(parse_range);
     let ranged = range.is_some();
-    let reader = match api.artifacts.open(&path, range).await {
+    let reader = match api.artifacts.open(path, range).await {
         // The path is checked before the range, so only the range can be at fault here.
-        Err(error) if ranged && error.kind() == ErrorKind::InvalidArgument && check_path("path", &path).is_ok() => {
+        Err(error) if ranged && error.kind() == ErrorKind::InvalidArgument && check_path("path", path).is_ok() => {
             return Ok(StatusCode::RANGE_NOT_SATISFIABLE.into_response());
         }
         opened => opened?,
@@ -88,7 +106,7 @@ pub(super) async fn download(State(api): State<Api>, Path(path): Path<String>, h
     let mut answer = Response::builder()
         .header(CONTENT_TYPE, "application/octet-stream")
         .header(CONTENT_LENGTH, end - start)
-        .header(CONTENT_DISPOSITION, disposition(&path))
+        .header(CONTENT_DISPOSITION, disposition(path))
         .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
         .header(ACCEPT_RANGES, "bytes");
     if ranged {

@@ -10,12 +10,18 @@ mod answer;
 mod experiments;
 mod failure;
 mod files;
+mod history;
+mod kept;
+mod lineage;
+mod logged_models;
 mod models;
 mod origin;
 mod request;
+mod run_answer;
 mod runs;
 mod source;
 mod stage;
+mod ui_files;
 mod versions;
 
 use std::{future::Future, sync::Arc};
@@ -27,20 +33,22 @@ use axum::{
     routing::{self, MethodFilter, MethodRouter},
 };
 use mlops_core::{Error, Result};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::{failure::Failure, request::Params};
-use crate::{ArtifactStore, ModelRegistry, TrackingStore};
+use crate::{ArtifactStore, LoggedModelStore, ModelRegistry, TrackingStore};
 
 /// The release of MLflow whose API is spoken; clients choose features by it.
 pub const MLFLOW_VERSION: &str = "3.17.2";
 
 /// Everything a handler needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     tracking: Arc<dyn TrackingStore>,
     registry: Arc<dyn ModelRegistry>,
     artifacts: ArtifactStore,
+    logged_models: Option<Arc<dyn LoggedModelStore>>,
 }
 
 type Api = Arc<Inner>;
@@ -54,15 +62,17 @@ const DELETE: MethodFilter = MethodFilter::DELETE;
 ///
 /// ```no_run
 /// use std::sync::Arc;
-/// use mlops_registry::{ArtifactStore, MlflowServer, SqlModelRegistry, SqlTrackingStore};
+/// use mlops_registry::{ArtifactStore, MlflowServer, SqlLoggedModelStore, SqlModelRegistry, SqlTrackingStore};
 /// use mlops_store::{BlobStore, SqliteMetaStore, SqliteSettings};
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let meta = Arc::new(SqliteMetaStore::open("mlops.db".as_ref(), SqliteSettings::default()).await?);
 /// let tracking = SqlTrackingStore::builder(meta.clone()).build().await?;
+/// let models = SqlLoggedModelStore::builder(meta.clone(), Arc::new(tracking.clone())).build().await?;
 /// let registry = SqlModelRegistry::builder(meta, BlobStore::local("blobs".as_ref())?).build().await?;
 /// let files = ArtifactStore::local("artifacts".as_ref())?;
-/// let router = MlflowServer::new(Arc::new(tracking), Arc::new(registry), files).router();
+/// let router =
+///     MlflowServer::new(Arc::new(tracking), Arc::new(registry), files).with_logged_models(Arc::new(models)).router();
 ///
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:5000").await.unwrap();
 /// axum::serve(listener, router).await.unwrap();
@@ -78,7 +88,15 @@ impl MlflowServer {
     /// Serves these stores.
     #[must_use]
     pub fn new(tracking: Arc<dyn TrackingStore>, registry: Arc<dyn ModelRegistry>, artifacts: ArtifactStore) -> Self {
-        Self { api: Arc::new(Inner { tracking, registry, artifacts }) }
+        Self { api: Arc::new(Inner { tracking, registry, artifacts, logged_models: None }) }
+    }
+
+    /// Serves logged models too, which clients of MLflow 3 make of every model they log. It must keep its rows in the
+    /// database of the tracking store.
+    #[must_use]
+    pub fn with_logged_models(mut self, store: Arc<dyn LoggedModelStore>) -> Self {
+        Arc::make_mut(&mut self.api).logged_models = Some(store);
+        self
     }
 
     /// The routes, from `/health` to `/api/2.0/mlflow/...`, each of the API also below `/ajax-api`.
@@ -87,12 +105,15 @@ impl MlflowServer {
     /// behind your own layer before it listens beyond this machine.
     pub fn router(&self) -> Router {
         let routes = Router::new()
-            .nest("/2.0/mlflow", tracking_routes().merge(registry_routes()))
+            .nest("/2.0/mlflow", tracking_routes().merge(registry_routes()).merge(logged_models::routes()))
+            // Clients of MLflow 3.17 leave a slash out.
+            .route("/2.0mlflow/experiments/search-datasets", on(POST, lineage::search_datasets))
             .nest("/2.0/mlflow-artifacts", file_routes())
             .route("/3.0/mlflow/server-info", routing::get(server_info));
         Router::new()
             .nest("/api", routes.clone())
-            .nest("/ajax-api", routes)
+            .nest("/ajax-api", routes.merge(ui_files::upload_routes()))
+            .merge(ui_files::routes())
             .route("/health", routing::get(async || "OK"))
             .route("/version", routing::get(async || MLFLOW_VERSION))
             .fallback(unknown_route)
@@ -102,10 +123,11 @@ impl MlflowServer {
 }
 
 /// The route of a handler at these methods.
-fn on<F, Fut>(methods: MethodFilter, handler: F) -> MethodRouter<Api>
+fn on<F, Fut, T>(methods: MethodFilter, handler: F) -> MethodRouter<Api>
 where
     F: Fn(Api, Params) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Value>> + Send,
+    Fut: Future<Output = Result<T>> + Send,
+    T: Serialize,
 {
     routing::on(methods, async move |State(api): State<Api>, params: Params| {
         handler(api, params).await.map(Json).map_err(Failure)
@@ -135,9 +157,13 @@ fn tracking_routes() -> Router<Api> {
         .route("/runs/log-batch", on(POST, r::log_batch))
         .route("/runs/set-tag", on(POST, r::set_tag))
         .route("/runs/delete-tag", on(POST, r::delete_tag))
-        .route("/runs/log-inputs", on(POST, r::log_inputs))
-        .route("/metrics/get-history", on(GET, r::metric_history))
-        .route("/logged-models/search", on(POST, r::search_logged_models))
+        .route("/runs/log-inputs", on(POST, lineage::log_inputs))
+        .route("/runs/outputs", on(POST, lineage::log_outputs))
+        .route("/runs/log-model", on(POST, lineage::log_model))
+        .route("/experiments/search-datasets", on(POST, lineage::search_datasets))
+        .route("/metrics/get-history", on(GET, history::of_metric))
+        .route("/metrics/get-history-bulk", on(GET, history::of_runs))
+        .route("/metrics/get-history-bulk-interval", on(GET, history::sampled))
         .route("/artifacts/list", on(GET, list_of_run))
 }
 

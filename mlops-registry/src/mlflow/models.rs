@@ -143,7 +143,7 @@ pub(super) async fn delete_alias(api: Api, params: Params) -> Result<Value> {
 
 pub(super) async fn get_alias(api: Api, params: Params) -> Result<Value> {
     let (name, alias) = (name_of(&params, "name")?, alias_of(&params)?);
-    Ok(json!({ "model_version": answer::version(&api.aliased(&name, &alias).await?) }))
+    Ok(json!({ "model_version": api.answer_version(&api.aliased(&name, &alias).await?).await? }))
 }
 
 impl Inner {

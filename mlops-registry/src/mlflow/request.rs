@@ -4,15 +4,15 @@
 //! message.
 
 use axum::{
-    body::to_bytes,
-    extract::{FromRequest, Request},
+    body::{HttpBody as _, to_bytes},
+    extract::{FromRequest, FromRequestParts as _, RawPathParams, Request},
     http::{Method, header::CONTENT_TYPE},
 };
 use mlops_core::{Error, Result, RunId, Timestamp};
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
-use crate::{ExperimentId, PageRequest, Search, View};
+use crate::{ExperimentId, LoggedModelId, PageRequest, Search, View};
 
 /// Largest JSON body, in bytes. A full batch of the longest values is half of it.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -28,9 +28,36 @@ pub(super) struct Params {
 impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _state: &S) -> std::result::Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> std::result::Result<Self, Failure> {
+        let (mut head, body) = request.into_parts();
+        let path = RawPathParams::from_request_parts(&mut head, state).await;
+        let mut params = Self::from_parts(Request::from_parts(head, body)).await?;
+        // A route without places has no such params. What a path says cannot be said otherwise by the body.
+        if let Ok(path) = path {
+            for (name, value) in &path {
+                params.fields.insert(name.to_owned(), value.into());
+            }
+        }
+        Ok(params)
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::invalid_argument(message)
+}
+
+impl Params {
+    /// The fields of the query of a GET, of the body otherwise.
+    async fn from_parts(request: Request) -> std::result::Result<Self, Failure> {
         if request.method() == Method::GET {
             return Ok(Self::from_query(request.uri().query().unwrap_or_default()));
+        }
+        // A deletion may say everything in its path, and then has no body and no type of one.
+        if request.method() == Method::DELETE
+            && !request.headers().contains_key(CONTENT_TYPE)
+            && request.body().is_end_stream()
+        {
+            return Ok(Self::default());
         }
         let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -43,13 +70,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         })?;
         Ok(Self::from_json(&body)?)
     }
-}
 
-fn invalid(message: impl Into<String>) -> Error {
-    Error::invalid_argument(message)
-}
-
-impl Params {
     /// Fields of a query; a key that is repeated is a list.
     fn from_query(query: &str) -> Self {
         let mut fields = Map::new();
@@ -90,7 +111,7 @@ impl Params {
         invalid(format!("Invalid value {value} for parameter '{}{name}' supplied", self.path))
     }
 
-    fn missing(&self, name: &str) -> Error {
+    pub(super) fn missing(&self, name: &str) -> Error {
         invalid(format!("Missing value for required parameter '{}{name}'.", self.path))
     }
 
@@ -192,6 +213,11 @@ impl Params {
         }
     }
 
+    /// A list that must be there and not be empty.
+    pub(super) fn required_list(&self, name: &str) -> Result<()> {
+        if self.list(name)?.is_empty() { Err(self.missing(name)) } else { Ok(()) }
+    }
+
     /// A list of `{key, value}`; a value may be empty or absent.
     pub(super) fn pairs<C: FromIterator<(String, String)>>(&self, name: &str) -> Result<C> {
         self.objects(name)?.iter().map(Self::pair).collect()
@@ -209,6 +235,19 @@ impl Params {
             Some(id) => id.parse(),
             None => Err(self.missing("run_id")),
         }
+    }
+
+    /// The logged model; an id that none can have is unknown.
+    pub(super) fn model_id(&self) -> Result<LoggedModelId> {
+        let id = self.required("model_id")?;
+        id.parse().map_err(|error: Error| {
+            Error::not_found(format!("Logged model with ID '{id}' not found.")).with_source(error)
+        })
+    }
+
+    /// The experiments of a search, in their order.
+    pub(super) fn experiment_ids(&self) -> Result<Vec<ExperimentId>> {
+        self.texts("experiment_ids")?.iter().map(|id| id.parse()).collect()
     }
 
     pub(super) fn experiment_id(&self) -> Result<ExperimentId> {

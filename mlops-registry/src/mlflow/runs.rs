@@ -1,10 +1,14 @@
-//! `runs/...` and `metrics/...`.
+//! `runs/...`: what a run is and what is logged to it.
 
 use mlops_core::{Metric, Result, RunStatus, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Api, answer, request::Params};
-use crate::{Batch, CreateRun, DatasetInput, ExperimentId, LoggedDataset, PageRequest, RunUpdate, search::Page};
+use super::{
+    Api,
+    request::Params,
+    run_answer::{self, RunPage},
+};
+use crate::{Batch, CreateRun, ModelMetric, RunUpdate};
 
 const STATUSES: [(&str, i64, RunStatus); 5] = [
     ("RUNNING", 1, RunStatus::Running),
@@ -13,7 +17,7 @@ const STATUSES: [(&str, i64, RunStatus); 5] = [
     ("FAILED", 4, RunStatus::Failed),
     ("KILLED", 5, RunStatus::Killed),
 ];
-/// Largest page, of runs and of points.
+/// Largest page.
 const PAGE_MAX: usize = 50_000;
 
 pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
@@ -24,11 +28,13 @@ pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
         started: params.time("start_time")?,
         tags: params.pairs("tags")?,
     };
-    Ok(json!({ "run": answer::run(&api.tracking.create_run(run).await?) }))
+    Ok(json!({ "run": run_answer::run(&api.tracking.create_run(run).await?, None) }))
 }
 
 pub(super) async fn get(api: Api, params: Params) -> Result<Value> {
-    Ok(json!({ "run": answer::run(&api.tracking.run(&params.run_id()?).await?) }))
+    let run = api.tracking.run(&params.run_id()?).await?;
+    let models = api.models_of(std::slice::from_ref(&run)).await?;
+    Ok(json!({ "run": run_answer::run(&run, models.first()) }))
 }
 
 pub(super) async fn update(api: Api, params: Params) -> Result<Value> {
@@ -38,7 +44,7 @@ pub(super) async fn update(api: Api, params: Params) -> Result<Value> {
         name: params.owned("run_name")?,
     };
     let run = api.tracking.update_run(&params.run_id()?, update).await?;
-    Ok(json!({ "run_info": answer::run_info(&run) }))
+    Ok(json!({ "run_info": run_answer::run_info(&run) }))
 }
 
 pub(super) async fn delete(api: Api, params: Params) -> Result<Value> {
@@ -60,31 +66,55 @@ fn metric(params: &Params) -> Result<Metric> {
     })
 }
 
+/// The point as one of a logged model, when the client says that it is.
+fn model_metric(params: &Params) -> Result<Option<ModelMetric>> {
+    if params.text("model_id")?.is_none_or(str::is_empty) {
+        return Ok(None);
+    }
+    Ok(Some(ModelMetric {
+        model: params.model_id()?,
+        metric: metric(params)?,
+        run: None,
+        dataset_name: params.owned("dataset_name")?,
+        dataset_digest: params.owned("dataset_digest")?,
+    }))
+}
+
 pub(super) async fn log_metric(api: Api, params: Params) -> Result<Value> {
-    let batch = Batch { metrics: vec![metric(&params)?], ..Batch::default() };
-    api.tracking.log_batch(&params.run_id()?, &batch).await?;
+    let run = params.run_id()?;
+    let batch = Batch {
+        metrics: vec![metric(&params)?],
+        model_metrics: model_metric(&params)?.into_iter().collect(),
+        ..Batch::default()
+    };
+    api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
 
 pub(super) async fn log_parameter(api: Api, params: Params) -> Result<Value> {
+    let run = params.run_id()?;
     let batch = Batch { params: vec![params.pair()?], ..Batch::default() };
-    api.tracking.log_batch(&params.run_id()?, &batch).await?;
+    api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
 
 pub(super) async fn log_batch(api: Api, params: Params) -> Result<Value> {
+    let run = params.run_id()?;
+    let metrics = params.objects("metrics")?;
     let batch = Batch {
-        metrics: params.objects("metrics")?.iter().map(metric).collect::<Result<_>>()?,
+        metrics: metrics.iter().map(metric).collect::<Result<_>>()?,
+        model_metrics: metrics.iter().filter_map(|point| model_metric(point).transpose()).collect::<Result<_>>()?,
         params: params.pairs("params")?,
         tags: params.pairs("tags")?,
     };
-    api.tracking.log_batch(&params.run_id()?, &batch).await?;
+    api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
 
 pub(super) async fn set_tag(api: Api, params: Params) -> Result<Value> {
+    let run = params.run_id()?;
     let batch = Batch { tags: vec![params.pair()?], ..Batch::default() };
-    api.tracking.log_batch(&params.run_id()?, &batch).await?;
+    api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
 
@@ -93,54 +123,10 @@ pub(super) async fn delete_tag(api: Api, params: Params) -> Result<Value> {
     Ok(json!({}))
 }
 
-pub(super) async fn log_inputs(api: Api, params: Params) -> Result<Value> {
-    let input = |input: &Params| -> Result<DatasetInput> {
-        let dataset = input.object("dataset")?;
-        let dataset = LoggedDataset {
-            name: dataset.required("name")?.to_owned(),
-            digest: dataset.required("digest")?.to_owned(),
-            source_type: dataset.required("source_type")?.to_owned(),
-            source: dataset.required("source")?.to_owned(),
-            schema: dataset.owned("schema")?,
-            profile: dataset.owned("profile")?,
-        };
-        Ok(DatasetInput { dataset, tags: input.pairs("tags")? })
-    };
-    let inputs = params.objects("datasets")?.iter().map(input).collect::<Result<Vec<_>>>()?;
-    api.tracking.log_inputs(&params.run_id()?, &inputs).await?;
-    Ok(json!({}))
-}
-
-fn experiments(params: &Params) -> Result<Vec<ExperimentId>> {
-    params.texts("experiment_ids")?.iter().map(|id| id.parse()).collect()
-}
-
-/// Logged models of experiments: none, since this server takes none. Clients ask whenever they list the files of a run.
-pub(super) async fn search_logged_models(api: Api, params: Params) -> Result<Value> {
-    for id in experiments(&params)? {
-        api.tracking.experiment(id).await?;
-    }
-    Ok(json!({}))
-}
-
-pub(super) async fn search(api: Api, params: Params) -> Result<Value> {
-    let experiments = experiments(&params)?;
+pub(super) async fn search(api: Api, params: Params) -> Result<RunPage> {
+    let experiments = params.experiment_ids()?;
     let search = params.search("run_view_type", params.page(1_000, PAGE_MAX)?)?;
     let page = api.tracking.search_runs(&experiments, &search).await?;
-    Ok(answer::page("runs", &page, answer::run))
-}
-
-pub(super) async fn metric_history(api: Api, params: Params) -> Result<Value> {
-    let (id, key) = (params.run_id()?, params.required("metric_key")?);
-    let whole = params.int("max_results")?.is_none();
-    let mut request = params.page(PAGE_MAX, PAGE_MAX)?;
-    let mut found = api.tracking.metric_history(&id, key, &request).await?;
-    // A client that names no size does not follow tokens.
-    while let Some(token) = found.next_page_token.take_if(|_| whole) {
-        request = PageRequest { token: Some(token), ..request };
-        let next = api.tracking.metric_history(&id, key, &request).await?;
-        found.items.extend(next.items);
-        found = Page { next_page_token: next.next_page_token, ..found };
-    }
-    Ok(answer::page("metrics", &found, answer::metric))
+    let models = api.models_of(&page.items).await?;
+    Ok(RunPage { page, models })
 }

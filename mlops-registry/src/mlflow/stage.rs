@@ -40,10 +40,6 @@ impl Stage {
     pub(super) fn of(version: &ModelVersion) -> Self {
         version.tags.get(STAGE_TAG).and_then(|text| Self::parse(text).ok()).unwrap_or(Self::None)
     }
-
-    pub(super) fn is_kept_in(tag: &str) -> bool {
-        tag == STAGE_TAG
-    }
 }
 
 /// The newest version of every stage that is asked for, by stage; `versions` come newest first.

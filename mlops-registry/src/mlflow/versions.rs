@@ -1,16 +1,19 @@
 //! `model-versions/...`.
 
-use mlops_core::{Error, Result, Version};
+use std::collections::BTreeMap;
+
+use mlops_core::{Error, ErrorKind, Result, Version};
 use serde_json::{Value, json};
 
 use super::{
-    Api, answer,
+    Api, Inner, answer,
+    kept::{keep_model_id, kept_model_id, refuse_kept},
     models::{hide_prompts, name_of},
     request::Params,
     source::Source,
     stage::{STAGE_TAG, Stage},
 };
-use crate::{Actor, CreateVersion, ModelVersion, MoveAlias};
+use crate::{Actor, CreateVersion, ModelVersion, MoveAlias, View, registry::PROMPT_TAG};
 
 /// Largest size that clients may ask for, and the largest page they get.
 const SEARCH_MAX: usize = 200_000;
@@ -18,7 +21,11 @@ const PAGE_MAX: usize = 50_000;
 
 /// The field `version`, which is text.
 pub(super) fn version_number(params: &Params) -> Result<Version> {
-    let text = params.required("version")?;
+    parse_version(params.required("version")?)
+}
+
+/// The number that the text is.
+pub(super) fn parse_version(text: &str) -> Result<Version> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(number) if digits => Ok(Version(number)),
@@ -34,30 +41,48 @@ async fn named(api: &Api, params: &Params) -> Result<ModelVersion> {
 pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
     let name = name_of(&params, "name")?;
     let run_id = params.text("run_id")?.filter(|id| !id.is_empty()).map(str::parse).transpose()?;
-    let source = Source::check(&api, params.required("source")?, run_id).await?;
+    let model_id = params.text("model_id")?.filter(|id| !id.is_empty()).map(|_| params.model_id()).transpose()?;
+    let mut tags: BTreeMap<String, String> = params.pairs("tags")?;
+    refuse_kept(tags.keys())?;
+    let mut source = Source { uri: params.required("source")?.to_owned(), run_id, model_id };
+    let is_prompt = tags.get(PROMPT_TAG).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    // A prompt has its text in a tag; its source is a word that says so and names no file.
+    if !is_prompt {
+        source = source.check(&api).await?;
+    }
+    if let Some(id) = &source.model_id {
+        keep_model_id(&mut tags, id);
+    }
     let options = CreateVersion {
         run_id: source.run_id,
         run_link: params.owned("run_link")?.unwrap_or_default(),
         description: params.owned("description")?.unwrap_or_default(),
-        tags: params.pairs("tags")?,
+        tags,
         ..CreateVersion::default()
     };
-    refuse_stage_tag(options.tags.keys())?;
     let created = api.registry.create_version_from_uri(&name, &source.uri, options).await?;
-    Ok(json!({ "model_version": answer::version(&created) }))
+    if let (false, Some(id)) = (is_prompt, &source.model_id) {
+        api.models()?.add_registration(id, &created.model, created.version).await?;
+    }
+    Ok(json!({ "model_version": api.answer_version(&created).await? }))
 }
 
-fn refuse_stage_tag<'a>(mut keys: impl Iterator<Item = &'a String>) -> Result<()> {
-    if keys.any(|key| Stage::is_kept_in(key)) {
-        return Err(Error::invalid_argument(format!(
-            "tag {STAGE_TAG} is kept for stages; use model-versions/transition-stage"
-        )));
+impl Inner {
+    /// A version with params and metrics of the logged model that it is.
+    pub(super) async fn answer_version(&self, version: &ModelVersion) -> Result<Value> {
+        let mut answer = answer::version(version);
+        let (Some(store), Some(id)) = (&self.logged_models, kept_model_id(version)) else { return Ok(answer) };
+        match store.logged_model(&id, View::All).await {
+            Ok(model) => answer::add_model(&mut answer, &model),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(answer)
     }
-    Ok(())
 }
 
 pub(super) async fn get(api: Api, params: Params) -> Result<Value> {
-    Ok(json!({ "model_version": answer::version(&named(&api, &params).await?) }))
+    Ok(json!({ "model_version": api.answer_version(&named(&api, &params).await?).await? }))
 }
 
 pub(super) async fn update(api: Api, params: Params) -> Result<Value> {
@@ -120,14 +145,14 @@ pub(super) async fn download_uri(api: Api, params: Params) -> Result<Value> {
 
 pub(super) async fn set_tag(api: Api, params: Params) -> Result<Value> {
     let (name, version, pair) = (name_of(&params, "name")?, version_number(&params)?, params.pair()?);
-    refuse_stage_tag(std::iter::once(&pair.0))?;
+    refuse_kept(std::iter::once(&pair.0))?;
     api.registry.set_version_tags(&name, version, &[pair], &Actor::default()).await?;
     Ok(json!({}))
 }
 
 pub(super) async fn delete_tag(api: Api, params: Params) -> Result<Value> {
     let (name, version, key) = (name_of(&params, "name")?, version_number(&params)?, params.owned("key")?);
-    refuse_stage_tag(key.iter())?;
+    refuse_kept(key.iter())?;
     api.registry.delete_version_tag(&name, version, params.required("key")?, &Actor::default()).await?;
     Ok(json!({}))
 }

@@ -11,7 +11,7 @@ mod parse;
 mod plan;
 
 pub use columns::{Columns, SearchColumns};
-pub(crate) use order::{OrderKey, compare_by};
+pub(crate) use order::{OrderKey, compare as compare_operands, compare_by};
 pub use page::{Page, PageRequest};
 pub(crate) use page::{RESULTS_MAX, cut};
 pub use parse::FILTER_BYTES_MAX;

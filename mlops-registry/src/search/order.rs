@@ -63,7 +63,8 @@ fn rank(value: &Operand) -> u8 {
     }
 }
 
-fn compare(a: &Operand, b: &Operand, descending: bool) -> Ordering {
+/// Compares two values, in the direction that is asked for.
+pub(crate) fn compare(a: &Operand, b: &Operand, descending: bool) -> Ordering {
     let by_value = match (a, b) {
         (Operand::Number(a), Operand::Number(b)) => a.partial_cmp(b).unwrap_or(Ordering::Equal),
         (Operand::Text(a), Operand::Text(b)) => a.cmp(b),

@@ -15,6 +15,8 @@ pub(crate) enum Operand {
     Text(String),
     /// Several texts, such as the names of all datasets; a clause holds when it does for one of them.
     Texts(Vec<String>),
+    /// Several numbers, such as all points of a metric; a clause holds when it does for one of them.
+    Numbers(Vec<f64>),
     /// The record has no such thing.
     Missing,
 }
@@ -253,6 +255,7 @@ fn holds(test: &Test, value: &Operand) -> bool {
         (Test::Null { is_null }, value) => (*value == Operand::Missing) == *is_null,
         (_, Operand::Missing) => false,
         (test, Operand::Texts(texts)) => texts.iter().any(|text| holds(test, &Operand::Text(text.clone()))),
+        (test, Operand::Numbers(numbers)) => numbers.iter().any(|number| holds(test, &Operand::Number(*number))),
         (Test::Compare(operator, Literal::Number(right)), Operand::Number(left)) => {
             compare_numbers(operator, *left, *right)
         }

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use mlops_core::{Error, Metric, Result, RunId, RunStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::logged_models::ModelMetric;
+
 /// The number of an experiment; 0 is the experiment `Default`, which always exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -133,6 +135,9 @@ pub struct Batch {
     pub params: Vec<(String, String)>,
     /// Tags, at most [`crate::limits::BATCH_TAGS_MAX`]; of several with one key the last counts.
     pub tags: Vec<(String, String)>,
+    /// Points that tell about logged models, kept with them and not with the run; at most
+    /// [`crate::limits::BATCH_METRICS_MAX`]. A point that tells about the run as well is in `metrics` too.
+    pub model_metrics: Vec<ModelMetric>,
 }
 
 /// A dataset that a run reads, as it describes itself.

@@ -135,6 +135,7 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     /// [`crate::limits`] are cut. Finished runs still take values.
     ///
     /// # Errors
+    /// `NotFound` also when a point tells about a logged model that does not exist.
     /// `InvalidArgument` when a param has another value already, appears twice, a key is not
     /// acceptable, a timestamp is negative or the batch is too large.
     async fn log_batch(&self, id: &RunId, batch: &Batch) -> Result<()>;

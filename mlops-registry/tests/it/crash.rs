@@ -60,6 +60,7 @@ fn batch(number: u64) -> Batch {
         metrics: vec![metric("a"), metric("b")],
         params: vec![(format!("p{number}"), number.to_string())],
         tags: vec![("last".to_owned(), number.to_string())],
+        ..Batch::default()
     }
 }
 

@@ -26,7 +26,8 @@ use mlops_core::{
     TensorSpec, Version,
 };
 use mlops_registry::{
-    Actor, CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlModelRegistry, SqlTrackingStore, conformance,
+    Actor, CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlLoggedModelStore, SqlModelRegistry,
+    SqlTrackingStore, conformance,
 };
 use mlops_store::{BlobStore, MetaStore, SqliteMetaStore, SqliteSettings, Transaction, TransactionalAudit};
 
@@ -36,6 +37,13 @@ async fn tracking(meta: Arc<dyn MetaStore>) -> SqlTrackingStore {
 
 async fn registry(meta: Arc<dyn MetaStore>) -> SqlModelRegistry {
     SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap()
+}
+
+/// A tracking store and the logged models of its runs.
+async fn logged(meta: Arc<dyn MetaStore>) -> (SqlTrackingStore, SqlLoggedModelStore) {
+    let tracking = tracking(Arc::clone(&meta)).await;
+    let models = SqlLoggedModelStore::builder(meta, Arc::new(tracking.clone())).build().await.unwrap();
+    (tracking, models)
 }
 
 async fn in_memory() -> Arc<dyn MetaStore> {
@@ -51,6 +59,7 @@ async fn in_file(directory: &Path, counter: &AtomicU32) -> Arc<dyn MetaStore> {
 async fn sqlite_in_memory_keeps_the_promises() {
     conformance::tracking_store(async || tracking(in_memory().await).await).await;
     conformance::model_registry(async || registry(in_memory().await).await).await;
+    conformance::logged_model_store(async || logged(in_memory().await).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -58,6 +67,7 @@ async fn sqlite_file_keeps_the_promises() {
     let (dir, counter) = (tempfile::tempdir().unwrap(), AtomicU32::new(0));
     conformance::tracking_store(async || tracking(in_file(dir.path(), &counter).await).await).await;
     conformance::model_registry(async || registry(in_file(dir.path(), &counter).await).await).await;
+    conformance::logged_model_store(async || logged(in_file(dir.path(), &counter).await).await).await;
 }
 
 /// Each fresh store is a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
@@ -83,6 +93,7 @@ async fn postgres_keeps_the_promises() {
     };
     conformance::tracking_store(async || tracking(fresh().await).await).await;
     conformance::model_registry(async || registry(fresh().await).await).await;
+    conformance::logged_model_store(async || logged(fresh().await).await).await;
 }
 
 fn package() -> ModelPackage {

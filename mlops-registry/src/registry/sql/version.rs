@@ -177,9 +177,10 @@ impl SqlModelRegistry {
     pub(super) async fn find_versions(&self, search: &Search) -> Result<Page<ModelVersion>> {
         let filter = Filter::parse::<ModelVersion>(&search.filter)?;
         let order = OrderKey::parse_all::<ModelVersion>(&search.order_by)?;
-        let sql = "SELECT * FROM registry_version WHERE deleted = 0 ORDER BY updated DESC, model, version DESC";
+        let base = if order.is_empty() { "updated DESC, model, version DESC" } else { "model, version DESC" };
+        let sql = format!("SELECT * FROM registry_version WHERE deleted = 0 ORDER BY {base}");
         let mut found = Vec::new();
-        for row in self.meta.query(sql, &[]).await? {
+        for row in self.meta.query(&sql, &[]).await? {
             let version = self.complete_version(&row).await?;
             if filter.admits(&version) {
                 found.push(version);

@@ -18,6 +18,7 @@ use crate::{
         BATCH_DATASETS_MAX, BATCH_ITEMS_MAX, BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, PARAM_VALUE_MAX,
         RUN_TAG_VALUE_MAX, check_free_key, check_key, truncated,
     },
+    logged_models::add_points,
     retry::{Statement, on_conflict},
     tracking::{
         RUN_NAME_TAG,
@@ -34,6 +35,7 @@ impl SqlTrackingStore {
             add_params(tx.as_mut(), id, run.seq, &batch.params).await?;
             let numbers = self.add_metrics(tx.as_mut(), run, batch).await?;
             set_tags(tx.as_mut(), run.seq, &batch.tags).await?;
+            add_points(tx.as_mut(), id, &batch.model_metrics).await?;
             tx.commit().await?;
             Ok(numbers)
         })?;
@@ -142,6 +144,7 @@ async fn add_params(tx: &mut dyn Transaction, id: &RunId, run: i64, given: &[(St
 fn check_batch(batch: &Batch) -> Result<()> {
     let sizes = [
         ("metrics", batch.metrics.len(), BATCH_METRICS_MAX),
+        ("model metrics", batch.model_metrics.len(), BATCH_METRICS_MAX),
         ("params", batch.params.len(), BATCH_PARAMS_MAX),
         ("tags", batch.tags.len(), BATCH_TAGS_MAX),
         ("items", batch.metrics.len() + batch.params.len() + batch.tags.len(), BATCH_ITEMS_MAX),
@@ -149,7 +152,7 @@ fn check_batch(batch: &Batch) -> Result<()> {
     if let Some((what, size, max)) = sizes.into_iter().find(|(_, size, max)| size > max) {
         return Err(Error::invalid_argument(format!("a batch can have at most {max} {what}, found {size}")));
     }
-    for metric in &batch.metrics {
+    for metric in batch.metrics.iter().chain(batch.model_metrics.iter().map(|point| &point.metric)) {
         check_key("metric name", &metric.key)?;
         if metric.timestamp < Timestamp::default() {
             return Err(Error::invalid_argument(format!("timestamp of metric {:?} is negative", metric.key)));

@@ -27,6 +27,7 @@ use mlops_store::{MetaStore, MetaStoreExt as _, Row, Transaction, params};
 
 use crate::{
     id_source::{IdSource, RandomIds},
+    logged_models,
     retry::{Statement, on_conflict},
 };
 
@@ -77,6 +78,8 @@ impl SqlTrackingStoreBuilder {
         }
         store.meta.migrate(&schema::MIGRATIONS).await?;
         while on_conflict!(store.convert_points())? {}
+        // A batch of a run writes the points of logged models as well.
+        store.meta.migrate(&logged_models::MIGRATIONS).await?;
         let sql = "INSERT INTO tracking_experiment VALUES (0, 'Default', $1, 0, $2, $2) ON CONFLICT (id) DO NOTHING";
         let location = format!("{}/0", store.artifact_root);
         on_conflict!(store.meta.execute(sql, params![&location, store.now()]))?;

@@ -38,7 +38,7 @@ impl SqlTrackingStore {
         let run = RunNumber::of(tx.as_mut(), id.as_str()).await?.ok_or_else(|| unknown_run(id))?;
         if run.deleted {
             return Err(Error::failed_precondition(format!(
-                "run {id} is deleted; it must be in the 'active' state; restore it first"
+                "The run {id} must be in the 'active' state; it is deleted, restore it first"
             )));
         }
         Ok((tx, run))

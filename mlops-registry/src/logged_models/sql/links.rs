@@ -1,0 +1,74 @@
+//! Which runs read and made which models.
+
+use std::collections::HashMap;
+
+use mlops_core::{Error, Result, RunId};
+use mlops_store::{Value, params};
+
+use super::{SqlLoggedModelStore, read::places};
+use crate::{
+    limits::BATCH_DATASETS_MAX,
+    logged_models::record::{LoggedModelId, ModelOutput, RunModels},
+    retry::{Statement, on_conflict},
+};
+
+/// How many runs are read by one query of each table.
+const RUNS_AT_ONCE: usize = 500;
+
+impl SqlLoggedModelStore {
+    pub(super) async fn link_inputs(&self, run: &RunId, models: &[LoggedModelId]) -> Result<()> {
+        let sql =
+            "INSERT INTO logged_model_input (run_id, model) VALUES ($1, $2) ON CONFLICT (run_id, model) DO NOTHING";
+        let statement = |model: &LoggedModelId| (sql.to_owned(), params![run.as_str(), model.as_str()].to_vec());
+        self.link(run, models.iter().map(statement).collect()).await
+    }
+
+    pub(super) async fn link_outputs(&self, run: &RunId, models: &[ModelOutput]) -> Result<()> {
+        let sql = "INSERT INTO logged_model_output (run_id, model, step) VALUES ($1, $2, $3)
+            ON CONFLICT (run_id, model, step) DO NOTHING";
+        let statement =
+            |output: &ModelOutput| (sql.to_owned(), params![run.as_str(), output.model.as_str(), output.step].to_vec());
+        self.link(run, models.iter().map(statement).collect()).await
+    }
+
+    async fn link(&self, run: &RunId, statements: Vec<Statement>) -> Result<()> {
+        if statements.len() > BATCH_DATASETS_MAX {
+            return Err(Error::invalid_argument(format!(
+                "at most {BATCH_DATASETS_MAX} models at once, found {}",
+                statements.len()
+            )));
+        }
+        if self.tracking.run(run).await?.deleted {
+            return Err(Error::failed_precondition(format!(
+                "The run {run} must be in the 'active' state; it is deleted, restore it first"
+            )));
+        }
+        on_conflict!(async {
+            let mut tx = self.meta.begin().await?;
+            for (sql, values) in &statements {
+                tx.execute(sql, values).await?;
+            }
+            tx.commit().await
+        })
+    }
+
+    pub(super) async fn links_of(&self, runs: &[RunId]) -> Result<Vec<RunModels>> {
+        let mut found: HashMap<String, RunModels> = HashMap::new();
+        for chunk in runs.chunks(RUNS_AT_ONCE) {
+            let ids: Vec<Value> = chunk.iter().map(|run| Value::from(run.as_str())).collect();
+            let among = places(ids.len());
+            let sql = format!("SELECT run_id, model FROM logged_model_input WHERE run_id IN ({among}) ORDER BY seq");
+            for row in self.meta.query(&sql, &ids).await? {
+                let model = row.get::<String>("model")?.parse()?;
+                found.entry(row.get("run_id")?).or_default().inputs.push(model);
+            }
+            let sql =
+                format!("SELECT run_id, model, step FROM logged_model_output WHERE run_id IN ({among}) ORDER BY seq");
+            for row in self.meta.query(&sql, &ids).await? {
+                let output = ModelOutput { model: row.get::<String>("model")?.parse()?, step: row.get("step")? };
+                found.entry(row.get("run_id")?).or_default().outputs.push(output);
+            }
+        }
+        Ok(runs.iter().map(|run| found.get(run.as_str()).cloned().unwrap_or_default()).collect())
+    }
+}

@@ -1,0 +1,53 @@
+//! Files on the wire.
+
+use axum::http::Method;
+use serde_json::json;
+
+use super::{Client, FILES, INVALID};
+
+#[tokio::test]
+async fn files_go_up_and_down_and_never_leave_the_root() {
+    let client = Client::new().await;
+    let at = format!("{FILES}/0/r/artifacts/pl%C3%B6ts/n%201%25.txt");
+    let put = client.raw(Method::PUT, &at, &[("content-type", "text/plain")], b"0123456789".to_vec()).await;
+    assert_eq!((put.status.as_u16(), put.body.len()), (200, 0));
+    let got = client.raw(Method::GET, &at, &[], Vec::new()).await;
+    assert_eq!((got.status.as_u16(), &got.body[..], got.header("content-length")), (200, &b"0123456789"[..], "10"));
+    assert_eq!(got.header("content-disposition"), "attachment; filename*=UTF-8''n%201%25%2Etxt");
+    assert_eq!(got.header("x-content-type-options"), "nosniff");
+    let part = client.raw(Method::GET, &at, &[("range", "bytes=2-4")], Vec::new()).await;
+    assert_eq!((part.status.as_u16(), part.text(), part.header("content-range")), (206, "234".into(), "bytes 2-4/10"));
+    let beyond = client.raw(Method::GET, &at, &[("range", "bytes=10-")], Vec::new()).await;
+    assert_eq!(beyond.status, 416);
+    let listed = client.raw(Method::GET, &format!("{FILES}?path=0/r/artifacts"), &[], Vec::new()).await.json();
+    assert_eq!(listed, json!({ "files": [{ "path": "plöts", "is_dir": true }] }));
+    let empty = client.raw(Method::GET, &format!("{FILES}?path=none"), &[], Vec::new()).await.json();
+    assert_eq!(empty, json!({}));
+    for climb in ["..%2fx", "%2e%2e/x", "..%252f..%252fx", "%2fetc%2fpasswd", "a%5c..%5cx", "a%00"] {
+        for method in [Method::GET, Method::PUT, Method::DELETE] {
+            let answer = client.raw(method.clone(), &format!("{FILES}/{climb}"), &[], b"x".to_vec()).await;
+            assert_eq!((answer.status.as_u16(), answer.json()["error_code"].as_str()), (400, Some(INVALID)), "{climb}");
+        }
+    }
+    assert_eq!(client.raw(Method::DELETE, &format!("{FILES}/0/r"), &[], Vec::new()).await.status, 200);
+    let gone = client.raw(Method::GET, &at, &[], Vec::new()).await;
+    assert_eq!((gone.status.as_u16(), gone.json()["error_code"].as_str()), (404, Some("RESOURCE_DOES_NOT_EXIST")));
+    let parts = client.raw(Method::POST, "/api/2.0/mlflow-artifacts/mpu/create/x", &[], Vec::new()).await;
+    assert_eq!(parts.status, 501);
+}
+
+#[tokio::test]
+async fn files_of_a_run_are_listed_from_its_root() {
+    let client = Client::new().await;
+    let id = client.run().await;
+    let put = |name: &str| format!("{FILES}/0/{id}/artifacts/{name}");
+    client.raw(Method::PUT, &put("a.txt"), &[], b"abc".to_vec()).await;
+    client.raw(Method::PUT, &put("sub/b.txt"), &[], b"b".to_vec()).await;
+    let root = client.get(&format!("artifacts/list?run_id={id}")).await.json();
+    assert_eq!(root["root_uri"], format!("mlflow-artifacts:/0/{id}/artifacts"));
+    let files = json!([{ "path": "a.txt", "is_dir": false, "file_size": 3 }, { "path": "sub", "is_dir": true }]);
+    assert_eq!(root["files"], files);
+    let sub = client.get(&format!("artifacts/list?run_id={id}&path=sub")).await.json();
+    assert_eq!(sub["files"], json!([{ "path": "sub/b.txt", "is_dir": false, "file_size": 1 }]));
+    assert_eq!(client.get(&format!("artifacts/list?run_id={id}&path=../..")).await.status, 400);
+}
