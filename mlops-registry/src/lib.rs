@@ -5,6 +5,7 @@
 //! | experiments, runs, params, metrics, tags | [`tracking`]: [`Tracker`], [`Run`], [`TrackingStore`], [`SqlTrackingStore`] |
 //! | files of runs on an object store | [`ArtifactStore`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
+//! | traces of applications: spans, previews, assessments | [`traces`]: [`TraceStore`], [`SqlTraceStore`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | limits of names and values | [`limits`] |
@@ -52,6 +53,7 @@ pub mod mlflow;
 pub mod registry;
 mod retry;
 pub mod search;
+pub mod traces;
 pub mod tracking;
 
 pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
@@ -64,6 +66,10 @@ pub use registry::{
     RegisteredModel, SqlModelRegistry, VersionSource,
 };
 pub use search::{Page, PageRequest, Search, View};
+pub use traces::{
+    AnyValue, Assessment, AssessmentSource, AssessmentUpdate, AssessmentValue, CreateAssessment, Span, SqlTraceStore,
+    TraceInfo, TraceSelection, TraceState, TraceStore,
+};
 pub use tracking::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunRecord,
     RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,

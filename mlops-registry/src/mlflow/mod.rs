@@ -12,10 +12,12 @@ mod failure;
 mod files;
 mod models;
 mod origin;
+mod place;
 mod request;
 mod runs;
 mod source;
 mod stage;
+mod traces;
 mod versions;
 
 use std::{future::Future, sync::Arc};
@@ -30,17 +32,18 @@ use mlops_core::{Error, Result};
 use serde_json::{Value, json};
 
 use self::{failure::Failure, request::Params};
-use crate::{ArtifactStore, ModelRegistry, TrackingStore};
+use crate::{ArtifactStore, ModelRegistry, TraceStore, TrackingStore};
 
 /// The release of MLflow whose API is spoken; clients choose features by it.
 pub const MLFLOW_VERSION: &str = "3.17.2";
 
 /// Everything a handler needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     tracking: Arc<dyn TrackingStore>,
     registry: Arc<dyn ModelRegistry>,
     artifacts: ArtifactStore,
+    traces: Option<Arc<dyn TraceStore>>,
 }
 
 type Api = Arc<Inner>;
@@ -78,7 +81,14 @@ impl MlflowServer {
     /// Serves these stores.
     #[must_use]
     pub fn new(tracking: Arc<dyn TrackingStore>, registry: Arc<dyn ModelRegistry>, artifacts: ArtifactStore) -> Self {
-        Self { api: Arc::new(Inner { tracking, registry, artifacts }) }
+        Self { api: Arc::new(Inner { tracking, registry, artifacts, traces: None }) }
+    }
+
+    /// Keeps traces and their assessments, and takes spans at `/v1/traces`. Default: those routes answer 501.
+    #[must_use]
+    pub fn with_traces(mut self, traces: Arc<dyn TraceStore>) -> Self {
+        Arc::make_mut(&mut self.api).traces = Some(traces);
+        self
     }
 
     /// The routes, from `/health` to `/api/2.0/mlflow/...`, each of the API also below `/ajax-api`.
@@ -87,12 +97,14 @@ impl MlflowServer {
     /// behind your own layer before it listens beyond this machine.
     pub fn router(&self) -> Router {
         let routes = Router::new()
-            .nest("/2.0/mlflow", tracking_routes().merge(registry_routes()))
+            .nest("/2.0/mlflow", tracking_routes().merge(registry_routes()).merge(traces::second_routes()))
+            .nest("/3.0/mlflow", traces::routes())
             .nest("/2.0/mlflow-artifacts", file_routes())
             .route("/3.0/mlflow/server-info", routing::get(server_info));
         Router::new()
             .nest("/api", routes.clone())
             .nest("/ajax-api", routes)
+            .merge(traces::otlp_routes())
             .route("/health", routing::get(async || "OK"))
             .route("/version", routing::get(async || MLFLOW_VERSION))
             .fallback(unknown_route)

@@ -90,7 +90,7 @@ impl Params {
         invalid(format!("Invalid value {value} for parameter '{}{name}' supplied", self.path))
     }
 
-    fn missing(&self, name: &str) -> Error {
+    pub(super) fn missing(&self, name: &str) -> Error {
         invalid(format!("Missing value for required parameter '{}{name}'.", self.path))
     }
 
@@ -190,6 +190,19 @@ impl Params {
             Some(value @ Value::Object(_)) => Self::from_value(value.clone(), format!("{}{name}.", self.path)),
             Some(other) => Err(self.wrong(name, other)),
         }
+    }
+
+    /// A field as it was written.
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name)
+    }
+
+    /// An object of texts whose names are data; absent: empty.
+    pub(super) fn map<C: FromIterator<(String, String)>>(&self, name: &str) -> Result<C> {
+        let Some(value) = self.fields.get(name) else { return Ok(C::from_iter([])) };
+        let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        let pairs = value.as_object().and_then(|map| map.iter().map(pair).collect::<Option<C>>());
+        pairs.ok_or_else(|| self.wrong(name, value))
     }
 
     /// A list of `{key, value}`; a value may be empty or absent.

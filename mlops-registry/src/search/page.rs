@@ -34,7 +34,7 @@ fn mark(search: &str) -> String {
 }
 
 impl PageRequest {
-    fn size(&self) -> Result<usize> {
+    pub(crate) fn size(&self) -> Result<usize> {
         match self.max_results {
             None => Ok(RESULTS_DEFAULT),
             Some(size) if (1..=RESULTS_MAX).contains(&size) => Ok(size),
@@ -44,11 +44,22 @@ impl PageRequest {
         }
     }
 
+    /// Where the page begins, as `read` takes it from the token; none on the first page.
+    pub(crate) fn position<T>(&self, search: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+        let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) else { return Ok(None) };
+        let parsed = token.rsplit_once('-').filter(|(_, theirs)| *theirs == mark(search));
+        let position = parsed.and_then(|(position, _)| read(position));
+        let wrong = || Error::invalid_argument("page token is not one of this search; begin without a token");
+        position.map(Some).ok_or_else(wrong)
+    }
+
+    /// The token of the page of a search that begins at a position.
+    pub(crate) fn token(position: &str, search: &str) -> String {
+        format!("{position}-{}", mark(search))
+    }
+
     fn offset(&self, search: &str) -> Result<usize> {
-        let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) else { return Ok(0) };
-        let parsed = token.split_once('-').filter(|(_, theirs)| *theirs == mark(search));
-        let offset = parsed.and_then(|(offset, _)| offset.parse().ok());
-        offset.ok_or_else(|| Error::invalid_argument("page token is not one of this search; begin without a token"))
+        Ok(self.position(search, |text| text.parse().ok())?.unwrap_or(0))
     }
 }
 
@@ -56,7 +67,7 @@ impl PageRequest {
 pub(crate) fn cut<T>(all: Vec<T>, request: &PageRequest, search: &str) -> Result<Page<T>> {
     let (size, offset) = (request.size()?, request.offset(search)?);
     let end = offset.saturating_add(size);
-    let next_page_token = (end < all.len()).then(|| format!("{end}-{}", mark(search)));
+    let next_page_token = (end < all.len()).then(|| PageRequest::token(&end.to_string(), search));
     Ok(Page { items: all.into_iter().skip(offset).take(size).collect(), next_page_token })
 }
 
