@@ -6,6 +6,8 @@
 //! | files of runs on an object store | [`ArtifactStore`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
 //! | traces of applications: spans, previews, assessments | [`traces`]: [`TraceStore`], [`SqlTraceStore`] |
+//! | datasets to evaluate applications with | [`evaluation`]: [`EvaluationStore`], [`SqlEvaluationStore`] |
+//! | telling other systems what changes in the registry | [`webhooks`]: [`SqlWebhookStore`](webhooks::SqlWebhookStore), [`WebhookWorker`](webhooks::WebhookWorker) |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | limits of names and values | [`limits`] |
@@ -46,17 +48,23 @@
 pub mod artifacts;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod evaluation;
 mod id_source;
 pub mod limits;
 #[cfg(feature = "mlflow")]
 pub mod mlflow;
 pub mod registry;
 mod retry;
+mod rows;
 pub mod search;
 pub mod traces;
 pub mod tracking;
+pub mod webhooks;
 
 pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
+pub use evaluation::{
+    CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, SqlEvaluationStore,
+};
 pub use id_source::{IdSource, RandomIds};
 #[cfg(feature = "mlflow")]
 pub use mlflow::MlflowServer;

@@ -7,6 +7,7 @@
 //! directly and a client over HTTP see the same.
 
 mod answer;
+mod evaluation;
 mod experiments;
 mod failure;
 mod files;
@@ -19,6 +20,7 @@ mod source;
 mod stage;
 mod traces;
 mod versions;
+mod webhooks;
 
 use std::{future::Future, sync::Arc};
 
@@ -32,7 +34,7 @@ use mlops_core::{Error, Result};
 use serde_json::{Value, json};
 
 use self::{failure::Failure, request::Params};
-use crate::{ArtifactStore, ModelRegistry, TraceStore, TrackingStore};
+use crate::{ArtifactStore, EvaluationStore, ModelRegistry, TraceStore, TrackingStore, webhooks::WebhookWorker};
 
 /// The release of MLflow whose API is spoken; clients choose features by it.
 pub const MLFLOW_VERSION: &str = "3.17.2";
@@ -44,6 +46,8 @@ struct Inner {
     registry: Arc<dyn ModelRegistry>,
     artifacts: ArtifactStore,
     traces: Option<Arc<dyn TraceStore>>,
+    evaluation: Option<Arc<dyn EvaluationStore>>,
+    webhooks: Option<Arc<WebhookWorker>>,
 }
 
 type Api = Arc<Inner>;
@@ -81,7 +85,7 @@ impl MlflowServer {
     /// Serves these stores.
     #[must_use]
     pub fn new(tracking: Arc<dyn TrackingStore>, registry: Arc<dyn ModelRegistry>, artifacts: ArtifactStore) -> Self {
-        Self { api: Arc::new(Inner { tracking, registry, artifacts, traces: None }) }
+        Self { api: Arc::new(Inner { tracking, registry, artifacts, traces: None, evaluation: None, webhooks: None }) }
     }
 
     /// Keeps traces and their assessments, and takes spans at `/v1/traces`. Default: those routes answer 501.
@@ -91,14 +95,28 @@ impl MlflowServer {
         self
     }
 
+    /// Keeps evaluation datasets. Default: their routes answer 501.
+    #[must_use]
+    pub fn with_evaluation(mut self, evaluation: Arc<dyn EvaluationStore>) -> Self {
+        Arc::make_mut(&mut self.api).evaluation = Some(evaluation);
+        self
+    }
+
+    /// Manages webhooks through a worker, which somebody else has to run. Default: their routes answer 501.
+    #[must_use]
+    pub fn with_webhooks(mut self, webhooks: Arc<WebhookWorker>) -> Self {
+        Arc::make_mut(&mut self.api).webhooks = Some(webhooks);
+        self
+    }
+
     /// The routes, from `/health` to `/api/2.0/mlflow/...`, each of the API also below `/ajax-api`.
     ///
     /// A write that a page of another origin makes is refused with 403. There is no authentication: put the router
     /// behind your own layer before it listens beyond this machine.
     pub fn router(&self) -> Router {
         let routes = Router::new()
-            .nest("/2.0/mlflow", tracking_routes().merge(registry_routes()).merge(traces::second_routes()))
-            .nest("/3.0/mlflow", traces::routes())
+            .nest("/2.0/mlflow", tracking_routes().merge(registry_routes()).merge(traces::second_routes()).merge(webhooks::routes()))
+            .nest("/3.0/mlflow", traces::routes().merge(evaluation::routes()))
             .nest("/2.0/mlflow-artifacts", file_routes())
             .route("/3.0/mlflow/server-info", routing::get(server_info));
         Router::new()

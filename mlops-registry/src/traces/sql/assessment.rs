@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use mlops_core::{Error, Result};
 use mlops_store::{MetaStoreExt as _, Transaction, TransactionExt as _, params};
 
-use super::{SqlTraceStore, from_json, places, require_trace, texts, to_json};
+use super::{SqlTraceStore, require_trace};
 use crate::{
     retry::on_conflict,
+    rows::{from_json, places, texts, to_json},
     traces::{Assessment, AssessmentUpdate, CreateAssessment},
 };
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use mlops_core::{Error, Result, RunId};
 use mlops_store::{Row, Transaction, params};
 
-use super::{SqlTraceStore, assessment::insert_assessment, places, require_trace, schema::TABLES, texts};
+use super::{SqlTraceStore, assessment::insert_assessment, require_trace, schema::TABLES};
 use crate::{
     ExperimentId,
     limits::{TRACE_TAG_VALUE_MAX, check_free_key, truncated},
     retry::on_conflict,
+    rows::{places, texts},
     traces::{Assessment, TraceInfo, TraceSelection},
 };
 

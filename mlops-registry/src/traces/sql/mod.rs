@@ -13,8 +13,7 @@ mod span;
 use std::sync::Arc;
 
 use mlops_core::{Clock, Error, Result, SystemClock, Timestamp};
-use mlops_store::{MetaStore, MetaStoreExt as _, Row, Transaction, TransactionExt as _, Value, params};
-use serde::{Serialize, de::DeserializeOwned};
+use mlops_store::{MetaStore, MetaStoreExt as _, Transaction, TransactionExt as _, params};
 
 use crate::id_source::{IdSource, RandomIds};
 
@@ -98,22 +97,4 @@ fn unknown(id: &str) -> Error {
 async fn require_trace(tx: &mut dyn Transaction, id: &str) -> Result<()> {
     let row = tx.query_opt("SELECT id FROM trace_info WHERE id = $1", params![id]).await?;
     row.map(drop).ok_or_else(|| unknown(id))
-}
-
-/// `$from, $from+1, ...` for a list of `count` values.
-fn places(from: usize, count: usize) -> String {
-    (from..from + count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
-}
-
-fn texts(values: &[String]) -> Vec<Value> {
-    values.iter().map(Value::from).collect()
-}
-
-fn to_json(what: &str, value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::internal(format!("{what} is no JSON")).with_source(error))
-}
-
-fn from_json<T: DeserializeOwned>(what: &str, row: &Row) -> Result<T> {
-    let text: String = row.get("content")?;
-    serde_json::from_str(&text).map_err(|error| Error::data_loss(format!("stored {what} is damaged")).with_source(error))
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use mlops_core::{Error, Result, Timestamp};
 use mlops_store::Value;
 
-use super::{SqlTraceStore, places, texts};
+use super::SqlTraceStore;
 use crate::{
     ExperimentId,
+    rows::{places, texts},
     search::{Fields, Filter, Operand, OrderKey, Page, PageRequest, Search, compare_by, cut},
     traces::{Assessment, AssessmentValue, LINKED_PROMPTS_TAG, SOURCE_RUN_METADATA, Span, TRACE_NAME_TAG, TraceInfo},
 };

@@ -6,14 +6,14 @@ use mlops_core::{Result, Timestamp};
 use mlops_store::{Transaction, TransactionExt as _, params};
 
 use super::{
-    SqlTraceStore, from_json,
+    SqlTraceStore,
     info::{Pairs, add_pairs, check_ids, put_pairs, read_info},
-    places, texts, to_json,
 };
 use crate::{
     ExperimentId,
     limits::{PREVIEW_MAX, TRACE_TAG_VALUE_MAX, check_free_key, truncated},
     retry::on_conflict,
+    rows::{from_json, places, texts, to_json},
     traces::{
         AnyValue, Attribute, SESSION_METADATA, SPANS_IN_STORE, SPANS_LOCATION_TAG, Span, StatusCode, TRACE_NAME_TAG,
         TraceInfo, TraceState, USER_METADATA, otlp::ResourceSpans,

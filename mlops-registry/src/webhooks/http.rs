@@ -1,0 +1,145 @@
+//! Posts messages over HTTP.
+//!
+//! Invariant: no redirect is followed, no proxy is asked, and a connection is made only to an address that
+//! [`WebhookTargets`] allows: the check is in the look-up that the connection uses.
+
+use std::{net::SocketAddr, time::Duration};
+
+use async_trait::async_trait;
+use mlops_core::{Error, Result};
+use reqwest::{
+    Client,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::CONTENT_TYPE,
+    redirect::Policy,
+};
+
+use super::{WebhookAnswer, WebhookRequest, WebhookSender, WebhookTargets};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes of an answer that are read.
+const ANSWER_BYTES_MAX: usize = 16 << 10;
+
+/// Posts with `reqwest`.
+///
+/// ```
+/// use mlops_registry::webhooks::{HttpWebhookSender, WebhookTargets};
+///
+/// let sender = HttpWebhookSender::new(WebhookTargets::default())?;
+/// # Ok::<(), mlops_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct HttpWebhookSender {
+    client: Client,
+    targets: WebhookTargets,
+}
+
+impl HttpWebhookSender {
+    /// Posts to these targets; thirty seconds for an answer, five to connect.
+    ///
+    /// # Errors
+    /// `Internal` when TLS cannot be set up.
+    pub fn new(targets: WebhookTargets) -> Result<Self> {
+        let builder = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .dns_resolver(Allowed(targets))
+            .user_agent(concat!("mlops-registry/", env!("CARGO_PKG_VERSION")));
+        #[cfg(feature = "webhooks-https")]
+        let builder = builder.tls_backend_preconfigured(tls()?);
+        let client = builder
+            .build()
+            .map_err(|error| Error::internal("the http client of webhooks cannot be made").with_source(error))?;
+        Ok(Self { client, targets })
+    }
+}
+
+/// The provider is named here, so that it does not matter which others a program links.
+#[cfg(feature = "webhooks-https")]
+fn tls() -> Result<rustls::ClientConfig> {
+    use std::sync::Arc;
+
+    use rustls_platform_verifier::BuilderVerifierExt as _;
+
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_platform_verifier());
+    match config {
+        Ok(builder) => Ok(builder.with_no_client_auth()),
+        Err(error) => Err(Error::internal("tls cannot be set up for webhooks").with_source(error)),
+    }
+}
+
+#[async_trait]
+impl WebhookSender for HttpWebhookSender {
+    async fn send(&self, request: WebhookRequest) -> Result<WebhookAnswer> {
+        let url = self.targets.check(&request.url)?;
+        if url.scheme() == "https" && !cfg!(feature = "webhooks-https") {
+            return Err(Error::unimplemented("an https receiver needs the feature webhooks-https of mlops-registry"));
+        }
+        let mut post = self.client.post(url).header(CONTENT_TYPE, "application/json").body(request.body);
+        for (name, value) in request.headers {
+            post = post.header(name, value);
+        }
+        let mut response = post.send().await.map_err(failed)?;
+        let (status, mut body) = (response.status().as_u16(), Vec::new());
+        // What came of the answer is enough: its status has decided already.
+        while let Ok(Some(chunk)) = response.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() >= ANSWER_BYTES_MAX {
+                body.truncate(ANSWER_BYTES_MAX);
+                break;
+            }
+        }
+        Ok(WebhookAnswer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+}
+
+fn failed(error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(found) = cause {
+        if found.is::<Forbidden>() {
+            return Error::permission_denied("the webhook leads to a private or local address; that is not allowed");
+        }
+        cause = found.source();
+    }
+    match error.is_timeout() {
+        true => Error::deadline_exceeded("the receiver of a webhook did not answer in time").with_source(error),
+        false => Error::unavailable("the receiver of a webhook cannot be reached").with_source(error),
+    }
+}
+
+/// Finds only addresses that are allowed.
+#[derive(Debug)]
+struct Allowed(WebhookTargets);
+
+#[derive(Debug)]
+struct Forbidden;
+
+impl std::fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the name leads to a private or local address only")
+    }
+}
+
+impl std::error::Error for Forbidden {}
+
+impl Resolve for Allowed {
+    fn resolve(&self, name: Name) -> Resolving {
+        let targets = self.0;
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let allowed: Vec<SocketAddr> =
+                found.iter().copied().filter(|address| targets.allows(address.ip())).collect();
+            match allowed.is_empty() && !found.is_empty() {
+                true => Err(Box::new(Forbidden) as Box<dyn std::error::Error + Send + Sync>),
+                false => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
+        })
+    }
+}
