@@ -2,7 +2,14 @@
 //!
 //! Each function takes a fresh, empty store.
 
-#![allow(clippy::expect_used, reason = "a broken promise is reported by a panic that names it")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a broken promise is reported by a panic that names it"
+)]
+
+mod evaluation;
+mod traces;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,6 +21,9 @@ use crate::{
     Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, ModelRegistry, MoveAlias, PageRequest, Search,
     TrackingStore,
 };
+
+pub use evaluation::evaluation_store;
+pub use traces::trace_store;
 
 const WRITERS: u64 = 8;
 

@@ -143,3 +143,18 @@ impl Resolve for Allowed {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_leads_home_is_refused_when_it_is_looked_up() {
+        let look_up = async |private: bool| {
+            let targets = WebhookTargets { http: true, private };
+            Allowed(targets).resolve("localhost".parse().unwrap()).await.map(Iterator::count)
+        };
+        assert!(look_up(true).await.unwrap() > 0);
+        assert!(look_up(false).await.unwrap_err().is::<Forbidden>());
+    }
+}

@@ -10,6 +10,8 @@
 
 mod crash;
 mod mlflow;
+mod traces;
+mod webhooks;
 
 use std::{
     path::Path,
@@ -25,7 +27,8 @@ use mlops_core::{
     TensorSpec, Version,
 };
 use mlops_registry::{
-    Actor, CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlModelRegistry, SqlTrackingStore, conformance,
+    Actor, CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlEvaluationStore, SqlModelRegistry,
+    SqlTraceStore, SqlTrackingStore, conformance,
 };
 use mlops_store::{BlobStore, MetaStore, SqliteMetaStore, SqliteSettings, Transaction, TransactionalAudit};
 
@@ -35,6 +38,14 @@ async fn tracking(meta: Arc<dyn MetaStore>) -> SqlTrackingStore {
 
 async fn registry(meta: Arc<dyn MetaStore>) -> SqlModelRegistry {
     SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap()
+}
+
+async fn traces(meta: Arc<dyn MetaStore>) -> SqlTraceStore {
+    SqlTraceStore::builder(meta).build().await.unwrap()
+}
+
+async fn evaluation(meta: Arc<dyn MetaStore>) -> SqlEvaluationStore {
+    SqlEvaluationStore::builder(meta).build().await.unwrap()
 }
 
 async fn in_memory() -> Arc<dyn MetaStore> {
@@ -50,6 +61,8 @@ async fn in_file(directory: &Path, counter: &AtomicU32) -> Arc<dyn MetaStore> {
 async fn sqlite_in_memory_keeps_the_promises() {
     conformance::tracking_store(async || tracking(in_memory().await).await).await;
     conformance::model_registry(async || registry(in_memory().await).await).await;
+    conformance::trace_store(async || traces(in_memory().await).await).await;
+    conformance::evaluation_store(async || evaluation(in_memory().await).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -57,6 +70,8 @@ async fn sqlite_file_keeps_the_promises() {
     let (dir, counter) = (tempfile::tempdir().unwrap(), AtomicU32::new(0));
     conformance::tracking_store(async || tracking(in_file(dir.path(), &counter).await).await).await;
     conformance::model_registry(async || registry(in_file(dir.path(), &counter).await).await).await;
+    conformance::trace_store(async || traces(in_file(dir.path(), &counter).await).await).await;
+    conformance::evaluation_store(async || evaluation(in_file(dir.path(), &counter).await).await).await;
 }
 
 /// Each fresh store is a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
@@ -82,6 +97,8 @@ async fn postgres_keeps_the_promises() {
     };
     conformance::tracking_store(async || tracking(fresh().await).await).await;
     conformance::model_registry(async || registry(fresh().await).await).await;
+    conformance::trace_store(async || traces(fresh().await).await).await;
+    conformance::evaluation_store(async || evaluation(fresh().await).await).await;
 }
 
 fn package() -> ModelPackage {
