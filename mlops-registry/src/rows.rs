@@ -24,5 +24,6 @@ pub(crate) fn to_json(what: &str, value: &impl Serialize) -> Result<String> {
 /// The record in the column `content`.
 pub(crate) fn from_json<T: DeserializeOwned>(what: &str, row: &Row) -> Result<T> {
     let text: String = row.get("content")?;
-    serde_json::from_str(&text).map_err(|error| Error::data_loss(format!("stored {what} is damaged")).with_source(error))
+    serde_json::from_str(&text)
+        .map_err(|error| Error::data_loss(format!("stored {what} is damaged")).with_source(error))
 }

@@ -87,7 +87,10 @@ async fn spans_alone_make_a_trace<S: TraceStore>(store: S) {
     let ids = store.add_spans(HOME, batch(vec![Span { status, ..span(4, 1) }])).await.expect("adds");
     assert_eq!(ids, [id_of(4)]);
     let found = one(&store, 4).await;
-    assert_eq!((found.state, found.started, found.duration_ms), (TraceState::Error, Timestamp::from_millis(41), Some(7)));
+    assert_eq!(
+        (found.state, found.started, found.duration_ms),
+        (TraceState::Error, Timestamp::from_millis(41), Some(7))
+    );
     assert_eq!(found.tags.get("service.name").map(String::as_str), Some("api"));
 }
 
@@ -110,8 +113,7 @@ async fn pages_of_time_join_to_the_whole<S: TraceStore>(store: S) {
     let descending = [6, 4, 5, 2, 3, 0, 1].map(id_of).to_vec();
     let ascending = [0, 1, 2, 3, 4, 5, 6].map(id_of).to_vec();
     let by_id = [6, 5, 4, 3, 2, 1, 0].map(id_of).to_vec();
-    for (order, expected) in
-        [(None, descending), (Some("timestamp_ms ASC"), ascending), (Some("trace_id DESC"), by_id)]
+    for (order, expected) in [(None, descending), (Some("timestamp_ms ASC"), ascending), (Some("trace_id DESC"), by_id)]
     {
         let mut search = Search::new().with_max_results(3);
         search.order_by.extend(order.map(str::to_owned));

@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn a_schema_grows_and_first_types_stay() {
         let first = schema_with(None, &[put(json!({ "inputs": { "q": "x" }, "outputs": 1.5 }))]);
-        let second = schema_with(Some(first), &[put(json!({ "inputs": { "q": 1, "k": [] }, "expectations": { "a": true } }))]);
+        let second =
+            schema_with(Some(first), &[put(json!({ "inputs": { "q": 1, "k": [] }, "expectations": { "a": true } }))]);
         let expected = json!({ "version": "1.0", "inputs": { "q": "string", "k": "array" }, "outputs": "float",
             "expectations": { "a": "boolean" } });
         assert_eq!(second, expected);

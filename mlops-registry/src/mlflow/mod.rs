@@ -115,7 +115,10 @@ impl MlflowServer {
     /// behind your own layer before it listens beyond this machine.
     pub fn router(&self) -> Router {
         let routes = Router::new()
-            .nest("/2.0/mlflow", tracking_routes().merge(registry_routes()).merge(traces::second_routes()).merge(webhooks::routes()))
+            .nest(
+                "/2.0/mlflow",
+                tracking_routes().merge(registry_routes()).merge(traces::second_routes()).merge(webhooks::routes()),
+            )
             .nest("/3.0/mlflow", traces::routes().merge(evaluation::routes()))
             .nest("/2.0/mlflow-artifacts", file_routes())
             .route("/3.0/mlflow/server-info", routing::get(server_info));

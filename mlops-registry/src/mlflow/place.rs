@@ -48,5 +48,6 @@ where
 
 /// A part of the server, or how to add it.
 pub(super) fn part<'a, T: ?Sized>(part: &'a Option<Arc<T>>, what: &str, with: &str) -> Result<&'a Arc<T>> {
-    part.as_ref().ok_or_else(|| Error::unimplemented(format!("this server keeps no {what}; add them by MlflowServer::{with}")))
+    part.as_ref()
+        .ok_or_else(|| Error::unimplemented(format!("this server keeps no {what}; add them by MlflowServer::{with}")))
 }

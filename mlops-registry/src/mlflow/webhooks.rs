@@ -21,10 +21,7 @@ const STATES: [(&str, i64, bool); 2] = [("ACTIVE", 1, true), ("DISABLED", 2, fal
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/webhooks", on(POST, create).merge(on(GET, list)))
-        .route(
-            "/webhooks/{webhook}",
-            on_place(GET, get).merge(on_place(PATCH, update)).merge(on_place(DELETE, delete)),
-        )
+        .route("/webhooks/{webhook}", on_place(GET, get).merge(on_place(PATCH, update)).merge(on_place(DELETE, delete)))
         .route("/webhooks/{webhook}/test", on_place(POST, test))
 }
 
@@ -33,9 +30,7 @@ fn worker(api: &Api) -> Result<&Arc<WebhookWorker>> {
 }
 
 fn answer(webhook: &Webhook) -> Value {
-    let event = |event: &WebhookEvent| {
-        json!({ "entity": event.entity().to_uppercase(), "action": event.action().to_uppercase() })
-    };
+    let event = |event: &WebhookEvent| json!({ "entity": event.entity().to_uppercase(), "action": event.action().to_uppercase() });
     object([
         ("webhook_id", webhook.id.as_str().into()),
         ("name", webhook.name.as_str().into()),

@@ -297,7 +297,9 @@ impl Parser<'_> {
         }
         let mut texts = Vec::new();
         loop {
-            let Literal::Text(text) = self.value(Kind::Text)? else { return self.fail("expected a quoted string value") };
+            let Literal::Text(text) = self.value(Kind::Text)? else {
+                return self.fail("expected a quoted string value");
+            };
             texts.push(text);
             match self.take() {
                 Some(TokenKind::Comma) => {}

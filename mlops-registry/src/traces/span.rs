@@ -431,9 +431,13 @@ mod tests {
         let (trace, id) = ("0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7");
         span(trace, id, "").check().unwrap();
         assert!(span(trace, id, "").is_root() && span(trace, id, "0000000000000000").is_root());
-        for (trace, id, parent) in
-            [("", id, ""), (trace, "", ""), (trace, id, "1"), (trace, "0000000000000000", ""), (trace, "zzzzzzzzzzzzzzzz", "")]
-        {
+        for (trace, id, parent) in [
+            ("", id, ""),
+            (trace, "", ""),
+            (trace, id, "1"),
+            (trace, "0000000000000000", ""),
+            (trace, "zzzzzzzzzzzzzzzz", ""),
+        ] {
             assert!(span(trace, id, parent).check().is_err());
         }
     }

@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use async_trait::async_trait;
 use mlops_core::{Result, RunId};
 
-use super::{
-    Assessment, AssessmentUpdate, CreateAssessment, Span, TraceInfo, TraceSelection, otlp::ResourceSpans,
-};
+use super::{Assessment, AssessmentUpdate, CreateAssessment, Span, TraceInfo, TraceSelection, otlp::ResourceSpans};
 use crate::{
     ExperimentId,
     search::{Page, Search},

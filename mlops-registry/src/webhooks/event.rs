@@ -8,17 +8,41 @@ use crate::registry::{ChangeKind, PROMPT_TAG, RegistryChange};
 
 /// Every entity with its actions and the data of an example; what each is called on the wire of MLflow.
 const KNOWN: [(&str, &str, &str); 14] = [
-    ("registered_model", "created", r#"{"name":"example_model","tags":{"example_key":"example_value"},"description":"An example registered model"}"#),
-    ("model_version", "created", r#"{"name":"example_model","version":"1","source":"models:/123","run_id":"abcd1234abcd5678","tags":{"example_key":"example_value"},"description":"An example model version"}"#),
-    ("model_version_tag", "set", r#"{"name":"example_model","version":"1","key":"example_key","value":"example_value"}"#),
+    (
+        "registered_model",
+        "created",
+        r#"{"name":"example_model","tags":{"example_key":"example_value"},"description":"An example registered model"}"#,
+    ),
+    (
+        "model_version",
+        "created",
+        r#"{"name":"example_model","version":"1","source":"models:/123","run_id":"abcd1234abcd5678","tags":{"example_key":"example_value"},"description":"An example model version"}"#,
+    ),
+    (
+        "model_version_tag",
+        "set",
+        r#"{"name":"example_model","version":"1","key":"example_key","value":"example_value"}"#,
+    ),
     ("model_version_tag", "deleted", r#"{"name":"example_model","version":"1","key":"example_key"}"#),
     ("model_version_alias", "created", r#"{"name":"example_model","alias":"example_alias","version":"1"}"#),
     ("model_version_alias", "deleted", r#"{"name":"example_model","alias":"example_alias"}"#),
-    ("prompt", "created", r#"{"name":"example_prompt","tags":{"example_key":"example_value"},"description":"An example prompt"}"#),
-    ("prompt_version", "created", r#"{"name":"example_prompt","version":"1","template":"Hello {{name}}!","tags":{"example_key":"example_value"},"description":"An example prompt version"}"#),
+    (
+        "prompt",
+        "created",
+        r#"{"name":"example_prompt","tags":{"example_key":"example_value"},"description":"An example prompt"}"#,
+    ),
+    (
+        "prompt_version",
+        "created",
+        r#"{"name":"example_prompt","version":"1","template":"Hello {{name}}!","tags":{"example_key":"example_value"},"description":"An example prompt version"}"#,
+    ),
     ("prompt_tag", "set", r#"{"name":"example_prompt","key":"example_key","value":"example_value"}"#),
     ("prompt_tag", "deleted", r#"{"name":"example_prompt","key":"example_key"}"#),
-    ("prompt_version_tag", "set", r#"{"name":"example_prompt","version":"1","key":"example_key","value":"example_value"}"#),
+    (
+        "prompt_version_tag",
+        "set",
+        r#"{"name":"example_prompt","version":"1","key":"example_key","value":"example_value"}"#,
+    ),
     ("prompt_version_tag", "deleted", r#"{"name":"example_prompt","version":"1","key":"example_key"}"#),
     ("prompt_alias", "created", r#"{"name":"example_prompt","alias":"example_alias","version":"1"}"#),
     ("prompt_alias", "deleted", r#"{"name":"example_prompt","alias":"example_alias"}"#),
@@ -59,8 +83,7 @@ impl WebhookEvent {
         match KNOWN.iter().any(|(entity, action, _)| *entity == event.entity && *action == event.action) {
             true => Ok(event),
             false => {
-                let known: Vec<String> =
-                    KNOWN.iter().map(|(entity, action, _)| format!("{entity}.{action}")).collect();
+                let known: Vec<String> = KNOWN.iter().map(|(entity, action, _)| format!("{entity}.{action}")).collect();
                 Err(Error::invalid_argument(format!("there is no event {event}; known are {}", known.join(", "))))
             }
         }
@@ -90,8 +113,7 @@ impl WebhookEvent {
 
     /// The text of a message.
     pub(super) fn body(&self, at: Timestamp, data: &Value) -> String {
-        let body =
-            json!({ "entity": self.entity, "action": self.action, "timestamp": at.to_string(), "data": data });
+        let body = json!({ "entity": self.entity, "action": self.action, "timestamp": at.to_string(), "data": data });
         body.to_string()
     }
 }

@@ -7,9 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mlops_core::{Clock, Error, KeyProvider, Result, SystemClock, Timestamp};
-use mlops_store::{
-    MetaStore, MetaStoreExt as _, Migration, Migrations, Row, Transaction, TransactionExt as _, params,
-};
+use mlops_store::{MetaStore, MetaStoreExt as _, Migration, Migrations, Row, Transaction, TransactionExt as _, params};
 
 use super::{CreateWebhook, Delivery, Webhook, WebhookStore, WebhookTargets, WebhookUpdate, event};
 use crate::{
@@ -232,7 +230,9 @@ impl WebhookStore for SqlWebhookStore {
         let changed = self.read(id).await?.0.updated(&update, self.now())?;
         let content = to_json("webhook", &changed)?;
         let done = match &update.secret {
-            None => self.meta.execute("UPDATE webhook_hook SET content = $1 WHERE id = $2", params![content, id]).await?,
+            None => {
+                self.meta.execute("UPDATE webhook_hook SET content = $1 WHERE id = $2", params![content, id]).await?
+            }
             Some(secret) => {
                 let (secret, sealed) = self.seal(Some(secret)).await?;
                 let sql = "UPDATE webhook_hook SET content = $1, secret = $2, sealed = $3 WHERE id = $4";
@@ -313,7 +313,8 @@ impl ChangeSink for SqlWebhookStore {
                 tracing::warn!(webhook = %webhook.id, %event, waiting, "the outbox of a webhook is full, an event is lost");
                 continue;
             }
-            let sql = "INSERT INTO webhook_delivery (id, hook, event, body, due, attempts) VALUES ($1, $2, $3, $4, $5, 0)";
+            let sql =
+                "INSERT INTO webhook_delivery (id, hook, event, body, due, attempts) VALUES ($1, $2, $3, $4, $5, 0)";
             let (now, id) = (self.now(), self.next_id()?);
             let values = params![id, &webhook.id, event.to_string(), event.body(now, &data), now];
             tx.execute(sql, values).await?;

@@ -109,13 +109,33 @@ mod tests {
     #[test]
     fn special_addresses_are_private_in_every_disguise() {
         for private in [
-            "127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
-            "255.255.255.255", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
-            "64:ff9b::a00:1", "2002:7f00:1::", "2001:db8::1", "2001::1", "::7f00:1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "2001::1",
+            "::7f00:1",
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private}");
         }
-        for public in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"] {
+        for public in
+            ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+        {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
     }
@@ -124,8 +144,17 @@ mod tests {
     fn urls_are_checked_and_not_repeated() {
         let check = |url: &str| WebhookTargets::default().check(url);
         for bad in [
-            "", "SECRET", "http://example.com/SECRET", "ftp://example.com", "https://127.1/SECRET", "https://0x7f.1/",
-            "https://2130706433/", "https://[::1]/", "https://LOCALHOST./", "https://a.localhost/", "https:///SECRET",
+            "",
+            "SECRET",
+            "http://example.com/SECRET",
+            "ftp://example.com",
+            "https://127.1/SECRET",
+            "https://0x7f.1/",
+            "https://2130706433/",
+            "https://[::1]/",
+            "https://LOCALHOST./",
+            "https://a.localhost/",
+            "https:///SECRET",
         ] {
             let result = check(bad);
             // "https:///SECRET" has the host "secret".

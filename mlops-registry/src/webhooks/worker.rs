@@ -188,7 +188,7 @@ impl WebhookWorker {
     pub async fn deliver_due(&self) -> Result<Delivered> {
         let lease = Duration::from_millis(self.settings.lease_ms);
         let due = self.store.claim(self.clock.now(), lease, self.settings.batch_max).await?;
-        let outcomes = stream::iter(due.iter().map(|delivery| self.deliver(delivery)));
+        let outcomes = stream::iter(due.into_iter().map(|delivery| self.deliver(delivery)));
         let outcomes: Vec<Result<Delivered>> = outcomes.buffer_unordered(self.settings.concurrent_max).collect().await;
         outcomes.into_iter().try_fold(Delivered::default(), |sum, outcome| {
             let one = outcome?;
@@ -200,7 +200,7 @@ impl WebhookWorker {
         })
     }
 
-    async fn deliver(&self, delivery: &Delivery) -> Result<Delivered> {
+    async fn deliver(&self, delivery: Delivery) -> Result<Delivered> {
         let why = match self.post(&delivery.webhook.id, &delivery.webhook.url, &delivery.id, &delivery.body).await {
             Ok(answer) => match refusal(&answer) {
                 None => {
@@ -229,8 +229,7 @@ impl WebhookWorker {
 
     async fn post(&self, webhook: &str, url: &str, delivery: &str, body: &str) -> Result<WebhookAnswer> {
         let timestamp = self.clock.now().as_millis().div_euclid(1_000);
-        let mut headers =
-            vec![(DELIVERY_ID_HEADER, delivery.to_owned()), (TIMESTAMP_HEADER, timestamp.to_string())];
+        let mut headers = vec![(DELIVERY_ID_HEADER, delivery.to_owned()), (TIMESTAMP_HEADER, timestamp.to_string())];
         if let Some(secret) = self.store.secret(webhook).await? {
             headers.push((SIGNATURE_HEADER, sign(&secret, delivery, timestamp, body)?));
         }

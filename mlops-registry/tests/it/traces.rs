@@ -92,13 +92,17 @@ async fn an_exporters_spans_become_a_trace() {
     let client = Client::new().await;
     let zipped = [&PROTOBUF[..], &[("content-encoding", "gzip")]].concat();
     assert_eq!(client.otlp(&zipped, gzip(&exported())).await, (StatusCode::OK, Value::Null));
-    let (_, answer) = client.call(Method::GET, &format!("3.0/mlflow/traces/batchGet?trace_ids={TRACE}"), json!({})).await;
+    let (_, answer) =
+        client.call(Method::GET, &format!("3.0/mlflow/traces/batchGet?trace_ids={TRACE}"), json!({})).await;
     let trace = &answer["traces"][0];
     let info = &trace["trace_info"];
     assert_eq!((&info["state"], &info["execution_duration"]), (&json!("ERROR"), &json!("0.005s")));
     assert_eq!(info["request_time"], "2001-09-09T01:46:40Z");
     assert_eq!(info["tags"]["mlflow.trace.spansLocation"], "TRACKING_STORE");
-    assert_eq!((&info["tags"]["service.name"], &info["trace_metadata"]["mlflow.trace.session"]), (&json!("api"), &json!("s1")));
+    assert_eq!(
+        (&info["tags"]["service.name"], &info["trace_metadata"]["mlflow.trace.session"]),
+        (&json!("api"), &json!("s1"))
+    );
     let span = &trace["spans"][0];
     assert_eq!((&span["traceId"], &span["spanId"]), (&json!("AAECAwQFBgcICQoLDA0ODw=="), &json!("AQIDBAUGBwg=")));
     assert_eq!((&span["name"], &span["status"]["code"]), (&json!("otel"), &json!(2)));
@@ -149,7 +153,11 @@ fn any_bytes_are_taken_or_refused() {
         body[at] = byte;
         body
     });
-    let body = prop_oneof![prop::collection::vec(any::<u8>(), 0..200), damaged, "[\\[\\]{}\":,a-z0-9]{0,80}".prop_map(String::into_bytes)];
+    let body = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..200),
+        damaged,
+        "[\\[\\]{}\":,a-z0-9]{0,80}".prop_map(String::into_bytes)
+    ];
     let mut runner = TestRunner::new(Config { cases: 128, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&(body, 0..4_usize), |(body, form)| {
         let zipped = [&PROTOBUF[..], &[("content-encoding", "gzip")]].concat();
@@ -170,14 +178,29 @@ async fn what_is_wrong_with_a_call_is_said() {
     for (method, path, body, status) in [
         (Method::POST, "3.0/mlflow/traces", json!({}), 400),
         (Method::POST, "3.0/mlflow/traces", trace(json!({ "trace_id": "t", "trace_location": place })), 400),
-        (Method::POST, "3.0/mlflow/traces", trace(json!({ "trace_id": "a/b", "trace_location": place, "request_time": "2020-01-01T00:00:00Z" })), 400),
+        (
+            Method::POST,
+            "3.0/mlflow/traces",
+            trace(json!({ "trace_id": "a/b", "trace_location": place, "request_time": "2020-01-01T00:00:00Z" })),
+            400,
+        ),
         (Method::GET, "3.0/mlflow/traces/none", json!({}), 404),
         (Method::GET, "3.0/mlflow/traces/get?trace_id=none", json!({}), 404),
         (Method::POST, "3.0/mlflow/traces/search", json!({ "max_results": 501 }), 400),
         (Method::POST, "2.0/mlflow/traces/delete-traces", json!({ "experiment_id": "0" }), 400),
-        (Method::POST, "2.0/mlflow/traces/delete-traces", json!({ "experiment_id": "0", "request_ids": ["t"], "max_timestamp_millis": 1 }), 400),
+        (
+            Method::POST,
+            "2.0/mlflow/traces/delete-traces",
+            json!({ "experiment_id": "0", "request_ids": ["t"], "max_timestamp_millis": 1 }),
+            400,
+        ),
         (Method::PATCH, "2.0/mlflow/traces/none/tags", json!({ "key": "k", "value": "v" }), 404),
-        (Method::POST, "3.0/mlflow/traces/none/assessments", json!({ "assessment": { "assessment_name": "n", "source": {}, "feedback": { "value": 1 } } }), 404),
+        (
+            Method::POST,
+            "3.0/mlflow/traces/none/assessments",
+            json!({ "assessment": { "assessment_name": "n", "source": {}, "feedback": { "value": 1 } } }),
+            404,
+        ),
         (Method::POST, "3.0/mlflow/datasets/create", json!({ "name": "d", "experiment_ids": ["77"] }), 404),
         (Method::POST, "3.0/mlflow/datasets/create", json!({ "name": "d", "tags": "{" }), 400),
         (Method::GET, "3.0/mlflow/datasets/none", json!({}), 404),
@@ -200,7 +223,11 @@ async fn a_part_that_is_absent_names_how_to_add_it() {
     let meta = in_memory().await;
     let (tracking, registry) = (tracking(Arc::clone(&meta)).await, registry(meta).await);
     let router = MlflowServer::new(Arc::new(tracking), Arc::new(registry), ArtifactStore::in_memory()).router();
-    for (path, with) in [("3.0/mlflow/traces/t", "with_traces"), ("3.0/mlflow/datasets/d", "with_evaluation"), ("2.0/mlflow/webhooks/w", "with_webhooks")] {
+    for (path, with) in [
+        ("3.0/mlflow/traces/t", "with_traces"),
+        ("3.0/mlflow/datasets/d", "with_evaluation"),
+        ("2.0/mlflow/webhooks/w", "with_webhooks"),
+    ] {
         let (status, body) = send(&router, Method::GET, &format!("/api/{path}"), &[], Vec::new()).await;
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!((status.as_u16(), &body["error_code"]), (501, &json!("NOT_IMPLEMENTED")));
@@ -219,7 +246,8 @@ async fn the_second_api_starts_and_ends_traces() {
     let (_, answer) = client.call(Method::PATCH, &format!("2.0/mlflow/traces/{id}"), end).await;
     let info = &answer["trace_info"];
     assert_eq!((&info["execution_time_ms"], &info["status"]), (&json!(7), &json!("ERROR")));
-    let (_, found) = client.call(Method::GET, "2.0/mlflow/traces?experiment_ids=0&filter=status%3D%27ERROR%27", json!({})).await;
+    let (_, found) =
+        client.call(Method::GET, "2.0/mlflow/traces?experiment_ids=0&filter=status%3D%27ERROR%27", json!({})).await;
     assert_eq!(&found["traces"][0], info);
 }
 

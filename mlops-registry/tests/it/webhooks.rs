@@ -13,8 +13,8 @@ use mlops_registry::{
     Actor, CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlModelRegistry,
     webhooks::{
         CreateWebhook, DELIVERY_ID_HEADER, Delivered, HttpWebhookSender, SIGNATURE_HEADER, SqlWebhookStore,
-        TIMESTAMP_HEADER, WebhookAnswer, WebhookEvent, WebhookRequest, WebhookSender, WebhookSettings, WebhookStore as _,
-        WebhookTargets, WebhookUpdate, WebhookWorker, sign,
+        TIMESTAMP_HEADER, WebhookAnswer, WebhookEvent, WebhookRequest, WebhookSender, WebhookSettings,
+        WebhookStore as _, WebhookTargets, WebhookUpdate, WebhookWorker, sign,
     },
 };
 use mlops_store::{BlobStore, MetaStore, MetaStoreExt as _};
@@ -130,8 +130,14 @@ async fn every_change_is_told_once_and_signed() {
         assert!(!format!("{request:?}").contains("example.com"));
     }
     told.sort();
-    let mut expected = ["registered_model.created", "model_version.created", "model_version_tag.set", "model_version_tag.deleted",
-        "model_version_alias.created", "model_version_alias.deleted"];
+    let mut expected = [
+        "registered_model.created",
+        "model_version.created",
+        "model_version_tag.set",
+        "model_version_tag.deleted",
+        "model_version_alias.created",
+        "model_version_alias.deleted",
+    ];
     expected.sort_unstable();
     assert_eq!(told, expected);
 }
@@ -174,6 +180,21 @@ async fn a_receiver_that_is_down_is_tried_again_with_the_same_id_and_at_last_giv
     house.registry.create_model(&name("b"), CreateModel::default()).await.unwrap();
     *receiver.status.lock().unwrap() = 410;
     assert_eq!(worker.deliver_due().await.unwrap(), delivered(0, 0, 1), "refused for good");
+}
+
+#[tokio::test]
+async fn a_worker_delivers_in_the_background_until_it_is_stopped() {
+    let house = House::new().await;
+    house.hook(&CREATED).await;
+    house.registry.create_model(&name("a"), CreateModel::default()).await.unwrap();
+    let receiver = Receiver::new(200);
+    let worker = house.worker(&receiver);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    // A task: the future can move between threads. It looks once before it stops.
+    let task = tokio::spawn(async move { worker.run(async { drop(stopped.await) }).await });
+    stop.send(()).unwrap();
+    task.await.unwrap();
+    assert_eq!(receiver.take().len(), 1);
 }
 
 #[tokio::test]

@@ -90,7 +90,8 @@ impl SqlEvaluationStore {
     pub(super) async fn find(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<EvaluationDataset>> {
         let filter = Filter::parse::<EvaluationDataset>(&search.filter)?;
         let order = OrderKey::parse_all::<EvaluationDataset>(&search.order_by)?;
-        let rows = self.meta.query("SELECT content FROM evaluation_dataset ORDER BY created DESC, id DESC", &[]).await?;
+        let rows =
+            self.meta.query("SELECT content FROM evaluation_dataset ORDER BY created DESC, id DESC", &[]).await?;
         let mut found: Vec<EvaluationDataset> = Vec::new();
         for row in &rows {
             let dataset: EvaluationDataset = from_json("dataset", row)?;

@@ -8,9 +8,7 @@ use mlops_core::Result;
 use super::SqlEvaluationStore;
 use crate::{
     ExperimentId,
-    evaluation::{
-        CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, PutRecord, Upserted,
-    },
+    evaluation::{CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, PutRecord, Upserted},
     search::{Page, PageRequest, Search},
 };
 

@@ -57,7 +57,9 @@ fn duration(text: &str) -> Result<i64> {
     let millis = seconds.map(|seconds| (seconds * 1_000.0).round()).filter(|millis| (0.0..1e15).contains(millis));
     #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
     millis.map(|millis| millis as i64).ok_or_else(|| {
-        Error::invalid_argument(format!("Invalid value {text:?} for parameter 'execution_duration' supplied; write 1.5s"))
+        Error::invalid_argument(format!(
+            "Invalid value {text:?} for parameter 'execution_duration' supplied; write 1.5s"
+        ))
     })
 }
 

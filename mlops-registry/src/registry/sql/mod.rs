@@ -151,7 +151,9 @@ impl SqlModelRegistry {
     /// Begins a registry with its rows in `meta` and its packages in `blobs`.
     pub fn builder(meta: Arc<dyn MetaStore>, blobs: BlobStore) -> SqlModelRegistryBuilder {
         let clock = Arc::new(SystemClock::new());
-        SqlModelRegistryBuilder { registry: Self { meta, blobs, clock, bus: None, audit: None, changes: None, authorizer: None } }
+        SqlModelRegistryBuilder {
+            registry: Self { meta, blobs, clock, bus: None, audit: None, changes: None, authorizer: None },
+        }
     }
 
     /// Now, in whole milliseconds.

@@ -143,12 +143,7 @@ impl SqlModelRegistry {
         on_conflict!(self.try_change_model(name, &statements, &changes))
     }
 
-    async fn try_change_model(
-        &self,
-        name: &ModelName,
-        statements: &[Statement],
-        changes: &[ChangeKind],
-    ) -> Result<()> {
+    async fn try_change_model(&self, name: &ModelName, statements: &[Statement], changes: &[ChangeKind]) -> Result<()> {
         let mut tx = self.meta.begin().await?;
         self.require_model(tx.as_mut(), name).await?;
         self.touch_model(tx.as_mut(), name).await?;

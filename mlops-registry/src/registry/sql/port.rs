@@ -64,10 +64,8 @@ impl ModelRegistry for SqlModelRegistry {
     async fn set_model_tags(&self, name: &ModelName, tags: &[(String, String)], actor: &Actor) -> Result<()> {
         check_tags(tags.iter().map(|(key, value)| (key, value)))?;
         let statements = tags.iter().map(|(key, value)| set_tag(name, key, value)).collect();
-        let note = |(key, value): &(String, String)| ChangeKind::ModelTag {
-            key: key.clone(),
-            value: Some(value.clone()),
-        };
+        let note =
+            |(key, value): &(String, String)| ChangeKind::ModelTag { key: key.clone(), value: Some(value.clone()) };
         self.change_and_note((name, actor), statements, tags.iter().map(note).collect()).await
     }
 

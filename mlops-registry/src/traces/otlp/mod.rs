@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn too_much_is_refused_before_it_is_built() {
-        let many = format!("{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{}{{}}]}}]}}]}}", "{},".repeat(SPANS_MAX));
+        let many =
+            format!("{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{}{{}}]}}]}}]}}", "{},".repeat(SPANS_MAX));
         assert!(from_json(many.as_bytes()).unwrap_err().message().contains("20000 spans"));
         let more = format!("{{\"x\":[{}{{}}]}}", "{},".repeat(ITEMS_MAX));
         assert!(from_json(more.as_bytes()).unwrap_err().message().contains("500000"));

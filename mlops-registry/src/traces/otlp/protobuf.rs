@@ -316,7 +316,10 @@ mod tests {
         span.extend(field(2, &[0x01; 8]));
         span.extend(field(5, "größe".as_bytes()));
         span.extend([0x30, 3, 0x39, 1, 0, 0, 0, 0, 0, 0, 0]);
-        span.extend(field(9, &[field(1, b"n"), field(2, &[0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1])].concat()));
+        span.extend(field(
+            9,
+            &[field(1, b"n"), field(2, &[0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1])].concat(),
+        ));
         span.extend(field(15, &[0x18, 2]));
         let read = read_request(&request(&span)).unwrap();
         let span = &read[0].spans[0];
@@ -343,7 +346,8 @@ mod tests {
 
     #[test]
     fn every_cut_of_a_request_is_an_error_or_shorter() {
-        let body = request(&[field(5, b"name"), field(9, &[field(1, b"k"), field(2, &field(1, b"v"))].concat())].concat());
+        let body =
+            request(&[field(5, b"name"), field(9, &[field(1, b"k"), field(2, &field(1, b"v"))].concat())].concat());
         for end in 1..body.len() {
             assert!(read_request(&body[..end]).is_err(), "{end}");
         }

@@ -40,9 +40,8 @@ impl SqlTraceStore {
 
     /// The assessments of a new trace under ids of their own.
     fn named(&self, info: &TraceInfo) -> Result<Vec<Assessment>> {
-        let name = |assessment: &Assessment| {
-            Ok(Assessment::of(assessment.body(), &info.id, self.next_id("a-")?, self.now()))
-        };
+        let name =
+            |assessment: &Assessment| Ok(Assessment::of(assessment.body(), &info.id, self.next_id("a-")?, self.now()));
         info.assessments.iter().map(name).collect()
     }
 
@@ -114,10 +113,8 @@ impl SqlTraceStore {
 
     pub(super) async fn tag(&self, id: &str, tags: &[(String, String)]) -> Result<()> {
         tags.iter().try_for_each(|(key, _)| check_free_key("trace tag key", key))?;
-        let tags: BTreeMap<String, String> = tags
-            .iter()
-            .map(|(key, value)| (key.clone(), truncated(value, TRACE_TAG_VALUE_MAX).to_owned()))
-            .collect();
+        let tags: BTreeMap<String, String> =
+            tags.iter().map(|(key, value)| (key.clone(), truncated(value, TRACE_TAG_VALUE_MAX).to_owned())).collect();
         on_conflict!(async {
             let mut tx = self.meta.begin().await?;
             require_trace(tx.as_mut(), id).await?;

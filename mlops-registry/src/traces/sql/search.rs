@@ -131,7 +131,8 @@ fn span_field(span: &Span, key: &str) -> Option<String> {
 
 fn value_of(said: &Assessment, group: &str, key: &str) -> Option<String> {
     let value = match (&said.value, group) {
-        (AssessmentValue::Feedback { value, .. }, "feedback") | (AssessmentValue::Expectation { value }, "expectation")
+        (AssessmentValue::Feedback { value, .. }, "feedback")
+        | (AssessmentValue::Expectation { value }, "expectation")
             if said.name == key && said.valid =>
         {
             value
@@ -241,8 +242,7 @@ impl SqlTraceStore {
             return Ok(Vec::new());
         }
         let (past, direction) = if plan.descending { ("<", "DESC") } else { (">", "ASC") };
-        let mut sql =
-            format!("SELECT * FROM trace_info WHERE experiment IN ({})", places(1, plan.experiments.len()));
+        let mut sql = format!("SELECT * FROM trace_info WHERE experiment IN ({})", places(1, plan.experiments.len()));
         let mut values: Vec<Value> = plan.experiments.iter().map(|experiment| experiment.0.into()).collect();
         if let Some(Position { started, id }) = after {
             let (at, key) = (values.len() + 1, values.len() + 2);
