@@ -22,16 +22,16 @@ pub async fn evaluation_store<S: EvaluationStore>(fresh: impl AsyncFn() -> S) {
     concurrent_puts_make_one_record(fresh().await).await;
 }
 
-fn put(inputs: serde_json::Value, expectations: serde_json::Value) -> PutRecord {
+fn put(inputs: &serde_json::Value, expectations: &serde_json::Value) -> PutRecord {
     serde_json::from_value(json!({ "inputs": inputs, "expectations": expectations })).expect("a record")
 }
 
 async fn known_inputs_are_added_to<S: EvaluationStore>(store: S) {
     let made = store.create(CreateEvaluationDataset::new("d")).await.expect("creates");
-    let first = vec![put(json!({ "q": 1 }), json!({ "a": 1 })), put(json!({ "q": 2 }), json!({}))];
+    let first = vec![put(&json!({ "q": 1 }), &json!({ "a": 1 })), put(&json!({ "q": 2 }), &json!({}))];
     let done = store.put_records(&made.id, first).await.expect("puts");
     assert_eq!(done, Upserted { inserted: 2, updated: 0 });
-    let again = vec![put(json!({ "q": 1 }), json!({ "b": 2 })), put(json!({ "q": 3 }), json!({}))];
+    let again = vec![put(&json!({ "q": 1 }), &json!({ "b": 2 })), put(&json!({ "q": 3 }), &json!({}))];
     let done = store.put_records(&made.id, again).await.expect("puts");
     assert_eq!(done, Upserted { inserted: 1, updated: 1 });
     let records = store.records(&made.id, &PageRequest::default()).await.expect("reads").items;
@@ -47,7 +47,7 @@ async fn known_inputs_are_added_to<S: EvaluationStore>(store: S) {
 
 async fn pages_of_records_join_to_the_whole<S: EvaluationStore>(store: S) {
     let made = store.create(CreateEvaluationDataset::new("d")).await.expect("creates");
-    let records = (0..5).map(|number| put(json!({ "q": number }), json!({}))).collect();
+    let records = (0..5).map(|number| put(&json!({ "q": number }), &json!({}))).collect();
     store.put_records(&made.id, records).await.expect("puts");
     let (mut seen, mut page) = (Vec::new(), PageRequest { max_results: Some(2), token: None });
     loop {
@@ -84,7 +84,7 @@ async fn concurrent_puts_make_one_record<S: EvaluationStore>(store: S) {
     let tasks: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let (store, id) = (Arc::clone(&store), id.clone());
-            let record = put(json!({ "q": 1 }), json!({ format!("w{writer}"): 1 }));
+            let record = put(&json!({ "q": 1 }), &json!({ format!("w{writer}"): 1 }));
             tokio::spawn(async move { store.put_records(&id, vec![record]).await.expect("puts") })
         })
         .collect();

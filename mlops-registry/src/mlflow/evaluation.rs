@@ -105,7 +105,7 @@ fn tags(params: &Params) -> Result<BTreeMap<String, Option<String>>> {
 
 /// The experiments that are named, which must exist.
 async fn experiments(api: &Api, params: &Params) -> Result<Vec<ExperimentId>> {
-    let ids = params.texts("experiment_ids")?.iter().map(|id| id.parse()).collect::<Result<Vec<ExperimentId>>>()?;
+    let ids = params.experiment_ids()?;
     for id in &ids {
         api.tracking.experiment(*id).await?;
     }
@@ -129,7 +129,7 @@ async fn delete(api: Api, place: Place, _: Params) -> Result<Value> {
 }
 
 async fn search(api: Api, params: Params) -> Result<Value> {
-    let ids = params.texts("experiment_ids")?.iter().map(|id| id.parse()).collect::<Result<Vec<ExperimentId>>>()?;
+    let ids = params.experiment_ids()?;
     let search = Search {
         filter: params.owned("filter_string")?.unwrap_or_default(),
         order_by: params.texts("order_by")?,
@@ -184,7 +184,7 @@ async fn add_experiments(api: Api, place: Place, params: Params) -> Result<Value
 }
 
 async fn remove_experiments(api: Api, place: Place, params: Params) -> Result<Value> {
-    let ids = params.texts("experiment_ids")?.iter().map(|id| id.parse()).collect::<Result<Vec<ExperimentId>>>()?;
+    let ids = params.experiment_ids()?;
     let changed = store(&api)?.move_experiments(place.id("dataset")?, &[], &ids).await?;
     Ok(json!({ "dataset": dataset(&changed) }))
 }

@@ -228,6 +228,11 @@ impl Params {
         self.required("experiment_id")?.parse()
     }
 
+    /// The experiments in the list `experiment_ids`.
+    pub(super) fn experiment_ids(&self) -> Result<Vec<ExperimentId>> {
+        self.texts("experiment_ids")?.iter().map(|id| id.parse()).collect()
+    }
+
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>> {
         Ok(self.int(name)?.map(Timestamp::from_millis))
     }

@@ -1,5 +1,7 @@
 //! `model-versions/...`.
 
+use std::collections::BTreeMap;
+
 use mlops_core::{Error, Result, Version};
 use serde_json::{Value, json};
 
@@ -10,7 +12,7 @@ use super::{
     source::Source,
     stage::{STAGE_TAG, Stage},
 };
-use crate::{Actor, CreateVersion, ModelVersion, MoveAlias};
+use crate::{Actor, CreateVersion, ModelVersion, MoveAlias, registry::PROMPT_TAG};
 
 /// Largest size that clients may ask for, and the largest page they get.
 const SEARCH_MAX: usize = 200_000;
@@ -34,12 +36,18 @@ async fn named(api: &Api, params: &Params) -> Result<ModelVersion> {
 pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
     let name = name_of(&params, "name")?;
     let run_id = params.text("run_id")?.filter(|id| !id.is_empty()).map(str::parse).transpose()?;
-    let source = Source::check(&api, params.required("source")?, run_id).await?;
+    let (uri, tags) = (params.required("source")?, params.pairs::<BTreeMap<String, String>>("tags")?);
+    // The source of a prompt is a placeholder that nobody reads: the prompt is in its tags.
+    let prompt = tags.get(PROMPT_TAG).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let source = match prompt {
+        true => Source { uri: uri.to_owned(), run_id },
+        false => Source::check(&api, uri, run_id).await?,
+    };
     let options = CreateVersion {
         run_id: source.run_id,
         run_link: params.owned("run_link")?.unwrap_or_default(),
         description: params.owned("description")?.unwrap_or_default(),
-        tags: params.pairs("tags")?,
+        tags,
         ..CreateVersion::default()
     };
     refuse_stage_tag(options.tags.keys())?;

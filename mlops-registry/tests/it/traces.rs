@@ -36,7 +36,7 @@ impl Client {
         let traces = Arc::new(SqlTraceStore::builder(Arc::clone(&meta)).build().await.unwrap());
         let evaluation = SqlEvaluationStore::builder(meta).build().await.unwrap();
         let server = MlflowServer::new(Arc::new(tracking), Arc::new(registry), ArtifactStore::in_memory());
-        let server = server.with_traces(traces.clone()).with_evaluation(Arc::new(evaluation));
+        let server = server.with_traces(Arc::<SqlTraceStore>::clone(&traces)).with_evaluation(Arc::new(evaluation));
         Self { router: server.router(), traces }
     }
 

@@ -58,16 +58,24 @@ impl House {
     async fn new() -> Self {
         let meta = in_memory().await;
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_700_000_000_000)));
-        let store = SqlWebhookStore::builder(Arc::clone(&meta)).with_clock(clock.clone()).build().await.unwrap();
+        let store = SqlWebhookStore::builder(Arc::clone(&meta))
+            .with_clock(Arc::<ManualClock>::clone(&clock))
+            .build()
+            .await
+            .unwrap();
         let store = Arc::new(store);
-        let registry = SqlModelRegistry::builder(Arc::clone(&meta), BlobStore::in_memory()).with_changes(store.clone());
+        let registry =
+            SqlModelRegistry::builder(Arc::clone(&meta), BlobStore::in_memory())
+                .with_changes(Arc::<SqlWebhookStore>::clone(&store));
         Self { registry: registry.build().await.unwrap(), meta, store, clock }
     }
 
     fn worker(&self, receiver: &Arc<Receiver>) -> WebhookWorker {
         let settings = WebhookSettings { attempts_max: 3, ..WebhookSettings::default() };
-        let worker = WebhookWorker::new(self.store.clone(), receiver.clone(), settings).unwrap();
-        worker.with_clock(self.clock.clone())
+        let worker =
+            WebhookWorker::new(Arc::<SqlWebhookStore>::clone(&self.store), Arc::<Receiver>::clone(receiver), settings)
+                .unwrap();
+        worker.with_clock(Arc::<ManualClock>::clone(&self.clock))
     }
 
     async fn hook(&self, events: &[(&str, &str)]) -> String {
@@ -151,7 +159,7 @@ async fn a_change_that_did_not_happen_is_not_told() {
     house.registry.create_model(&fraud, CreateModel::default()).await.unwrap_err();
     house.registry.create_version_from_uri(&fraud, "s3://b/m", CreateVersion::default()).await.unwrap();
     let audited = SqlModelRegistry::builder(Arc::clone(&house.meta), BlobStore::in_memory())
-        .with_changes(house.store.clone())
+        .with_changes(Arc::<SqlWebhookStore>::clone(&house.store))
         .with_audit(Arc::new(Refusing));
     let audited = audited.build().await.unwrap();
     audited.set_alias(&fraud, &champion, Version(1), MoveAlias::default()).await.unwrap_err();

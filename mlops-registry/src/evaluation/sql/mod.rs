@@ -8,10 +8,10 @@ mod records;
 
 use std::sync::Arc;
 
-use mlops_core::{Clock, Error, Result, SystemClock, Timestamp};
+use mlops_core::{Clock, Result, SystemClock, Timestamp};
 use mlops_store::{MetaStore, MetaStoreExt as _, Migration, Migrations};
 
-use crate::id_source::{IdSource, RandomIds};
+use crate::id_source::{IdSource, RandomIds, prefixed_id};
 
 const MIGRATIONS: Migrations = Migrations {
     namespace: "evaluation",
@@ -108,7 +108,6 @@ impl SqlEvaluationStore {
     }
 
     fn next_id(&self, prefix: &str) -> Result<String> {
-        let ids = self.ids.as_deref().ok_or_else(|| Error::internal("the store has no source of ids"))?;
-        Ok(format!("{prefix}{:032x}", ids.next_id()))
+        prefixed_id(self.ids.as_deref(), prefix)
     }
 }

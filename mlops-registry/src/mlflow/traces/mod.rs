@@ -111,7 +111,7 @@ async fn get_whole(api: Api, params: Params) -> Result<Value> {
 
 /// The traces of a batch, if they are in the experiments that are given.
 async fn scoped(api: &Api, params: &Params) -> Result<Vec<TraceInfo>> {
-    let experiments = read::experiments(params.texts("experiment_ids")?)?;
+    let experiments = params.experiment_ids()?;
     let infos = store(api)?.traces(&params.texts("trace_ids")?).await?;
     let admitted = |info: &TraceInfo| experiments.is_empty() || experiments.contains(&info.experiment);
     Ok(infos.into_iter().filter(admitted).collect())
@@ -161,7 +161,7 @@ async fn delete(api: Api, params: Params) -> Result<Value> {
     let ids = params.texts("request_ids")?;
     let until = params.time("max_timestamp_millis")?;
     let max = params.int("max_traces")?;
-    let exclusive = until.is_some() != !ids.is_empty() && (ids.is_empty() || max.is_none());
+    let exclusive = until.is_some() == ids.is_empty() && (ids.is_empty() || max.is_none());
     if !exclusive || max.is_some_and(|max| max <= 0) {
         return Err(Error::invalid_argument(
             "Either `max_timestamp_millis` or `request_ids` must be given, not both; `max_traces` must be a positive \

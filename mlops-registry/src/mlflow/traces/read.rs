@@ -9,10 +9,6 @@ use crate::{
     mlflow::request::Params,
 };
 
-pub(super) fn experiments(ids: Vec<String>) -> Result<Vec<ExperimentId>> {
-    ids.iter().map(|id| id.parse()).collect()
-}
-
 /// The experiments of a search.
 pub(super) fn locations(params: &Params) -> Result<Vec<ExperimentId>> {
     params.objects("locations")?.iter().map(location).collect()

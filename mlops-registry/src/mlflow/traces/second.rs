@@ -3,7 +3,7 @@
 use mlops_core::{Error, Result};
 use serde_json::{Value, json};
 
-use super::{Api, Params, Place, found, put, read, read_search, store};
+use super::{Api, Params, Place, found, put, read_search, store};
 use crate::{
     TraceInfo, TraceState,
     id_source::{IdSource as _, RandomIds},
@@ -61,7 +61,7 @@ pub(super) async fn get(api: Api, place: Place, _: Params) -> Result<Value> {
 }
 
 pub(super) async fn search(api: Api, params: Params) -> Result<Value> {
-    let experiments = read::experiments(params.texts("experiment_ids")?)?;
+    let experiments = params.experiment_ids()?;
     if experiments.is_empty() {
         return Err(Error::invalid_argument("Missing value for required parameter 'experiment_ids'."));
     }

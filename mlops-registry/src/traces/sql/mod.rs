@@ -15,7 +15,7 @@ use std::sync::Arc;
 use mlops_core::{Clock, Error, Result, SystemClock, Timestamp};
 use mlops_store::{MetaStore, MetaStoreExt as _, Transaction, TransactionExt as _, params};
 
-use crate::id_source::{IdSource, RandomIds};
+use crate::id_source::{IdSource, RandomIds, prefixed_id};
 
 /// A trace store over a [`MetaStore`].
 ///
@@ -85,8 +85,7 @@ impl SqlTraceStore {
     }
 
     fn next_id(&self, prefix: &str) -> Result<String> {
-        let ids = self.ids.as_deref().ok_or_else(|| Error::internal("the store has no source of ids"))?;
-        Ok(format!("{prefix}{:032x}", ids.next_id()))
+        prefixed_id(self.ids.as_deref(), prefix)
     }
 }
 
