@@ -50,6 +50,8 @@ const KNOWN: [(&str, &str, &str); 14] = [
 
 /// The tag of a prompt version that holds its template.
 const PROMPT_TEXT_TAG: &str = "mlflow.prompt.text";
+/// The tags that make a model a prompt; they are no tags that people gave.
+const INNER_TAGS: [&str; 3] = [PROMPT_TAG, PROMPT_TEXT_TAG, "_mlflow_prompt_type"];
 
 /// An entity and what happens to it.
 ///
@@ -127,7 +129,8 @@ pub(super) fn of(change: &RegistryChange) -> Option<(WebhookEvent, Value)> {
     let (event, data) = match &change.kind {
         ChangeKind::ModelCreated { tags, description } => {
             let event = WebhookEvent::of(entity("registered_model", "prompt"), "created");
-            let tags: std::collections::BTreeMap<_, _> = tags.iter().filter(|(key, _)| *key != PROMPT_TAG).collect();
+            let tags: std::collections::BTreeMap<_, _> =
+                tags.iter().filter(|(key, _)| !(prompt && INNER_TAGS.contains(&key.as_str()))).collect();
             (event, json!({ "name": name, "tags": tags, "description": description }))
         }
         ChangeKind::ModelTag { .. } if !prompt => return None,
@@ -136,7 +139,7 @@ pub(super) fn of(change: &RegistryChange) -> Option<(WebhookEvent, Value)> {
         }
         ChangeKind::VersionCreated { version, tags, description, .. } if prompt => {
             let shown: std::collections::BTreeMap<_, _> =
-                tags.iter().filter(|(key, _)| *key != PROMPT_TAG && *key != PROMPT_TEXT_TAG).collect();
+                tags.iter().filter(|(key, _)| !INNER_TAGS.contains(&key.as_str())).collect();
             let template = tags.get(PROMPT_TEXT_TAG).cloned().unwrap_or_default();
             let data = json!({ "name": name, "version": version.0.to_string(), "template": template, "tags": shown,
                 "description": described(description) });
