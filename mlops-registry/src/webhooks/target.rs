@@ -157,15 +157,9 @@ mod tests {
             "https://[::1]/",
             "https://LOCALHOST./",
             "https://a.localhost/",
-            "https:///SECRET",
         ] {
-            let result = check(bad);
-            // "https:///SECRET" has the host "secret".
-            if let Err(error) = result {
-                assert!(!error.message().contains("SECRET"), "{error}");
-            } else {
-                assert_eq!(bad, "https:///SECRET");
-            }
+            let error = check(bad).unwrap_err();
+            assert!(!error.message().contains("SECRET"), "{error}");
         }
         check("https://example.com:8443/a?b=c").unwrap();
     }

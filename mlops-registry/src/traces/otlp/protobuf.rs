@@ -308,10 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_python_library_writes_is_read() {
-        // opentelemetry-proto 1.45.2 for Python: ExportTraceServiceRequest.SerializeToString() of a span with these fields.
-        let hex = "0a86010a100a0e0a047369646512060a0461706931 12720a0012 6e";
-        assert!(!hex.is_empty());
+    fn fields_are_read_by_their_numbers() {
         let mut span = field(1, &[0xab; 16]);
         span.extend(field(2, &[0x01; 8]));
         span.extend(field(5, "größe".as_bytes()));
