@@ -19,7 +19,10 @@ use std::{
 use clap::Parser;
 use mlops::{
     Error, Result,
-    registry::{ArtifactStore, MlflowServer, SqlLoggedModelStore, SqlModelRegistry, SqlTrackingStore},
+    registry::{
+        ArtifactStore, MlflowServer, SqlEvaluationStore, SqlLoggedModelStore, SqlModelRegistry, SqlTraceStore,
+        SqlTrackingStore,
+    },
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
 };
 use tokio::net::TcpListener;
@@ -68,9 +71,26 @@ async fn run(options: &Options) -> Result<()> {
     };
     let tracking = SqlTrackingStore::builder(Arc::clone(&meta)).build().await?;
     let models = SqlLoggedModelStore::builder(Arc::clone(&meta), Arc::new(tracking.clone())).build().await?;
-    let registry = SqlModelRegistry::builder(meta, BlobStore::local(&home.join("blobs"))?).build().await?;
-    let server = MlflowServer::new(Arc::new(tracking), Arc::new(registry), files);
-    let router = server.with_logged_models(Arc::new(models)).router();
+    let registry = SqlModelRegistry::builder(Arc::clone(&meta), BlobStore::local(&home.join("blobs"))?);
+    #[cfg(feature = "webhooks-http")]
+    let (registry, worker) = {
+        let (store, worker) = webhooks(Arc::clone(&meta)).await?;
+        (registry.with_changes(store), worker)
+    };
+    let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await?;
+    let evaluation = SqlEvaluationStore::builder(meta).build().await?;
+    let server = MlflowServer::new(Arc::new(tracking), Arc::new(registry.build().await?), files)
+        .with_logged_models(Arc::new(models))
+        .with_traces(Arc::new(traces))
+        .with_evaluation(Arc::new(evaluation));
+    #[cfg(feature = "webhooks-http")]
+    let server = {
+        let worker = Arc::new(worker);
+        let running = Arc::clone(&worker);
+        tokio::spawn(async move { running.run(stop_signal()).await });
+        server.with_webhooks(worker)
+    };
+    let router = server.router();
 
     let listener = TcpListener::bind(("127.0.0.1", options.port)).await.map_err(|error| {
         Error::unavailable(format!("cannot listen on port {}; choose another --port", options.port)).with_source(error)
@@ -80,6 +100,22 @@ async fn run(options: &Options) -> Result<()> {
     println!("http://{address}");
     let served = axum::serve(listener, router).with_graceful_shutdown(stop_signal()).await;
     served.map_err(|error| Error::unavailable("the server ended").with_source(error))
+}
+
+/// Webhooks to public addresses, and who delivers to them.
+#[cfg(feature = "webhooks-http")]
+async fn webhooks(
+    meta: Arc<dyn MetaStore>,
+) -> Result<(Arc<mlops::registry::webhooks::SqlWebhookStore>, mlops::registry::webhooks::WebhookWorker)> {
+    use mlops::registry::webhooks::{
+        HttpWebhookSender, SqlWebhookStore, WebhookSettings, WebhookTargets, WebhookWorker,
+    };
+
+    let targets = WebhookTargets { http: true, ..WebhookTargets::default() };
+    let store = Arc::new(SqlWebhookStore::builder(meta).with_targets(targets).build().await?);
+    let sender = Arc::new(HttpWebhookSender::new(targets)?);
+    let worker = WebhookWorker::new(Arc::<SqlWebhookStore>::clone(&store), sender, WebhookSettings::default())?;
+    Ok((store, worker))
 }
 
 /// The database of the URL, else a file in the home directory.

@@ -3,9 +3,15 @@
 //!
 //! Each function takes a fresh, empty store.
 
-#![allow(clippy::expect_used, reason = "a broken promise is reported by a panic that names it")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a broken promise is reported by a panic that names it"
+)]
 
+mod evaluation;
 mod logged_models;
+mod traces;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +24,9 @@ use crate::{
     TrackingStore,
 };
 
-pub use self::logged_models::logged_model_store;
+pub use evaluation::evaluation_store;
+pub use logged_models::logged_model_store;
+pub use traces::trace_store;
 
 const WRITERS: u64 = 8;
 

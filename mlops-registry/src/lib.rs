@@ -6,6 +6,9 @@
 //! | models that runs make and read | [`logged_models`]: [`LoggedModelStore`], [`SqlLoggedModelStore`] |
 //! | files of runs on an object store | [`ArtifactStore`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
+//! | traces of applications: spans, previews, assessments | [`traces`]: [`TraceStore`], [`SqlTraceStore`] |
+//! | datasets to evaluate applications with | [`evaluation`]: [`EvaluationStore`], [`SqlEvaluationStore`] |
+//! | telling other systems what changes in the registry | [`webhooks`]: [`SqlWebhookStore`](webhooks::SqlWebhookStore), [`WebhookWorker`](webhooks::WebhookWorker) |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | model cards, ML-BOM, data sheets, what changed between versions | [`documents`] |
@@ -49,6 +52,7 @@ pub mod artifacts;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod documents;
+pub mod evaluation;
 mod id_source;
 pub mod limits;
 pub mod logged_models;
@@ -58,10 +62,16 @@ pub mod registry;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod retry;
+mod rows;
 pub mod search;
+pub mod traces;
 pub mod tracking;
+pub mod webhooks;
 
 pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
+pub use evaluation::{
+    CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, SqlEvaluationStore,
+};
 pub use id_source::{IdSource, RandomIds};
 pub use logged_models::{
     CreateLoggedModel, DatasetFilter, LoggedModel, LoggedModelId, LoggedModelOrder, LoggedModelSearch,
@@ -77,6 +87,10 @@ pub use registry::{
 #[cfg(feature = "remote")]
 pub use remote::{MlflowRemote, MlflowRemoteBuilder};
 pub use search::{Columns, Page, PageRequest, Search, SearchColumns, View};
+pub use traces::{
+    AnyValue, Assessment, AssessmentSource, AssessmentUpdate, AssessmentValue, CreateAssessment, Span, SqlTraceStore,
+    TraceInfo, TraceSelection, TraceState, TraceStore,
+};
 pub use tracking::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunRecord,
     RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,

@@ -33,6 +33,16 @@ pub const BATCH_TAGS_MAX: usize = 100;
 pub const BATCH_ITEMS_MAX: usize = 1_000;
 /// Most datasets linked to a run in one call.
 pub const BATCH_DATASETS_MAX: usize = 1_000;
+/// Longest id of a trace or of a client's request.
+pub const TRACE_ID_MAX: usize = 256;
+/// Longest value of a tag of a trace; longer ones are cut.
+pub const TRACE_TAG_VALUE_MAX: usize = 8_000;
+/// Longest value of metadata of a trace; longer ones are cut.
+pub const METADATA_VALUE_MAX: usize = 8_000;
+/// Longest preview of a request or response; longer ones are cut.
+pub const PREVIEW_MAX: usize = 1_000;
+/// Largest value and metadata of an assessment, in bytes of JSON.
+pub const ASSESSMENT_BYTES_MAX: usize = 1 << 20;
 
 /// Most points of a logged model that are given with it; older ones are kept but not shown.
 pub const MODEL_POINTS_MAX: usize = 10_000;

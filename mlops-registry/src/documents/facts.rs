@@ -158,7 +158,7 @@ pub(super) mod tests {
             let run = tracking.create_run(CreateRun::new(ExperimentId(0))).await.unwrap();
             let point = Metric { key: "auc".into(), value: auc, timestamp: Timestamp::from_millis(5), step: 0 };
             let params = vec![("rounds".to_owned(), rounds.to_owned())];
-            tracking.log_batch(&run.id, &Batch { metrics: vec![point], params, tags: vec![] }).await.unwrap();
+            tracking.log_batch(&run.id, &Batch { metrics: vec![point], params, ..Batch::default() }).await.unwrap();
             let dataset = LoggedDataset { name: "payments".into(), digest: "d1".into(), ..LoggedDataset::default() };
             tracking.log_inputs(&run.id, &[DatasetInput { dataset, tags: BTreeMap::new() }]).await.unwrap();
             let mut inputs = vec![TensorSpec::column("amount", DataType::Float64)];

@@ -7,6 +7,7 @@
 //! directly and a client over HTTP see the same.
 
 mod answer;
+mod evaluation;
 mod experiments;
 mod failure;
 mod files;
@@ -16,13 +17,16 @@ mod lineage;
 mod logged_models;
 mod models;
 mod origin;
+mod place;
 mod request;
 mod run_answer;
 mod runs;
 mod source;
 mod stage;
+mod traces;
 mod ui_files;
 mod versions;
+mod webhooks;
 
 use std::{future::Future, sync::Arc};
 
@@ -37,7 +41,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::{failure::Failure, request::Params};
-use crate::{ArtifactStore, LoggedModelStore, ModelRegistry, TrackingStore};
+use crate::{
+    ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, TraceStore, TrackingStore, webhooks::WebhookWorker,
+};
 
 /// The release of MLflow whose API is spoken; clients choose features by it.
 pub const MLFLOW_VERSION: &str = "3.17.2";
@@ -49,6 +55,9 @@ struct Inner {
     registry: Arc<dyn ModelRegistry>,
     artifacts: ArtifactStore,
     logged_models: Option<Arc<dyn LoggedModelStore>>,
+    traces: Option<Arc<dyn TraceStore>>,
+    evaluation: Option<Arc<dyn EvaluationStore>>,
+    webhooks: Option<Arc<WebhookWorker>>,
 }
 
 type Api = Arc<Inner>;
@@ -88,7 +97,16 @@ impl MlflowServer {
     /// Serves these stores.
     #[must_use]
     pub fn new(tracking: Arc<dyn TrackingStore>, registry: Arc<dyn ModelRegistry>, artifacts: ArtifactStore) -> Self {
-        Self { api: Arc::new(Inner { tracking, registry, artifacts, logged_models: None }) }
+        let parts = Inner {
+            tracking,
+            registry,
+            artifacts,
+            logged_models: None,
+            traces: None,
+            evaluation: None,
+            webhooks: None,
+        };
+        Self { api: Arc::new(parts) }
     }
 
     /// Serves logged models too, which clients of MLflow 3 make of every model they log. It must keep its rows in the
@@ -99,13 +117,35 @@ impl MlflowServer {
         self
     }
 
+    /// Keeps traces and their assessments, and takes spans at `/v1/traces`. Default: those routes answer 501.
+    #[must_use]
+    pub fn with_traces(mut self, traces: Arc<dyn TraceStore>) -> Self {
+        Arc::make_mut(&mut self.api).traces = Some(traces);
+        self
+    }
+
+    /// Keeps evaluation datasets. Default: their routes answer 501.
+    #[must_use]
+    pub fn with_evaluation(mut self, evaluation: Arc<dyn EvaluationStore>) -> Self {
+        Arc::make_mut(&mut self.api).evaluation = Some(evaluation);
+        self
+    }
+
+    /// Manages webhooks through a worker, which somebody else has to run. Default: their routes answer 501.
+    #[must_use]
+    pub fn with_webhooks(mut self, webhooks: Arc<WebhookWorker>) -> Self {
+        Arc::make_mut(&mut self.api).webhooks = Some(webhooks);
+        self
+    }
+
     /// The routes, from `/health` to `/api/2.0/mlflow/...`, each of the API also below `/ajax-api`.
     ///
     /// A write that a page of another origin makes is refused with 403. There is no authentication: put the router
     /// behind your own layer before it listens beyond this machine.
     pub fn router(&self) -> Router {
         let routes = Router::new()
-            .nest("/2.0/mlflow", tracking_routes().merge(registry_routes()).merge(logged_models::routes()))
+            .nest("/2.0/mlflow", second_routes())
+            .nest("/3.0/mlflow", traces::routes().merge(evaluation::routes()))
             // Clients of MLflow 3.17 leave a slash out.
             .route("/2.0mlflow/experiments/search-datasets", on(POST, lineage::search_datasets))
             .nest("/2.0/mlflow-artifacts", file_routes())
@@ -114,6 +154,7 @@ impl MlflowServer {
             .nest("/api", routes.clone())
             .nest("/ajax-api", routes.merge(ui_files::upload_routes()))
             .merge(ui_files::routes())
+            .merge(traces::otlp_routes())
             .route("/health", routing::get(async || "OK"))
             .route("/version", routing::get(async || MLFLOW_VERSION))
             .fallback(unknown_route)
@@ -132,6 +173,11 @@ where
     routing::on(methods, async move |State(api): State<Api>, params: Params| {
         handler(api, params).await.map(Json).map_err(Failure)
     })
+}
+
+fn second_routes() -> Router<Api> {
+    let parts = logged_models::routes().merge(traces::second_routes()).merge(webhooks::routes());
+    tracking_routes().merge(registry_routes()).merge(parts)
 }
 
 fn tracking_routes() -> Router<Api> {

@@ -218,6 +218,19 @@ impl Params {
         if self.list(name)?.is_empty() { Err(self.missing(name)) } else { Ok(()) }
     }
 
+    /// A field as it was written.
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name)
+    }
+
+    /// An object of texts whose names are data; absent: empty.
+    pub(super) fn map<C: FromIterator<(String, String)>>(&self, name: &str) -> Result<C> {
+        let Some(value) = self.fields.get(name) else { return Ok(C::from_iter([])) };
+        let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        let pairs = value.as_object().and_then(|map| map.iter().map(pair).collect::<Option<C>>());
+        pairs.ok_or_else(|| self.wrong(name, value))
+    }
+
     /// A list of `{key, value}`; a value may be empty or absent.
     pub(super) fn pairs<C: FromIterator<(String, String)>>(&self, name: &str) -> Result<C> {
         self.objects(name)?.iter().map(Self::pair).collect()

@@ -3,10 +3,12 @@
 //! [`ModelRegistry`] is the wide trait that a back end supplies. A version is immutable but for
 //! its description and tags; what moves is the alias, and every move is kept.
 
+mod change;
 mod record;
 mod sql;
 mod store;
 
+pub use change::{ChangeKind, ChangeSink, RegistryChange};
 pub use record::{
     Actor, AliasMove, CreateModel, CreateVersion, ModelVersion, MoveAlias, RegisteredModel, VersionSource,
 };

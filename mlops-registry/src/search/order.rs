@@ -30,6 +30,16 @@ impl OrderKey {
         Ok(keys)
     }
 
+    /// Whether it is one of these keys of a group.
+    pub(crate) fn is(&self, group: &str, keys: &[&str]) -> bool {
+        self.group == group && keys.contains(&&*self.key)
+    }
+
+    /// Whether large values come first.
+    pub(crate) fn is_descending(&self) -> bool {
+        self.descending
+    }
+
     fn parse<T: Fields>(text: &str) -> Result<Self> {
         let bad = |what: &str| Error::invalid_argument(format!("Invalid order_by clause {text:?}: {what}"));
         let trimmed = text.trim();

@@ -61,13 +61,6 @@ impl PageRequest {
         let hex: String = json.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(format!("{}-{hex}", mark(search)))
     }
-
-    fn offset(&self, search: &str) -> Result<usize> {
-        let Some(token) = self.token.as_deref().filter(|token| !token.is_empty()) else { return Ok(0) };
-        let parsed = token.split_once('-').filter(|(_, theirs)| *theirs == mark(search));
-        let offset = parsed.and_then(|(offset, _)| offset.parse().ok());
-        offset.ok_or_else(foreign)
-    }
 }
 
 fn foreign() -> Error {
@@ -83,9 +76,9 @@ fn from_hex(hex: &str) -> Option<Vec<u8>> {
 
 /// The requested page of all results, where `search` is what the results are of.
 pub(crate) fn cut<T>(all: Vec<T>, request: &PageRequest, search: &str) -> Result<Page<T>> {
-    let (size, offset) = (request.size()?, request.offset(search)?);
+    let (size, offset) = (request.size()?, request.position(search)?.unwrap_or(0_usize));
     let end = offset.saturating_add(size);
-    let next_page_token = (end < all.len()).then(|| format!("{end}-{}", mark(search)));
+    let next_page_token = (end < all.len()).then(|| PageRequest::token(search, &end)).transpose()?;
     Ok(Page { items: all.into_iter().skip(offset).take(size).collect(), next_page_token })
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: a clause on something that a record lacks is false, also for `!=`; only IS NULL matches absence.
 
 use mlops_core::Result;
+use regex::{Regex, RegexBuilder};
 
 use super::parse::{Token, TokenKind, error_at, tokens};
 
@@ -31,6 +32,12 @@ pub(crate) trait Fields {
     const LISTED: &'static [&'static str];
     /// The groups whose keys IS NULL works on.
     const NULLABLE: &'static [&'static str];
+    /// The group of attributes, by all its names.
+    const ATTRIBUTE_GROUPS: &'static [&'static str] = &["attributes", "attribute", "attr", "run"];
+    /// The groups whose values may be compared with text and with numbers.
+    const MIXED: &'static [&'static str] = &[];
+    /// Whether RLIKE works: regular expressions.
+    const REGEX: bool = false;
     /// The value of `key` in `group`; the group of attributes is `attributes`.
     fn field(&self, group: &str, key: &str) -> Operand;
     /// The value to order by, where it is another.
@@ -44,6 +51,7 @@ pub(crate) trait Fields {
 pub(crate) enum Test {
     Compare(&'static str, Literal),
     Like { pattern: String, fold_case: bool },
+    Matches(Pattern),
     In { texts: Vec<String>, negated: bool },
     Null { is_null: bool },
 }
@@ -54,6 +62,27 @@ pub(crate) enum Literal {
     Number(f64),
     Text(String),
 }
+
+/// What a literal may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Number,
+    Text,
+    Mixed,
+}
+
+/// A regular expression.
+#[derive(Debug, Clone)]
+pub(crate) struct Pattern(Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// Most bytes that a compiled regular expression may take.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// One condition: what is asked of which key of which group.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +118,11 @@ impl Filter {
         &self.clauses
     }
 
+    /// Whether a clause names one of these keys of a group; no keys: any of them.
+    pub(crate) fn names(&self, group: &str, keys: &[&str]) -> bool {
+        self.clauses.iter().any(|clause| clause.group == group && (keys.is_empty() || keys.contains(&&*clause.key)))
+    }
+
     /// Whether a record meets every clause.
     pub(crate) fn admits<T: Fields>(&self, record: &T) -> bool {
         self.clauses.iter().all(|clause| holds(&clause.test, &record.field(clause.group, &clause.key)))
@@ -110,7 +144,7 @@ pub(super) fn resolve<T: Fields>(name: &str) -> std::result::Result<(&'static st
 
 fn attribute<T: Fields>(group: &str, key: &str) -> std::result::Result<(&'static str, String), String> {
     let groups: Vec<&str> = T::GROUPS.iter().map(|(plural, _)| *plural).collect();
-    if !["attributes", "attribute", "attr", "run"].contains(&group) {
+    if !T::ATTRIBUTE_GROUPS.contains(&group) {
         return Err(format!("Invalid entity type {group:?}; known are attributes, {}", groups.join(", ")));
     }
     match T::ATTRIBUTES.iter().find(|(name, _)| *name == key) {
@@ -164,13 +198,18 @@ impl Parser<'_> {
         let (group, key) = resolve::<T>(&name).map_err(|what| error_at(self.text, at, &what))?;
         let numeric = group == "metrics"
             || T::ATTRIBUTES.iter().any(|(name, number)| group == "attributes" && *name == key && *number);
+        let kind = match numeric {
+            _ if T::MIXED.contains(&group) => Kind::Mixed,
+            true => Kind::Number,
+            false => Kind::Text,
+        };
         let operator_at = self.at();
-        let test = self.test(numeric)?;
+        let test = self.test(kind, T::REGEX)?;
         let subject = if group == "attributes" { key.as_str() } else { group };
         let (operator, subjects) = match &test {
             Test::In { .. } => ("IN", T::LISTED),
             Test::Null { .. } => ("IS NULL", T::NULLABLE),
-            Test::Compare(..) | Test::Like { .. } => return Ok(Clause { group, key, test }),
+            Test::Compare(..) | Test::Like { .. } | Test::Matches(_) => return Ok(Clause { group, key, test }),
         };
         if !subjects.contains(&subject) {
             let works = match subjects {
@@ -186,7 +225,7 @@ impl Parser<'_> {
         Ok(Clause { group, key, test })
     }
 
-    fn test(&mut self, numeric: bool) -> Result<Test> {
+    fn test(&mut self, kind: Kind, regex: bool) -> Result<Test> {
         let at = self.at();
         if self.is_keyword("IS") {
             self.next += 1;
@@ -207,28 +246,57 @@ impl Parser<'_> {
         if self.is_keyword("LIKE") || self.is_keyword("ILIKE") {
             let fold_case = self.is_keyword("ILIKE");
             self.next += 1;
-            return match self.value(numeric)? {
+            return match self.value(kind)? {
                 Literal::Text(pattern) => Ok(Test::Like { pattern, fold_case }),
                 Literal::Number(_) => Err(error_at(self.text, at, "LIKE needs a quoted pattern")),
             };
         }
+        if regex && self.is_keyword("RLIKE") {
+            self.next += 1;
+            return self.pattern();
+        }
         let Some(TokenKind::Operator(operator)) = self.take() else {
             return Err(error_at(self.text, at, "expected a comparison operator"));
         };
-        let value = self.value(numeric)?;
-        if matches!(value, Literal::Text(_)) && !matches!(operator, "=" | "!=") {
+        let ordered = !matches!(operator, "=" | "!=");
+        let value = match self.value(kind)? {
+            // A number may be quoted where both may stand.
+            Literal::Text(text) if kind == Kind::Mixed && ordered => {
+                text.parse().map_or(Literal::Text(text), Literal::Number)
+            }
+            value => value,
+        };
+        if matches!(value, Literal::Text(_)) && ordered {
             return Err(error_at(self.text, at, "Invalid comparator for text; use =, !=, LIKE or ILIKE"));
         }
         Ok(Test::Compare(operator, value))
     }
 
-    fn value(&mut self, numeric: bool) -> Result<Literal> {
+    fn pattern(&mut self) -> Result<Test> {
         let at = self.at();
-        match (self.take(), numeric) {
-            (Some(TokenKind::Number(value)), true) => Ok(Literal::Number(value)),
-            (Some(TokenKind::Text(text)), false) => Ok(Literal::Text(text)),
-            (_, true) => Err(error_at(self.text, at, "expected a number")),
-            (_, false) => Err(error_at(self.text, at, "expected a quoted string value")),
+        let Some(TokenKind::Text(text)) = self.take() else {
+            return Err(error_at(self.text, at, "RLIKE needs a quoted regular expression"));
+        };
+        let compiled = RegexBuilder::new(&text).size_limit(PATTERN_BYTES_MAX).build();
+        let wrong = |error: regex::Error| {
+            // Its last line says what is wrong; the others draw the place.
+            let why = error.to_string().lines().last().unwrap_or_default().to_owned();
+            error_at(self.text, at, &format!("not a regular expression: {why}"))
+        };
+        compiled.map(|regex| Test::Matches(Pattern(regex))).map_err(wrong)
+    }
+
+    fn value(&mut self, kind: Kind) -> Result<Literal> {
+        let at = self.at();
+        match (self.take(), kind) {
+            (Some(TokenKind::Number(value)), Kind::Number | Kind::Mixed) => Ok(Literal::Number(value)),
+            (Some(TokenKind::Text(text)), Kind::Text | Kind::Mixed) => Ok(Literal::Text(text)),
+            (Some(TokenKind::Word(word)), Kind::Mixed) if matches!(word.as_str(), "true" | "false") => {
+                Ok(Literal::Text(word))
+            }
+            (_, Kind::Number) => Err(error_at(self.text, at, "expected a number")),
+            (_, Kind::Text) => Err(error_at(self.text, at, "expected a quoted string value")),
+            (_, Kind::Mixed) => Err(error_at(self.text, at, "expected a number or a quoted string value")),
         }
     }
 
@@ -239,7 +307,9 @@ impl Parser<'_> {
         }
         let mut texts = Vec::new();
         loop {
-            let Literal::Text(text) = self.value(false)? else { return self.fail("expected a quoted string value") };
+            let Literal::Text(text) = self.value(Kind::Text)? else {
+                return self.fail("expected a quoted string value");
+            };
             texts.push(text);
             match self.take() {
                 Some(TokenKind::Comma) => {}
@@ -259,6 +329,11 @@ fn holds(test: &Test, value: &Operand) -> bool {
         (Test::Compare(operator, Literal::Number(right)), Operand::Number(left)) => {
             compare_numbers(operator, *left, *right)
         }
+        // Only values of mixed groups are text that is compared with a number.
+        (Test::Compare(operator, Literal::Number(right)), Operand::Text(left)) => {
+            left.parse().is_ok_and(|left| compare_numbers(operator, left, *right))
+        }
+        (Test::Matches(Pattern(regex)), Operand::Text(text)) => regex.is_match(text),
         (Test::Compare(operator, Literal::Text(right)), Operand::Text(left)) => (left == right) == (*operator == "="),
         (Test::Like { pattern, fold_case: false }, Operand::Text(text)) => like(pattern, text),
         (Test::Like { pattern, fold_case: true }, Operand::Text(text)) => {

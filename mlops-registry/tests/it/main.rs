@@ -11,6 +11,8 @@
 mod crash;
 mod mlflow;
 mod remote;
+mod traces;
+mod webhooks;
 
 use std::{
     path::Path,
@@ -26,8 +28,8 @@ use mlops_core::{
     TensorSpec, Version,
 };
 use mlops_registry::{
-    Actor, CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlLoggedModelStore, SqlModelRegistry,
-    SqlTrackingStore, conformance,
+    Actor, CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlEvaluationStore, SqlLoggedModelStore,
+    SqlModelRegistry, SqlTraceStore, SqlTrackingStore, conformance,
 };
 use mlops_store::{BlobStore, MetaStore, SqliteMetaStore, SqliteSettings, Transaction, TransactionalAudit};
 
@@ -46,6 +48,14 @@ async fn logged(meta: Arc<dyn MetaStore>) -> (SqlTrackingStore, SqlLoggedModelSt
     (tracking, models)
 }
 
+async fn traces(meta: Arc<dyn MetaStore>) -> SqlTraceStore {
+    SqlTraceStore::builder(meta).build().await.unwrap()
+}
+
+async fn evaluation(meta: Arc<dyn MetaStore>) -> SqlEvaluationStore {
+    SqlEvaluationStore::builder(meta).build().await.unwrap()
+}
+
 async fn in_memory() -> Arc<dyn MetaStore> {
     Arc::new(SqliteMetaStore::in_memory().await.unwrap())
 }
@@ -60,6 +70,8 @@ async fn sqlite_in_memory_keeps_the_promises() {
     conformance::tracking_store(async || tracking(in_memory().await).await).await;
     conformance::model_registry(async || registry(in_memory().await).await).await;
     conformance::logged_model_store(async || logged(in_memory().await).await).await;
+    conformance::trace_store(async || traces(in_memory().await).await).await;
+    conformance::evaluation_store(async || evaluation(in_memory().await).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -68,6 +80,8 @@ async fn sqlite_file_keeps_the_promises() {
     conformance::tracking_store(async || tracking(in_file(dir.path(), &counter).await).await).await;
     conformance::model_registry(async || registry(in_file(dir.path(), &counter).await).await).await;
     conformance::logged_model_store(async || logged(in_file(dir.path(), &counter).await).await).await;
+    conformance::trace_store(async || traces(in_file(dir.path(), &counter).await).await).await;
+    conformance::evaluation_store(async || evaluation(in_file(dir.path(), &counter).await).await).await;
 }
 
 /// Each fresh store is a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
@@ -94,6 +108,8 @@ async fn postgres_keeps_the_promises() {
     conformance::tracking_store(async || tracking(fresh().await).await).await;
     conformance::model_registry(async || registry(fresh().await).await).await;
     conformance::logged_model_store(async || logged(fresh().await).await).await;
+    conformance::trace_store(async || traces(fresh().await).await).await;
+    conformance::evaluation_store(async || evaluation(fresh().await).await).await;
 }
 
 fn package() -> ModelPackage {

@@ -6,7 +6,10 @@ use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, para
 use super::SqlModelRegistry;
 use crate::{
     limits::check_alias,
-    registry::record::{AliasMove, MoveAlias},
+    registry::{
+        change::ChangeKind,
+        record::{AliasMove, MoveAlias},
+    },
     retry::on_conflict,
     search::{Page, PageRequest, cut},
 };
@@ -95,6 +98,7 @@ impl SqlModelRegistry {
             ("reason", options.reason.clone()),
         ];
         self.record(tx.as_mut(), (&options.actor, Action::Promote, model), details).await?;
+        self.note(tx.as_mut(), model, ChangeKind::Alias { alias: alias.clone(), to }).await?;
         tx.commit().await?;
         Ok(Moved::Done(alias_move))
     }

@@ -14,10 +14,14 @@ use mlops_core::{
     Action, AuditEntry, Authorizer, Clock, Event, EventBus, Fact, ModelName, Resource, Result, SystemClock, Timestamp,
 };
 use mlops_store::{
-    BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, Row, Transaction, TransactionalAudit,
+    BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, Row, Transaction, TransactionalAudit, params,
 };
 
-use super::{PROMPT_TAG, record::Actor};
+use super::{
+    PROMPT_TAG,
+    change::{ChangeKind, ChangeSink, RegistryChange},
+    record::Actor,
+};
 use crate::search::Operand;
 
 const MIGRATIONS: Migrations = Migrations {
@@ -90,6 +94,7 @@ pub struct SqlModelRegistry {
     clock: Arc<dyn Clock>,
     bus: Option<Arc<dyn EventBus>>,
     audit: Option<Arc<dyn TransactionalAudit>>,
+    changes: Option<Arc<dyn ChangeSink>>,
     authorizer: Option<Arc<dyn Authorizer>>,
 }
 
@@ -120,6 +125,12 @@ impl SqlModelRegistryBuilder {
         self
     }
 
+    /// Tells of changes in the transaction that makes them; when that fails, they do not happen. Default: nobody is told.
+    pub fn with_changes(mut self, changes: Arc<dyn ChangeSink>) -> Self {
+        self.registry.changes = Some(changes);
+        self
+    }
+
     /// Asks before every write. Default: everybody may do everything.
     pub fn with_authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
         self.registry.authorizer = Some(authorizer);
@@ -140,7 +151,9 @@ impl SqlModelRegistry {
     /// Begins a registry with its rows in `meta` and its packages in `blobs`.
     pub fn builder(meta: Arc<dyn MetaStore>, blobs: BlobStore) -> SqlModelRegistryBuilder {
         let clock = Arc::new(SystemClock::new());
-        SqlModelRegistryBuilder { registry: Self { meta, blobs, clock, bus: None, audit: None, authorizer: None } }
+        SqlModelRegistryBuilder {
+            registry: Self { meta, blobs, clock, bus: None, audit: None, changes: None, authorizer: None },
+        }
     }
 
     /// Now, in whole milliseconds.
@@ -171,6 +184,16 @@ impl SqlModelRegistry {
             details: details.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         };
         audit.append_in(tx, &entry).await
+    }
+
+    /// Tells the sink of a change in its transaction.
+    async fn note(&self, tx: &mut dyn Transaction, model: &ModelName, kind: ChangeKind) -> Result<()> {
+        let Some(changes) = &self.changes else { return Ok(()) };
+        let sql = "SELECT value FROM registry_model_tag WHERE model = $1 AND key = $2";
+        let tag = tx.query(sql, params![model.as_str(), PROMPT_TAG]).await?;
+        let tag: Option<String> = tag.first().map(|row| row.get("value")).transpose()?;
+        let prompt = tag.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        changes.append_in(tx, &RegistryChange { model: model.clone(), prompt, kind }).await
     }
 
     /// Tells the bus. The fact is durable already, so an error of a subscriber is logged, not returned.

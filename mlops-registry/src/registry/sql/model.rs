@@ -6,7 +6,10 @@ use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, para
 use super::{SqlModelRegistry, read_tags, tag};
 use crate::{
     limits::{DESCRIPTION_MAX, MODEL_TAG_VALUE_MAX, check_free_key, check_length},
-    registry::record::{Actor, CreateModel, RegisteredModel},
+    registry::{
+        change::ChangeKind,
+        record::{Actor, CreateModel, RegisteredModel},
+    },
     retry::{Statement, on_conflict},
     search::{Fields, Filter, Operand, OrderKey, Page, Search, compare_by, cut},
 };
@@ -76,6 +79,8 @@ impl SqlModelRegistry {
             let (sql, values) = set_tag(name, key, value);
             tx.execute(&sql, &values).await?;
         }
+        let created = ChangeKind::ModelCreated { tags: options.tags.clone(), description: options.description.clone() };
+        self.note(tx.as_mut(), name, created).await?;
         tx.commit().await
     }
 
@@ -124,16 +129,29 @@ impl SqlModelRegistry {
         (name, actor): (&ModelName, &Actor),
         statements: Vec<Statement>,
     ) -> Result<()> {
-        self.authorize(actor, Action::Write, name).await?;
-        on_conflict!(self.try_change_model(name, &statements))
+        self.change_and_note((name, actor), statements, Vec::new()).await
     }
 
-    async fn try_change_model(&self, name: &ModelName, statements: &[Statement]) -> Result<()> {
+    /// The same, and tells what changes by it.
+    pub(super) async fn change_and_note(
+        &self,
+        (name, actor): (&ModelName, &Actor),
+        statements: Vec<Statement>,
+        changes: Vec<ChangeKind>,
+    ) -> Result<()> {
+        self.authorize(actor, Action::Write, name).await?;
+        on_conflict!(self.try_change_model(name, &statements, &changes))
+    }
+
+    async fn try_change_model(&self, name: &ModelName, statements: &[Statement], changes: &[ChangeKind]) -> Result<()> {
         let mut tx = self.meta.begin().await?;
         self.require_model(tx.as_mut(), name).await?;
         self.touch_model(tx.as_mut(), name).await?;
         for (sql, values) in statements {
             tx.execute(sql, values).await?;
+        }
+        for change in changes {
+            self.note(tx.as_mut(), name, change.clone()).await?;
         }
         tx.commit().await
     }

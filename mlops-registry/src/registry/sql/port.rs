@@ -12,6 +12,7 @@ use super::{
 use crate::{
     limits::{DESCRIPTION_MAX, check_length},
     registry::{
+        change::ChangeKind,
         record::{
             Actor, AliasMove, CreateModel, CreateVersion, ModelVersion, MoveAlias, RegisteredModel, VersionSource,
         },
@@ -63,12 +64,16 @@ impl ModelRegistry for SqlModelRegistry {
     async fn set_model_tags(&self, name: &ModelName, tags: &[(String, String)], actor: &Actor) -> Result<()> {
         check_tags(tags.iter().map(|(key, value)| (key, value)))?;
         let statements = tags.iter().map(|(key, value)| set_tag(name, key, value)).collect();
-        self.change_model((name, actor), statements).await
+        let note =
+            |(key, value): &(String, String)| ChangeKind::ModelTag { key: key.clone(), value: Some(value.clone()) };
+        self.change_and_note((name, actor), statements, tags.iter().map(note).collect()).await
     }
 
     async fn delete_model_tag(&self, name: &ModelName, key: &str, actor: &Actor) -> Result<()> {
         let sql = "DELETE FROM registry_model_tag WHERE model = $1 AND key = $2";
-        self.change_model((name, actor), vec![(sql.to_owned(), params![name.as_str(), key].to_vec())]).await
+        let note = ChangeKind::ModelTag { key: key.to_owned(), value: None };
+        let statements = vec![(sql.to_owned(), params![name.as_str(), key].to_vec())];
+        self.change_and_note((name, actor), statements, vec![note]).await
     }
 
     async fn create_version(
@@ -118,6 +123,7 @@ impl ModelRegistry for SqlModelRegistry {
         self.change_version(
             (model, version, actor),
             vec![(sql.to_owned(), params![description, model.as_str(), version.0].to_vec())],
+            Vec::new(),
         )
         .await?;
         self.read_version(model, version).await
@@ -136,7 +142,12 @@ impl ModelRegistry for SqlModelRegistry {
     ) -> Result<()> {
         check_tags(tags.iter().map(|(key, value)| (key, value)))?;
         let statements = tags.iter().map(|(key, value)| set_version_tag(model, version, key, value)).collect();
-        self.change_version((model, version, actor), statements).await
+        let note = |(key, value): &(String, String)| ChangeKind::VersionTag {
+            version,
+            key: key.clone(),
+            value: Some(value.clone()),
+        };
+        self.change_version((model, version, actor), statements, tags.iter().map(note).collect()).await
     }
 
     async fn delete_version_tag(&self, model: &ModelName, version: Version, key: &str, actor: &Actor) -> Result<()> {
@@ -144,6 +155,7 @@ impl ModelRegistry for SqlModelRegistry {
         self.change_version(
             (model, version, actor),
             vec![(sql.to_owned(), params![model.as_str(), version.0, key].to_vec())],
+            vec![ChangeKind::VersionTag { version, key: key.to_owned(), value: None }],
         )
         .await
     }

@@ -12,7 +12,10 @@ use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, para
 use super::{SqlModelRegistry, model::check_tags, read_tags, tag};
 use crate::{
     limits::{DESCRIPTION_MAX, IDEMPOTENCY_KEY_MAX, LOCATION_MAX, check_length},
-    registry::record::{Actor, CreateVersion, ModelVersion, VersionSource},
+    registry::{
+        change::ChangeKind,
+        record::{Actor, CreateVersion, ModelVersion, VersionSource},
+    },
     retry::{Statement, on_conflict},
     search::{Fields, Filter, Operand, OrderKey, Page, PageRequest, Search, compare_by, cut},
 };
@@ -139,6 +142,14 @@ impl SqlModelRegistry {
         }
         let details = [("version", version.to_string()), ("source", source.to_uri())];
         self.record(tx.as_mut(), (&options.actor, Action::Write, model), details).await?;
+        let created = ChangeKind::VersionCreated {
+            version: Version(version),
+            source: source.to_uri(),
+            run_id: options.run_id.clone(),
+            tags: options.tags.clone(),
+            description: options.description.clone(),
+        };
+        self.note(tx.as_mut(), model, created).await?;
         tx.commit().await?;
         Ok((Version(version), true))
     }
@@ -200,16 +211,17 @@ impl SqlModelRegistry {
         cut(found, page, &format!("versions of {model}"))
     }
 
-    /// Runs statements on an existing version and marks it as changed.
+    /// Runs statements on an existing version, marks it as changed, and tells what changes by it.
     pub(super) async fn change_version(
         &self,
         (model, version, actor): (&ModelName, Version, &Actor),
         statements: Vec<Statement>,
+        changes: Vec<ChangeKind>,
     ) -> Result<()> {
         self.read_version(model, version).await?;
         let sql = "UPDATE registry_version SET updated = $1 WHERE model = $2 AND version = $3";
         let touch = (sql.to_owned(), params![self.now(), model.as_str(), version.0].to_vec());
-        self.change_model((model, actor), statements.into_iter().chain([touch]).collect()).await
+        self.change_and_note((model, actor), statements.into_iter().chain([touch]).collect(), changes).await
     }
 
     pub(super) async fn remove_version(&self, model: &ModelName, version: Version, actor: &Actor) -> Result<()> {

@@ -255,6 +255,8 @@ impl Selection<'_> {
                 let like = self.like(&lower, &pattern.to_lowercase(), bound);
                 format!("(octet_length({column}) <> length({column}) OR {like})")
             }
+            // Databases differ in regular expressions; the filter decides.
+            Test::Matches(_) => format!("{column} IS NOT NULL"),
             Test::Null { is_null } => format!("{column} IS {}NULL", if *is_null { "" } else { "NOT " }),
         }
     }

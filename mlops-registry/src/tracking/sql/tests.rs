@@ -403,6 +403,7 @@ async fn a_search_brings_along_what_it_names() {
         metrics: vec![metric("a", 1.0, 1, 1), metric("b", 1.0, 1, 1)],
         params: vec![pair("p", "1"), pair("q", "2")],
         tags: vec![pair("t", "1")],
+        ..Batch::default()
     };
     store.log_batch(&run, &batch).await.unwrap();
     let columns =

@@ -1,0 +1,98 @@
+//! The promises of [`EvaluationStore`].
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mlops_core::ErrorKind;
+use serde_json::json;
+
+use super::WRITERS;
+use crate::{
+    CreateEvaluationDataset, EvaluationStore, ExperimentId, PageRequest, Search,
+    evaluation::{PutRecord, Upserted},
+};
+
+/// Runs every promise of [`EvaluationStore`]; `fresh` gives an empty store each time.
+///
+/// # Panics
+/// When a promise is broken.
+pub async fn evaluation_store<S: EvaluationStore>(fresh: impl AsyncFn() -> S) {
+    known_inputs_are_added_to(fresh().await).await;
+    pages_of_records_join_to_the_whole(fresh().await).await;
+    datasets_are_found_by_experiment_and_filter(fresh().await).await;
+    concurrent_puts_make_one_record(fresh().await).await;
+}
+
+fn put(inputs: &serde_json::Value, expectations: &serde_json::Value) -> PutRecord {
+    serde_json::from_value(json!({ "inputs": inputs, "expectations": expectations })).expect("a record")
+}
+
+async fn known_inputs_are_added_to<S: EvaluationStore>(store: S) {
+    let made = store.create(CreateEvaluationDataset::new("d")).await.expect("creates");
+    let first = vec![put(&json!({ "q": 1 }), &json!({ "a": 1 })), put(&json!({ "q": 2 }), &json!({}))];
+    let done = store.put_records(&made.id, first).await.expect("puts");
+    assert_eq!(done, Upserted { inserted: 2, updated: 0 });
+    let again = vec![put(&json!({ "q": 1 }), &json!({ "b": 2 })), put(&json!({ "q": 3 }), &json!({}))];
+    let done = store.put_records(&made.id, again).await.expect("puts");
+    assert_eq!(done, Upserted { inserted: 1, updated: 1 });
+    let records = store.records(&made.id, &PageRequest::default()).await.expect("reads").items;
+    assert_eq!(records[0].expectations, json!({ "a": 1, "b": 2 }).as_object().cloned());
+    let gone = [records[0].id.clone(), "none".to_owned()];
+    assert_eq!(store.delete_records(&made.id, &gone).await.expect("deletes"), 1);
+    assert_eq!(store.dataset(&made.id).await.expect("reads").records, 2);
+    store.delete(&made.id).await.expect("deletes");
+    store.delete(&made.id).await.expect("deletes again");
+    let error = store.put_records(&made.id, Vec::new()).await.expect_err("it is gone");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+async fn pages_of_records_join_to_the_whole<S: EvaluationStore>(store: S) {
+    let made = store.create(CreateEvaluationDataset::new("d")).await.expect("creates");
+    let records = (0..5).map(|number| put(&json!({ "q": number }), &json!({}))).collect();
+    store.put_records(&made.id, records).await.expect("puts");
+    let (mut seen, mut page) = (Vec::new(), PageRequest { max_results: Some(2), token: None });
+    loop {
+        let found = store.records(&made.id, &page).await.expect("reads");
+        seen.extend(found.items.iter().map(|record| record.inputs["q"].clone()));
+        let Some(token) = found.next_page_token else { break };
+        page.token = Some(token);
+    }
+    assert_eq!(json!(seen), json!([0, 1, 2, 3, 4]));
+    page.token = Some("x".to_owned());
+    assert_eq!(store.records(&made.id, &page).await.expect_err("no token of ours").kind(), ErrorKind::InvalidArgument);
+}
+
+async fn datasets_are_found_by_experiment_and_filter<S: EvaluationStore>(store: S) {
+    let (left, right) = (ExperimentId(1), ExperimentId(2));
+    let create = CreateEvaluationDataset { experiments: vec![left], ..CreateEvaluationDataset::new("a") };
+    let made = store.create(create).await.expect("creates");
+    store.create(CreateEvaluationDataset::new("b")).await.expect("creates");
+    let tags = BTreeMap::from([("team".to_owned(), Some("risk".to_owned())), ("none".to_owned(), None)]);
+    store.set_tags(&made.id, &tags).await.expect("tags");
+    let count = async |experiments: &[ExperimentId], filter: &str| {
+        store.search(experiments, &Search::new().with_filter(filter)).await.expect("searches").items.len()
+    };
+    assert_eq!((count(&[], "").await, count(&[left], "").await, count(&[right], "").await), (2, 1, 0));
+    assert_eq!((count(&[], "tags.team = 'risk'").await, count(&[], "name LIKE 'b%'").await), (1, 1));
+    let moved = store.move_experiments(&made.id, &[right], &[left]).await.expect("moves");
+    assert_eq!(moved.experiments, [right]);
+    assert_eq!(count(&[left], "").await, 0);
+}
+
+async fn concurrent_puts_make_one_record<S: EvaluationStore>(store: S) {
+    let store = Arc::new(store);
+    let id = store.create(CreateEvaluationDataset::new("d")).await.expect("creates").id;
+    let tasks: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (store, id) = (Arc::clone(&store), id.clone());
+            let record = put(&json!({ "q": 1 }), &json!({ format!("w{writer}"): 1 }));
+            tokio::spawn(async move { store.put_records(&id, vec![record]).await.expect("puts") })
+        })
+        .collect();
+    let mut inserted = 0;
+    for task in tasks {
+        inserted += task.await.expect("no writer panics").inserted;
+    }
+    let records = store.records(&id, &PageRequest::default()).await.expect("reads").items;
+    let expected = records[0].expectations.as_ref().map(serde_json::Map::len);
+    assert_eq!((inserted, records.len(), expected), (1, 1, usize::try_from(WRITERS).ok()));
+}

@@ -1,0 +1,12 @@
+//! Evaluation datasets: inputs, and what should come out, to try applications on.
+//!
+//! [`EvaluationStore`] is the wide trait that a back end supplies. A record is known by its inputs: putting the same
+//! inputs again adds to the record instead of making another.
+
+mod record;
+mod sql;
+mod store;
+
+pub use record::{CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, PutRecord, RecordSource, Upserted};
+pub use sql::{SqlEvaluationStore, SqlEvaluationStoreBuilder};
+pub use store::EvaluationStore;

@@ -1,0 +1,113 @@
+//! Evaluation datasets in the metadata database.
+//!
+//! Invariant: a dataset's count, schema and digest change in the transaction that changes its records.
+
+mod dataset;
+mod port;
+mod records;
+
+use std::sync::Arc;
+
+use mlops_core::{Clock, Result, SystemClock, Timestamp};
+use mlops_store::{MetaStore, MetaStoreExt as _, Migration, Migrations};
+
+use crate::id_source::{IdSource, RandomIds, prefixed_id};
+
+const MIGRATIONS: Migrations = Migrations {
+    namespace: "evaluation",
+    steps: &[Migration {
+        version: 1,
+        name: "datasets and records",
+        sql: "CREATE TABLE evaluation_dataset (
+    id TEXT PRIMARY KEY,
+    created BIGINT NOT NULL,
+    content TEXT NOT NULL
+);
+CREATE TABLE evaluation_experiment (
+    dataset TEXT NOT NULL,
+    experiment BIGINT NOT NULL,
+    PRIMARY KEY (dataset, experiment)
+);
+CREATE INDEX evaluation_experiment_by_experiment ON evaluation_experiment (experiment);
+CREATE TABLE evaluation_record (
+    seq {auto_id},
+    dataset TEXT NOT NULL,
+    inputs TEXT NOT NULL,
+    id TEXT NOT NULL,
+    content TEXT NOT NULL
+);
+CREATE UNIQUE INDEX evaluation_record_by_inputs ON evaluation_record (dataset, inputs);
+CREATE INDEX evaluation_record_by_id ON evaluation_record (dataset, id);
+",
+    }],
+};
+
+/// A store of evaluation datasets over a [`MetaStore`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use mlops_registry::{CreateEvaluationDataset, EvaluationStore, SqlEvaluationStore};
+/// use mlops_store::SqliteMetaStore;
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let store = SqlEvaluationStore::builder(Arc::new(SqliteMetaStore::in_memory().await?)).build().await?;
+/// let made = store.create(CreateEvaluationDataset::new("questions")).await?;
+/// assert_eq!(store.dataset(&made.id).await?, made);
+/// # Ok::<(), mlops_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct SqlEvaluationStore {
+    meta: Arc<dyn MetaStore>,
+    clock: Arc<dyn Clock>,
+    ids: Option<Arc<dyn IdSource>>,
+}
+
+/// Puts a [`SqlEvaluationStore`] together.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SqlEvaluationStoreBuilder {
+    store: SqlEvaluationStore,
+}
+
+impl SqlEvaluationStoreBuilder {
+    /// Tells the time. Default: the clock of the operating system.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.store.clock = clock;
+        self
+    }
+
+    /// Gives ids. Default: random ones, seeded by the operating system.
+    pub fn with_ids(mut self, ids: Arc<dyn IdSource>) -> Self {
+        self.store.ids = Some(ids);
+        self
+    }
+
+    /// Brings the tables up to date.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when the tables are of a newer version, `Unavailable` when the database cannot be reached.
+    pub async fn build(self) -> Result<SqlEvaluationStore> {
+        let mut store = self.store;
+        if store.ids.is_none() {
+            store.ids = Some(Arc::new(RandomIds::from_os()?));
+        }
+        store.meta.migrate(&MIGRATIONS).await?;
+        Ok(store)
+    }
+}
+
+impl SqlEvaluationStore {
+    /// Begins a store with its rows in `meta`.
+    pub fn builder(meta: Arc<dyn MetaStore>) -> SqlEvaluationStoreBuilder {
+        SqlEvaluationStoreBuilder { store: Self { meta, clock: Arc::new(SystemClock::new()), ids: None } }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.now().as_millis())
+    }
+
+    fn next_id(&self, prefix: &str) -> Result<String> {
+        prefixed_id(self.ids.as_deref(), prefix)
+    }
+}

@@ -1,0 +1,57 @@
+//! The port, call by call.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use mlops_core::Result;
+
+use super::SqlEvaluationStore;
+use crate::{
+    ExperimentId,
+    evaluation::{CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, PutRecord, Upserted},
+    search::{Page, PageRequest, Search},
+};
+
+#[async_trait]
+impl EvaluationStore for SqlEvaluationStore {
+    async fn create(&self, dataset: CreateEvaluationDataset) -> Result<EvaluationDataset> {
+        self.insert(dataset).await
+    }
+
+    async fn dataset(&self, id: &str) -> Result<EvaluationDataset> {
+        self.find_one(id).await
+    }
+
+    async fn search(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<EvaluationDataset>> {
+        self.find(experiments, search).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        self.remove(id).await
+    }
+
+    async fn set_tags(&self, id: &str, tags: &BTreeMap<String, Option<String>>) -> Result<EvaluationDataset> {
+        self.tag(id, tags).await
+    }
+
+    async fn put_records(&self, id: &str, records: Vec<PutRecord>) -> Result<Upserted> {
+        self.upsert(id, &records).await
+    }
+
+    async fn records(&self, id: &str, page: &PageRequest) -> Result<Page<EvaluationRecord>> {
+        self.list(id, page).await
+    }
+
+    async fn delete_records(&self, id: &str, records: &[String]) -> Result<u64> {
+        self.remove_records(id, records).await
+    }
+
+    async fn move_experiments(
+        &self,
+        id: &str,
+        add: &[ExperimentId],
+        remove: &[ExperimentId],
+    ) -> Result<EvaluationDataset> {
+        self.change_experiments(id, add, remove).await
+    }
+}

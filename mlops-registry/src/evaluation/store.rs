@@ -1,0 +1,102 @@
+//! The port behind which evaluation datasets are kept.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use mlops_core::Result;
+
+use super::{CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, PutRecord, Upserted};
+use crate::{
+    ExperimentId,
+    search::{Page, PageRequest, Search},
+};
+
+/// Keeps evaluation datasets. Every write is durable when it returns and either happens whole or not at all.
+///
+/// The store knows no experiments; that they exist is for the caller to check. Errors common to all calls: `Unavailable`
+/// when the store cannot be reached, `NotFound` for a dataset that does not exist.
+#[async_trait]
+pub trait EvaluationStore: fmt::Debug + Send + Sync + 'static {
+    /// Creates a dataset without records.
+    ///
+    /// # Errors
+    /// `InvalidArgument` as [`CreateEvaluationDataset::check`].
+    async fn create(&self, dataset: CreateEvaluationDataset) -> Result<EvaluationDataset>;
+
+    /// One dataset.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn dataset(&self, id: &str) -> Result<EvaluationDataset>;
+
+    /// Datasets that match and belong to one of the experiments, newest first unless ordered otherwise; without
+    /// experiments, of any.
+    ///
+    /// # Errors
+    /// `InvalidArgument` pointing at the place in the filter or order that is wrong.
+    async fn search(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<EvaluationDataset>>;
+
+    /// Deletes a dataset and its records for good. Deleting one that does not exist changes nothing.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn delete(&self, id: &str) -> Result<()>;
+
+    /// Sets tags, and removes those whose value is none; removing one that is absent changes nothing.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a tag over a limit.
+    async fn set_tags(&self, id: &str, tags: &BTreeMap<String, Option<String>>) -> Result<EvaluationDataset>;
+
+    /// Puts records: new inputs make a new one, known ones add to theirs.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for more than 10,000 records, or tags over a limit.
+    async fn put_records(&self, id: &str, records: Vec<PutRecord>) -> Result<Upserted>;
+
+    /// Records in the order in which they were put first.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a page token that is not ours.
+    async fn records(&self, id: &str, page: &PageRequest) -> Result<Page<EvaluationRecord>>;
+
+    /// Deletes records; how many.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for more than 10,000 ids.
+    async fn delete_records(&self, id: &str, records: &[String]) -> Result<u64>;
+
+    /// Adds the dataset to some experiments and takes it out of others.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn move_experiments(
+        &self,
+        id: &str,
+        add: &[ExperimentId],
+        remove: &[ExperimentId],
+    ) -> Result<EvaluationDataset>;
+}
+
+macro_rules! forward {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+        #[async_trait]
+        impl<T: EvaluationStore + ?Sized> EvaluationStore for Arc<T> {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
+                (**self).$name($($arg),*).await
+            })*
+        }
+    };
+}
+
+forward! {
+    create(dataset: CreateEvaluationDataset) -> EvaluationDataset;
+    dataset(id: &str) -> EvaluationDataset;
+    search(experiments: &[ExperimentId], search: &Search) -> Page<EvaluationDataset>;
+    delete(id: &str) -> ();
+    set_tags(id: &str, tags: &BTreeMap<String, Option<String>>) -> EvaluationDataset;
+    put_records(id: &str, records: Vec<PutRecord>) -> Upserted;
+    records(id: &str, page: &PageRequest) -> Page<EvaluationRecord>;
+    delete_records(id: &str, records: &[String]) -> u64;
+    move_experiments(id: &str, add: &[ExperimentId], remove: &[ExperimentId]) -> EvaluationDataset;
+}
