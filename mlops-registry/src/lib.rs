@@ -5,6 +5,10 @@
 //! | experiments, runs, params, metrics, tags | [`tracking`]: [`Tracker`], [`Run`], [`TrackingStore`], [`SqlTrackingStore`] |
 //! | files of runs on an object store | [`ArtifactStore`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
+//! | stages, trash, garbage collection, lineage of versions | [`registry`]: [`Stage`], [`Trash`], [`GarbageCollector`], [`lineage()`] |
+//! | who agreed to which package, and what an alias asks for | [`approval`]: [`Approvals`], [`AliasPolicy`] |
+//! | from staging to production, by digest | [`promotion`]: [`Promoter`] |
+//! | models in one file | [`bundle`]: [`bundle::export`], [`bundle::import`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | limits of names and values | [`limits`] |
@@ -42,26 +46,36 @@
 //! registration with the same idempotency key gives the same version; an alias move or deletion
 //! is in the audit log exactly when it happened.
 
+pub mod approval;
 pub mod artifacts;
+pub mod bundle;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod id_source;
 pub mod limits;
 #[cfg(feature = "mlflow")]
 pub mod mlflow;
+pub mod promotion;
 pub mod registry;
 mod retry;
 pub mod search;
 pub mod tracking;
 
+pub use approval::{
+    AliasPolicy, Approval, ApprovalFilter, ApprovalId, ApprovalState, ApprovalTarget, Approvals, Decide, Decision,
+    MetricGate, RequestApproval,
+};
 pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
+pub use bundle::{Bundles, ImportModel, Imported, ModelRecord};
 pub use id_source::{IdSource, RandomIds};
 #[cfg(feature = "mlflow")]
 pub use mlflow::MlflowServer;
 pub use mlops_core::{ModelSource, RunLogger};
+pub use promotion::{Environment, PromoteVersion, Promoted, Promoter};
 pub use registry::{
-    Actor, AliasMove, CreateModel, CreateVersion, ModelRegistry, ModelRegistryExt, ModelVersion, MoveAlias,
-    RegisteredModel, SqlModelRegistry, VersionSource,
+    Actor, AliasMove, BlobSource, CollectGarbage, CreateModel, CreateVersion, GarbageCollector, GarbageReport,
+    LineageGraph, ModelRegistry, ModelRegistryExt, ModelVersion, MoveAlias, MoveStage, Packages, Purge,
+    RegisteredModel, SqlModelRegistry, Stage, Trash, VersionSource, lineage,
 };
 pub use search::{Page, PageRequest, Search, View};
 pub use tracking::{

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use mlops_core::{Metric, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::stage::Stage;
 use crate::{
-    DatasetInput, Experiment, ModelVersion, RegisteredModel, RunRecord, search::Page, tracking::record::status_name,
+    DatasetInput, Experiment, ModelVersion, RegisteredModel, RunRecord, Stage, registry::STAGE_TAG, search::Page,
+    tracking::record::status_name,
 };
 
 /// An object from its fields, less those that say nothing: null and empty lists.
@@ -112,7 +112,7 @@ pub(super) fn model(model: &RegisteredModel, latest: &[ModelVersion]) -> Value {
 
 pub(super) fn version(version: &ModelVersion) -> Value {
     let shown: BTreeMap<String, String> =
-        version.tags.clone().into_iter().filter(|(key, _)| !Stage::is_kept_in(key)).collect();
+        version.tags.clone().into_iter().filter(|(key, _)| key.as_str() != STAGE_TAG).collect();
     object([
         ("name", version.model.as_str().into()),
         ("version", version.version.0.to_string().into()),

@@ -8,9 +8,8 @@ use super::{
     models::{hide_prompts, name_of},
     request::Params,
     source::Source,
-    stage::{STAGE_TAG, Stage},
 };
-use crate::{Actor, CreateVersion, ModelVersion, MoveAlias};
+use crate::{Actor, CreateVersion, ModelVersion, MoveAlias, MoveStage, Stage};
 
 /// Largest size that clients may ask for, and the largest page they get.
 const SEARCH_MAX: usize = 200_000;
@@ -42,18 +41,8 @@ pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
         tags: params.pairs("tags")?,
         ..CreateVersion::default()
     };
-    refuse_stage_tag(options.tags.keys())?;
     let created = api.registry.create_version_from_uri(&name, &source.uri, options).await?;
     Ok(json!({ "model_version": answer::version(&created) }))
-}
-
-fn refuse_stage_tag<'a>(mut keys: impl Iterator<Item = &'a String>) -> Result<()> {
-    if keys.any(|key| Stage::is_kept_in(key)) {
-        return Err(Error::invalid_argument(format!(
-            "tag {STAGE_TAG} is kept for stages; use model-versions/transition-stage"
-        )));
-    }
-    Ok(())
 }
 
 pub(super) async fn get(api: Api, params: Params) -> Result<Value> {
@@ -84,26 +73,12 @@ pub(super) async fn delete(api: Api, params: Params) -> Result<Value> {
 }
 
 pub(super) async fn transition_stage(api: Api, params: Params) -> Result<Value> {
-    let version = named(&api, &params).await?;
+    let (name, version) = (name_of(&params, "name")?, version_number(&params)?);
     let stage = Stage::parse(params.required("stage")?)?;
-    let archive = params.flag("archive_existing_versions")?.unwrap_or_default();
-    if archive && !matches!(stage, Stage::Staging | Stage::Production) {
-        return Err(Error::invalid_argument(format!(
-            "archive_existing_versions is for stages Staging and Production, not for {}",
-            stage.name()
-        )));
-    }
-    let tag = |stage: Stage| [(STAGE_TAG.to_owned(), stage.name().to_owned())];
-    api.registry.set_version_tags(&version.model, version.version, &tag(stage), &Actor::default()).await?;
-    if archive {
-        for other in api.versions_of(&version.model).await? {
-            if other.version != version.version && Stage::of(&other) == stage {
-                let (model, number) = (&other.model, other.version);
-                api.registry.set_version_tags(model, number, &tag(Stage::Archived), &Actor::default()).await?;
-            }
-        }
-    }
-    Ok(json!({ "model_version": answer::version(&named(&api, &params).await?) }))
+    let archive_existing = params.flag("archive_existing_versions")?.unwrap_or_default();
+    let options = MoveStage { archive_existing, actor: Actor::default() };
+    let moved = api.registry.transition_stage(&name, version, stage, options).await?;
+    Ok(json!({ "model_version": answer::version(&moved) }))
 }
 
 pub(super) async fn search(api: Api, params: Params) -> Result<Value> {
@@ -120,14 +95,12 @@ pub(super) async fn download_uri(api: Api, params: Params) -> Result<Value> {
 
 pub(super) async fn set_tag(api: Api, params: Params) -> Result<Value> {
     let (name, version, pair) = (name_of(&params, "name")?, version_number(&params)?, params.pair()?);
-    refuse_stage_tag(std::iter::once(&pair.0))?;
     api.registry.set_version_tags(&name, version, &[pair], &Actor::default()).await?;
     Ok(json!({}))
 }
 
 pub(super) async fn delete_tag(api: Api, params: Params) -> Result<Value> {
-    let (name, version, key) = (name_of(&params, "name")?, version_number(&params)?, params.owned("key")?);
-    refuse_stage_tag(key.iter())?;
+    let (name, version) = (name_of(&params, "name")?, version_number(&params)?);
     api.registry.delete_version_tag(&name, version, params.required("key")?, &Actor::default()).await?;
     Ok(json!({}))
 }

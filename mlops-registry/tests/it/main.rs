@@ -20,6 +20,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 use mlops_core::{
     Alias, AuditEntry, DataType, Error, ErrorKind, ModelName, ModelPackage, ModelSource as _, Result, Signature,
     TensorSpec, Version,
@@ -50,6 +51,9 @@ async fn in_file(directory: &Path, counter: &AtomicU32) -> Arc<dyn MetaStore> {
 async fn sqlite_in_memory_keeps_the_promises() {
     conformance::tracking_store(async || tracking(in_memory().await).await).await;
     conformance::model_registry(async || registry(in_memory().await).await).await;
+    conformance::approvals(async || registry(in_memory().await).await).await;
+    conformance::trash(async || registry(in_memory().await).await).await;
+    conformance::transfer(async || registry(in_memory().await).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -57,6 +61,9 @@ async fn sqlite_file_keeps_the_promises() {
     let (dir, counter) = (tempfile::tempdir().unwrap(), AtomicU32::new(0));
     conformance::tracking_store(async || tracking(in_file(dir.path(), &counter).await).await).await;
     conformance::model_registry(async || registry(in_file(dir.path(), &counter).await).await).await;
+    conformance::approvals(async || registry(in_file(dir.path(), &counter).await).await).await;
+    conformance::trash(async || registry(in_file(dir.path(), &counter).await).await).await;
+    conformance::transfer(async || registry(in_file(dir.path(), &counter).await).await).await;
 }
 
 /// Each fresh store is a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
@@ -82,6 +89,9 @@ async fn postgres_keeps_the_promises() {
     };
     conformance::tracking_store(async || tracking(fresh().await).await).await;
     conformance::model_registry(async || registry(fresh().await).await).await;
+    conformance::approvals(async || registry(fresh().await).await).await;
+    conformance::trash(async || registry(fresh().await).await).await;
+    conformance::transfer(async || registry(fresh().await).await).await;
 }
 
 fn package() -> ModelPackage {
@@ -143,10 +153,10 @@ async fn a_tampered_blob_is_refused() {
     registry.create_model(&fraud, CreateModel::default()).await.unwrap();
     registry.create_version(&fraud, &package(), CreateVersion::default()).await.unwrap();
     let found = registry.resolve(&"fraud/1".parse().unwrap()).await.unwrap();
-    let listed = blobs.list().await.unwrap();
+    let listed: Vec<_> = blobs.list().try_collect().await.unwrap();
     assert!(listed.len() >= 2, "a manifest and a file");
-    for (digest, _) in listed {
-        let text = digest.to_string();
+    for entry in listed {
+        let text = entry.digest.to_string();
         let path = dir.path().join("sha256").join(&text[..2]).join(&text[2..]);
         let intact = std::fs::read(&path).unwrap();
         let mut damaged = intact.clone();

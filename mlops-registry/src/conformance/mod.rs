@@ -4,6 +4,9 @@
 
 #![allow(clippy::expect_used, reason = "a broken promise is reported by a panic that names it")]
 
+mod governance;
+mod transfer;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use mlops_core::{
@@ -14,6 +17,9 @@ use crate::{
     Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, ModelRegistry, MoveAlias, PageRequest, Search,
     TrackingStore,
 };
+
+pub use governance::{approvals, trash};
+pub use transfer::{Transfer, transfer};
 
 const WRITERS: u64 = 8;
 
@@ -41,6 +47,8 @@ pub async fn model_registry<R: ModelRegistry>(fresh: impl AsyncFn() -> R) {
     repeated_registrations_give_one_version(fresh().await).await;
     one_of_several_alias_movers_wins(fresh().await).await;
     alias_moves_are_kept_in_order(fresh().await).await;
+    governance::stages_move_at_once(fresh().await).await;
+    governance::the_past_of_an_alias_is_known(fresh().await).await;
 }
 
 fn pair(key: &str, value: &str) -> (String, String) {
