@@ -8,7 +8,10 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "the environment names the server to test against, and a child's home")]
 
+mod bundle;
 mod crash;
+mod crash_governance;
+mod governance;
 mod mlflow;
 
 use std::{
