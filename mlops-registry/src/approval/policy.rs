@@ -64,16 +64,16 @@ impl MetricGate {
         let Some(value) = manifest.metrics.get(&self.metric) else {
             return Some(format!("metric {:?} is missing", self.metric));
         };
-        // Written so that a value or bound that is not a number never passes.
-        let low = self.at_least.is_some_and(|bound| !(*value >= bound));
-        let high = self.at_most.is_some_and(|bound| !(*value <= bound));
+        // A value or bound that is not a number never passes.
+        let passes =
+            self.at_least.is_none_or(|bound| *value >= bound) && self.at_most.is_none_or(|bound| *value <= bound);
         let range = match (self.at_least, self.at_most) {
             (Some(low), Some(high)) => format!("from {low} to {high}"),
             (Some(low), None) => format!("at least {low}"),
             (None, Some(high)) => format!("at most {high}"),
             (None, None) => String::new(),
         };
-        (low || high).then(|| format!("metric {:?} is {value}, expected {range}", self.metric))
+        (!passes).then(|| format!("metric {:?} is {value}, expected {range}", self.metric))
     }
 }
 

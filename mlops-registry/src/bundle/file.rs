@@ -299,3 +299,50 @@ impl Entries<'_> {
         Ok(block)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION_1: &str = concat!(
+        r#"{"format":"mlops.bundle","format_version":1,"models":[{"model":{"name":"fraud","description":"d","created":1000,"#,
+        r#""updated":2000,"last_version":3,"tags":{"team":"risk"},"aliases":{"champion":1}},"versions":[{"version":{"#,
+        r#""model":"fraud","version":1,"source":{"package":"#,
+        r#""ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},"run_id":"r1","run_link":"","#,
+        r#""description":"","created_by":"ann","created":1000,"updated":1000,"tags":{"t":"1"},"aliases":["champion"]},"#,
+        r#""idempotency_key":"job-1"},{"version":{"model":"fraud","version":2,"source":{"uri":"s3://b/m"},"run_id":null,"#,
+        r#""run_link":"","description":"","created_by":"ann","created":2000,"updated":2000,"tags":{},"aliases":[]},"#,
+        r#""deletion":{"at":2500,"by":"bob"}}],"moves":[{"model":"fraud","alias":"champion","from":null,"to":1,"#,
+        r#""at":1500,"actor":"ann","reason":"better"}]}]}"#
+    );
+
+    fn read(json: &str) -> Result<BundleHeader> {
+        read_header(Path::new("a.tar"), json.as_bytes())
+    }
+
+    #[test]
+    fn version_1_is_read_and_written_as_it_was() {
+        let header = read(VERSION_1).unwrap();
+        assert_eq!(header.models[0].packages(), BTreeSet::from([Digest::of(b"abc")]));
+        assert_eq!(serde_json::to_string(&header).unwrap(), VERSION_1);
+    }
+
+    #[test]
+    fn records_that_contradict_themselves_are_refused() {
+        let contradictions = [
+            (r#""version":2,"source""#, r#""version":1,"source""#, "does not come between"),
+            (r#""version":2,"source""#, r#""version":4,"source""#, "does not come between"),
+            (r#""champion":1"#, r#""champion":2"#, "points at version 2"),
+            (r#""champion":1"#, r#""latest":1"#, "reserved"),
+            (r#""last_version":3"#, r#""last_version":9007199254740993"#, "is over"),
+            (r#""model":"fraud","version":2"#, r#""model":"other","version":2"#, "is of model"),
+            (r#"{"model":"fraud","alias""#, r#"{"model":"other","alias""#, "a move is of model"),
+        ];
+        for (from, to, why) in contradictions {
+            assert!(VERSION_1.contains(from), "{from}");
+            let error = read(&VERSION_1.replace(from, to)).unwrap_err();
+            assert!(error.message().contains(why), "{to}: {error}");
+        }
+        assert!(read(&VERSION_1.replace("mlops.bundle", "else")).unwrap_err().message().contains("\"else\""));
+    }
+}

@@ -148,7 +148,7 @@ async fn one_of_several_deciders_wins<R: ModelRegistry + Approvals>(registry: R)
     let asked = registry.request_approval(&name, Version(1), as_champion()).await.expect("asks");
     let registry = Arc::new(registry);
     let decide = |registry: Arc<R>, n: u64| async move {
-        let decision = if n % 2 == 0 { Decision::Approve } else { Decision::Reject };
+        let decision = if n.is_multiple_of(2) { Decision::Approve } else { Decision::Reject };
         registry.decide(asked.id, decision, by(&format!("decider{n}"))).await
     };
     let tasks: Vec<_> = (0..WRITERS).map(|n| tokio::spawn(decide(Arc::clone(&registry), n))).collect();

@@ -50,7 +50,8 @@ pub trait ModelRegistry: ModelSource + fmt::Debug + Send + Sync + 'static {
     async fn rename_model(&self, name: &ModelName, new_name: &ModelName, actor: &Actor) -> Result<RegisteredModel>;
 
     /// Deletes a model with its versions, tags and aliases. The name is free at once; the history
-    /// of its aliases is kept and ends with their deletion.
+    /// of its aliases is kept and ends with their deletion. A back end that is a [`crate::Trash`]
+    /// can restore it until it is purged.
     ///
     /// # Errors
     /// Only the common ones.

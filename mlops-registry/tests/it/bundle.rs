@@ -192,7 +192,7 @@ async fn policies_hold_for_what_is_imported() {
     to.set_alias_policy(None, &champion, Some(&policy), &Actor::default()).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.tar");
-    export(&from, &[fraud.clone()], &path).await.unwrap();
+    export(&from, std::slice::from_ref(&fraud), &path).await.unwrap();
     let error = import(&*to, &path, &ImportModel::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
     assert_eq!(to.model(&fraud).await.unwrap_err().kind(), ErrorKind::NotFound, "all or nothing");

@@ -89,7 +89,7 @@ fn child() {
             staging.set_alias(fraud, champion, made.version, MoveAlias::default()).await.unwrap();
             stores.approve(made.version, ApprovalTarget::Environment("production".to_owned())).await;
             stores.promoter().promote(fraud, made.version, PromoteVersion::default()).await.unwrap();
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 for old in staging.list_versions(fraud, &PageRequest::default()).await.unwrap().items.iter().skip(2) {
                     staging.delete_version(fraud, old.version, &Actor::default()).await.unwrap();
                 }

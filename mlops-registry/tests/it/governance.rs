@@ -46,8 +46,10 @@ async fn with_version(registry: &SqlModelRegistry) -> (ModelName, Alias) {
 #[tokio::test]
 async fn approvals_expire_before_and_after_the_decision() {
     let clock = Arc::new(ManualClock::at("2026-01-01".parse().unwrap()));
-    let registry =
-        SqlModelRegistry::builder(in_memory().await, BlobStore::in_memory()).with_clock(clock.clone()).build().await;
+    let registry = SqlModelRegistry::builder(in_memory().await, BlobStore::in_memory())
+        .with_clock(Arc::clone(&clock) as _)
+        .build()
+        .await;
     let registry = registry.unwrap();
     let (fraud, champion) = with_version(&registry).await;
     let policy = AliasPolicy::default().with_approval();
@@ -370,7 +372,7 @@ async fn a_collector_that_was_cut_off_is_finished_by_the_next() {
     let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
     let (blobs, clock) = (BlobStore::in_memory(), Arc::new(ManualClock::at(SystemClock::new().now())));
     let builder = SqlModelRegistry::builder(Arc::clone(&meta) as _, blobs.clone());
-    let registry = builder.with_clock(clock.clone()).build().await.unwrap();
+    let registry = builder.with_clock(Arc::clone(&clock) as _).build().await.unwrap();
     let (fraud, _) = names();
     registry.create_model(&fraud, CreateModel::default()).await.unwrap();
     clock.advance(Duration::from_secs(60));
@@ -398,7 +400,7 @@ async fn an_upload_that_took_too_long_is_not_registered() {
     let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
     let (blobs, clock) = (BlobStore::in_memory(), Arc::new(ManualClock::at(SystemClock::new().now())));
     let builder = SqlModelRegistry::builder(Arc::clone(&meta) as _, blobs.clone());
-    let registry = builder.with_clock(clock.clone()).build().await.unwrap();
+    let registry = builder.with_clock(Arc::clone(&clock) as _).build().await.unwrap();
     let (fraud, _) = names();
     registry.create_model(&fraud, CreateModel::default()).await.unwrap();
 

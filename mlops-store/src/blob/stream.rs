@@ -1,7 +1,7 @@
 //! Blobs in pieces, for those too large to hold.
 //!
-//! Invariant: memory is bounded by [`PART_BYTES`] times [`PARTS_MAX`], and bytes whose digest is wrong neither become
-//! a blob nor reach the end of a stream unnoticed. Not for small blobs: whole ones are simpler.
+//! Invariant: at most [`PARTS_MAX`] + 2 parts of [`PART_BYTES`] are in memory for each blob that is stored, and bytes
+//! whose digest is wrong neither become a blob nor reach the end of a stream unnoticed.
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
@@ -14,7 +14,7 @@ use super::{BlobStore, damaged, from_store};
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
 
 /// Bytes that are sent to the store at a time.
-pub const PART_BYTES: usize = 8 << 20;
+pub const PART_BYTES: usize = 6 << 20;
 /// Parts on their way at the same time.
 pub const PARTS_MAX: usize = 2;
 

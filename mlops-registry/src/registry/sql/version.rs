@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     limits::{DESCRIPTION_MAX, IDEMPOTENCY_KEY_MAX, LOCATION_MAX, check_length, check_tags},
+    promotion::PROMOTED_FROM_TAG,
     registry::{
         record::{Actor, CreateVersion, ModelVersion, VersionSource},
         stage::refuse_stage_tag,
@@ -154,7 +155,8 @@ impl SqlModelRegistry {
             tx.execute(&sql, &values).await?;
         }
         let details = [("version", version.to_string()), ("source", source.to_uri())];
-        self.record(tx.as_mut(), (&options.actor, Action::Write, model), details).await?;
+        let origin = options.tags.get(PROMOTED_FROM_TAG).map(|from| ("promoted_from", from.clone()));
+        self.record(tx.as_mut(), (&options.actor, Action::Write, model), details.into_iter().chain(origin)).await?;
         tx.commit().await?;
         Ok((Version(version), true))
     }
