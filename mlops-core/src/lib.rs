@@ -45,9 +45,9 @@ pub use arrow_schema;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result, ResultExt, Retry};
 pub use event::{Event, Fact, FactKind};
-pub use id::{Alias, Digest, FeatureRef, ModelName, ModelRef, RunId, Selector, Version};
+pub use id::{Alias, Digest, DigestBuilder, FeatureRef, ModelName, ModelRef, RunId, Selector, Version};
 pub use meter::{Meter, NoMeter, PrometheusMeter};
-pub use package::{ModelPackage, PackageManifest};
+pub use package::{ModelPackage, PARENT_NOTE, PackageManifest};
 pub use ports::{
     Action, AuditEntry, AuditSink, Authorizer, BatchCheck, CheckFailure, CheckOutcome, Dataset, Delivery, EventBus,
     EventFilter, EventHandler, FeatureReader, InProcessBus, KeyProvider, LineageEvent, LineageSink, LineageState,

@@ -16,6 +16,16 @@ use crate::{
 
 /// The manifest layout that this version writes.
 pub const FORMAT_VERSION: u32 = 1;
+/// The file in which a package keeps an example of its input: JSON in the shape the serving protocol takes.
+pub const INPUT_EXAMPLE_FILE: &str = "input_example.json";
+/// The file in which a package keeps the profile of the data it was trained on, as `mlops-monitor` writes it.
+pub const REFERENCE_PROFILE_FILE: &str = "reference_profile.json";
+/// The note that names the version a model was trained further from, such as `fraud/3`.
+pub const PARENT_NOTE: &str = "parent";
+/// Longest path of a file within a package, in bytes.
+pub const FILE_PATH_BYTES_MAX: usize = 512;
+/// Most files in one package.
+pub const FILES_MAX: usize = 10_000;
 
 /// Everything about a model but its bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +53,79 @@ pub struct PackageManifest {
     pub notes: BTreeMap<String, String>,
     /// Digest of each file by its path within the package.
     pub files: BTreeMap<String, Digest>,
+}
+
+impl PackageManifest {
+    /// Reads a manifest that came from outside, as [`ModelPackage::manifest_json`] writes it.
+    ///
+    /// # Errors
+    /// `DataLoss` when it is not a manifest, `FailedPrecondition` when it is of a newer format, `InvalidArgument` as
+    /// [`PackageManifest::check`].
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        let manifest: Self = serde_json::from_slice(json).map_err(|error| {
+            Error::data_loss(format!("the manifest of a package is damaged: {error}")).with_source(error)
+        })?;
+        manifest.check_format()?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Checks that the package can be kept anywhere: there are at most [`FILES_MAX`] files; each path is plain and
+    /// relative (parts joined by `/`, none of them empty, `.` or `..`, without backslash, colon or control character,
+    /// and not the name that the manifest has on disk), so that it can be written below any directory; and metrics
+    /// are finite, because JSON knows no others.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the path or metric.
+    pub fn check(&self) -> Result<()> {
+        if let Some((metric, value)) = self.metrics.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(Error::invalid_argument(format!(
+                "metric {metric:?} of a model package is {value}; leave it out"
+            )));
+        }
+        if self.files.len() > FILES_MAX {
+            return Err(Error::invalid_argument(format!(
+                "model package has {} files; at most {FILES_MAX} are allowed",
+                self.files.len()
+            )));
+        }
+        self.files.keys().try_for_each(|path| check_path(path))
+    }
+
+    /// Digest of the input example, when the package has one.
+    #[must_use]
+    pub fn input_example(&self) -> Option<&Digest> {
+        self.files.get(INPUT_EXAMPLE_FILE)
+    }
+
+    /// Digest of the reference profile, when the package has one.
+    #[must_use]
+    pub fn reference_profile(&self) -> Option<&Digest> {
+        self.files.get(REFERENCE_PROFILE_FILE)
+    }
+
+    fn check_format(&self) -> Result<()> {
+        let found = self.format_version;
+        if found <= FORMAT_VERSION {
+            return Ok(());
+        }
+        Err(Error::failed_precondition(format!(
+            "model package has format {found}, this version reads up to {FORMAT_VERSION}; upgrade mlops"
+        )))
+    }
+}
+
+fn check_path(path: &str) -> Result<()> {
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    let odd = |c: char| matches!(c, '\\' | ':') || c.is_control();
+    let lies_in_manifest = path.split('/').next() == Some("manifest.json");
+    if path.len() <= FILE_PATH_BYTES_MAX && path.split('/').all(plain) && !path.contains(odd) && !lies_in_manifest {
+        return Ok(());
+    }
+    Err(Error::invalid_argument(format!(
+        "file path {path:?} of a model package is not plain and relative; use at most {FILE_PATH_BYTES_MAX} bytes, \
+         parts joined by '/', none of them empty, \".\" or \"..\", no backslash or colon, and not manifest.json"
+    )))
 }
 
 /// A manifest together with the bytes of its files.
@@ -101,6 +184,30 @@ impl ModelPackage {
         self
     }
 
+    /// Adds an example of the input, kept in [`INPUT_EXAMPLE_FILE`].
+    #[must_use]
+    pub fn with_input_example(self, json: impl Into<Bytes>) -> Self {
+        self.with_file(INPUT_EXAMPLE_FILE, json)
+    }
+
+    /// Adds the profile of the data the model was trained on, kept in [`REFERENCE_PROFILE_FILE`].
+    #[must_use]
+    pub fn with_reference_profile(self, profile: impl Into<Bytes>) -> Self {
+        self.with_file(REFERENCE_PROFILE_FILE, profile)
+    }
+
+    /// The example of the input, when there is one.
+    #[must_use]
+    pub fn input_example(&self) -> Option<&Bytes> {
+        self.files.get(INPUT_EXAMPLE_FILE)
+    }
+
+    /// The profile of the data the model was trained on, when there is one.
+    #[must_use]
+    pub fn reference_profile(&self) -> Option<&Bytes> {
+        self.files.get(REFERENCE_PROFILE_FILE)
+    }
+
     /// The bytes of one file.
     ///
     /// # Errors
@@ -138,12 +245,7 @@ impl ModelPackage {
     /// # Errors
     /// As [`ModelPackage::from_parts`].
     pub fn verify(&self) -> Result<()> {
-        let found = self.manifest.format_version;
-        if found > FORMAT_VERSION {
-            return Err(Error::failed_precondition(format!(
-                "model package has format {found}, this version reads up to {FORMAT_VERSION}; upgrade mlops"
-            )));
-        }
+        self.manifest.check_format()?;
         for (path, digest) in &self.manifest.files {
             let Some(bytes) = self.files.get(path) else {
                 return Err(Error::data_loss(format!("model package lacks its file {path:?}")));
@@ -192,5 +294,45 @@ mod tests {
         assert!(parts(|_, f| drop(f.remove("notes/a.txt"))).contains("lacks its file"));
         assert!(parts(|_, f| drop(f.insert("extra".into(), "".into()))).contains("does not list"));
         assert!(parts(|m, _| m.format_version = 2).contains("upgrade"));
+    }
+
+    #[test]
+    fn examples_and_profiles_are_files_with_known_names() {
+        let plain = package();
+        assert!(plain.input_example().is_none() && plain.manifest.reference_profile().is_none());
+        let full = plain.with_input_example("[1]").with_reference_profile("{}");
+        assert_eq!(full.file("input_example.json").unwrap(), full.input_example().unwrap());
+        assert_eq!(full.file("reference_profile.json").unwrap(), full.reference_profile().unwrap());
+        assert_eq!(full.manifest.input_example(), Some(&Digest::of(b"[1]")));
+        let read = PackageManifest::from_json(&full.manifest_json().unwrap()).unwrap();
+        assert_eq!(read, full.manifest);
+    }
+
+    #[test]
+    fn paths_that_leave_the_package_are_refused() {
+        let check = |path: &str| package().with_file(path, "x").manifest.check();
+        for good in ["a", "a/b.c", "..a", "a b/ü", "sub/manifest.json"] {
+            check(good).unwrap();
+        }
+        let long = "x".repeat(513);
+        let bad = [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "a/../b",
+            "..",
+            "a\\b",
+            "c:d",
+            "a\0",
+            &long,
+            "manifest.json",
+            "manifest.json/x",
+        ];
+        for bad in bad {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+        assert!(PackageManifest::from_json(b"{").is_err());
     }
 }

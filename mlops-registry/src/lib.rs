@@ -9,6 +9,10 @@
 //! | traces of applications: spans, previews, assessments | [`traces`]: [`TraceStore`], [`SqlTraceStore`] |
 //! | datasets to evaluate applications with | [`evaluation`]: [`EvaluationStore`], [`SqlEvaluationStore`] |
 //! | telling other systems what changes in the registry | [`webhooks`]: [`SqlWebhookStore`](webhooks::SqlWebhookStore), [`WebhookWorker`](webhooks::WebhookWorker) |
+//! | stages, trash, garbage collection, lineage of versions | [`registry`]: [`Stage`], [`Trash`], [`GarbageCollector`], [`lineage()`] |
+//! | who agreed to which package, and what an alias asks for | [`approval`]: [`Approvals`], [`AliasPolicy`] |
+//! | from staging to production, by digest | [`promotion`]: [`Promoter`] |
+//! | models in one file | [`bundle`]: [`bundle::export`], [`bundle::import`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | model cards, ML-BOM, data sheets, what changed between versions | [`documents`] |
@@ -48,7 +52,9 @@
 //! registration with the same idempotency key gives the same version; an alias move or deletion
 //! is in the audit log exactly when it happened.
 
+pub mod approval;
 pub mod artifacts;
+pub mod bundle;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod documents;
@@ -58,6 +64,7 @@ pub mod limits;
 pub mod logged_models;
 #[cfg(feature = "mlflow")]
 pub mod mlflow;
+pub mod promotion;
 pub mod registry;
 #[cfg(feature = "remote")]
 pub mod remote;
@@ -68,7 +75,12 @@ pub mod traces;
 pub mod tracking;
 pub mod webhooks;
 
+pub use approval::{
+    AliasPolicy, Approval, ApprovalFilter, ApprovalId, ApprovalState, ApprovalTarget, Approvals, Decide, Decision,
+    MetricGate, RequestApproval,
+};
 pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
+pub use bundle::{Bundles, ImportModel, Imported, ModelRecord};
 pub use evaluation::{
     CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, SqlEvaluationStore,
 };
@@ -80,9 +92,11 @@ pub use logged_models::{
 #[cfg(feature = "mlflow")]
 pub use mlflow::MlflowServer;
 pub use mlops_core::{ModelSource, RunLogger};
+pub use promotion::{Environment, PromoteVersion, Promoted, Promoter};
 pub use registry::{
-    Actor, AliasMove, CreateModel, CreateVersion, ModelRegistry, ModelRegistryExt, ModelVersion, MoveAlias,
-    RegisteredModel, SqlModelRegistry, VersionSource,
+    Actor, AliasMove, BlobSource, CollectGarbage, CreateModel, CreateVersion, GarbageCollector, GarbageReport,
+    LineageGraph, ModelRegistry, ModelRegistryExt, ModelVersion, MoveAlias, MoveStage, Packages, Purge,
+    RegisteredModel, SqlModelRegistry, Stage, Trash, VersionSource, lineage,
 };
 #[cfg(feature = "remote")]
 pub use remote::{MlflowRemote, MlflowRemoteBuilder};

@@ -99,15 +99,33 @@ pub(crate) fn check_free_key(what: &str, key: &str) -> Result<()> {
     check_length(what, key, KEY_MAX)
 }
 
+/// The tags of a model or version, checked against the limits.
+pub(crate) fn check_tags<'a>(tags: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<()> {
+    tags.into_iter().try_for_each(|(key, value)| {
+        check_free_key("tag key", key)?;
+        check_length(&format!("value of tag {key:?}"), value, MODEL_TAG_VALUE_MAX)
+    })
+}
+
+/// Checks the name of an alias or environment: letters, digits, `_` and `-`.
+pub(crate) fn check_plain_name(what: &str, text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Err(Error::invalid_argument(format!("{what} is empty")));
+    }
+    check_length(what, text, KEY_MAX)?;
+    match text.chars().find(|&c| !c.is_alphanumeric() && c != '_' && c != '-') {
+        Some(bad) => Err(Error::invalid_argument(format!(
+            "{what} {text:?} contains {bad:?}; letters, digits, _ and - are allowed"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Checks an alias beyond what its type holds: letters, digits, `_` and `-`, and neither `latest`
 /// nor `v` with a number, which mean versions.
 pub(crate) fn check_alias(alias: &Alias) -> Result<()> {
     let text = alias.as_str();
-    if let Some(bad) = text.chars().find(|&c| !c.is_alphanumeric() && c != '_' && c != '-') {
-        return Err(Error::invalid_argument(format!(
-            "alias {text:?} contains {bad:?}; letters, digits, _ and - are allowed"
-        )));
-    }
+    check_plain_name("alias", text)?;
     let lower = text.to_lowercase();
     let number =
         lower.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));

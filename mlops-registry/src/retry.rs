@@ -23,7 +23,8 @@ pub(crate) async fn pause_after(error: Error, tried: u32) -> Result<(), Error> {
     if tried + 1 >= ATTEMPTS_MAX {
         return Err(Error::conflict(format!(
             "gave up after {ATTEMPTS_MAX} conflicts with concurrent writers; try again later"
-        )));
+        ))
+        .with_source(error));
     }
     let pause_ms = (1_u64 << tried.min(16)).min(PAUSE_MS_MAX);
     tokio::time::sleep(Duration::from_millis(pause_ms)).await;

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use mlops_core::ErrorKind;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use mlops_core::{Digest, Error, ErrorKind};
 
 use crate::{BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, TransactionExt as _, Value, params};
 
@@ -155,7 +157,8 @@ pub async fn blob_store(blobs: BlobStore) {
     assert_eq!(blobs.get(&digest).await.expect("reads"), "abc");
     assert!(blobs.contains(&digest).await.expect("looks"));
     let empty = blobs.put("".into()).await.expect("stores nothing at all");
-    let mut listed = blobs.list().await.expect("lists");
+    let listed: Vec<_> = blobs.list().try_collect().await.expect("lists");
+    let mut listed: Vec<_> = listed.iter().map(|entry| (entry.digest, entry.bytes)).collect();
     listed.sort_unstable();
     let mut expected = [(digest, 3), (empty, 0)];
     expected.sort_unstable();
@@ -165,4 +168,33 @@ pub async fn blob_store(blobs: BlobStore) {
     assert!(!blobs.contains(&digest).await.expect("looks"));
     let error = blobs.get(&digest).await.expect_err("reads what is gone");
     assert_eq!(error.kind(), ErrorKind::NotFound);
+    pieces_are_verified_both_ways(&blobs).await;
+}
+
+async fn pieces_are_verified_both_ways(blobs: &BlobStore) {
+    let pieces = || stream::iter(["ab", "", "c"].map(|piece| Ok(Bytes::from(piece)))).boxed();
+    let (right, wrong) = (Digest::of(b"abc"), Digest::of(b"abd"));
+    let error = blobs.put_stream(&wrong, pieces()).await.expect_err("bytes with another digest");
+    assert_eq!(error.kind(), ErrorKind::DataLoss);
+    assert!(!blobs.contains(&wrong).await.expect("looks"), "nothing is stored under a digest it does not have");
+    assert_eq!(blobs.put_stream(&right, pieces()).await.expect("stores"), Some(3));
+    assert_eq!(blobs.put_stream(&right, pieces()).await.expect("is there already"), None);
+    let read: Vec<Bytes> = blobs.get_stream(&right).await.expect("opens").try_collect().await.expect("reads");
+    assert_eq!(read.concat(), b"abc");
+    let torn = stream::iter([Ok(Bytes::from("x")), Err(Error::unavailable("torn"))]).boxed();
+    let error = blobs.put_stream(&Digest::of(b"xy"), torn).await.expect_err("the source fails");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    large_blobs_go_in_parts(blobs).await;
+}
+
+async fn large_blobs_go_in_parts(blobs: &BlobStore) {
+    let piece = |n: u8| Bytes::from(vec![n; 1 << 20]);
+    let whole: Vec<u8> = (0..20).flat_map(|n| piece(n).to_vec()).collect();
+    let pieces = || stream::iter((0..20).map(piece).map(Ok)).boxed();
+    let (right, wrong) = (Digest::of(&whole), Digest::of(b"wrong"));
+    let error = blobs.put_stream(&wrong, pieces()).await.expect_err("bytes with another digest");
+    assert_eq!(error.kind(), ErrorKind::DataLoss);
+    assert!(!blobs.contains(&wrong).await.expect("looks"), "nothing is stored under a digest it does not have");
+    assert_eq!(blobs.put_stream(&right, pieces()).await.expect("stores"), Some(20 << 20));
+    assert_eq!(blobs.get(&right).await.expect("reads"), whole);
 }

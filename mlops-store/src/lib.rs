@@ -33,7 +33,7 @@ pub mod home;
 pub mod meta;
 
 pub use audit::TransactionalAudit;
-pub use blob::{BlobSettings, BlobStore};
+pub use blob::{BlobEntry, BlobSettings, BlobStore, ByteStream};
 pub use home::Home;
 #[cfg(feature = "postgres")]
 pub use meta::PostgresMetaStore;

@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 use super::{
     kept::{is_kept, kept_model_id},
     run_answer::model_point,
-    stage::Stage,
 };
-use crate::{Experiment, LoggedModel, ModelVersion, RegisteredModel, logged_models::REGISTRATIONS_TAG, search::Page};
+use crate::{
+    Experiment, LoggedModel, ModelVersion, RegisteredModel, Stage, logged_models::REGISTRATIONS_TAG, search::Page,
+};
 
 /// An object from its fields, less those that say nothing: null and empty lists.
 pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {

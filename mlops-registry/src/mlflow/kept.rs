@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use mlops_core::{Error, Result};
 
-use super::stage::STAGE_TAG;
-use crate::{LoggedModelId, ModelVersion};
+use crate::{LoggedModelId, ModelVersion, registry::STAGE_TAG};
 
 /// The tag that names the logged model of a version.
 const MODEL_ID_TAG: &str = "mlops.mlflow.model_id";

@@ -3,14 +3,9 @@
 use mlops_core::{Alias, Error, ErrorKind, ModelName, Result};
 use serde_json::{Value, json};
 
-use super::{
-    Api, Inner, answer,
-    request::Params,
-    stage::{Stage, newest_of},
-    versions::version_number,
-};
+use super::{Api, Inner, answer, request::Params, stage::newest_of, versions::version_number};
 use crate::{
-    Actor, CreateModel, ModelRegistryExt as _, ModelVersion, MoveAlias, PageRequest, RegisteredModel, Search,
+    Actor, CreateModel, ModelRegistryExt as _, ModelVersion, MoveAlias, PageRequest, RegisteredModel, Search, Stage,
     registry::PROMPT_TAG,
 };
 

@@ -11,9 +11,8 @@ use super::{
     models::{hide_prompts, name_of},
     request::Params,
     source::Source,
-    stage::{STAGE_TAG, Stage},
 };
-use crate::{Actor, CreateVersion, ModelVersion, MoveAlias, View, registry::PROMPT_TAG};
+use crate::{Actor, CreateVersion, ModelVersion, MoveAlias, MoveStage, Stage, View, registry::PROMPT_TAG};
 
 /// Largest size that clients may ask for, and the largest page they get.
 const SEARCH_MAX: usize = 200_000;
@@ -109,26 +108,12 @@ pub(super) async fn delete(api: Api, params: Params) -> Result<Value> {
 }
 
 pub(super) async fn transition_stage(api: Api, params: Params) -> Result<Value> {
-    let version = named(&api, &params).await?;
+    let (name, version) = (name_of(&params, "name")?, version_number(&params)?);
     let stage = Stage::parse(params.required("stage")?)?;
-    let archive = params.flag("archive_existing_versions")?.unwrap_or_default();
-    if archive && !matches!(stage, Stage::Staging | Stage::Production) {
-        return Err(Error::invalid_argument(format!(
-            "archive_existing_versions is for stages Staging and Production, not for {}",
-            stage.name()
-        )));
-    }
-    let tag = |stage: Stage| [(STAGE_TAG.to_owned(), stage.name().to_owned())];
-    api.registry.set_version_tags(&version.model, version.version, &tag(stage), &Actor::default()).await?;
-    if archive {
-        for other in api.versions_of(&version.model).await? {
-            if other.version != version.version && Stage::of(&other) == stage {
-                let (model, number) = (&other.model, other.version);
-                api.registry.set_version_tags(model, number, &tag(Stage::Archived), &Actor::default()).await?;
-            }
-        }
-    }
-    Ok(json!({ "model_version": answer::version(&named(&api, &params).await?) }))
+    let archive_existing = params.flag("archive_existing_versions")?.unwrap_or_default();
+    let options = MoveStage { archive_existing, actor: Actor::default() };
+    let moved = api.registry.transition_stage(&name, version, stage, options).await?;
+    Ok(json!({ "model_version": answer::version(&moved) }))
 }
 
 pub(super) async fn search(api: Api, params: Params) -> Result<Value> {

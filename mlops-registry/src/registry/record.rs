@@ -157,7 +157,7 @@ pub struct MoveAlias {
 }
 
 /// One move of an alias, as kept for ever.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AliasMove {
     /// The model, under its present name.
     pub model: ModelName,

@@ -3,9 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Alias, Error, ErrorKind, ModelName, ModelPackage, ModelSource, Result, Version};
+use mlops_core::{Alias, Error, ErrorKind, ModelName, ModelPackage, ModelSource, Result, Timestamp, Version};
 
-use super::record::{Actor, AliasMove, CreateModel, CreateVersion, ModelVersion, MoveAlias, RegisteredModel};
+use super::{
+    record::{Actor, AliasMove, CreateModel, CreateVersion, ModelVersion, MoveAlias, RegisteredModel},
+    stage::{MoveStage, Stage},
+};
 use crate::search::{Page, PageRequest, Search};
 
 /// Keeps registered models. Every write is durable when it returns and either happens whole or
@@ -47,7 +50,8 @@ pub trait ModelRegistry: ModelSource + fmt::Debug + Send + Sync + 'static {
     async fn rename_model(&self, name: &ModelName, new_name: &ModelName, actor: &Actor) -> Result<RegisteredModel>;
 
     /// Deletes a model with its versions, tags and aliases. The name is free at once; the history
-    /// of its aliases is kept and ends with their deletion.
+    /// of its aliases is kept and ends with their deletion. A back end that is a [`crate::Trash`]
+    /// can restore it until it is purged.
     ///
     /// # Errors
     /// Only the common ones.
@@ -123,8 +127,8 @@ pub trait ModelRegistry: ModelSource + fmt::Debug + Send + Sync + 'static {
         actor: &Actor,
     ) -> Result<ModelVersion>;
 
-    /// Deletes a version for good; its number is not given again. The package stays in the blob
-    /// store, where other versions may share its files.
+    /// Deletes a version: no call shows it any more, and its number is not given again. A back end
+    /// that is a [`crate::Trash`] can restore it until it is purged; its package stays until then.
     ///
     /// # Errors
     /// `FailedPrecondition` while an alias points at it.
@@ -148,12 +152,27 @@ pub trait ModelRegistry: ModelSource + fmt::Debug + Send + Sync + 'static {
     /// Only the common ones.
     async fn delete_version_tag(&self, model: &ModelName, version: Version, key: &str, actor: &Actor) -> Result<()>;
 
+    /// Moves a version to a stage, and with [`MoveStage::archive_existing`] the others that are
+    /// there to [`Stage::Archived`], all at once: nobody sees two versions in the stage, or none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when asked to archive for a stage other than Staging and Production.
+    async fn transition_stage(
+        &self,
+        model: &ModelName,
+        version: Version,
+        stage: Stage,
+        options: MoveStage,
+    ) -> Result<ModelVersion>;
+
     /// Points an alias at a version. Moving it to where it points already changes nothing and is
     /// not recorded.
     ///
     /// # Errors
     /// `Conflict` when [`MoveAlias::expected`] is given and the alias points elsewhere; of several
     /// movers with the same expectation exactly one wins. `InvalidArgument` for a reserved alias.
+    /// `FailedPrecondition` when an [`crate::AliasPolicy`] protects the alias and the version does
+    /// not satisfy it.
     async fn set_alias(
         &self,
         model: &ModelName,
@@ -179,6 +198,13 @@ pub trait ModelRegistry: ModelSource + fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `InvalidArgument` for a page token that is not ours.
     async fn alias_history(&self, model: &ModelName, page: &PageRequest) -> Result<Page<AliasMove>>;
+
+    /// Where an alias pointed at a time, by the history of its moves: the last move recorded at or
+    /// before `at` says it. None when it did not exist then; also of a model that was deleted.
+    ///
+    /// # Errors
+    /// Only `Unavailable`.
+    async fn alias_at(&self, model: &ModelName, alias: &Alias, at: Timestamp) -> Result<Option<Version>>;
 }
 
 macro_rules! forward {
@@ -214,6 +240,8 @@ forward! {
     delete_alias(model: &ModelName, alias: &Alias, options: MoveAlias) -> Option<AliasMove>;
     alias(model: &ModelName, alias: &Alias) -> Version;
     alias_history(model: &ModelName, page: &PageRequest) -> Page<AliasMove>;
+    alias_at(model: &ModelName, alias: &Alias, at: Timestamp) -> Option<Version>;
+    transition_stage(model: &ModelName, version: Version, stage: Stage, options: MoveStage) -> ModelVersion;
 }
 
 /// Conveniences over [`ModelRegistry`].

@@ -8,7 +8,10 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "the environment names the server to test against, and a child's home")]
 
+mod bundle;
 mod crash;
+mod crash_governance;
+mod governance;
 mod mlflow;
 mod remote;
 mod traces;
@@ -23,6 +26,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 use mlops_core::{
     Alias, AuditEntry, DataType, Error, ErrorKind, ModelName, ModelPackage, ModelSource as _, Result, Signature,
     TensorSpec, Version,
@@ -72,6 +76,9 @@ async fn sqlite_in_memory_keeps_the_promises() {
     conformance::logged_model_store(async || logged(in_memory().await).await).await;
     conformance::trace_store(async || traces(in_memory().await).await).await;
     conformance::evaluation_store(async || evaluation(in_memory().await).await).await;
+    conformance::approvals(async || registry(in_memory().await).await).await;
+    conformance::trash(async || registry(in_memory().await).await).await;
+    conformance::transfer(async || registry(in_memory().await).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -82,6 +89,9 @@ async fn sqlite_file_keeps_the_promises() {
     conformance::logged_model_store(async || logged(in_file(dir.path(), &counter).await).await).await;
     conformance::trace_store(async || traces(in_file(dir.path(), &counter).await).await).await;
     conformance::evaluation_store(async || evaluation(in_file(dir.path(), &counter).await).await).await;
+    conformance::approvals(async || registry(in_file(dir.path(), &counter).await).await).await;
+    conformance::trash(async || registry(in_file(dir.path(), &counter).await).await).await;
+    conformance::transfer(async || registry(in_file(dir.path(), &counter).await).await).await;
 }
 
 /// Each fresh store is a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
@@ -110,6 +120,9 @@ async fn postgres_keeps_the_promises() {
     conformance::logged_model_store(async || logged(fresh().await).await).await;
     conformance::trace_store(async || traces(fresh().await).await).await;
     conformance::evaluation_store(async || evaluation(fresh().await).await).await;
+    conformance::approvals(async || registry(fresh().await).await).await;
+    conformance::trash(async || registry(fresh().await).await).await;
+    conformance::transfer(async || registry(fresh().await).await).await;
 }
 
 fn package() -> ModelPackage {
@@ -171,10 +184,10 @@ async fn a_tampered_blob_is_refused() {
     registry.create_model(&fraud, CreateModel::default()).await.unwrap();
     registry.create_version(&fraud, &package(), CreateVersion::default()).await.unwrap();
     let found = registry.resolve(&"fraud/1".parse().unwrap()).await.unwrap();
-    let listed = blobs.list().await.unwrap();
+    let listed: Vec<_> = blobs.list().try_collect().await.unwrap();
     assert!(listed.len() >= 2, "a manifest and a file");
-    for (digest, _) in listed {
-        let text = digest.to_string();
+    for entry in listed {
+        let text = entry.digest.to_string();
         let path = dir.path().join("sha256").join(&text[..2]).join(&text[2..]);
         let intact = std::fs::read(&path).unwrap();
         let mut damaged = intact.clone();

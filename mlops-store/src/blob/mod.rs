@@ -4,14 +4,29 @@
 //! same bytes twice is the same as once, so a retry after a crash never doubles anything.
 //! Layout: `sha256/<first two digits>/<remaining 62 digits>` below the prefix.
 
+mod stream;
+
 use std::{path::Path as FilePath, sync::Arc};
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
-use mlops_core::{Digest, Error, ErrorKind, Result};
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use mlops_core::{Digest, Error, ErrorKind, Result, Timestamp};
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, local::LocalFileSystem, memory::InMemory, path::Path};
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+pub use stream::{ByteStream, PART_BYTES, PARTS_MAX, verified};
+
+/// One stored blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobEntry {
+    /// What it is called by.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was stored, by the clock of the store.
+    pub stored: Timestamp,
+}
 
 /// Limits of a blob store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,12 +132,7 @@ impl BlobStore {
         let bytes = found.bytes().await.map_err(|error| from_store(error, digest))?;
         let actual = Digest::of(&bytes);
         if actual != *digest {
-            return Err(Error::data_loss(format!(
-                "blob {} holds bytes with digest {}; restore it from a copy",
-                digest.short(),
-                actual.short()
-            ))
-            .with("digest", digest));
+            return Err(damaged(digest, &actual));
         }
         Ok(bytes)
     }
@@ -139,6 +149,15 @@ impl BlobStore {
         }
     }
 
+    /// The size of a blob in bytes.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn size(&self, digest: &Digest) -> Result<u64> {
+        let found = self.store.head(&self.path(digest)).await;
+        found.map(|meta| meta.size).map_err(|error| from_store(error, digest))
+    }
+
     /// Removes a blob; removing one that is absent is no error. The caller knows that nothing
     /// refers to it.
     ///
@@ -151,19 +170,20 @@ impl BlobStore {
         }
     }
 
-    /// Every stored digest with its size in bytes, in no particular order.
+    /// Every stored blob, in no particular order. Those stored or deleted meanwhile may or may not be among them.
     ///
-    /// # Errors
-    /// `Unavailable` when the store cannot be listed.
-    pub async fn list(&self) -> Result<Vec<(Digest, u64)>> {
-        let prefix = self.prefix.clone().join("sha256");
-        let listing = self.store.list(Some(&prefix)).map_err(|error| from_store(error, &Digest::of(b"")));
-        let digest_of = |meta: object_store::ObjectMeta| async move {
+    /// Each item fails with `Unavailable` when the store cannot be listed.
+    #[must_use]
+    pub fn list(&self) -> BoxStream<'static, Result<BlobEntry>> {
+        let listing = self.store.list(Some(&self.prefix.clone().join("sha256")));
+        let entry = |meta: object_store::ObjectMeta| {
             let parts: Vec<_> = meta.location.parts().collect();
             let text: String = parts.iter().skip(parts.len().saturating_sub(2)).map(AsRef::as_ref).collect();
-            Ok(text.parse().ok().map(|digest| (digest, meta.size)))
+            let stored = Timestamp::from_micros(meta.last_modified.timestamp_micros());
+            text.parse().ok().map(|digest| BlobEntry { digest, bytes: meta.size, stored })
         };
-        listing.try_filter_map(digest_of).try_collect().await
+        let entries = listing.map_err(|error| Error::unavailable(format!("blob store: {error}")).with_source(error));
+        entries.try_filter_map(move |meta| std::future::ready(Ok(entry(meta)))).boxed()
     }
 
     fn check_size(&self, bytes: u64) -> Result<()> {
@@ -175,6 +195,12 @@ impl BlobStore {
             self.settings.bytes_max
         )))
     }
+}
+
+fn damaged(digest: &Digest, actual: &Digest) -> Error {
+    let (digest_short, actual) = (digest.short(), actual.short());
+    Error::data_loss(format!("blob {digest_short} holds bytes with digest {actual}; restore it from a copy"))
+        .with("digest", digest)
 }
 
 fn from_store(error: object_store::Error, digest: &Digest) -> Error {

@@ -11,6 +11,7 @@ mod postgres;
 mod processes;
 mod sqlite;
 
+use futures::StreamExt as _;
 use mlops_core::ErrorKind;
 use mlops_store::{BlobStore, MetaStoreExt as _, SqliteMetaStore, SqliteSettings, conformance, params};
 
@@ -48,6 +49,8 @@ async fn a_damaged_blob_is_data_loss_not_an_answer() {
     let text = digest.to_string();
     std::fs::write(dir.path().join("sha256").join(&text[..2]).join(&text[2..]), "abd").unwrap();
     assert_eq!(blobs.get(&digest).await.unwrap_err().kind(), ErrorKind::DataLoss);
+    let pieces: Vec<_> = blobs.get_stream(&digest).await.unwrap().collect().await;
+    assert_eq!(pieces.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::DataLoss);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Moving aliases: compare-and-set, history and audit in one transaction.
 
-use mlops_core::{Action, Alias, Error, Fact, ModelName, Result, Version};
+use mlops_core::{Action, Alias, Error, Fact, ModelName, Result, Timestamp, Version};
 use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, params};
 
 use super::SqlModelRegistry;
@@ -21,7 +21,7 @@ enum Moved {
     Refused(Error),
 }
 
-fn read_move(row: &Row) -> Result<AliasMove> {
+pub(super) fn read_move(row: &Row) -> Result<AliasMove> {
     Ok(AliasMove {
         model: row.get::<String>("model")?.parse()?,
         alias: row.get::<String>("alias")?.parse()?,
@@ -33,7 +33,7 @@ fn read_move(row: &Row) -> Result<AliasMove> {
     })
 }
 
-async fn current(tx: &mut dyn Transaction, model: &ModelName, alias: &Alias) -> Result<Option<Version>> {
+pub(super) async fn current(tx: &mut dyn Transaction, model: &ModelName, alias: &Alias) -> Result<Option<Version>> {
     let sql = "SELECT version FROM registry_alias WHERE model = $1 AND alias = $2";
     let row = tx.query_opt(sql, params![model.as_str(), alias.as_str()]).await?;
     row.map(|row| row.get("version").map(Version)).transpose()
@@ -67,6 +67,10 @@ impl SqlModelRegistry {
         to: Option<Version>,
         options: &MoveAlias,
     ) -> Result<Moved> {
+        let candidate = match to {
+            Some(version) => self.candidate(model, alias, version).await?,
+            None => None,
+        };
         let mut tx = self.meta.begin().await?;
         self.require_model(tx.as_mut(), model).await?;
         if let Some(version) = to {
@@ -88,7 +92,12 @@ impl SqlModelRegistry {
         if from == to {
             return Ok(Moved::Already(alias_move));
         }
+        let approval = match to {
+            Some(_) => self.admit(tx.as_mut(), (model, alias, &options.actor), candidate.as_ref()).await?,
+            None => None,
+        };
         write_alias(tx.as_mut(), &alias_move).await?;
+        write_move(tx.as_mut(), &alias_move).await?;
         self.touch_model(tx.as_mut(), model).await?;
         let shown = |version: Option<Version>| version.map_or_else(String::new, |version| version.to_string());
         let details = [
@@ -97,6 +106,7 @@ impl SqlModelRegistry {
             ("to", shown(to)),
             ("reason", options.reason.clone()),
         ];
+        let details = details.into_iter().chain(approval.map(|approval| ("approval", approval.to_string())));
         self.record(tx.as_mut(), (&options.actor, Action::Promote, model), details).await?;
         self.note(tx.as_mut(), model, ChangeKind::Alias { alias: alias.clone(), to }).await?;
         tx.commit().await?;
@@ -112,6 +122,19 @@ impl SqlModelRegistry {
             return Err(Error::not_found(format!("Registered model alias {alias} not found for model \"{model}\"")));
         };
         row.get("version").map(Version)
+    }
+
+    pub(super) async fn alias_version_at(
+        &self,
+        model: &ModelName,
+        alias: &Alias,
+        at: Timestamp,
+    ) -> Result<Option<Version>> {
+        let sql = "SELECT to_version FROM registry_alias_move WHERE model = $1 AND alias = $2 AND at <= $3
+            ORDER BY seq DESC LIMIT 1";
+        let row = self.meta.query_opt(sql, params![model.as_str(), alias.as_str(), at]).await?;
+        let to: Option<Option<u64>> = row.map(|row| row.get("to_version")).transpose()?;
+        Ok(to.flatten().map(Version))
     }
 
     pub(super) async fn moves(&self, model: &ModelName, page: &PageRequest) -> Result<Page<AliasMove>> {
@@ -130,24 +153,28 @@ fn expectation_failed(model: &ModelName, alias: &Alias, expected: Option<Version
     ))
 }
 
-async fn write_alias(tx: &mut dyn Transaction, alias_move: &AliasMove) -> Result<()> {
+pub(super) async fn write_alias(tx: &mut dyn Transaction, alias_move: &AliasMove) -> Result<()> {
     let (model, alias) = (alias_move.model.as_str(), alias_move.alias.as_str());
     match alias_move.to {
         Some(version) => {
             let sql = "INSERT INTO registry_alias (model, alias, version) VALUES ($1, $2, $3)
                 ON CONFLICT (model, alias) DO UPDATE SET version = excluded.version";
-            tx.execute(sql, params![model, alias, version.0]).await?;
+            tx.execute(sql, params![model, alias, version.0]).await.map(drop)
         }
         None => {
-            tx.execute("DELETE FROM registry_alias WHERE model = $1 AND alias = $2", params![model, alias]).await?;
+            let sql = "DELETE FROM registry_alias WHERE model = $1 AND alias = $2";
+            tx.execute(sql, params![model, alias]).await.map(drop)
         }
     }
+}
+
+pub(super) async fn write_move(tx: &mut dyn Transaction, alias_move: &AliasMove) -> Result<()> {
     let sql = "INSERT INTO registry_alias_move (model, alias, from_version, to_version, at, actor, reason)
         VALUES ($1, $2, $3, $4, $5, $6, $7)";
     let number = |version: Option<Version>| version.map(|version| i64::try_from(version.0).unwrap_or(i64::MAX));
     let values = params![
-        model,
-        alias,
+        alias_move.model.as_str(),
+        alias_move.alias.as_str(),
         number(alias_move.from),
         number(alias_move.to),
         alias_move.at,

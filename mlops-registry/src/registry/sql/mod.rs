@@ -4,8 +4,17 @@
 //! audit row are one transaction.
 
 mod alias;
+mod approval;
+mod garbage;
 mod model;
+mod package;
+mod policy;
 mod port;
+mod record;
+mod schema;
+mod stage;
+mod trash;
+mod upload;
 mod version;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -13,9 +22,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use mlops_core::{
     Action, AuditEntry, Authorizer, Clock, Event, EventBus, Fact, ModelName, Resource, Result, SystemClock, Timestamp,
 };
-use mlops_store::{
-    BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, Row, Transaction, TransactionalAudit, params,
-};
+use mlops_store::{BlobStore, MetaStore, MetaStoreExt as _, Row, Transaction, TransactionalAudit, params};
 
 use super::{
     PROMPT_TAG,
@@ -23,68 +30,6 @@ use super::{
     record::Actor,
 };
 use crate::search::Operand;
-
-const MIGRATIONS: Migrations = Migrations {
-    namespace: "registry",
-    steps: &[Migration {
-        version: 1,
-        name: "models, versions, aliases",
-        sql: "CREATE TABLE registry_model (
-    name TEXT PRIMARY KEY,
-    description TEXT NOT NULL,
-    created BIGINT NOT NULL,
-    updated BIGINT NOT NULL,
-    last_version BIGINT NOT NULL
-);
-CREATE TABLE registry_model_tag (
-    model TEXT NOT NULL,
-    key TEXT NOT NULL,
-    value TEXT NOT NULL,
-    PRIMARY KEY (model, key)
-);
-CREATE TABLE registry_version (
-    model TEXT NOT NULL,
-    version BIGINT NOT NULL,
-    source TEXT NOT NULL,
-    digest TEXT,
-    run_id TEXT,
-    run_link TEXT NOT NULL,
-    description TEXT NOT NULL,
-    created_by TEXT NOT NULL,
-    created BIGINT NOT NULL,
-    updated BIGINT NOT NULL,
-    idempotency_key TEXT,
-    deleted BIGINT NOT NULL,
-    PRIMARY KEY (model, version)
-);
-CREATE UNIQUE INDEX registry_version_by_key ON registry_version (model, idempotency_key);
-CREATE TABLE registry_version_tag (
-    model TEXT NOT NULL,
-    version BIGINT NOT NULL,
-    key TEXT NOT NULL,
-    value TEXT NOT NULL,
-    PRIMARY KEY (model, version, key)
-);
-CREATE TABLE registry_alias (
-    model TEXT NOT NULL,
-    alias TEXT NOT NULL,
-    version BIGINT NOT NULL,
-    PRIMARY KEY (model, alias)
-);
-CREATE TABLE registry_alias_move (
-    seq {auto_id},
-    model TEXT NOT NULL,
-    alias TEXT NOT NULL,
-    from_version BIGINT,
-    to_version BIGINT,
-    at BIGINT NOT NULL,
-    actor TEXT NOT NULL,
-    reason TEXT NOT NULL
-);
-CREATE INDEX registry_alias_move_by_model ON registry_alias_move (model, seq);
-",
-    }],
-};
 
 /// A model registry over a [`MetaStore`] and a [`BlobStore`].
 #[derive(Debug, Clone)]
@@ -142,7 +87,7 @@ impl SqlModelRegistryBuilder {
     /// # Errors
     /// `FailedPrecondition` when the tables are of a newer version, `Unavailable` when the database cannot be reached.
     pub async fn build(self) -> Result<SqlModelRegistry> {
-        self.registry.meta.migrate(&MIGRATIONS).await?;
+        self.registry.meta.migrate(&schema::MIGRATIONS).await?;
         Ok(self.registry)
     }
 }
@@ -162,8 +107,12 @@ impl SqlModelRegistry {
     }
 
     async fn authorize(&self, actor: &Actor, action: Action, model: &ModelName) -> Result<()> {
+        self.authorize_on(actor, action, &resource(model)).await
+    }
+
+    async fn authorize_on(&self, actor: &Actor, action: Action, resource: &Resource) -> Result<()> {
         match &self.authorizer {
-            Some(authorizer) => authorizer.authorize(&actor.0, action, &resource(model)).await,
+            Some(authorizer) => authorizer.authorize(&actor.0, action, resource).await,
             None => Ok(()),
         }
     }
@@ -175,12 +124,21 @@ impl SqlModelRegistry {
         (actor, action, model): (&Actor, Action, &ModelName),
         details: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Result<()> {
+        self.record_on(tx, (actor, action, resource(model)), details).await
+    }
+
+    async fn record_on(
+        &self,
+        tx: &mut dyn Transaction,
+        (actor, action, resource): (&Actor, Action, Resource),
+        details: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<()> {
         let Some(audit) = &self.audit else { return Ok(()) };
         let entry = AuditEntry {
             at: self.clock.now(),
             principal: actor.0.clone(),
             action,
-            resource: resource(model),
+            resource,
             details: details.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         };
         audit.append_in(tx, &entry).await
@@ -207,6 +165,11 @@ impl SqlModelRegistry {
 
 fn resource(model: &ModelName) -> Resource {
     Resource::new("model", model.as_str())
+}
+
+/// What an action on models of any name is done to.
+fn all_models() -> Resource {
+    Resource::new("model", "*")
 }
 
 /// Tags from rows with columns `key` and `value`.

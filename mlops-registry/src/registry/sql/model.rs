@@ -5,7 +5,7 @@ use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, para
 
 use super::{SqlModelRegistry, read_tags, tag};
 use crate::{
-    limits::{DESCRIPTION_MAX, MODEL_TAG_VALUE_MAX, check_free_key, check_length},
+    limits::{DESCRIPTION_MAX, check_length, check_tags},
     registry::{
         change::ChangeKind,
         record::{Actor, CreateModel, RegisteredModel},
@@ -29,14 +29,6 @@ impl Fields for RegisteredModel {
             (_, _) => Operand::Number(self.updated.as_millis() as f64),
         }
     }
-}
-
-/// The tags, checked against the limits.
-pub(super) fn check_tags<'a>(tags: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<()> {
-    tags.into_iter().try_for_each(|(key, value)| {
-        check_free_key("tag key", key)?;
-        check_length(&format!("value of tag {key:?}"), value, MODEL_TAG_VALUE_MAX)
-    })
 }
 
 fn unknown(model: &ModelName) -> Error {
@@ -162,11 +154,8 @@ impl SqlModelRegistry {
         new_name: &ModelName,
         actor: &Actor,
     ) -> Result<RegisteredModel> {
-        let rename = |(table, column): &(&str, &str)| {
-            let sql = format!("UPDATE {table} SET {column} = $1 WHERE {column} = $2");
-            (sql, params![new_name.as_str(), name.as_str()].to_vec())
-        };
-        match self.change_model((name, actor), TABLES.iter().map(rename).collect()).await {
+        self.authorize(actor, Action::Write, name).await?;
+        match on_conflict!(self.try_rename(name, new_name)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(Error::already_exists(format!("Registered Model (name={new_name}) already exists")))
             }
@@ -177,6 +166,20 @@ impl SqlModelRegistry {
         }
     }
 
+    async fn try_rename(&self, name: &ModelName, new_name: &ModelName) -> Result<()> {
+        let mut tx = self.meta.begin().await?;
+        self.require_model(tx.as_mut(), name).await?;
+        self.touch_model(tx.as_mut(), name).await?;
+        for (table, column) in TABLES.iter().chain(&KEPT_TABLES) {
+            let sql = format!("UPDATE {table} SET {column} = $1 WHERE {column} = $2");
+            tx.execute(&sql, params![new_name.as_str(), name.as_str()]).await?;
+        }
+        if name != new_name {
+            self.copy_policies(tx.as_mut(), name, new_name).await?;
+        }
+        tx.commit().await
+    }
+
     pub(super) async fn remove_model(&self, name: &ModelName, actor: &Actor) -> Result<()> {
         self.authorize(actor, Action::Delete, name).await?;
         on_conflict!(self.try_remove_model(name, actor))
@@ -185,10 +188,12 @@ impl SqlModelRegistry {
     async fn try_remove_model(&self, name: &ModelName, actor: &Actor) -> Result<()> {
         let mut tx = self.meta.begin().await?;
         self.require_model(tx.as_mut(), name).await?;
+        self.throw_away(tx.as_mut(), name, actor).await?;
+        self.void_approvals(tx.as_mut(), name).await?;
         let sql = "INSERT INTO registry_alias_move (model, alias, from_version, to_version, at, actor, reason)
                 SELECT model, alias, version, NULL, $1, $2, 'model deleted' FROM registry_alias WHERE model = $3";
         tx.execute(sql, params![self.clock.now(), &actor.0.name, name.as_str()]).await?;
-        for (table, column) in TABLES.iter().filter(|(table, _)| *table != "registry_alias_move") {
+        for (table, column) in TABLES {
             tx.execute(&format!("DELETE FROM {table} WHERE {column} = $1"), params![name.as_str()]).await?;
         }
         self.record(tx.as_mut(), (actor, Action::Delete, name), []).await?;
@@ -196,15 +201,17 @@ impl SqlModelRegistry {
     }
 }
 
-/// Every table that names a model, and the column that does.
-const TABLES: [(&str, &str); 6] = [
+/// Every table that names a model and is emptied of it when it is deleted, and the column that does.
+const TABLES: [(&str, &str); 5] = [
     ("registry_model", "name"),
     ("registry_model_tag", "model"),
     ("registry_version", "model"),
     ("registry_version_tag", "model"),
     ("registry_alias", "model"),
-    ("registry_alias_move", "model"),
 ];
+
+/// Those that keep the history of a deleted model.
+const KEPT_TABLES: [(&str, &str); 2] = [("registry_alias_move", "model"), ("registry_approval", "model")];
 
 pub(super) fn set_tag(model: &ModelName, key: &str, value: &str) -> Statement {
     let sql = "INSERT INTO registry_model_tag (model, key, value) VALUES ($1, $2, $3)

@@ -1,21 +1,20 @@
 //! The registry's port, call by call.
 
 use async_trait::async_trait;
-use mlops_core::{Alias, Error, ModelName, ModelPackage, ModelRef, ModelSource, ModelVersionId, Result, Version};
+use mlops_core::{
+    Alias, Error, ModelName, ModelPackage, ModelRef, ModelSource, ModelVersionId, Result, Timestamp, Version,
+};
 use mlops_store::params;
 
-use super::{
-    SqlModelRegistry,
-    model::{check_tags, set_tag},
-    version::set_version_tag,
-};
+use super::{SqlModelRegistry, model::set_tag, version::set_version_tag};
 use crate::{
-    limits::{DESCRIPTION_MAX, check_length},
+    limits::{DESCRIPTION_MAX, check_length, check_tags},
     registry::{
         change::ChangeKind,
         record::{
             Actor, AliasMove, CreateModel, CreateVersion, ModelVersion, MoveAlias, RegisteredModel, VersionSource,
         },
+        stage::{MoveStage, Stage, refuse_stage_tag},
         store::ModelRegistry,
     },
     search::{Page, PageRequest, Search},
@@ -82,9 +81,7 @@ impl ModelRegistry for SqlModelRegistry {
         package: &ModelPackage,
         options: CreateVersion,
     ) -> Result<ModelVersion> {
-        let run_id = options.run_id.clone().or_else(|| package.manifest.run_id.clone());
-        let digest = self.store_package(package).await?;
-        self.register(model, VersionSource::Package(digest), CreateVersion { run_id, ..options }).await
+        self.create_from_package(model, package, options).await
     }
 
     async fn create_version_from_uri(
@@ -96,7 +93,9 @@ impl ModelRegistry for SqlModelRegistry {
         if uri.is_empty() {
             return Err(Error::invalid_argument("the source of a model version is empty"));
         }
-        self.register(model, VersionSource::Uri(uri.to_owned()), options).await
+        let source = VersionSource::Uri(uri.to_owned());
+        self.admit_version(model, &source, &options).await?;
+        self.register(model, source, &options, None).await.map(|(version, _)| version)
     }
 
     async fn version(&self, model: &ModelName, version: Version) -> Result<ModelVersion> {
@@ -141,6 +140,7 @@ impl ModelRegistry for SqlModelRegistry {
         actor: &Actor,
     ) -> Result<()> {
         check_tags(tags.iter().map(|(key, value)| (key, value)))?;
+        refuse_stage_tag(tags.iter().map(|(key, _)| key.as_str()))?;
         let statements = tags.iter().map(|(key, value)| set_version_tag(model, version, key, value)).collect();
         let note = |(key, value): &(String, String)| ChangeKind::VersionTag {
             version,
@@ -151,6 +151,7 @@ impl ModelRegistry for SqlModelRegistry {
     }
 
     async fn delete_version_tag(&self, model: &ModelName, version: Version, key: &str, actor: &Actor) -> Result<()> {
+        refuse_stage_tag(std::iter::once(key))?;
         let sql = "DELETE FROM registry_version_tag WHERE model = $1 AND version = $2 AND key = $3";
         self.change_version(
             (model, version, actor),
@@ -158,6 +159,16 @@ impl ModelRegistry for SqlModelRegistry {
             vec![ChangeKind::VersionTag { version, key: key.to_owned(), value: None }],
         )
         .await
+    }
+
+    async fn transition_stage(
+        &self,
+        model: &ModelName,
+        version: Version,
+        stage: Stage,
+        options: MoveStage,
+    ) -> Result<ModelVersion> {
+        self.move_stage(model, version, stage, &options).await
     }
 
     async fn set_alias(
@@ -181,5 +192,9 @@ impl ModelRegistry for SqlModelRegistry {
 
     async fn alias_history(&self, model: &ModelName, page: &PageRequest) -> Result<Page<AliasMove>> {
         self.moves(model, page).await
+    }
+
+    async fn alias_at(&self, model: &ModelName, alias: &Alias, at: Timestamp) -> Result<Option<Version>> {
+        self.alias_version_at(model, alias, at).await
     }
 }

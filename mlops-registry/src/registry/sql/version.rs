@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use mlops_core::{
-    Action, Digest, Error, Fact, ModelName, ModelPackage, ModelRef, ModelVersionId, PackageManifest, Result,
-    ResultExt as _, Selector, Version,
-};
+use mlops_core::{Action, Alias, Digest, Error, Fact, ModelName, ModelRef, ModelVersionId, Result, Selector, Version};
 use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, params};
 
-use super::{SqlModelRegistry, model::check_tags, read_tags, tag};
+use super::{
+    SqlModelRegistry, read_tags, tag,
+    upload::{Upload, settle},
+};
 use crate::{
-    limits::{DESCRIPTION_MAX, IDEMPOTENCY_KEY_MAX, LOCATION_MAX, check_length},
+    limits::{DESCRIPTION_MAX, IDEMPOTENCY_KEY_MAX, LOCATION_MAX, check_length, check_tags},
+    promotion::PROMOTED_FROM_TAG,
     registry::{
         change::ChangeKind,
         record::{Actor, CreateVersion, ModelVersion, VersionSource},
+        stage::refuse_stage_tag,
     },
     retry::{Statement, on_conflict},
     search::{Fields, Filter, Operand, OrderKey, Page, PageRequest, Search, compare_by, cut},
@@ -46,7 +47,11 @@ impl Fields for ModelVersion {
     }
 }
 
-fn unknown(model: &ModelName, version: Version) -> Error {
+/// The values of column `deleted`: deleted and restorable; only the number is left.
+pub(super) const DELETED: i64 = 1;
+pub(super) const PURGED: i64 = 2;
+
+pub(super) fn unknown(model: &ModelName, version: Version) -> Error {
     Error::not_found(format!("Model Version (name={model}, version={version}) not found"))
         .with("model", model)
         .with("version", version)
@@ -54,7 +59,8 @@ fn unknown(model: &ModelName, version: Version) -> Error {
 
 /// The row of an earlier registration with the same key: its version, or why it cannot be given again.
 fn repeated(row: &Row, uri: &str, key: &str) -> Result<Version> {
-    if row.get::<String>("source")? != uri {
+    let purged = row.get::<i64>("deleted")? == PURGED;
+    if !purged && row.get::<String>("source")? != uri {
         return Err(Error::already_exists(format!("idempotency key {key:?} was used for another package")));
     }
     if row.get::<bool>("deleted")? {
@@ -64,51 +70,57 @@ fn repeated(row: &Row, uri: &str, key: &str) -> Result<Version> {
 }
 
 impl SqlModelRegistry {
+    /// The digest of a version's package; none when the version is only a link.
     pub(super) async fn require_version(
         &self,
         tx: &mut dyn Transaction,
         model: &ModelName,
         version: Version,
-    ) -> Result<()> {
-        let sql = "SELECT version FROM registry_version WHERE model = $1 AND version = $2 AND deleted = 0";
+    ) -> Result<Option<Digest>> {
+        let sql = "SELECT digest FROM registry_version WHERE model = $1 AND version = $2 AND deleted = 0";
         let found = tx.query_opt(sql, params![model.as_str(), version.0]).await?;
-        found.map(drop).ok_or_else(|| unknown(model, version))
+        let digest: Option<String> = found.ok_or_else(|| unknown(model, version))?.get("digest")?;
+        digest.map(|digest| digest.parse()).transpose()
     }
 
-    /// Stores the files, then the manifest, by digest.
-    pub(super) async fn store_package(&self, package: &ModelPackage) -> Result<Digest> {
-        package.verify()?;
-        for (path, bytes) in package.files() {
-            self.blobs.put(bytes.clone()).await.context(format!("storing file {path:?} of the package"))?;
-        }
-        self.blobs.put(Bytes::from(package.manifest_json()?)).await.context("storing the manifest of the package")
-    }
-
-    pub(super) async fn register(
+    /// Refuses what cannot be registered before bytes are moved for it.
+    pub(super) async fn admit_version(
         &self,
         model: &ModelName,
-        source: VersionSource,
-        options: CreateVersion,
-    ) -> Result<ModelVersion> {
+        source: &VersionSource,
+        options: &CreateVersion,
+    ) -> Result<()> {
         check_length("description", &options.description, DESCRIPTION_MAX)?;
         check_length("run link", &options.run_link, LOCATION_MAX)?;
         check_length("source", &source.to_uri(), LOCATION_MAX)?;
         check_length("idempotency key", options.idempotency_key.as_deref().unwrap_or_default(), IDEMPOTENCY_KEY_MAX)?;
         check_tags(&options.tags)?;
+        refuse_stage_tag(options.tags.keys().map(String::as_str))?;
         self.authorize(&options.actor, Action::Write, model).await?;
-        let (version, fresh) = on_conflict!(self.try_register(model, &source, &options))?;
+        self.read_model(model).await.map(drop)
+    }
+
+    /// The version, and whether it is new. Nothing is checked that [`Self::admit_version`] checks.
+    pub(super) async fn register(
+        &self,
+        model: &ModelName,
+        source: VersionSource,
+        options: &CreateVersion,
+        upload: Option<&Upload>,
+    ) -> Result<(ModelVersion, bool)> {
+        let (version, fresh) = on_conflict!(self.try_register(model, &source, options, upload))?;
         if let (true, Some(digest)) = (fresh, source.digest()) {
             self.announce(Fact::ModelVersionCreated { model: model.clone(), version, digest }).await;
         }
-        self.read_version(model, version).await
+        Ok((self.read_version(model, version).await?, fresh))
     }
 
-    /// The version, and whether it is new.
     async fn try_register(
         &self,
         model: &ModelName,
         source: &VersionSource,
         options: &CreateVersion,
+        upload: Option<&Upload>,
     ) -> Result<(Version, bool)> {
         let mut tx = self.meta.begin().await?;
         self.require_model(tx.as_mut(), model).await?;
@@ -117,6 +129,9 @@ impl SqlModelRegistry {
             if let Some(row) = tx.query_opt(sql, params![model.as_str(), key]).await? {
                 return Ok((repeated(&row, &source.to_uri(), key)?, false));
             }
+        }
+        if let Some(upload) = upload {
+            settle(tx.as_mut(), upload).await?;
         }
         let sql = "UPDATE registry_model SET last_version = last_version + 1, updated = $1 WHERE name = $2 RETURNING last_version";
         let version: u64 = tx.query_one(sql, params![self.now(), model.as_str()]).await?.get("last_version")?;
@@ -141,7 +156,8 @@ impl SqlModelRegistry {
             tx.execute(&sql, &values).await?;
         }
         let details = [("version", version.to_string()), ("source", source.to_uri())];
-        self.record(tx.as_mut(), (&options.actor, Action::Write, model), details).await?;
+        let origin = options.tags.get(PROMOTED_FROM_TAG).map(|from| ("promoted_from", from.clone()));
+        self.record(tx.as_mut(), (&options.actor, Action::Write, model), details.into_iter().chain(origin)).await?;
         let created = ChangeKind::VersionCreated {
             version: Version(version),
             source: source.to_uri(),
@@ -160,29 +176,14 @@ impl SqlModelRegistry {
         self.complete_version(&row.ok_or_else(|| unknown(model, version))?).await
     }
 
-    async fn complete_version(&self, row: &Row) -> Result<ModelVersion> {
+    pub(super) async fn complete_version(&self, row: &Row) -> Result<ModelVersion> {
         let (model, version): (ModelName, u64) = (row.get::<String>("model")?.parse()?, row.get("version")?);
         let sql = "SELECT key, value FROM registry_version_tag WHERE model = $1 AND version = $2";
         let tags = read_tags(&self.meta.query(sql, params![model.as_str(), version]).await?)?;
         let sql = "SELECT alias FROM registry_alias WHERE model = $1 AND version = $2 ORDER BY alias";
         let aliases = self.meta.query(sql, params![model.as_str(), version]).await?;
-        let source = match row.get::<Option<String>>("digest")? {
-            Some(digest) => VersionSource::Package(digest.parse()?),
-            None => VersionSource::Uri(row.get("source")?),
-        };
-        Ok(ModelVersion {
-            version: Version(version),
-            source,
-            run_id: row.get::<Option<String>>("run_id")?.map(|id| id.parse()).transpose()?,
-            run_link: row.get("run_link")?,
-            description: row.get("description")?,
-            created_by: row.get("created_by")?,
-            created: row.get("created")?,
-            updated: row.get("updated")?,
-            tags,
-            aliases: aliases.iter().map(|row| row.get::<String>("alias")?.parse()).collect::<Result<_>>()?,
-            model,
-        })
+        let aliases = aliases.iter().map(|row| row.get::<String>("alias")?.parse()).collect::<Result<_>>()?;
+        read_row(row, tags, aliases)
     }
 
     pub(super) async fn find_versions(&self, search: &Search) -> Result<Page<ModelVersion>> {
@@ -239,8 +240,9 @@ impl SqlModelRegistry {
                 row.get::<String>("alias")?
             )));
         }
-        let sql = "UPDATE registry_version SET deleted = 1, updated = $1 WHERE model = $2 AND version = $3";
-        tx.execute(sql, params![self.now(), model.as_str(), version.0]).await?;
+        let sql = "UPDATE registry_version SET deleted = $1, deleted_at = $2, deleted_by = $3, updated = $2
+            WHERE model = $4 AND version = $5";
+        tx.execute(sql, params![DELETED, self.now(), &actor.0.name, model.as_str(), version.0]).await?;
         let details = [("version", version.to_string())];
         self.record(tx.as_mut(), (actor, Action::Delete, model), details).await?;
         self.touch_model(tx.as_mut(), model).await?;
@@ -268,19 +270,27 @@ impl SqlModelRegistry {
         })?;
         Ok(ModelVersionId { name: found.model, version, digest })
     }
+}
 
-    pub(super) async fn fetch_package(&self, id: &ModelVersionId) -> Result<ModelPackage> {
-        let what = || format!("fetching version {} of model \"{}\"", id.version, id.name);
-        let manifest = self.blobs.get(&id.digest).await.context(what())?;
-        let manifest: PackageManifest = serde_json::from_slice(&manifest).map_err(|error| {
-            Error::data_loss(format!("{}: the manifest is damaged: {error}", what())).with_source(error)
-        })?;
-        let mut files = BTreeMap::new();
-        for (path, digest) in &manifest.files {
-            files.insert(path.clone(), self.blobs.get(digest).await.context(what())?);
-        }
-        ModelPackage::from_parts(manifest, files).context(what())
-    }
+/// The version of a row, with what other tables hold of it.
+pub(super) fn read_row(row: &Row, tags: BTreeMap<String, String>, aliases: Vec<Alias>) -> Result<ModelVersion> {
+    let source = match row.get::<Option<String>>("digest")? {
+        Some(digest) => VersionSource::Package(digest.parse()?),
+        None => VersionSource::Uri(row.get("source")?),
+    };
+    Ok(ModelVersion {
+        model: row.get::<String>("model")?.parse()?,
+        version: Version(row.get("version")?),
+        source,
+        run_id: row.get::<Option<String>>("run_id")?.map(|id| id.parse()).transpose()?,
+        run_link: row.get("run_link")?,
+        description: row.get("description")?,
+        created_by: row.get("created_by")?,
+        created: row.get("created")?,
+        updated: row.get("updated")?,
+        tags,
+        aliases,
+    })
 }
 
 pub(super) fn set_version_tag(model: &ModelName, version: Version, key: &str, value: &str) -> Statement {

@@ -10,8 +10,10 @@
 )]
 
 mod evaluation;
+mod governance;
 mod logged_models;
 mod traces;
+mod transfer;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,8 +27,10 @@ use crate::{
 };
 
 pub use evaluation::evaluation_store;
+pub use governance::{approvals, trash};
 pub use logged_models::logged_model_store;
 pub use traces::trace_store;
+pub use transfer::{Transfer, transfer};
 
 const WRITERS: u64 = 8;
 
@@ -54,6 +58,8 @@ pub async fn model_registry<R: ModelRegistry>(fresh: impl AsyncFn() -> R) {
     repeated_registrations_give_one_version(fresh().await).await;
     one_of_several_alias_movers_wins(fresh().await).await;
     alias_moves_are_kept_in_order(fresh().await).await;
+    governance::stages_move_at_once(fresh().await).await;
+    governance::the_past_of_an_alias_is_known(fresh().await).await;
 }
 
 fn pair(key: &str, value: &str) -> (String, String) {
