@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use mlops_core::{Error, Result};
-use reqwest::{
+use mlops_http::reqwest::{
     StatusCode, Url,
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{MonitorMetrics, OtlpResource};
-use crate::http_client;
 
 /// How patiently metrics are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +53,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// ```
 #[derive(Debug, Clone)]
 pub struct OtlpClient {
-    http: reqwest::Client,
+    http: mlops_http::reqwest::Client,
     url: Url,
     headers: HeaderMap,
     settings: OtlpSettings,
@@ -88,7 +87,7 @@ impl OtlpClient {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong(&format!("found scheme {:?}", url.scheme())));
         }
-        let http = http_client::builder()?
+        let http = mlops_http::client_builder(crate::PRODUCT)?
             .timeout(Duration::from_millis(settings.timeout_ms))
             .build()
             .map_err(|error| Error::internal("http client cannot be built").with_source(error))?;
