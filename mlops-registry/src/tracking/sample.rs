@@ -3,7 +3,7 @@
 //! Two ways: [`HistorySample`] by steps, as MLflow's `metrics/get-history-bulk-interval` does, so that several runs are seen
 //! at the same steps; and a chart of one run by [`super::downsample`].
 //!
-//! Invariant: what is held in memory does not grow with the history. Beyond [`EXACT_MAX`] steps or points the even choice is
+//! Invariant: what is held in memory does not grow with the history. Beyond a million steps or points the even choice is
 //! made among every second, fourth and so on of them.
 
 use std::collections::BTreeSet;
