@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mlops_core::{Error, Result};
 use mlops_http::reqwest::{
-    StatusCode, Url,
+    self, StatusCode, Url,
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// ```
 #[derive(Debug, Clone)]
 pub struct OtlpClient {
-    http: mlops_http::reqwest::Client,
+    http: reqwest::Client,
     url: Url,
     headers: HeaderMap,
     settings: OtlpSettings,

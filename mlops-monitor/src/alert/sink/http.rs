@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use chrono::DateTime;
 use mlops_core::{Error, ErrorKind, Result, Timestamp};
 use mlops_http::reqwest::{
-    Client, Response, StatusCode, Url,
+    self, Client, Response, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 
@@ -183,7 +183,7 @@ async fn read(mut response: Response) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn transport_error(sink: &str, error: mlops_http::reqwest::Error) -> Error {
+fn transport_error(sink: &str, error: reqwest::Error) -> Error {
     let error = error.without_url();
     if error.is_timeout() {
         return Error::deadline_exceeded(format!("sink {sink:?}: the receiver did not answer in time"))
