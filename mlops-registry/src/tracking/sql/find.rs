@@ -17,7 +17,7 @@ const EXPERIMENTS_MAX: usize = 30_000;
 /// So few runs are better looked at one by one than found on a walk through all.
 ///
 /// Lower in tests, so that random searches take both ways.
-const RARE_MAX: u32 = if cfg!(test) { 12 } else { 2_000 };
+const RARE_MAX: u32 = if cfg!(test) { 12 } else { 256 };
 /// How many clauses are asked for how many runs meet them.
 const PROBES_MAX: usize = 8;
 /// How many runs are looked at in one go when the database cannot decide by itself.
