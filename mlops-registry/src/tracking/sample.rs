@@ -318,7 +318,7 @@ mod tests {
         runs.iter().map(of).collect()
     }
 
-    /// The values are those of mlflow 3.17.2 (`AbstractStore.get_metric_history_bulk_interval`) for these histories.
+    /// The steps were derived from the rules of mlflow 3.17.2 (`AbstractStore.get_metric_history_bulk_interval`) for these histories.
     #[test]
     fn steps_are_sampled_as_mlflow_does() {
         let five = HistorySample::new("m").with_points_max(5);
