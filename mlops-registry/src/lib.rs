@@ -5,6 +5,7 @@
 //! | experiments, runs, params, metrics, tags | [`tracking`]: [`Tracker`], [`Run`], [`TrackingStore`], [`SqlTrackingStore`] |
 //! | files of runs on an object store | [`ArtifactStore`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
+//! | users, roles, permissions | [`access`]: [`access::AccessStore`], [`access::Permissions`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | limits of names and values | [`limits`] |
@@ -42,6 +43,7 @@
 //! registration with the same idempotency key gives the same version; an alias move or deletion
 //! is in the audit log exactly when it happened.
 
+pub mod access;
 pub mod artifacts;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -54,7 +56,10 @@ mod retry;
 pub mod search;
 pub mod tracking;
 
-pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
+pub use artifacts::{
+    ArtifactCapabilities, ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore, ResumableUpload, SignedDownload,
+    SignedPart, SignedUpload,
+};
 pub use id_source::{IdSource, RandomIds};
 #[cfg(feature = "mlflow")]
 pub use mlflow::MlflowServer;
