@@ -122,7 +122,10 @@ async fn a_grant_replaces_the_one_before<S: AccessStore>(store: S) {
     store.revoke(first.id).await.expect("revokes");
     assert_eq!(store.revoke(first.id).await.expect_err("gone").kind(), ErrorKind::NotFound);
     assert_eq!(store.grant(999, on("1", Permission::Read)).await.expect_err("no role").kind(), ErrorKind::NotFound);
-    assert_eq!(store.grant(role, on("", Permission::Read)).await.expect_err("nothing").kind(), ErrorKind::InvalidArgument);
+    assert_eq!(
+        store.grant(role, on("", Permission::Read)).await.expect_err("nothing").kind(),
+        ErrorKind::InvalidArgument
+    );
 }
 
 async fn grants_follow_the_name_of_their_resource<S: AccessStore>(store: S) {

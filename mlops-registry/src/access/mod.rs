@@ -14,7 +14,9 @@ mod sql;
 mod store;
 
 pub use permission::Permissions;
-pub use record::{Grant, NewToken, NewUser, Permission, ResourceKind, Role, RoleGrant, RoleUpdate, Token, User, UserUpdate};
+pub use record::{
+    Grant, NewToken, NewUser, Permission, ResourceKind, Role, RoleGrant, RoleUpdate, Token, User, UserUpdate,
+};
 pub use sql::SqlAccessStore;
 pub use store::AccessStore;
 

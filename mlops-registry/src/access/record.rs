@@ -158,7 +158,11 @@ pub struct User {
 
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("id", &self.id).field("name", &self.name).field("admin", &self.admin).finish_non_exhaustive()
+        f.debug_struct("User")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
     }
 }
 

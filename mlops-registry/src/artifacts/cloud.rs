@@ -78,7 +78,9 @@ pub(super) fn open(url: &Url, options: &[(String, String)]) -> Result<Opened> {
         }
         _ => {
             let scheme = url.scheme();
-            return Err(bad(format_args!("{scheme}: is not in this build; turn on the feature s3, gcs, azure or http")));
+            return Err(bad(format_args!(
+                "{scheme}: is not in this build; turn on the feature s3, gcs, azure or http"
+            )));
         }
     };
     Ok(Opened { store, prefix, signing })

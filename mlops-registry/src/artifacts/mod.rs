@@ -436,10 +436,10 @@ fn check_count(directory: &str, found: usize) -> Result<()> {
 fn from_store(error: object_store::Error, path: &str) -> Error {
     match error {
         object_store::Error::NotFound { .. } => Error::not_found(format!("artifact {path:?} does not exist")),
-        other if is_full(&other) => {
-            Error::resource_exhausted(format!("artifact {path:?}: the store is full; free some space and send it again"))
-                .with_source(other)
-        }
+        other if is_full(&other) => Error::resource_exhausted(format!(
+            "artifact {path:?}: the store is full; free some space and send it again"
+        ))
+        .with_source(other),
         other => Error::unavailable(format!("artifact {path:?}: the store failed")).with_source(other),
     }
 }

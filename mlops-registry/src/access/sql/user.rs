@@ -4,7 +4,10 @@ use mlops_core::{Error, Result};
 use mlops_store::{Row, Transaction, TransactionExt as _, params};
 
 use super::{SqlAccessStore, check_name, no_user, taken};
-use crate::access::{LISTED_MAX, record::{NewToken, NewUser, Token, User, UserUpdate}};
+use crate::access::{
+    LISTED_MAX,
+    record::{NewToken, NewUser, Token, User, UserUpdate},
+};
 
 pub(super) const USER: &str = "SELECT u.id, u.name, u.password_hash, u.admin, r.id AS own_role
     FROM access_user u JOIN access_role r ON r.own_of = u.id";
@@ -37,7 +40,9 @@ pub(super) async fn require_user(tx: &mut dyn Transaction, name: &str) -> Result
 async fn keep_an_admin(tx: &mut dyn Transaction, but: u64) -> Result<()> {
     let others = tx.query("SELECT id FROM access_user WHERE admin = 1 AND id <> $1 LIMIT 1", params![but]).await?;
     if others.is_empty() {
-        return Err(Error::failed_precondition("the last administrator cannot go; make another user administrator first"));
+        return Err(Error::failed_precondition(
+            "the last administrator cannot go; make another user administrator first",
+        ));
     }
     Ok(())
 }
