@@ -113,7 +113,8 @@ impl Server {
     async fn send(&self, request: Request<Body>) -> Answer {
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        let body = serde_json::from_slice(&body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into()));
+        let body =
+            serde_json::from_slice(&body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into()));
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
@@ -151,7 +152,8 @@ impl Server {
     }
 
     async fn grant(&self, by: &str, user: &str, kind: &str, resource: &str, permission: &str) -> Answer {
-        let grant = json!({ "username": user, "resource_type": kind, "resource_id": resource, "permission": permission });
+        let grant =
+            json!({ "username": user, "resource_type": kind, "resource_id": resource, "permission": permission });
         self.call(by, Method::POST, "3.0/mlflow/users/permissions/grant", grant).await
     }
 }
@@ -165,7 +167,9 @@ fn basic(user: &str, password: &str) -> String {
 async fn nobody_gets_in_unknown() {
     let server = Server::new().await;
     for header in ["", "Basic ???", "Bearer nothing", &basic("ann", "wrong horse"), &basic("nobody", PASSWORD)] {
-        for path in ["/api/2.0/mlflow/experiments/search?max_results=1", &format!("{FILES}/0/x"), "/api/2.0/mlflow/none"] {
+        for path in
+            ["/api/2.0/mlflow/experiments/search?max_results=1", &format!("{FILES}/0/x"), "/api/2.0/mlflow/none"]
+        {
             let answer = server.signed(header, Method::GET, path, Vec::new()).await;
             let refused = [401, 429].contains(&answer.status);
             assert!(refused, "{header} {path}: {}", answer.status);
@@ -277,7 +281,7 @@ async fn files_of_nobody_and_borrowed_directories_stay_closed() {
     for path in [
         format!("{id}/{run}/artifacts/f"),
         format!("{id}/{run}/artifacts/{thief}/artifacts/f"),
-        format!("{id}"),
+        id.clone(),
         "custom/f".to_owned(),
         "9999/x/artifacts/f".to_owned(),
     ] {
@@ -412,7 +416,8 @@ async fn roles_and_both_forms_of_permissions_are_served() {
     assert_eq!(server.call("ann", Method::POST, "3.0/mlflow/roles/create", role.clone()).await.status, 403);
     let role = post("roles/create", role).await["role"].clone();
     assert_eq!(role["permissions"], json!([]));
-    let grant = json!({ "role_id": role["id"], "resource_type": "experiment", "resource_pattern": "*", "permission": "READ" });
+    let grant =
+        json!({ "role_id": role["id"], "resource_type": "experiment", "resource_pattern": "*", "permission": "READ" });
     let grant = post("roles/permissions/add", grant).await["role_permission"].clone();
     post("roles/assign", json!({ "username": "bob", "role_id": role["id"] })).await;
     let seen = format!("2.0/mlflow/experiments/get?experiment_id={id}");

@@ -44,7 +44,7 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut RequestParts, state: &Api) -> std::result::Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get::<Api>().unwrap_or(state).clone()))
+        Ok(Self(Arc::clone(parts.extensions.get::<Api>().unwrap_or(state))))
     }
 }
 

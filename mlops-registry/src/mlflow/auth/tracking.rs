@@ -34,8 +34,8 @@ impl GuardedTracking {
     }
 }
 
-fn details(what: &'static str, run: impl ToString) -> [(&'static str, String); 2] {
-    [("call", what.to_owned()), ("run_id", run.to_string())]
+fn details(what: &'static str, run: &str) -> [(&'static str, String); 2] {
+    [("call", what.to_owned()), ("run_id", run.to_owned())]
 }
 
 #[async_trait]
@@ -122,13 +122,13 @@ impl TrackingStore for GuardedTracking {
 
     async fn delete_run(&self, id: &RunId) -> Result<()> {
         let home = self.guard.home(&self.inner, id).await?;
-        self.check_recorded(home.experiment, details("runs/delete", id)).await?;
+        self.check_recorded(home.experiment, details("runs/delete", id.as_str())).await?;
         self.inner.delete_run(id).await
     }
 
     async fn restore_run(&self, id: &RunId) -> Result<()> {
         let home = self.guard.home(&self.inner, id).await?;
-        self.check_recorded(home.experiment, details("runs/restore", id)).await?;
+        self.check_recorded(home.experiment, details("runs/restore", id.as_str())).await?;
         self.inner.restore_run(id).await
     }
 
