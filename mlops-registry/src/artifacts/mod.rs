@@ -215,7 +215,8 @@ impl ArtifactStore {
     /// The error of the pieces, otherwise as [`ArtifactStore::put`].
     pub async fn put_pieces(&self, path: &str, pieces: impl Stream<Item = Result<Bytes>> + Send) -> Result<u64> {
         let at = self.location(path).await?;
-        let mut pieces = std::pin::pin!(pieces);
+        // The end is met once while a part is filled and once more after it.
+        let mut pieces = std::pin::pin!(pieces.fuse());
         let mut held = Held::default();
         while let Some(piece) = pieces.try_next().await? {
             held.push(piece);

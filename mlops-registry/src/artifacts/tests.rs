@@ -104,6 +104,14 @@ async fn large_files_go_through_in_pieces_and_appear_whole() {
 }
 
 #[tokio::test]
+async fn pieces_that_may_be_polled_no_more_after_their_end_are_not() {
+    let files = ArtifactStore::in_memory();
+    let pieces = stream::unfold(0, async |n| (n < 3).then(|| (Ok(Bytes::from(vec![n; PIECE_BYTES / 2 + 1])), n + 1)));
+    let size = 3 * (PIECE_BYTES as u64 / 2 + 1);
+    assert_eq!(files.put_pieces("r/big", pieces).await.unwrap(), size);
+}
+
+#[tokio::test]
 async fn a_file_over_the_bound_is_not_held_in_memory() {
     let files = ArtifactStore::in_memory();
     files.put("a", "12345".into()).await.unwrap();
