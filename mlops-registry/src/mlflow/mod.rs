@@ -24,6 +24,7 @@ mod runs;
 mod source;
 mod stage;
 mod traces;
+mod ui;
 mod ui_files;
 mod versions;
 mod webhooks;
@@ -40,9 +41,10 @@ use mlops_core::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub(crate) use self::files::disposition;
 use self::{failure::Failure, request::Params};
 use crate::{
-    ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, TraceStore, TrackingStore, webhooks::WebhookWorker,
+    ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, Packages, TraceStore, TrackingStore, webhooks::WebhookWorker,
 };
 
 /// The release of MLflow whose API is spoken; clients choose features by it.
@@ -58,6 +60,8 @@ struct Inner {
     traces: Option<Arc<dyn TraceStore>>,
     evaluation: Option<Arc<dyn EvaluationStore>>,
     webhooks: Option<Arc<WebhookWorker>>,
+    packages: Option<Arc<dyn Packages>>,
+    ui: bool,
 }
 
 type Api = Arc<Inner>;
@@ -105,6 +109,8 @@ impl MlflowServer {
             traces: None,
             evaluation: None,
             webhooks: None,
+            packages: None,
+            ui: false,
         };
         Self { api: Arc::new(parts) }
     }
@@ -138,6 +144,21 @@ impl MlflowServer {
         self
     }
 
+    /// Serves pages for people too, at `/` and below `/ui`; see [`crate::ui`]. Default: none.
+    #[must_use]
+    pub fn with_ui(mut self) -> Self {
+        Arc::make_mut(&mut self.api).ui = true;
+        self
+    }
+
+    /// Lets the pages of model versions read manifests without the packages; it must be the registry itself. Default: they
+    /// fetch the package.
+    #[must_use]
+    pub fn with_packages(mut self, packages: Arc<dyn Packages>) -> Self {
+        Arc::make_mut(&mut self.api).packages = Some(packages);
+        self
+    }
+
     /// The routes, from `/health` to `/api/2.0/mlflow/...`, each of the API also below `/ajax-api`.
     ///
     /// A write that a page of another origin makes is refused with 403. There is no authentication: put the router
@@ -155,6 +176,7 @@ impl MlflowServer {
             .nest("/ajax-api", routes.merge(ui_files::upload_routes()))
             .merge(ui_files::routes())
             .merge(traces::otlp_routes())
+            .merge(if self.api.ui { crate::ui::routes() } else { Router::new() })
             .route("/health", routing::get(async || "OK"))
             .route("/version", routing::get(async || MLFLOW_VERSION))
             .fallback(unknown_route)
