@@ -33,10 +33,11 @@ async fn main() -> Result<()> {
     let meta: Arc<dyn MetaStore> = Arc::new(SqliteMetaStore::in_memory().await?);
     let tracking = Arc::new(SqlTrackingStore::builder(Arc::clone(&meta)).build().await?);
     let store: Arc<SqlTrackingStore> = Arc::clone(&tracking);
-    let models = SqlLoggedModelStore::builder(Arc::clone(&meta), store.clone()).build().await?;
+    let models =
+        SqlLoggedModelStore::builder(Arc::clone(&meta), Arc::<SqlTrackingStore>::clone(&store)).build().await?;
     let registry = Arc::new(SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await?);
     let files = ArtifactStore::in_memory();
-    let made = fill_fraud(&Tracker::new(store.clone(), files.clone()), &tracking).await?;
+    let made = fill_fraud(&Tracker::new(Arc::<SqlTrackingStore>::clone(&store), files.clone()), &tracking).await?;
     fill_models(&registry, &made).await?;
     fill_images(&Tracker::new(store, files.clone())).await?;
     fill_many(&tracking, runs, points).await?;
@@ -81,7 +82,8 @@ async fn fill_fraud(tracker: &Tracker, tracking: &SqlTrackingStore) -> Result<Ve
         log_curves(&run, place).await?;
         let notes = format!("# Run {place}\n\nThe rate {rate} was chosen by hand.\n");
         run.log_artifact("notes.md", notes.into_bytes().into()).await?;
-        run.log_artifact("report/importance.csv", "feature,gain\namount,0.41\ncountry,0.22\nhour,0.12\n".into()).await?;
+        run.log_artifact("report/importance.csv", "feature,gain\namount,0.41\ncountry,0.22\nhour,0.12\n".into())
+            .await?;
         run.log_artifact("report/summary.json", "{\"rows\":120000,\"fraud\":0.013}".into()).await?;
         run.log_artifact("report/page.html", "<h1>Report</h1><script>document.title='ran'</script>".into()).await?;
         let dataset = LoggedDataset {
@@ -122,7 +124,8 @@ async fn fill_models(registry: &SqlModelRegistry, runs: &[RunId]) -> Result<()> 
     let options = CreateModel { description: "Scores card payments.".into(), ..CreateModel::default() };
     registry.create_model(&fraud, options).await?;
     for (number, run) in (1_u64..).zip(runs.iter().take(3)) {
-        let mut inputs = vec![TensorSpec::column("amount", DataType::Float64), TensorSpec::column("country", DataType::String)];
+        let mut inputs =
+            vec![TensorSpec::column("amount", DataType::Float64), TensorSpec::column("country", DataType::String)];
         if number == 3 {
             inputs.push(TensorSpec::tensor("embedding", DataType::Float32, [4]));
         }

@@ -44,7 +44,8 @@ use serde_json::{Value, json};
 pub(crate) use self::files::disposition;
 use self::{failure::Failure, request::Params};
 use crate::{
-    ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, Packages, TraceStore, TrackingStore, webhooks::WebhookWorker,
+    ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, Packages, TraceStore, TrackingStore,
+    webhooks::WebhookWorker,
 };
 
 /// The release of MLflow whose API is spoken; clients choose features by it.

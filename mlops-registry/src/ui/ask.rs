@@ -7,10 +7,7 @@ use std::{
     fmt::{self, Display},
 };
 
-use axum::{
-    extract::FromRequestParts,
-    http::request::Parts,
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded;
 
@@ -90,9 +87,6 @@ mod tests {
     #[test]
     fn links_keep_what_they_ask() {
         let link = Link::to(&["models", "a b/ü"]).with("order", "metrics.`x` DESC").with("token", "1&2");
-        assert_eq!(
-            link.to_string(),
-            "/ui/models/a%20b%2F%C3%BC?order=metrics.%60x%60%20DESC&token=1%262"
-        );
+        assert_eq!(link.to_string(), "/ui/models/a%20b%2F%C3%BC?order=metrics.%60x%60%20DESC&token=1%262");
     }
 }

@@ -69,7 +69,9 @@ pub(super) fn write_charts<'a>(html: &mut Html, keys: impl Iterator<Item = &'a S
         for (place, run) in runs.iter().take(RUNS_MAX).enumerate() {
             html.raw(if place == 0 { "" } else { " " }).text(run);
         }
-        html.raw("\"><figcaption><bdi>").text(key).raw("</bdi></figcaption><noscript>Charts are drawn by a script.</noscript></figure>");
+        html.raw("\"><figcaption><bdi>")
+            .text(key)
+            .raw("</bdi></figcaption><noscript>Charts are drawn by a script.</noscript></figure>");
     }
     html.raw("</div>");
 }

@@ -27,7 +27,9 @@ pub(super) async fn page(stores: UiStores, asked: Asked) -> Answer<impl IntoResp
         let id: RunId = text.parse()?;
         if runs.iter().all(|run| run.id != id) {
             if runs.len() == RUNS_MAX {
-                return Err(Error::invalid_argument(format!("at most {RUNS_MAX} runs can be compared; select fewer")).into());
+                return Err(
+                    Error::invalid_argument(format!("at most {RUNS_MAX} runs can be compared; select fewer")).into()
+                );
             }
             runs.push(stores.tracking.run(&id).await?);
         }
@@ -103,7 +105,9 @@ fn write_table(
     html.raw("<div class=\"scroll\" tabindex=\"0\"><table class=\"compared\"><caption class=\"sr\">").raw(caption);
     html.raw("</caption><thead><tr><th scope=\"col\">Name</th>");
     for run in runs {
-        html.raw("<th scope=\"col\"><bdi>").link(&super::run::of(&run.id), format::shortened(&run.name, 30)).raw("</bdi></th>");
+        html.raw("<th scope=\"col\"><bdi>")
+            .link(&super::run::of(&run.id), format::shortened(&run.name, 30))
+            .raw("</bdi></th>");
     }
     html.raw("</tr></thead><tbody>");
     for (key, row) in shown.iter().take(ROWS_SHOWN) {
@@ -119,6 +123,8 @@ fn write_table(
     }
     html.end_table();
     if shown.len() > ROWS_SHOWN {
-        html.raw("<p class=\"note\">").text(format::count((shown.len() - ROWS_SHOWN) as u64, "more row")).raw(" not shown.</p>");
+        html.raw("<p class=\"note\">")
+            .text(format::count((shown.len() - ROWS_SHOWN) as u64, "more row"))
+            .raw(" not shown.</p>");
     }
 }

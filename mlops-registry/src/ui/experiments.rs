@@ -25,7 +25,9 @@ pub(super) fn name_filter(text: &str) -> String {
 
 /// The box that finds by name.
 pub(super) fn write_find(html: &mut Html, action: &Link, label: &'static str, text: &str) {
-    html.raw("<form class=\"tools\" role=\"search\" action=\"").text(action).raw("\"><label class=\"find\"><span class=\"sr\">");
+    html.raw("<form class=\"tools\" role=\"search\" action=\"")
+        .text(action)
+        .raw("\"><label class=\"find\"><span class=\"sr\">");
     html.raw(label).raw("</span><input type=\"search\" name=\"q\" placeholder=\"").raw(label).raw("\" value=\"");
     html.text(text).raw("\" autocomplete=\"off\" spellcheck=\"false\"></label><button>Find</button></form>");
 }
@@ -62,10 +64,15 @@ pub(super) async fn list(stores: UiStores, asked: Asked) -> Answer<impl IntoResp
         html.raw("<p class=\"note\">No experiment matches.</p>");
         return Ok(Page::new(Part::Experiments, "Experiments", html));
     }
-    html.table("Experiments", &[("Name", ""), ("Id", "n"), ("Runs", "n"), ("Created", ""), ("Last changed", ""), ("Tags", "w2")]);
+    html.table(
+        "Experiments",
+        &[("Name", ""), ("Id", "n"), ("Runs", "n"), ("Created", ""), ("Last changed", ""), ("Tags", "w2")],
+    );
     for experiment in &found.items {
         let runs = stores.tracking.count_runs(&[experiment.id], &Search::new().with_view(View::ActiveOnly)).await?;
-        html.raw("<tr><th scope=\"row\"><bdi>").link(&of(experiment.id), &experiment.name).raw("</bdi></th><td class=\"n\">");
+        html.raw("<tr><th scope=\"row\"><bdi>")
+            .link(&of(experiment.id), &experiment.name)
+            .raw("</bdi></th><td class=\"n\">");
         html.text(experiment.id).raw("</td><td class=\"n\">").text(format::count(runs, "run")).raw("</td><td>");
         html.time(experiment.created).raw("</td><td>").time(experiment.updated).raw("</td><td class=\"w2\">");
         write_tags(&mut html, &experiment.tags);

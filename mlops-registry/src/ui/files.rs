@@ -29,7 +29,8 @@ const CSV_COLUMNS: usize = 30;
 /// Names of a directory that a page shows.
 const ENTRIES_SHOWN: usize = 500;
 /// Nothing runs in the file, and it belongs to no origin.
-const FILE_POLICY: &str = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'";
+const FILE_POLICY: &str =
+    "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'";
 
 /// How a file is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,9 @@ impl Kind {
             "json" => Self::Json,
             "csv" => Self::Csv(','),
             "tsv" => Self::Csv('\t'),
-            "txt" | "md" | "log" | "yaml" | "yml" | "toml" | "py" | "rs" | "sql" | "xml" | "jsonl" | "ini" | "cfg" => Self::Text,
+            "txt" | "md" | "log" | "yaml" | "yml" | "toml" | "py" | "rs" | "sql" | "xml" | "jsonl" | "ini" | "cfg" => {
+                Self::Text
+            }
             _ => Self::Other,
         }
     }
@@ -177,7 +180,11 @@ fn write_file(html: &mut Html, run: &RunRecord, path: &str, (size, start): (u64,
             html.raw("<img class=\"preview\" alt=\"").text(path).raw("\" src=\"").text(inline).raw("\">");
         }
         (Kind::Html, _) => {
-            html.raw("<iframe class=\"preview\" sandbox=\"\" title=\"").text(path).raw("\" src=\"").text(inline).raw("\"></iframe>");
+            html.raw("<iframe class=\"preview\" sandbox=\"\" title=\"")
+                .text(path)
+                .raw("\" src=\"")
+                .text(inline)
+                .raw("\"></iframe>");
         }
         (Kind::Csv(separator), Ok(text)) => write_csv(html, text, separator),
         (kind, Ok(text)) if kind != Kind::Other || !text.contains('\0') => {

@@ -88,9 +88,8 @@ pub(super) fn write(html: &mut Html, graph: &LineageGraph) {
         return;
     }
     let places = places(graph, nodes.len());
-    let (columns, rows) = places.iter().fold((0, 0), |(columns, rows), (column, row)| {
-        (columns.max(column + 1), rows.max(row + 1))
-    });
+    let (columns, rows) =
+        places.iter().fold((0, 0), |(columns, rows), (column, row)| (columns.max(column + 1), rows.max(row + 1)));
     let (width, height) = (columns * (WIDTH + ACROSS) - ACROSS + 4, rows * (HEIGHT + DOWN) - DOWN + 4);
     html.raw("<div class=\"scroll drawing\" tabindex=\"0\"><svg class=\"lineage\" role=\"group\" aria-label=\"Lineage\" viewBox=\"-2 -2 ");
     html.text(width).raw(" ").text(height).raw("\" width=\"").text(width).raw("\" height=\"").text(height).raw("\">");
@@ -98,12 +97,20 @@ pub(super) fn write(html: &mut Html, graph: &LineageGraph) {
     html.raw("<path d=\"M0 0L8 4L0 8z\"/></marker></defs>");
     let corner = |place: &(usize, usize)| (place.0 * (WIDTH + ACROSS), place.1 * (HEIGHT + DOWN));
     for edge in &graph.edges {
-        let (Some(from), Some(to)) = (places.get(edge.from).map(corner), places.get(edge.to).map(corner)) else { continue };
+        let (Some(from), Some(to)) = (places.get(edge.from).map(corner), places.get(edge.to).map(corner)) else {
+            continue;
+        };
         let (start, end) = ((from.0 + WIDTH, from.1 + HEIGHT / 2), (to.0, to.1 + HEIGHT / 2));
         let bend = ACROSS / 2;
         html.raw("<path class=\"edge\" marker-end=\"url(#arrow)\" d=\"M").text(start.0).raw(" ").text(start.1).raw("C");
         html.text(start.0 + bend).raw(" ").text(start.1).raw(" ").text(end.0.saturating_sub(bend)).raw(" ").text(end.1);
-        html.raw(" ").text(end.0).raw(" ").text(end.1).raw("\"><title>").raw(relation(edge.relation)).raw("</title></path>");
+        html.raw(" ")
+            .text(end.0)
+            .raw(" ")
+            .text(end.1)
+            .raw("\"><title>")
+            .raw(relation(edge.relation))
+            .raw("</title></path>");
     }
     for (node, place) in nodes.iter().zip(&places) {
         write_node(html, node, corner(place));
@@ -126,7 +133,13 @@ fn write_node(html: &mut Html, node: &LineageNode, (x, y): (usize, usize)) {
         html.raw(" ").text(version);
     }
     html.raw("</title><rect rx=\"8\" width=\"").text(WIDTH).raw("\" height=\"").text(HEIGHT).raw("\" x=\"").text(x);
-    html.raw("\" y=\"").text(y).raw("\"/><text class=\"kind\" x=\"").text(x + 12).raw("\" y=\"").text(y + 18).raw("\">");
+    html.raw("\" y=\"")
+        .text(y)
+        .raw("\"/><text class=\"kind\" x=\"")
+        .text(x + 12)
+        .raw("\" y=\"")
+        .text(y + 18)
+        .raw("\">");
     html.raw(word).raw("</text><text x=\"").text(x + 12).raw("\" y=\"").text(y + 35).raw("\">");
     let version = node.version.as_ref().map(|version| format!(" \u{b7} {}", format::shortened(version, 8)));
     html.text(format::shortened(&node.name, 14)).text(version.unwrap_or_default()).raw("</text></g>");

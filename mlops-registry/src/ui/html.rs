@@ -93,7 +93,11 @@ impl Html {
         }
         self.table(caption, heads);
         for (key, value) in rows {
-            self.raw("<tr><th scope=\"row\"><bdi>").text(key).raw("</bdi></th><td class=\"").text(class).raw("\"><bdi>");
+            self.raw("<tr><th scope=\"row\"><bdi>")
+                .text(key)
+                .raw("</bdi></th><td class=\"")
+                .text(class)
+                .raw("\"><bdi>");
             self.text(value).raw("</bdi></td></tr>");
         }
         self.end_table()

@@ -48,7 +48,10 @@ pub(super) async fn list(stores: UiStores, asked: Asked) -> Answer<impl IntoResp
         html.raw("<p class=\"note\">No model matches.</p>");
         return Ok(Page::new(Part::Models, "Registered models", html));
     }
-    html.table("Registered models", &[("Name", ""), ("Aliases", ""), ("Last version", "n"), ("Last changed", ""), ("Tags", "w2")]);
+    html.table(
+        "Registered models",
+        &[("Name", ""), ("Aliases", ""), ("Last version", "n"), ("Last changed", ""), ("Tags", "w2")],
+    );
     for model in &found.items {
         html.raw("<tr><th scope=\"row\"><bdi>").link(&of(&model.name), &model.name).raw("</bdi></th><td>");
         write_aliases(&mut html, model);
@@ -73,11 +76,7 @@ fn write_aliases(html: &mut Html, model: &RegisteredModel) {
     }
 }
 
-pub(super) async fn page(
-    stores: UiStores,
-    Path(name): Path<String>,
-    asked: Asked,
-) -> Answer<impl IntoResponse> {
+pub(super) async fn page(stores: UiStores, Path(name): Path<String>, asked: Asked) -> Answer<impl IntoResponse> {
     let name = ModelName::new(&name)?;
     let model = stores.registry.model(&name).await?;
     let versions = stores.registry.list_versions(&name, &request(&asked, "token")).await?;
@@ -109,16 +108,32 @@ fn write_versions(html: &mut Html, model: &RegisteredModel, versions: &[ModelVer
     for (alias, version) in &model.aliases {
         aliases.entry(*version).or_default().push(alias);
     }
-    html.table("Versions", &[("Version", ""), ("Aliases", ""), ("Stage", ""), ("Registered", ""), ("By", ""), ("Run", "w2"), ("Description", "w2")]);
+    html.table(
+        "Versions",
+        &[
+            ("Version", ""),
+            ("Aliases", ""),
+            ("Stage", ""),
+            ("Registered", ""),
+            ("By", ""),
+            ("Run", "w2"),
+            ("Description", "w2"),
+        ],
+    );
     for version in versions {
-        html.raw("<tr><th scope=\"row\">").link(&of_version(&version.model, version.version), format!("Version {}", version.version));
+        html.raw("<tr><th scope=\"row\">")
+            .link(&of_version(&version.model, version.version), format!("Version {}", version.version));
         html.raw("</th><td>");
         for alias in aliases.get(&version.version).into_iter().flatten() {
             html.chip("good", alias).raw(" ");
         }
         html.raw("</td><td>");
         write_stage(html, version);
-        html.raw("</td><td>").time(version.created).raw("</td><td>").name(&version.created_by).raw("</td><td class=\"w2\">");
+        html.raw("</td><td>")
+            .time(version.created)
+            .raw("</td><td>")
+            .name(&version.created_by)
+            .raw("</td><td class=\"w2\">");
         if let Some(run) = &version.run_id {
             html.link(&super::run::of(run), format::shortened(run.as_str(), 8));
         }

@@ -56,7 +56,8 @@ impl Page {
         static VERSION: LazyLock<String> = LazyLock::new(|| {
             Digest::of(format!("{STYLE}{SCRIPT}").as_bytes()).to_string().chars().rev().take(12).collect()
         });
-        let (style, script) = (Link::to(&["style.css"]).with("v", &*VERSION), Link::to(&["app.js"]).with("v", &*VERSION));
+        let (style, script) =
+            (Link::to(&["style.css"]).with("v", &*VERSION), Link::to(&["app.js"]).with("v", &*VERSION));
         let mut page = Html::new();
         page.raw("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">")
             .raw("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">")
@@ -68,10 +69,9 @@ impl Page {
             .text(script)
             .raw("\" defer></script></head><body><a class=\"skip\" href=\"#main\">Skip to the contents</a>")
             .raw("<header><nav aria-label=\"Main\">");
-        for (part, link, name) in [
-            (Part::Experiments, Link::to(&[]), "Experiments"),
-            (Part::Models, Link::to(&["models"]), "Models"),
-        ] {
+        for (part, link, name) in
+            [(Part::Experiments, Link::to(&[]), "Experiments"), (Part::Models, Link::to(&["models"]), "Models")]
+        {
             page.raw("<a href=\"").text(link).raw("\"");
             page.raw(if part == self.part { " aria-current=\"true\">" } else { ">" }).raw(name).raw("</a>");
         }

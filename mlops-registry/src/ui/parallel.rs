@@ -41,7 +41,7 @@ impl<'a> Axis<'a> {
             // Halves first, so that the width of an axis is finite.
             let width = high / 2.0 - low / 2.0;
             let place = |text: &String| numbers(text).map(|value| ((value / 2.0 - low / 2.0) / width).clamp(0.0, 1.0));
-            if !(width > 0.0) {
+            if width <= 0.0 {
                 return None;
             }
             let places = values.iter().map(|value| value.as_ref().and_then(place)).collect();
@@ -61,9 +61,9 @@ impl<'a> Axis<'a> {
 fn axes(runs: &[RunRecord]) -> Vec<Axis<'_>> {
     let params: BTreeSet<&String> = runs.iter().flat_map(|run| run.params.keys()).collect();
     let metrics: BTreeSet<&String> = runs.iter().flat_map(|run| run.metrics.keys()).collect();
-    let of_param = params.into_iter().filter_map(|key| {
-        Axis::of(key, &runs.iter().map(|run| run.params.get(key).cloned()).collect::<Vec<_>>())
-    });
+    let of_param = params
+        .into_iter()
+        .filter_map(|key| Axis::of(key, &runs.iter().map(|run| run.params.get(key).cloned()).collect::<Vec<_>>()));
     let of_metric = metrics.into_iter().filter_map(|key| {
         let value = |run: &RunRecord| run.metrics.get(key).map(|metric| metric.value.to_string());
         Axis::of(key, &runs.iter().map(value).collect::<Vec<_>>())
@@ -82,7 +82,11 @@ pub(super) fn write(html: &mut Html, runs: &[RunRecord]) {
     }
     let width = GAP * (axes.len() - 1) as f64 + 2.0 * SIDE;
     html.raw("<div class=\"scroll drawing\" tabindex=\"0\"><svg class=\"parallel\" role=\"img\" aria-label=\"Parallel coordinates of ");
-    html.text(format::count(runs.len() as u64, "run")).raw("\" viewBox=\"0 0 ").text(width).raw(" ").text(TOP + LENGTH + 24.0);
+    html.text(format::count(runs.len() as u64, "run"))
+        .raw("\" viewBox=\"0 0 ")
+        .text(width)
+        .raw(" ")
+        .text(TOP + LENGTH + 24.0);
     html.raw("\" width=\"").text(width).raw("\" height=\"").text(TOP + LENGTH + 24.0).raw("\">");
     let x = |axis: usize| SIDE + GAP * axis as f64;
     let y = |place: f64| (TOP + LENGTH * (1.0 - place)).round();
@@ -101,7 +105,13 @@ pub(super) fn write(html: &mut Html, runs: &[RunRecord]) {
         html.raw("\"><title>").text(&run.name).raw("</title></path>");
     }
     for (index, axis) in axes.iter().enumerate() {
-        html.raw("<path class=\"axis\" d=\"M").text(x(index)).raw(" ").text(TOP).raw("V").text(TOP + LENGTH).raw("\"/>");
+        html.raw("<path class=\"axis\" d=\"M")
+            .text(x(index))
+            .raw(" ")
+            .text(TOP)
+            .raw("V")
+            .text(TOP + LENGTH)
+            .raw("\"/>");
         html.raw("<text class=\"m name\" x=\"").text(x(index)).raw("\" y=\"").text(TOP - 20.0).raw("\">");
         html.text(format::shortened(axis.name, 20)).raw("</text>");
         for (at, label) in &axis.labels {

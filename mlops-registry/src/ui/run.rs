@@ -27,11 +27,7 @@ pub(super) fn of(id: &RunId) -> Link {
     Link::to(&["runs", id.as_str()])
 }
 
-pub(super) async fn page(
-    stores: UiStores,
-    Path(id): Path<String>,
-    asked: Asked,
-) -> Answer<impl IntoResponse> {
+pub(super) async fn page(stores: UiStores, Path(id): Path<String>, asked: Asked) -> Answer<impl IntoResponse> {
     let run = stores.tracking.run(&id.parse()?).await?;
     let experiment = stores.tracking.experiment(run.experiment).await?;
     let models = models(&stores, &run).await?;
@@ -130,10 +126,21 @@ fn write_datasets(html: &mut Html, run: &RunRecord) {
 }
 
 fn write_models(html: &mut Html, models: &[(&'static str, LoggedModel)]) {
-    html.table("Logged models", &[("Model", ""), ("Id", ""), ("Kind", ""), ("This run", ""), ("Status", ""), ("Created", "")]);
+    html.table(
+        "Logged models",
+        &[("Model", ""), ("Id", ""), ("Kind", ""), ("This run", ""), ("Status", ""), ("Created", "")],
+    );
     for (role, model) in models {
-        html.raw("<tr><th scope=\"row\">").name(&model.name).raw("</th><td><code>").text(&model.id).raw("</code></td><td>");
-        html.name(&model.model_type).raw("</td><td>").text(role).raw(" it</td><td>").text(model.status.name().to_lowercase());
+        html.raw("<tr><th scope=\"row\">")
+            .name(&model.name)
+            .raw("</th><td><code>")
+            .text(&model.id)
+            .raw("</code></td><td>");
+        html.name(&model.model_type)
+            .raw("</td><td>")
+            .text(role)
+            .raw(" it</td><td>")
+            .text(model.status.name().to_lowercase());
         html.raw("</td><td>").time(model.created).raw("</td></tr>");
     }
     html.end_table();

@@ -98,19 +98,16 @@ impl Table {
 
     /// This table, from its first page on.
     fn link(&self, order: &str) -> Link {
-        let link = self.chosen.iter().fold(super::experiments::of(self.experiment.id), |link, column| {
-            link.with("col", column.name())
-        });
+        let link = self
+            .chosen
+            .iter()
+            .fold(super::experiments::of(self.experiment.id), |link, column| link.with("col", column.name()));
         let link = if self.view == View::DeletedOnly { link.with("deleted", 1) } else { link };
         link.with("filter", &self.filter).with("order", order)
     }
 }
 
-pub(super) async fn table(
-    stores: UiStores,
-    Path(id): Path<String>,
-    asked: Asked,
-) -> Answer<impl IntoResponse> {
+pub(super) async fn table(stores: UiStores, Path(id): Path<String>, asked: Asked) -> Answer<impl IntoResponse> {
     let id: ExperimentId = id.parse()?;
     let mut table = Table {
         experiment: stores.tracking.experiment(id).await?,
@@ -151,7 +148,9 @@ pub(super) async fn table(
             StatusCode::BAD_REQUEST
         }
     };
-    Ok(Page::new(Part::Experiments, table.experiment.name, html).below(Link::to(&[]), "Experiments").with_status(status))
+    Ok(Page::new(Part::Experiments, table.experiment.name, html)
+        .below(Link::to(&[]), "Experiments")
+        .with_status(status))
 }
 
 /// Finds the keys that a few runs have, and chooses some of them when none are chosen.
@@ -189,7 +188,8 @@ fn write_tools(html: &mut Html, table: &Table) {
     html.raw("<form role=\"search\" action=\"").text(super::experiments::of(table.experiment.id));
     html.raw("\"><div class=\"tools\"><label class=\"find wide\"><span class=\"sr\">Filter runs</span>");
     html.raw("<input type=\"search\" name=\"filter\" placeholder=\"metrics.auc &gt; 0.9 AND params.model = 'gbdt'\" value=\"");
-    html.text(&table.filter).raw("\" autocomplete=\"off\" spellcheck=\"false\" aria-describedby=\"filter-help\"></label>");
+    html.text(&table.filter)
+        .raw("\" autocomplete=\"off\" spellcheck=\"false\" aria-describedby=\"filter-help\"></label>");
     html.raw("<input type=\"hidden\" name=\"order\" value=\"").text(&table.order).raw("\">");
     html.raw("<label class=\"check\"><input type=\"checkbox\" name=\"deleted\" value=\"1\"");
     html.raw(if table.view == View::DeletedOnly { " checked" } else { "" }).raw("> deleted</label>");
@@ -202,7 +202,9 @@ fn write_tools(html: &mut Html, table: &Table) {
         }
         html.raw("<fieldset><legend>").raw(title).raw("</legend>");
         for column in columns {
-            html.raw("<label class=\"check\"><input type=\"checkbox\" name=\"col\" value=\"").text(column.name()).raw("\"");
+            html.raw("<label class=\"check\"><input type=\"checkbox\" name=\"col\" value=\"")
+                .text(column.name())
+                .raw("\"");
             html.raw(if table.chosen.contains(column) { " checked" } else { "" }).raw("> <bdi>");
             html.text(format::shortened(&column.key, 50)).raw("</bdi></label>");
         }
@@ -217,10 +219,14 @@ fn write_rows(html: &mut Html, table: &Table, runs: &[RunRecord], count: u64) {
         return;
     }
     let last = table.before + runs.len() as u64;
-    html.raw("<form action=\"").text(Link::to(&["compare"])).raw("\" class=\"runs\"><div class=\"tools\"><p class=\"note\" role=\"status\">");
+    html.raw("<form action=\"")
+        .text(Link::to(&["compare"]))
+        .raw("\" class=\"runs\"><div class=\"tools\"><p class=\"note\" role=\"status\">");
     html.text(table.before + 1).raw("\u{2013}").text(last).raw(" of ").text(format::count(count, "run")).raw("</p>");
     html.raw("<button class=\"compare\" data-compare>Compare the selected runs</button></div>");
-    html.raw("<div class=\"scroll\" tabindex=\"0\"><table class=\"wide\"><caption class=\"sr\">Runs</caption><thead><tr>");
+    html.raw(
+        "<div class=\"scroll\" tabindex=\"0\"><table class=\"wide\"><caption class=\"sr\">Runs</caption><thead><tr>",
+    );
     html.raw("<th scope=\"col\"><span class=\"sr\">Select</span></th>");
     write_head(html, table, "Run", Some("attributes.run_name".into()), "");
     write_head(html, table, "Status", Some("attributes.status".into()), "");

@@ -7,9 +7,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
-use mlops_core::{
-    Alias, DataType, Metric, ModelName, ModelPackage, RunId, Signature, TensorSpec, Timestamp, Version,
-};
+use mlops_core::{Alias, DataType, Metric, ModelName, ModelPackage, RunId, Signature, TensorSpec, Timestamp, Version};
 use mlops_store::{BlobStore, MetaStore, SqliteMetaStore};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -50,11 +48,15 @@ impl Site {
         let models = Arc::new(SqlLoggedModelStore::builder(Arc::clone(&meta), store).build().await.unwrap());
         let registry = Arc::new(SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap());
         let files = ArtifactStore::in_memory();
-        let router = MlflowServer::new(tracking.clone(), registry.clone(), files.clone())
-            .with_logged_models(models.clone())
-            .with_packages(registry.clone())
-            .with_ui()
-            .router();
+        let router = MlflowServer::new(
+            Arc::<SqlTrackingStore>::clone(&tracking),
+            Arc::<SqlModelRegistry>::clone(&registry),
+            files.clone(),
+        )
+        .with_logged_models(Arc::<SqlLoggedModelStore>::clone(&models))
+        .with_packages(Arc::<SqlModelRegistry>::clone(&registry))
+        .with_ui()
+        .router();
         Self { router, tracking, registry, models, files }
     }
 
@@ -95,7 +97,8 @@ impl Site {
                 [TensorSpec::column(format!("{column}{number}"), DataType::Float64)],
                 [TensorSpec::column("score", DataType::Float64)],
             );
-            let package = ModelPackage::new("constant", signature.unwrap()).with_file("model.json", format!("{number}"));
+            let package =
+                ModelPackage::new("constant", signature.unwrap()).with_file("model.json", format!("{number}"));
             let options = CreateVersion {
                 run_id: Some(run.clone()),
                 description: column.into(),
@@ -156,10 +159,17 @@ async fn the_api_of_mlflow_is_as_it_was() {
     let site = Site::new().await;
     assert_eq!(site.get("/health").await.text, "OK");
     assert_eq!(site.get("/version").await.text, crate::mlflow::MLFLOW_VERSION);
-    for path in ["/api/2.0/mlflow/experiments/get?experiment_id=0", "/ajax-api/2.0/mlflow/experiments/get?experiment_id=0"] {
+    for path in
+        ["/api/2.0/mlflow/experiments/get?experiment_id=0", "/ajax-api/2.0/mlflow/experiments/get?experiment_id=0"]
+    {
         assert!(site.get(path).await.text.starts_with('{'));
     }
-    let bare = MlflowServer::new(site.tracking.clone(), site.registry.clone(), site.files.clone()).router();
+    let bare = MlflowServer::new(
+        Arc::<SqlTrackingStore>::clone(&site.tracking),
+        Arc::<SqlModelRegistry>::clone(&site.registry),
+        site.files.clone(),
+    )
+    .router();
     let request = Request::builder().uri("/ui").body(Body::empty()).unwrap();
     assert_eq!(bare.oneshot(request).await.unwrap().status(), 404, "no pages unless asked for");
 }
@@ -180,11 +190,16 @@ async fn runs_are_filtered_ordered_and_paged() {
     let second = site.get(&next).await.text;
     contains(&second, &["101\u{2013}200 of 250 runs", "run 149", "First page"]);
 
-    let some = site.page(&here.clone().with("filter", "metrics.auc > 0.1 AND params.depth = '3'").with("col", "params.depth")).await;
+    let some = site
+        .page(&here.clone().with("filter", "metrics.auc > 0.1 AND params.depth = '3'").with("col", "params.depth"))
+        .await;
     assert!(some.contains("1\u{2013}21 of 21 runs") && !some.contains("metrics.`auc`"));
     let wrong = site.get(&here.clone().with("filter", "metrics.auc >> 3").to_string()).await;
     assert_eq!(wrong.status, 400);
-    contains(&wrong.text, &["Invalid filter at position 13", "metrics.auc &gt;<mark>&gt;</mark> 3", "value=\"metrics.auc"]);
+    contains(
+        &wrong.text,
+        &["Invalid filter at position 13", "metrics.auc &gt;<mark>&gt;</mark> 3", "value=\"metrics.auc"],
+    );
     assert_eq!(site.get(&here.with("token", "no").to_string()).await.status, 400);
 }
 
@@ -192,7 +207,12 @@ async fn runs_are_filtered_ordered_and_paged() {
 async fn a_run_shows_what_it_logged() {
     let site = Site::new().await;
     let run = site.run("first", batch(&[("auc", 0.75)], &[("depth", "3")])).await;
-    let dataset = LoggedDataset { name: "payments".into(), digest: "d1".into(), source_type: "local".into(), ..LoggedDataset::default() };
+    let dataset = LoggedDataset {
+        name: "payments".into(),
+        digest: "d1".into(),
+        source_type: "local".into(),
+        ..LoggedDataset::default()
+    };
     site.tracking.log_inputs(&run, &[DatasetInput { dataset, ..DatasetInput::default() }]).await.unwrap();
     let made = CreateLoggedModel { name: Some("trees".into()), ..CreateLoggedModel::new(ExperimentId(0)) };
     let made = site.models.create_logged_model(made).await.unwrap();
@@ -288,13 +308,22 @@ async fn models_show_versions_aliases_lineage_and_differences() {
     let site = Site::new().await;
     let run = site.run("trainer", batch(&[("auc", 0.75)], &[("depth", "3")])).await;
     let fraud = site.model("fraud detection", "amount", &run).await;
-    contains(&site.page(&Link::to(&["models"]).with("q", "FRAUD")).await, &["fraud detection", "champion", "version 1"]);
+    contains(
+        &site.page(&Link::to(&["models"]).with("q", "FRAUD")).await,
+        &["fraud detection", "champion", "version 1"],
+    );
     contains(&site.page(&Link::to(&["models"]).with("q", "zzz")).await, &["No model matches"]);
     contains(&site.page(&super::models::of(&fraud)).await, &["Version 2", "champion", "History of aliases"]);
     let second = site.page(&super::models::of_version(&fraud, Version(2))).await;
-    contains(&second, &["amount2", "trainer", "class=\"lineage\"", "not a drop-in", "amount1", "model.json", "# fraud detection 2"]);
+    contains(
+        &second,
+        &["amount2", "trainer", "class=\"lineage\"", "not a drop-in", "amount1", "model.json", "# fraud detection 2"],
+    );
     assert!(!second.contains("javascript:"), "a link from outside leads only to the web");
-    contains(&site.page(&super::models::of_version(&fraud, Version(1))).await, &["Aliases that pointed here", "choose one"]);
+    contains(
+        &site.page(&super::models::of_version(&fraud, Version(1))).await,
+        &["Aliases that pointed here", "choose one"],
+    );
     let card = site.get("/ui/models/fraud%20detection/2/card.md").await;
     assert!(card.header("content-type").starts_with("text/markdown") && card.text.contains("# fraud detection 2"));
     assert_eq!(site.get("/ui/models/fraud%20detection/9").await.status, 404);
@@ -337,7 +366,8 @@ async fn pages(text: &str) -> Vec<Vec<String>> {
     let a = site.run(text, logged).await;
     let b = site.run(text, batch(&[("auc", 0.75)], &[("param", "b"), ("other", "2")])).await;
     site.tracking.set_experiment_tags(ExperimentId(0), &[("team".into(), text.into())]).await.unwrap();
-    let dataset = LoggedDataset { name: text.into(), digest: "d".into(), source_type: "s".into(), ..LoggedDataset::default() };
+    let dataset =
+        LoggedDataset { name: text.into(), digest: "d".into(), source_type: "s".into(), ..LoggedDataset::default() };
     site.tracking.log_inputs(&a, &[DatasetInput { dataset, ..DatasetInput::default() }]).await.unwrap();
     let model = site.model("m", text, &a).await;
     let mut found = Vec::new();

@@ -30,7 +30,7 @@ const MOVES_READ: usize = 1_000;
 /// Rows of a table.
 const ROWS_SHOWN: usize = 500;
 
-async fn facts(stores: &UiStores, name: &ModelName, number: Version) -> Result<VersionFacts> {
+async fn gather(stores: &UiStores, name: &ModelName, number: Version) -> Result<VersionFacts> {
     let Some(packages) = &stores.packages else {
         return VersionFacts::gather(&stores.registry, &stores.tracking, name, number).await;
     };
@@ -60,13 +60,11 @@ pub(super) async fn page(
     asked: Asked,
 ) -> Answer<impl IntoResponse> {
     let (name, number) = parse(&name, &version)?;
-    let facts = Box::pin(self::facts(&stores, &name, number)).await?;
+    let facts = Box::pin(gather(&stores, &name, number)).await?;
     let champion = Alias::new(CHAMPION).ok().and_then(|alias| facts.model.aliases.get(&alias).copied());
     let other = asked.number("against").map(Version).or(champion).filter(|other| *other != number);
     let diff = match other {
-        Some(other) => {
-            Some(VersionDiff::between(&Box::pin(self::facts(&stores, &name, other)).await?, &facts))
-        }
+        Some(other) => Some(VersionDiff::between(&Box::pin(gather(&stores, &name, other)).await?, &facts)),
         None => None,
     };
     let moves = moves(&stores, &facts).await?;
@@ -219,13 +217,15 @@ fn write_changes<T, D: Display>(
 fn write_card(html: &mut Html, facts: &VersionFacts) {
     let link = Link::to(&["models", facts.model.name.as_str(), &facts.version.version.to_string(), "card.md"]);
     html.raw("<p>").link(&link, "Download as Markdown").raw("</p><details><summary>Show the card</summary>");
-    html.raw("<pre class=\"preview\" tabindex=\"0\">").text(model_card(facts, &CardText::default())).raw("</pre></details>");
+    html.raw("<pre class=\"preview\" tabindex=\"0\">")
+        .text(model_card(facts, &CardText::default()))
+        .raw("</pre></details>");
 }
 
 /// The model card as a file.
 pub(super) async fn card(stores: UiStores, Path((name, version)): Path<(String, String)>) -> Answer<Response> {
     let (name, number) = parse(&name, &version)?;
-    let facts = Box::pin(self::facts(&stores, &name, number)).await?;
+    let facts = Box::pin(gather(&stores, &name, number)).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/markdown; charset=utf-8".to_owned()),
         (header::CONTENT_DISPOSITION, disposition(&format!("{name}-{number}.md"))),
