@@ -16,6 +16,7 @@
 //! | users, roles, permissions | [`access`]: [`access::AccessStore`], [`access::Permissions`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
+//! | pages for people: runs, charts, comparisons, models | `ui` (feature `mlflow`), `MlflowServer::with_ui` |
 //! | model cards, ML-BOM, data sheets, what changed between versions | [`documents`] |
 //! | tracking on a remote MLflow server | `MlflowRemote` (feature `remote`) |
 //! | limits of names and values | [`limits`] |
@@ -75,6 +76,8 @@ mod rows;
 pub mod search;
 pub mod traces;
 pub mod tracking;
+#[cfg(feature = "mlflow")]
+pub mod ui;
 pub mod webhooks;
 
 pub use approval::{
