@@ -33,6 +33,7 @@ browser() { # browser OPTIONS... PAGE
 }
 page() { curl -fs "$site$1"; }
 first() { grep -o "$1" | sed -n 1p; }
+count() { { grep -o "$1" "$work/dom.html" || true; } | wc -l; }
 
 experiment=$(page /ui | first '/ui/experiments/[1-9][0-9]*')
 images=$(page /ui | grep -o '/ui/experiments/[1-9][0-9]*">images' | first '/ui/experiments/[0-9]*')
@@ -46,9 +47,8 @@ for address in /ui "$fraud" "$run" "$compared" /ui/models /ui/models/fraud /ui/m
     browser --window-size=1280,2400 --dump-dom "$site$address" >"$work/dom.html"
     grep -q '<html[^>]*class="js"' "$work/dom.html" || { echo "$address: the script did not run"; exit 1; }
     if grep CONSOLE "$work/log"; then echo "$address: the browser complains"; exit 1; fi
-    charts=$(grep -o '<figure class="chart"' "$work/dom.html" | wc -l)
-    drawn=$(grep -o 'data-drawn="[1-9][0-9]*"' "$work/dom.html" | wc -l)
-    lines=$(grep -o '<path class="line [^>]*clip-path' "$work/dom.html" | wc -l)
+    charts=$(count '<figure class="chart"') drawn=$(count 'data-drawn="[1-9][0-9]*"')
+    lines=$(count '<path class="line [^>]*clip-path')
     [ "$drawn" = "$charts" ] && [ "$lines" -ge "$charts" ] || { echo "$address: $drawn of $charts charts, $lines lines"; exit 1; }
 done
 

@@ -21,6 +21,7 @@ use crate::{
     AliasMove, LineageGraph, PageRequest,
     documents::{CardText, Change, VersionDiff, VersionFacts, describe, model_card},
     mlflow::disposition,
+    registry::STAGE_TAG,
 };
 
 /// The alias whose version others are compared with.
@@ -29,6 +30,8 @@ const CHAMPION: &str = "champion";
 const MOVES_READ: usize = 1_000;
 /// Rows of a table.
 const ROWS_SHOWN: usize = 500;
+/// Characters of a digest that tell files apart for a reader.
+const DIGEST_CHARS: usize = 24;
 
 async fn gather(stores: &UiStores, name: &ModelName, number: Version) -> Result<VersionFacts> {
     let Some(packages) = &stores.packages else {
@@ -83,10 +86,13 @@ pub(super) async fn page(
     });
     html.section("Files", |html| {
         let files = facts.manifest.iter().flat_map(|manifest| &manifest.files).take(ROWS_SHOWN);
+        let files = files.map(|(path, digest)| (path, format::shortened(&digest.to_string(), DIGEST_CHARS)));
         html.pairs("Files", &[("File", ""), ("SHA-256", "")], files, "code");
     });
     html.section("Tags", |html| {
-        html.pairs("Tags", &[("Tag", ""), ("Value", "")], facts.version.tags.iter().take(ROWS_SHOWN), "any");
+        // The stage is shown above.
+        let tags = facts.version.tags.iter().filter(|(key, _)| *key != STAGE_TAG);
+        html.pairs("Tags", &[("Tag", ""), ("Value", "")], tags.take(ROWS_SHOWN), "any");
     });
     html.raw("</div>");
     html.section("Difference", |html| write_diff(html, &facts, other, diff.as_ref()));
