@@ -1,13 +1,22 @@
 //! `metrics/...`: the points of a metric, of one run whole and of several for a chart.
 
+use axum::{
+    body::{Body, Bytes},
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse as _, Response},
+};
+use futures::stream;
 use mlops_core::{Error, Metric, Result, RunId};
 
 use super::{
     Api, Inner,
+    auth::Caller,
+    files::Answer,
+    json_list::JsonList,
     request::Params,
-    run_answer::{BulkPoints, Points},
+    run_answer::{self, BulkPoints, SampledPoints},
 };
-use crate::{PageRequest, tracking::sample::HistorySample};
+use crate::{PageRequest, search::Page, tracking::sample::HistorySample};
 
 /// Largest page of points.
 const PAGE_MAX: usize = 50_000;
@@ -18,22 +27,36 @@ const SAMPLE_MAX: usize = 2_500;
 /// Most runs in one call.
 const RUNS_MAX: usize = 100;
 
-pub(super) async fn of_metric(api: Api, params: Params) -> Result<Points> {
-    let (id, key) = (params.run_id()?, params.required("metric_key")?);
-    if params.int("max_results")?.is_some() {
-        let page = params.page(PAGE_MAX, PAGE_MAX)?;
-        let page = api.tracking.metric_history(&id, key, &page).await?;
-        return Ok(Points { metrics: unnamed(page.items), next_page_token: page.next_page_token });
-    }
-    // A client that names no size does not follow tokens.
-    let token = params.owned("page_token")?;
-    let items = api.points(&id, key, token, usize::MAX).await?;
-    Ok(Points { metrics: unnamed(items), next_page_token: None })
+/// A page of points, or all of them for a client that names no size and so follows no token.
+pub(super) async fn of_metric(Caller(api): Caller, params: Params) -> Answer<Response> {
+    let (id, key) = (params.run_id()?, params.required("metric_key")?.to_owned());
+    let request = params.page(PAGE_MAX, PAGE_MAX)?;
+    let page = api.tracking.metric_history(&id, &key, &request).await?;
+    let paged = params.int("max_results")?.is_some();
+    let state = (Some(Points { page, list: JsonList::new("metrics") }), api);
+    let pieces = stream::try_unfold(state, move |(points, api)| {
+        let (id, key) = (id.clone(), key.clone());
+        async move {
+            let Some(Points { page, mut list }) = points else { return Ok::<_, Error>(None) };
+            let piece = list.piece(page.items.iter().map(|metric| run_answer::point(metric, None)))?;
+            let next = match page.next_page_token {
+                Some(token) if !paged => {
+                    let request = PageRequest { max_results: Some(PAGE_MAX), token: Some(token) };
+                    let page = api.tracking.metric_history(&id, &key, &request).await?;
+                    return Ok(Some((piece, (Some(Points { page, list }), api))));
+                }
+                token => list.end(token.as_deref())?,
+            };
+            Ok(Some((Bytes::from([piece, next].concat()), (None, api))))
+        }
+    });
+    Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response())
 }
 
-/// The points of the run that was asked for, which need not say whose they are.
-fn unnamed(points: Vec<Metric>) -> Vec<(Option<RunId>, Metric)> {
-    points.into_iter().map(|point| (None, point)).collect()
+/// Points that were read and are not yet written.
+struct Points {
+    page: Page<Metric>,
+    list: JsonList,
 }
 
 /// The points of some runs one after another, by time.
@@ -50,7 +73,7 @@ pub(super) async fn of_runs(api: Api, params: Params) -> Result<BulkPoints> {
     runs.dedup();
     let mut found = Vec::new();
     for run in &runs {
-        let points = api.points(run, key, None, max - found.len()).await?;
+        let points = api.points(run, key, max - found.len()).await?;
         found.extend(points.into_iter().map(|point| (Some(run.clone()), point)));
         if found.len() >= max {
             break;
@@ -60,7 +83,7 @@ pub(super) async fn of_runs(api: Api, params: Params) -> Result<BulkPoints> {
 }
 
 /// A sample of the points of each run, even over their places.
-pub(super) async fn sampled(api: Api, params: Params) -> Result<Points> {
+pub(super) async fn sampled(api: Api, params: Params) -> Result<SampledPoints> {
     params.required_list("run_ids")?;
     let (runs, key) = (
         run_ids(&params, "run_ids", "GetMetricHistoryBulkInterval request must specify at most")?,
@@ -91,7 +114,7 @@ pub(super) async fn sampled(api: Api, params: Params) -> Result<Points> {
     sample.steps = steps;
     let found = api.tracking.metric_history_sampled(&runs, &sample).await?;
     let of_run = |(run, points): (RunId, Vec<Metric>)| points.into_iter().map(move |point| (Some(run.clone()), point));
-    Ok(Points { metrics: found.into_iter().flat_map(of_run).collect(), next_page_token: None })
+    Ok(SampledPoints { metrics: found.into_iter().flat_map(of_run).collect() })
 }
 
 /// The runs of a call; `bound` is how the refusal of too many begins.
@@ -104,9 +127,9 @@ fn run_ids(params: &Params, field: &str, bound: &str) -> Result<Vec<RunId>> {
 }
 
 impl Inner {
-    /// The first points of a metric by time, at most `max`, from a token on.
-    async fn points(&self, run: &RunId, key: &str, token: Option<String>, max: usize) -> Result<Vec<Metric>> {
-        let mut request = PageRequest { max_results: Some(max.clamp(1, PAGE_MAX)), token };
+    /// The first points of a metric by time, at most `max`.
+    async fn points(&self, run: &RunId, key: &str, max: usize) -> Result<Vec<Metric>> {
+        let mut request = PageRequest { max_results: Some(max.clamp(1, PAGE_MAX)), token: None };
         let mut found = Vec::new();
         loop {
             let page = self.tracking.metric_history(run, key, &request).await?;

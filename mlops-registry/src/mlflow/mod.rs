@@ -40,6 +40,7 @@ mod experiments;
 mod failure;
 mod files;
 mod history;
+mod json_list;
 mod kept;
 mod lineage;
 mod logged_models;
@@ -49,6 +50,7 @@ mod place;
 mod protect;
 mod request;
 mod run_answer;
+mod run_search;
 mod runs;
 mod source;
 mod stage;
@@ -345,7 +347,7 @@ fn tracking_routes() -> Router<Api> {
         .route("/experiments/delete-experiment-tag", on(POST, e::delete_tag))
         .route("/runs/create", on(POST, r::create))
         .route("/runs/get", on(GET, r::get))
-        .route("/runs/search", on(POST, r::search))
+        .route("/runs/search", routing::post(run_search::search))
         .route("/runs/update", on(POST, r::update))
         .route("/runs/delete", on(POST, r::delete))
         .route("/runs/restore", on(POST, r::restore))
@@ -358,7 +360,7 @@ fn tracking_routes() -> Router<Api> {
         .route("/runs/outputs", on(POST, lineage::log_outputs))
         .route("/runs/log-model", on(POST, lineage::log_model))
         .route("/experiments/search-datasets", on(POST, lineage::search_datasets))
-        .route("/metrics/get-history", on(GET, history::of_metric))
+        .route("/metrics/get-history", routing::get(history::of_metric))
         .route("/metrics/get-history-bulk", on(GET, history::of_runs))
         .route("/metrics/get-history-bulk-interval", on(GET, history::sampled))
         .route("/artifacts/list", on(GET, list_of_run))

@@ -6,26 +6,15 @@
 use std::collections::BTreeMap;
 
 use mlops_core::{Metric, RunId};
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde::{Serialize, Serializer};
 
-use crate::{
-    DatasetInput, ModelMetric, ModelOutput, RunModels, RunRecord, search::Page, tracking::record::status_name,
-};
+use crate::{DatasetInput, ModelMetric, ModelOutput, RunModels, RunRecord, tracking::record::status_name};
 
-/// A page of runs, with the models of each.
-#[derive(Debug)]
-pub(super) struct RunPage {
-    pub(super) page: Page<RunRecord>,
-    pub(super) models: Vec<RunModels>,
-}
-
-/// Points of one run, or of several when each is named.
+/// Points of several runs, each with its run.
 #[derive(Debug, Serialize)]
-pub(super) struct Points {
+pub(super) struct SampledPoints {
     #[serde(serialize_with = "points", skip_serializing_if = "Vec::is_empty")]
     pub(super) metrics: Vec<(Option<RunId>, Metric)>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) next_page_token: Option<String>,
 }
 
 /// Points in an answer that has the list also when it is empty, as pages expect it.
@@ -40,26 +29,6 @@ impl Serialize for BulkPoints {
             metrics: &'a [(Option<RunId>, Metric)],
         }
         Whole { metrics: &self.0 }.serialize(serializer)
-    }
-}
-
-impl Serialize for RunPage {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Runs<'a>(&'a RunPage);
-        impl Serialize for Runs<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let runs = self.0.page.items.iter().enumerate();
-                serializer.collect_seq(runs.map(|(index, item)| run(item, self.0.models.get(index))))
-            }
-        }
-        let mut map = serializer.serialize_map(None)?;
-        if !self.page.items.is_empty() {
-            map.serialize_entry("runs", &Runs(self))?;
-        }
-        if let Some(token) = &self.page.next_page_token {
-            map.serialize_entry("next_page_token", token)?;
-        }
-        map.end()
     }
 }
 
@@ -226,7 +195,7 @@ pub(super) struct Point<'a> {
     dataset_digest: Option<&'a str>,
 }
 
-fn point<'a>(metric: &'a Metric, run: Option<&'a RunId>) -> Point<'a> {
+pub(super) fn point<'a>(metric: &'a Metric, run: Option<&'a RunId>) -> Point<'a> {
     Point {
         key: &metric.key,
         value: metric.value,
@@ -287,10 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_page_says_nothing() {
-        let empty = RunPage { page: Page { items: Vec::new(), next_page_token: None }, models: Vec::new() };
-        assert_eq!(serde_json::to_value(&empty).unwrap(), json!({}));
-        let none = Points { metrics: Vec::new(), next_page_token: None };
-        assert_eq!(serde_json::to_value(&none).unwrap(), json!({}));
+    fn an_empty_sample_says_nothing() {
+        assert_eq!(serde_json::to_value(SampledPoints { metrics: Vec::new() }).unwrap(), json!({}));
     }
 }

@@ -3,11 +3,7 @@
 use mlops_core::{Metric, Result, RunStatus, Timestamp};
 use serde_json::{Value, json};
 
-use super::{
-    Api,
-    request::Params,
-    run_answer::{self, RunPage},
-};
+use super::{Api, request::Params, run_answer};
 use crate::{Batch, CreateRun, ModelMetric, RunUpdate};
 
 const STATUSES: [(&str, i64, RunStatus); 5] = [
@@ -17,8 +13,6 @@ const STATUSES: [(&str, i64, RunStatus); 5] = [
     ("FAILED", 4, RunStatus::Failed),
     ("KILLED", 5, RunStatus::Killed),
 ];
-/// Largest page.
-const PAGE_MAX: usize = 50_000;
 
 pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
     let run = CreateRun {
@@ -121,12 +115,4 @@ pub(super) async fn set_tag(api: Api, params: Params) -> Result<Value> {
 pub(super) async fn delete_tag(api: Api, params: Params) -> Result<Value> {
     api.tracking.delete_run_tag(&params.run_id()?, params.required("key")?).await?;
     Ok(json!({}))
-}
-
-pub(super) async fn search(api: Api, params: Params) -> Result<RunPage> {
-    let experiments = params.experiment_ids()?;
-    let search = params.search("run_view_type", params.page(1_000, PAGE_MAX)?)?;
-    let page = api.tracking.search_runs(&experiments, &search).await?;
-    let models = api.models_of(&page.items).await?;
-    Ok(RunPage { page, models })
 }
