@@ -13,6 +13,7 @@ mod crash;
 mod crash_governance;
 mod governance;
 mod mlflow;
+mod offline;
 mod remote;
 mod traces;
 mod webhooks;

@@ -1,0 +1,109 @@
+//! Telling what looks like a secret. Rather too much than too little: a value that is withheld in vain can be given
+//! anew, one that was kept cannot be taken back.
+
+/// Parts of names that secrets go by, in capitals.
+const NAMES: [&str; 15] = [
+    "SECRET",
+    "TOKEN",
+    "PASSW",
+    "PASSPHRASE",
+    "PWD",
+    "KEY",
+    "CREDENTIAL",
+    "AUTH",
+    "PRIVATE",
+    "COOKIE",
+    "SESSION",
+    "CERT",
+    "DSN",
+    "SIGNATURE",
+    "BEARER",
+];
+/// How known kinds of secrets begin.
+const BEGINNINGS: [&str; 12] =
+    ["AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xox", "sk-", "hf_", "eyJ", "-----BEGIN"];
+/// A word of letters and digits of this length that mixes them is taken for a key.
+const KEY_LENGTH_MIN: usize = 24;
+
+/// Whether a variable or option of that name holds a secret.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    NAMES.iter().any(|part| name.contains(part))
+}
+
+/// Whether a value looks like a secret.
+pub(super) fn is_secret_value(value: &str) -> bool {
+    let word = |word: &str| {
+        let (mut lower, mut upper, mut digit) = (false, false, false);
+        for c in word.chars() {
+            lower |= c.is_ascii_lowercase();
+            upper |= c.is_ascii_uppercase();
+            digit |= c.is_ascii_digit();
+        }
+        word.len() >= KEY_LENGTH_MIN && digit && (lower || upper)
+    };
+    let begins = |word: &str| BEGINNINGS.iter().any(|beginning| word.starts_with(beginning));
+    let mut words = value.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '_' | '-'));
+    without_user(value).is_some() || words.any(|part| word(part) || begins(part))
+}
+
+/// An address less its user and password; none when it has neither.
+pub(super) fn without_user(address: &str) -> Option<String> {
+    let (scheme, rest) = address.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (_, host) = authority.rsplit_once('@')?;
+    Some(format!("{scheme}://{host}{path}"))
+}
+
+/// A command line with what looks like a secret replaced.
+pub(super) fn withhold(command: &[String], instead: &str) -> Vec<String> {
+    let mut follows = false;
+    let mut clean = |word: &String| {
+        let is_option = word.starts_with('-');
+        let value_of_secret = std::mem::take(&mut follows) && !is_option;
+        match word.split_once('=') {
+            _ if value_of_secret => instead.to_owned(),
+            Some((name, value)) if is_secret_name(name) || is_secret_value(value) => format!("{name}={instead}"),
+            None if is_option && is_secret_name(word) => {
+                follows = true;
+                word.clone()
+            }
+            None if is_secret_value(word) => instead.to_owned(),
+            _ => word.clone(),
+        }
+    };
+    command.iter().map(&mut clean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_name_or_looks() {
+        for name in ["AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_TOKEN", "db_password", "--api-key", "PGPASSWORD"] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "LANG", "--rounds"] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+        for value in ["postgres://me:pw@db/x", "ghp_16C7e42F", "AKIAIOSFODNN7EXAMPLE", "a1B2c3D4e5F6a1B2c3D4e5F6x"] {
+            assert!(is_secret_value(value), "{value}");
+        }
+        for value in
+            ["4", "/data/train.parquet", "https://example.org/a", "en_US.UTF-8", "a long sentence of plain words"]
+        {
+            assert!(!is_secret_value(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_command_line_keeps_all_but_its_secrets() {
+        let command = "train --rounds 5 --token abc --api-key=x1 --url http://u:p@h/ ghp_1234 --password --dry";
+        let command: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        let expected = "train --rounds 5 --token ? --api-key=? --url ? ? --password --dry";
+        assert_eq!(withhold(&command, "?").join(" "), expected);
+        assert_eq!(without_user("https://me:pw@example.org/a@b").unwrap(), "https://example.org/a@b");
+        assert_eq!(without_user("https://example.org/a@b"), None);
+    }
+}
