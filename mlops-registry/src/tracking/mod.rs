@@ -14,6 +14,7 @@ mod sql;
 mod store;
 #[cfg(feature = "system-metrics")]
 pub mod system;
+pub mod tail;
 mod tracker;
 
 pub use record::{

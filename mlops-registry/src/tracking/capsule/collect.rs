@@ -2,12 +2,12 @@
 
 use std::{path::Path, time::Duration};
 
-use mlops_core::{Digest, Result};
+use mlops_core::Digest;
 
 use super::{
     Capsule, CapsuleOptions, Code, Host, WITHHELD,
     command::{Output, git, run},
-    secret::{is_secret_name, is_secret_value, withhold, without_user},
+    secret::{holds_secret, is_secret_name, is_secret_value, withhold, without_user},
 };
 
 /// Longest answer to a short question.
@@ -18,11 +18,8 @@ const LIST_BYTES_MAX: usize = 4 << 20;
 impl Capsule {
     /// Finds out what the program in `directory` is made from. That there is no repository, `git` or `rustc` is no error.
     ///
-    /// The difference of the code is kept as it is: what looks like a secret within files is not looked for.
-    ///
-    /// # Errors
-    /// None at present; parts that cannot be found out are left out.
-    pub async fn collect(directory: &Path, options: CapsuleOptions) -> Result<Self> {
+    /// The toolchain is the one that `directory` chooses now, which need not be the one that built the program.
+    pub async fn collect(directory: &Path, options: CapsuleOptions) -> Self {
         let limit = Duration::from_millis(options.timeout_ms);
         let (code, diff) = code(directory, limit, options.diff_bytes_max).await.unwrap_or_default();
         let mut rustc = std::process::Command::new("rustc");
@@ -56,7 +53,7 @@ impl Capsule {
                 capsule.environment.insert(name, value);
             }
         }
-        Ok(capsule)
+        capsule
     }
 }
 
@@ -106,7 +103,7 @@ async fn code(directory: &Path, limit: Duration, diff_max: usize) -> Option<(Opt
         code.untracked = said.stdout.bytes.iter().filter(|byte| **byte == 0).count() as u64;
     }
     // A difference that cannot be told is one that was left out.
-    code.diff_left_out = diff.as_ref().is_none_or(|said| said.stdout.cut);
+    code.diff_left_out = diff.as_ref().is_none_or(|said| said.stdout.cut || holds_secret(&said.stdout.bytes));
     let bytes = diff.filter(|_| !code.diff_left_out).map(|said| said.stdout.bytes).unwrap_or_default();
     code.dirty = code.diff_left_out || !bytes.is_empty();
     code.diff = (!bytes.is_empty()).then(|| Digest::of(&bytes));

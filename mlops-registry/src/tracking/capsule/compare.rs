@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use mlops_core::{Digest, Metric};
+use mlops_core::{Digest, Error, Metric, Result};
 use serde::{Deserialize, Serialize};
 
 /// How far two values of a metric may be apart: `|a - b| <= absolute + relative * |a|`, where a is the original's. NaN
@@ -25,6 +25,20 @@ impl Default for Tolerance {
 }
 
 impl Tolerance {
+    /// Refuses what is no distance.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when one of both is negative or not finite.
+    pub fn check(self) -> Result<()> {
+        let bad = |(_, value): &(&str, f64)| !(value.is_finite() && *value >= 0.0);
+        match [("absolute", self.absolute), ("relative", self.relative)].into_iter().find(bad) {
+            Some((name, value)) => {
+                Err(Error::invalid_argument(format!("{name} tolerance is {value}; it must be a finite number from 0")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether two values agree.
     #[must_use]
     pub fn admits(self, original: f64, again: f64) -> bool {
@@ -117,18 +131,34 @@ pub(super) fn compare(original: &Results, again: &Results, tolerance: Tolerance)
 
 #[cfg(test)]
 mod tests {
+    use mlops_core::ErrorKind;
+
     use super::*;
 
     #[test]
     fn tolerance_admits_what_is_near() {
-        let near = Tolerance { absolute: 0.01, relative: 0.1 };
-        for (original, again) in
-            [(1.0, 1.11), (1.0, 0.89), (0.0, 0.01), (f64::NAN, f64::NAN), (f64::INFINITY, f64::INFINITY)]
-        {
+        // Exact in binary: 4 may be 0.5 + 0.25 * 4 = 1.5 away.
+        let near = Tolerance { absolute: 0.5, relative: 0.25 };
+        let (nan, infinity) = (f64::NAN, f64::INFINITY);
+        for (original, again) in [(4.0, 5.5), (4.0, 2.5), (-4.0, -5.5), (0.0, 0.5), (nan, nan), (infinity, infinity)] {
             assert!(near.admits(original, again), "{original} {again}");
         }
-        for (original, again) in [(1.0, 1.12), (0.0, 0.02), (f64::NAN, 1.0), (1.0, f64::NAN), (f64::INFINITY, 1.0)] {
+        for (original, again) in [
+            (4.0, 5.625),
+            (0.0, 0.625),
+            (nan, 1.0),
+            (1.0, nan),
+            (infinity, 1.0),
+            (1.0, infinity),
+            (infinity, -infinity),
+        ] {
             assert!(!near.admits(original, again), "{original} {again}");
+        }
+        assert!(near.check().is_ok());
+        for bad in [-1.0, nan, infinity] {
+            let kind = |tolerance: Tolerance| tolerance.check().unwrap_err().kind();
+            assert_eq!(kind(Tolerance { absolute: bad, relative: 0.0 }), ErrorKind::InvalidArgument);
+            assert_eq!(kind(Tolerance { absolute: 0.0, relative: bad }), ErrorKind::InvalidArgument);
         }
     }
 }

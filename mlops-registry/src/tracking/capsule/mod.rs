@@ -42,7 +42,8 @@ pub struct CapsuleOptions {
     pub seeds: BTreeMap<String, u64>,
     /// Versions or digests of data by name.
     pub data: BTreeMap<String, String>,
-    /// Largest difference of the code that is kept, in bytes; of a larger one only its existence. Default: 4 MiB.
+    /// Largest difference of the code that is kept, in bytes; of a larger one, and of one that looks as if it held a
+    /// secret, only its existence. Default: 4 MiB.
     pub diff_bytes_max: usize,
     /// How long one question to `git` or `rustc` may take, in milliseconds. Default: 10 s.
     pub timeout_ms: u64,
@@ -80,9 +81,9 @@ pub struct Code {
     pub directory: String,
     /// Whether tracked files differ from the revision.
     pub dirty: bool,
-    /// The digest of the difference, which is kept beside; none when there is none or it is too large.
+    /// The digest of the difference, which is kept beside; none when there is none or it was left out.
     pub diff: Option<Digest>,
-    /// Whether the difference was too large to keep.
+    /// Whether the difference was too large to keep or looked as if it held a secret.
     pub diff_left_out: bool,
     /// How many files are neither tracked nor ignored; they are not kept.
     pub untracked: u64,
@@ -115,11 +116,10 @@ pub struct Host {
 ///     ..CapsuleOptions::default()
 /// };
 /// # let directory = tempfile::tempdir().unwrap();
-/// let capsule = Capsule::collect(directory.path(), options).await?;
+/// let capsule = Capsule::collect(directory.path(), options).await;
 /// assert_eq!(capsule.command.last().unwrap(), "[withheld]");
 /// assert_eq!(capsule.environment.into_keys().collect::<Vec<_>>(), ["RAYON_NUM_THREADS"]);
-/// # Ok::<(), mlops_core::Error>(())
-/// # }).unwrap();
+/// # });
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

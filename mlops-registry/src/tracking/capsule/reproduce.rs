@@ -1,7 +1,7 @@
 //! Doing a run again from its capsule, and comparing.
 //!
 //! Invariant: the code runs in a fresh checkout of its own, never in the repository it came from, and the new run is
-//! ended whatever happens.
+//! ended however the command ends; only a caller that gives up leaves it open.
 
 use std::{
     collections::BTreeMap,
@@ -10,13 +10,17 @@ use std::{
     time::Duration,
 };
 
-use mlops_core::{Digest, Error, ErrorKind, Metric, Result, RunId, RunLogger as _, RunStatus, Timestamp};
+use futures::TryStreamExt as _;
+use mlops_core::{
+    Digest, DigestBuilder, Error, ErrorKind, Metric, Result, RunId, RunLogger as _, RunStatus, Timestamp,
+};
 use serde::Deserialize;
 
 use super::{
     CAPSULE_FILE, Capsule, Code, DIFF_FILE, Difference, Tolerance, WITHHELD,
     command::{Outcome, git, run},
     compare::{Results, compare},
+    secret::without_user,
 };
 use crate::tracking::Run;
 
@@ -40,8 +44,8 @@ pub struct Reproduce {
     pub workplace: PathBuf,
     /// The repository to take the code from. Default: the one on the host that the capsule names.
     pub repository: Option<String>,
-    /// Variables of the command beside those of the capsule, such as where the tracking server is, or secrets that were
-    /// withheld.
+    /// Variables of the command beside those of this process and of the capsule, such as where the tracking server is, or
+    /// secrets that were withheld. Of one name the one given here counts, then that of the capsule.
     pub environment: BTreeMap<String, String>,
     /// How long the command may take. Default: an hour.
     pub timeout: Duration,
@@ -120,10 +124,11 @@ struct Written {
 /// Read the capsule before: its command is run with your rights.
 ///
 /// # Errors
-/// `FailedPrecondition` when the capsule lacks code or command, a difference was too large or a secret of the command line
-/// was withheld, or when the workplace is not empty; `NotFound` without capsule, `git` or program; `Unavailable` when the
+/// `InvalidArgument` when the tolerance is no distance; `FailedPrecondition` when the capsule lacks code or command, a
+/// difference was left out or a secret of the command line was withheld, or when the workplace is not empty; `NotFound` without capsule, `git` or program; `Unavailable` when the
 /// revision cannot be checked out.
 pub async fn reproduce(original: &Run, how: &Reproduce) -> Result<Reproduction> {
+    how.tolerance.check()?;
     let capsule = original.capsule().await?;
     let (code, program) = check(original.run_id(), &capsule)?;
     let checkout = check_out(code, &capsule.diff, how).await?;
@@ -148,7 +153,7 @@ fn check<'a>(run: &RunId, capsule: &'a Capsule) -> Result<(&'a Code, &'a str)> {
     let code = capsule.code.as_ref().ok_or_else(|| lacks("its capsule names no code"))?;
     let program = capsule.command.first().ok_or_else(|| lacks("its capsule names no command"))?;
     if code.diff_left_out {
-        return Err(lacks("the difference of its code from the revision was too large to keep"));
+        return Err(lacks("the difference of its code from the revision was too large to keep or held a secret"));
     }
     if capsule.command.iter().any(|word| word.contains(WITHHELD)) {
         return Err(lacks("its command line held a secret; pass secrets by the environment"));
@@ -189,7 +194,10 @@ async fn ask(directory: &Path, args: &[&str], input: &[u8]) -> Result<()> {
     if said.succeeded() {
         return Ok(());
     }
-    let why = String::from_utf8_lossy(&said.stderr.bytes).trim().to_owned();
+    // It may repeat the address, and with it a password.
+    let why = String::from_utf8_lossy(&said.stderr.bytes);
+    let word = |word: &str| without_user(word.trim_matches(['\'', '"'])).unwrap_or_else(|| word.to_owned());
+    let why = why.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
     Err(Error::unavailable(format!("git {} failed: {why}", args.first().copied().unwrap_or_default())))
 }
 
@@ -260,11 +268,21 @@ async fn results(run: &Run) -> Result<Results> {
     for (path, _) in files {
         let ours = path == CAPSULE_FILE || path == DIFF_FILE || path.starts_with("reproduction/");
         if !ours {
-            let digest = Digest::of(&run.artifact(&path).await?);
+            let digest = digest(run, &path).await?;
             found.files.insert(path, digest);
         }
     }
     Ok(found)
+}
+
+/// The digest of a file of any size.
+async fn digest(run: &Run, path: &str) -> Result<Digest> {
+    let mut pieces = run.open_artifact(path).await?.pieces;
+    let mut builder = DigestBuilder::default();
+    while let Some(piece) = pieces.try_next().await? {
+        builder.update(&piece);
+    }
+    Ok(builder.finish())
 }
 
 #[cfg(test)]
@@ -307,7 +325,7 @@ mod tests {
             environment_allowed: vec!["MODE".into(), "API_*".into()],
             ..CapsuleOptions::default()
         };
-        let capsule = Capsule::collect(directory, options).await.unwrap();
+        let capsule = Capsule::collect(directory, options).await;
         run.log_capsule(&capsule).await.unwrap();
         (run, capsule)
     }
@@ -343,8 +361,12 @@ mod tests {
 
         let report = reproduce(&run, &Reproduce::new(home.path().join("again"))).await.unwrap();
         assert!(report.is_same() && report.same == 2, "{report}");
-        let again = run.start_nested("x").await.unwrap().record().await.unwrap();
-        assert_eq!(again.tags[PARENT_RUN_TAG], report.original.as_str());
+        let again = run.tracker().open(&report.run).await.unwrap();
+        assert_eq!(again.artifact("reproduction/stdout.txt").await.unwrap(), "said fast\n");
+        let again = again.record().await.unwrap();
+        assert_eq!(again.tags[PARENT_RUN_TAG], run.run_id().as_str());
+        assert_eq!(again.tags[REPRODUCES_TAG], run.run_id().as_str());
+        assert_eq!((again.status, again.params["n"].as_str()), (RunStatus::Finished, "7"));
 
         run.log_metrics(&[Metric { key: "auc".into(), value: 0.8, timestamp: Timestamp::from_millis(2), step: 1 }])
             .await
@@ -359,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_hangs_is_ended_and_its_output_kept() {
+    async fn a_command_that_hangs_is_ended_and_so_is_its_run() {
         let home = tempfile::tempdir().unwrap();
         let code = home.path().join("origin");
         std::fs::create_dir(&code).unwrap();
@@ -368,6 +390,22 @@ mod tests {
         let how = Reproduce { timeout: Duration::from_millis(300), ..Reproduce::new(home.path().join("again")) };
         let report = reproduce(&run, &how).await.unwrap();
         assert!(report.timed_out && !report.is_same(), "{report}");
+        let again = run.tracker().open(&report.run).await.unwrap();
+        assert_eq!(again.record().await.unwrap().status, RunStatus::Failed);
+    }
+
+    #[tokio::test]
+    async fn a_difference_with_a_key_is_left_out_and_not_reproduced() {
+        let home = tempfile::tempdir().unwrap();
+        let code = home.path().join("origin");
+        std::fs::create_dir(&code).unwrap();
+        repository(&code).await;
+        std::fs::write(code.join("sub/number"), "AKIAIOSFODNN7EXAMPLE\n").unwrap();
+        let (run, capsule) = original(&code, &["sh", "train.sh"]).await;
+        let found = capsule.code.as_ref().unwrap();
+        assert!(found.dirty && found.diff_left_out && found.diff.is_none() && capsule.diff.is_empty());
+        let refused = reproduce(&run, &Reproduce::new(home.path().join("again"))).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::FailedPrecondition);
     }
 
     #[tokio::test]

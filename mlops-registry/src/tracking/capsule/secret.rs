@@ -24,6 +24,8 @@ const BEGINNINGS: [&str; 12] =
     ["AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xox", "sk-", "hf_", "eyJ", "-----BEGIN"];
 /// A word of letters and digits of this length that mixes them is taken for a key.
 const KEY_LENGTH_MIN: usize = 24;
+/// The same for what begins as a known kind of key does.
+const KNOWN_KEY_LENGTH_MIN: usize = 16;
 
 /// Whether a variable or option of that name holds a secret.
 pub(super) fn is_secret_name(name: &str) -> bool {
@@ -45,6 +47,18 @@ pub(super) fn is_secret_value(value: &str) -> bool {
     let begins = |word: &str| BEGINNINGS.iter().any(|beginning| word.starts_with(beginning));
     let mut words = value.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '_' | '-'));
     without_user(value).is_some() || words.any(|part| word(part) || begins(part))
+}
+
+/// Whether a text of many lines holds a key of a known kind. Digests and long names are not taken for keys here, because
+/// code is full of them.
+pub(super) fn holds_secret(text: &[u8]) -> bool {
+    text.split(|byte| *byte == b'\n').any(|line| {
+        let line = String::from_utf8_lossy(line);
+        let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'));
+        let begins = |word: &str| BEGINNINGS.iter().any(|beginning| word.starts_with(beginning));
+        line.contains("-----BEGIN") && line.contains("PRIVATE KEY")
+            || words.any(|word| word.len() >= KNOWN_KEY_LENGTH_MIN && begins(word) && word.contains(char::is_numeric))
+    })
 }
 
 /// An address less its user and password; none when it has neither.
@@ -94,6 +108,21 @@ mod tests {
             ["4", "/data/train.parquet", "https://example.org/a", "en_US.UTF-8", "a long sentence of plain words"]
         {
             assert!(!is_secret_value(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn keys_are_found_in_code_and_code_is_not_taken_for_keys() {
+        for text in
+            ["+key = \"AKIAIOSFODNN7EXAMPLE\"\n", "a\n+-----BEGIN RSA PRIVATE KEY-----\n", "-ghp_16C7e42F292c69\n"]
+        {
+            assert!(holds_secret(text.as_bytes()), "{text}");
+        }
+        let lock = "+checksum = \"1f7e2a0c8b5d4f6a9c3e1b2d7f8a6c5e4d3b2a1908f7e6d5c4b3a29181706f5e\"\n";
+        for text in
+            ["", lock, "+use sk-learn-1-7\n", "-----BEGIN CERTIFICATE-----\n", "+fn hf_model_with_a_long_name()\n"]
+        {
+            assert!(!holds_secret(text.as_bytes()), "{text}");
         }
     }
 

@@ -3,9 +3,9 @@
 //! Format, version 1: the line `mlops-offline 1`, then frames. A frame is three little-endian `u32` (the length of its
 //! text in bytes, the CRC-32 (IEEE) of these four bytes, the CRC-32 of the text) and the text.
 //!
-//! Invariant: frames are appended one after another, so only the end of the file can be torn, and it is cut off when the
-//! file is opened. Damage anywhere else is an error, never skipped. After a failed write or `fsync` nothing more is
-//! written until the file is opened again.
+//! Invariant: a frame is on disk before the next one is begun, so only the end of the file can be torn, and it is cut off
+//! when the file is opened. Damage anywhere else is an error, never skipped. After a failed write or `fsync` nothing more
+//! is written until the file is opened again.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -126,18 +126,18 @@ impl Journal {
         length(HEAD_BYTES + text.len())
     }
 
-    /// Adds a frame; with `durable` it is on disk when this returns, without it at the next durable one.
+    /// Adds a frame, which is on disk when this returns.
     ///
     /// # Errors
     /// `Unavailable` or `ResourceExhausted` when it cannot be written; `FailedPrecondition` ever after.
-    pub(super) fn append(&mut self, text: &[u8], durable: bool) -> Result<()> {
+    pub(super) fn append(&mut self, text: &[u8]) -> Result<()> {
         self.check_usable()?;
         let frame = frame(text)?;
         self.poisoned = true;
         let write = |file: &mut File| {
             file.seek(SeekFrom::End(0))?;
             file.write_all(&frame)?;
-            if durable { file.sync_data() } else { Ok(()) }
+            file.sync_data()
         };
         write(&mut self.file).map_err(|error| io_error(&self.path, "written", error))?;
         self.poisoned = false;
@@ -154,10 +154,10 @@ impl Journal {
             return Ok(None);
         }
         self.file.seek(SeekFrom::Start(from)).map_err(|error| io_error(&self.path, "read", error))?;
-        match read_frame(&self.path, &mut self.file, from, self.bytes)? {
-            Some(text) => Ok(Some((text.clone(), from + Self::cost(&text)))),
-            None => Err(damaged(&self.path, from, self.bytes)),
-        }
+        let text = read_frame(&self.path, &mut self.file, from, self.bytes)?;
+        let text = text.ok_or_else(|| damaged(&self.path, from, self.bytes))?;
+        let end = from + Self::cost(&text);
+        Ok(Some((text, end)))
     }
 
     /// Replaces all frames by these, at once: a crash leaves the old ones or the new ones.
@@ -301,7 +301,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("runs");
         let mut journal = Journal::open(path.clone(), |_, _| Ok(())).unwrap();
-        texts.iter().for_each(|text| journal.append(text.as_bytes(), true).unwrap());
+        texts.iter().for_each(|text| journal.append(text.as_bytes()).unwrap());
         assert_eq!(journal.bytes(), fs::metadata(&path).unwrap().len());
         (directory, path)
     }
@@ -324,7 +324,7 @@ mod tests {
             let whole = ends[1..].iter().filter(|end| **end <= length).count();
             assert_eq!(read(&path).unwrap(), ["one", "zwei", "three"][..whole], "cut at {length}");
             // What was torn is gone, and the file goes on.
-            Journal::open(path.clone(), |_, _| Ok(())).unwrap().append(b"more", true).unwrap();
+            Journal::open(path.clone(), |_, _| Ok(())).unwrap().append(b"more").unwrap();
             assert_eq!(read(&path).unwrap().len(), whole + 1, "cut at {length}");
         }
         fs::write(&path, [all.as_slice(), &[0; 5_000]].concat()).unwrap();
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::FailedPrecondition);
         drop(first);
         let mut journal = Journal::open(path.clone(), |_, _| Ok(())).unwrap();
-        journal.append(b"old", false).unwrap();
+        journal.append(b"old").unwrap();
         journal.replace(&[b"new".to_vec()]).unwrap();
         assert_eq!(journal.read(Journal::start()).unwrap(), Some((b"new".to_vec(), journal.bytes())));
         drop(journal);

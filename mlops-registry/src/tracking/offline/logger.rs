@@ -1,7 +1,7 @@
 //! The writing side: runs that log to the journal.
 //!
-//! Invariant: a call returns after its entry is on disk, or fails and leaves nothing. Values are not checked against those
-//! that the store has already; what the store refuses in the end is set aside by the replay.
+//! Invariant: a call returns after its entry is on disk; one that fails has left all of it or nothing. Values are not
+//! checked against those that the store has already; what the store refuses in the end is set aside by the replay.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use crate::{
         BATCH_DATASETS_MAX, BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, EXPERIMENT_NAME_MAX, check_key,
         check_length,
     },
-    tracking::{Batch, DatasetInput, PARENT_RUN_TAG},
+    tracking::{Batch, DatasetInput, PARENT_RUN_TAG, RUN_NAME_TAG},
 };
 
 /// How an offline journal behaves.
@@ -116,9 +116,9 @@ impl State {
         }
     }
 
-    /// Adds a note of the replay, which is on disk when the next entry is: losing it only sends something again.
+    /// Adds a note of the replay.
     pub(super) fn note(&mut self, entry: &Entry) -> Result<()> {
-        self.journal.append(&entry.to_bytes()?, false)?;
+        self.journal.append(&entry.to_bytes()?)?;
         self.see(entry);
         Ok(())
     }
@@ -149,7 +149,7 @@ impl Shared {
                     text.len()
                 )));
             }
-            state.journal.append(&text, true)?;
+            state.journal.append(&text)?;
             state.see(&entry);
             Ok(())
         })
@@ -210,10 +210,16 @@ impl OfflineLogger {
     /// Starts a run with tags.
     ///
     /// # Errors
-    /// As [`OfflineLogger::start`]; `InvalidArgument` when the key of a tag is not acceptable.
+    /// As [`OfflineLogger::start`]; `InvalidArgument` when the key of a tag is not acceptable or the tag
+    /// [`RUN_NAME_TAG`] has another name.
     pub async fn start_with(&self, experiment: &str, name: &str, tags: BTreeMap<String, String>) -> Result<OfflineRun> {
         check_length("experiment name", experiment, EXPERIMENT_NAME_MAX)?;
         tags.keys().try_for_each(|key| check_key("tag key", key))?;
+        if tags.get(RUN_NAME_TAG).is_some_and(|tagged| tagged != name) {
+            return Err(Error::invalid_argument(format!(
+                "run name {name:?} and the tag {RUN_NAME_TAG} differ; give one"
+            )));
+        }
         let start = Start {
             run: run_id(&*self.ids)?,
             experiment: experiment.to_owned(),

@@ -52,12 +52,13 @@ pub struct Refusal {
 
 impl OfflineLogger {
     /// Sends everything that is in the journal, and empties it; calls while another replay runs wait for it. Runs may go
-    /// on logging. Files of runs are put into `artifacts`, which must be the store that the tracking store's locations
-    /// are in.
+    /// on logging. All replays of a journal must go to the same store. Files of runs are put into `artifacts`, which must
+    /// be the store that the tracking store's locations are in.
     ///
     /// # Errors
     /// Those of the store other than `InvalidArgument` of single values; what was sent before stays sent.
-    /// `FailedPrecondition` when runs have files and there is no artifact store.
+    /// `FailedPrecondition` when runs have files and there is no artifact store, and when a run or experiment was deleted
+    /// there: restore it.
     pub async fn replay(&self, store: &dyn TrackingStore, artifacts: Option<&ArtifactStore>) -> Result<ReplayReport> {
         self.replay_with(store, artifacts, |_| ()).await
     }
@@ -193,13 +194,13 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
     /// Creates a run, unless a replay before has done so.
     async fn start(&mut self, start: &Start) -> Result<()> {
         let experiment = self.store.ensure_experiment(&start.experiment).await?;
-        let there = match self.find(experiment, &start.run).await? {
+        let there = match self.find(experiment, start.run.as_str()).await? {
             Some(there) => there,
             None => {
                 let mut tags = start.tags.clone();
                 tags.insert(OFFLINE_RUN_TAG.to_owned(), start.run.to_string());
                 if let Some(parent) = tags.get_mut(PARENT_RUN_TAG)
-                    && let Some(there) = self.find(experiment, &RunId::new(&*parent)?).await?
+                    && let Some(there) = self.find(experiment, parent).await?
                 {
                     *parent = there.to_string();
                 }
@@ -219,8 +220,11 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
         Ok(())
     }
 
-    /// The run that a run of the journal became.
-    async fn find(&self, experiment: ExperimentId, run: &RunId) -> Result<Option<RunId>> {
+    /// The run that a run of a journal became; none when it is none of a journal.
+    async fn find(&self, experiment: ExperimentId, run: &str) -> Result<Option<RunId>> {
+        if !run.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
         let filter = format!("tags.`{OFFLINE_RUN_TAG}` = '{run}'");
         let search = Search::new().with_filter(filter).with_view(View::All).with_max_results(1);
         let found = self.store.search_runs(&[experiment], &search).await?;

@@ -10,7 +10,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use mlops_core::{Clock, Error, Result, RunLogger};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::oneshot, task::JoinHandle, time::MissedTickBehavior};
+use tokio::{
+    sync::oneshot,
+    task::{JoinError, JoinHandle, spawn_blocking},
+    time::MissedTickBehavior,
+};
 
 use self::sampler::Sampler;
 
@@ -76,7 +80,7 @@ pub struct SystemMetrics {
 
 /// Ends the task with its owner.
 #[derive(Debug)]
-struct Guard(JoinHandle<SystemReport>);
+struct Guard(JoinHandle<Result<SystemReport>>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -110,8 +114,12 @@ impl SystemMetrics {
     pub async fn stop(mut self) -> Result<SystemReport> {
         // A task that is gone has dropped its end; joining tells why.
         drop(self.stop);
-        (&mut self.task.0).await.map_err(|error| Error::internal("system metrics died").with_source(error))
+        (&mut self.task.0).await.map_err(died)?
     }
+}
+
+fn died(error: JoinError) -> Error {
+    Error::internal("system metrics died").with_source(error)
 }
 
 async fn watch(
@@ -120,17 +128,21 @@ async fn watch(
     clock: Arc<dyn Clock>,
     interval: Duration,
     mut stopped: oneshot::Receiver<()>,
-) -> SystemReport {
+) -> Result<SystemReport> {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut report = SystemReport::default();
     loop {
         tokio::select! {
             biased;
-            _ = &mut stopped => return report,
+            _ = &mut stopped => return Ok(report),
             _ = ticks.tick() => {}
         }
-        let sample = sampler.sample(clock.now(), report.samples);
+        // A disk that does not answer must not hold up the runtime.
+        let (at, step) = (clock.now(), report.samples);
+        let sampled = spawn_blocking(move || (sampler.sample(at, step), sampler)).await;
+        let sample;
+        (sample, sampler) = sampled.map_err(died)?;
         match run.log_metrics(&sample).await {
             Ok(()) if sample.is_empty() => {}
             Ok(()) => report.samples += 1,
