@@ -55,7 +55,8 @@ pub(super) fn holds_secret(text: &[u8]) -> bool {
     text.split(|byte| *byte == b'\n').any(|line| {
         let line = String::from_utf8_lossy(line);
         let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'));
-        let begins = |word: &str| BEGINNINGS.iter().any(|beginning| word.starts_with(beginning));
+        // Differences put a sign before a line.
+        let begins = |word: &str| BEGINNINGS.iter().any(|kind| word.trim_start_matches('-').starts_with(kind));
         line.contains("-----BEGIN") && line.contains("PRIVATE KEY")
             || words.any(|word| word.len() >= KNOWN_KEY_LENGTH_MIN && begins(word) && word.contains(char::is_numeric))
     })
