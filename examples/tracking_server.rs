@@ -5,12 +5,16 @@
 //! export MLFLOW_TRACKING_URI=http://127.0.0.1:5000   # then use the mlflow client as ever
 //! ```
 //!
+//! It asks nobody who they are. With `--admin NAME` it does: the first start makes that user with the password in
+//! `MLFLOW_AUTH_ADMIN_PASSWORD`, who manages the others by MLflow's `AuthServiceClient`.
+//!
 //! Ctrl-C or a termination signal ends it after the last answer.
 
 #[path = "common/stop_signal.rs"]
 mod stop_signal;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -21,7 +25,7 @@ use mlops::{
     Error, Result,
     registry::{
         ArtifactStore, MlflowServer, SqlEvaluationStore, SqlLoggedModelStore, SqlModelRegistry, SqlTraceStore,
-        SqlTrackingStore,
+        SqlTrackingStore, access::SqlAccessStore, mlflow::Auth,
     },
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
 };
@@ -49,6 +53,15 @@ struct Options {
     /// Keeps the files here instead, such as file:///srv/artifacts.
     #[arg(long, value_name = "URL")]
     artifacts: Option<String>,
+    /// An option of the store of the files, such as aws_endpoint=http://127.0.0.1:9000; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    artifact_option: Vec<String>,
+    /// Asks everybody who they are; the first user has this name.
+    #[arg(long, value_name = "NAME")]
+    admin: Option<String>,
+    /// Another name by which the server may be asked, such as mlflow.example.com; may be repeated.
+    #[arg(long, value_name = "HOST")]
+    allowed_host: Vec<String>,
 }
 
 #[tokio::main]
@@ -66,7 +79,7 @@ async fn run(options: &Options) -> Result<()> {
     let home = Home::open(&options.home)?;
     let meta = open_database(options, &home).await?;
     let files = match &options.artifacts {
-        Some(url) => ArtifactStore::from_url(url)?,
+        Some(url) => ArtifactStore::from_url_with(url, &artifact_options(options)?)?,
         None => ArtifactStore::local(&home.join("artifacts"))?,
     };
     let tracking = SqlTrackingStore::builder(Arc::clone(&meta)).build().await?;
@@ -78,11 +91,15 @@ async fn run(options: &Options) -> Result<()> {
         (registry.with_changes(store), worker)
     };
     let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await?;
-    let evaluation = SqlEvaluationStore::builder(meta).build().await?;
-    let server = MlflowServer::new(Arc::new(tracking), Arc::new(registry.build().await?), files)
+    let evaluation = SqlEvaluationStore::builder(Arc::clone(&meta)).build().await?;
+    let mut server = MlflowServer::new(Arc::new(tracking), Arc::new(registry.build().await?), files)
+        .with_allowed_hosts(&options.allowed_host)
         .with_logged_models(Arc::new(models))
         .with_traces(Arc::new(traces))
         .with_evaluation(Arc::new(evaluation));
+    if let Some(admin) = &options.admin {
+        server = server.with_auth(open_auth(admin, meta).await?);
+    }
     #[cfg(feature = "webhooks-http")]
     let server = {
         let worker = Arc::new(worker);
@@ -90,7 +107,7 @@ async fn run(options: &Options) -> Result<()> {
         tokio::spawn(async move { running.run(stop_signal()).await });
         server.with_webhooks(worker)
     };
-    let router = server.router();
+    let service = server.router().into_make_service_with_connect_info::<SocketAddr>();
 
     let listener = TcpListener::bind(("127.0.0.1", options.port)).await.map_err(|error| {
         Error::unavailable(format!("cannot listen on port {}; choose another --port", options.port)).with_source(error)
@@ -98,7 +115,7 @@ async fn run(options: &Options) -> Result<()> {
     let address =
         listener.local_addr().map_err(|error| Error::unavailable("the socket has no address").with_source(error))?;
     println!("http://{address}");
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop_signal()).await;
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop_signal()).await;
     served.map_err(|error| Error::unavailable("the server ended").with_source(error))
 }
 
@@ -116,6 +133,24 @@ async fn webhooks(
     let sender = Arc::new(HttpWebhookSender::new(targets)?);
     let worker = WebhookWorker::new(Arc::<SqlWebhookStore>::clone(&store), sender, WebhookSettings::default())?;
     Ok((store, worker))
+}
+
+/// Users in the same database; the password of the first is in the environment, out of the list of processes.
+#[allow(clippy::disallowed_methods, reason = "a program reads its environment")]
+async fn open_auth(admin: &str, meta: Arc<dyn MetaStore>) -> Result<Auth> {
+    let auth = Auth::with_users(Arc::new(SqlAccessStore::open(meta).await?)).build()?;
+    let password = std::env::var("MLFLOW_AUTH_ADMIN_PASSWORD").unwrap_or_default();
+    auth.ensure_admin(admin, &password).await?;
+    Ok(auth)
+}
+
+fn artifact_options(options: &Options) -> Result<Vec<(String, String)>> {
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=')?;
+        Some((key.to_owned(), value.to_owned()))
+    };
+    let pairs: Option<Vec<_>> = options.artifact_option.iter().map(pair).collect();
+    pairs.ok_or_else(|| Error::invalid_argument("--artifact-option is written KEY=VALUE"))
 }
 
 /// The database of the URL, else a file in the home directory.

@@ -17,6 +17,7 @@
 //! | who agreed to which package, and what an alias asks for | [`approval`]: [`Approvals`], [`AliasPolicy`] |
 //! | from staging to production, by digest | [`promotion`]: [`Promoter`] |
 //! | models in one file | [`bundle`]: [`bundle::export`], [`bundle::import`] |
+//! | users, roles, permissions | [`access`]: [`access::AccessStore`], [`access::Permissions`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | model cards, ML-BOM, data sheets, what changed between versions | [`documents`] |
@@ -56,6 +57,7 @@
 //! registration with the same idempotency key gives the same version; an alias move or deletion
 //! is in the audit log exactly when it happened.
 
+pub mod access;
 pub mod approval;
 pub mod artifacts;
 pub mod bundle;
@@ -83,7 +85,10 @@ pub use approval::{
     AliasPolicy, Approval, ApprovalFilter, ApprovalId, ApprovalState, ApprovalTarget, Approvals, Decide, Decision,
     MetricGate, RequestApproval,
 };
-pub use artifacts::{ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore};
+pub use artifacts::{
+    ArtifactCapabilities, ArtifactEntry, ArtifactRange, ArtifactReader, ArtifactStore, ResumableUpload, SignedDownload,
+    SignedPart, SignedUpload,
+};
 pub use bundle::{Bundles, ImportModel, Imported, ModelRecord};
 pub use evaluation::{
     CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, SqlEvaluationStore,

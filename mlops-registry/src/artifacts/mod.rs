@@ -3,7 +3,13 @@
 //! Invariant: a file lies below the root of the store; a path that could leave it is refused before the store is
 //! asked. A file that is written in pieces appears when it is complete, or not at all.
 
+mod cloud;
+mod direct;
 mod path;
+mod read;
+mod resume;
+#[cfg(feature = "s3")]
+mod s3;
 
 use std::{
     fmt,
@@ -16,13 +22,18 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use mlops_core::{Error, Result};
 use object_store::{
-    GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, local::LocalFileSystem, memory::InMemory,
-    path::Path,
+    GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem,
+    memory::InMemory, path::Path,
 };
 use url::Url;
 
+use self::cloud::Signing;
+pub use direct::{
+    ArtifactCapabilities, SIGNED_SECONDS_MAX, SignedDownload, SignedPart, SignedUpload, UPLOAD_PARTS_MAX,
+};
 pub use path::ARTIFACT_PATH_MAX;
 pub(crate) use path::check_path;
+pub use resume::{RESUMED_PARTS_MAX, ResumableUpload};
 
 /// Largest file that is held in memory whole, in bytes (1 GiB).
 pub const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
@@ -54,6 +65,8 @@ pub struct ArtifactStore {
     prefix: Path,
     /// The directory of a local store, without links.
     directory: Option<PathBuf>,
+    /// What gives clients URLs of the store itself.
+    signing: Option<Arc<dyn Signing>>,
     bytes_max: u64,
 }
 
@@ -97,7 +110,7 @@ impl ArtifactStore {
     /// Files below `prefix` of a store the application made.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix, directory: None, bytes_max: ARTIFACT_BYTES_MAX }
+        Self { store, prefix, directory: None, signing: None, bytes_max: ARTIFACT_BYTES_MAX }
     }
 
     /// Files in memory, for tests and trials.
@@ -122,20 +135,38 @@ impl ArtifactStore {
         Ok(Self { directory: Some(directory), ..files })
     }
 
-    /// Files at a URL: `file:///dir`, `memory:///`, and with `object_store`'s features also `s3://bucket/prefix` and
-    /// the like.
+    /// Files at a URL: `file:///dir`, `memory:///`, and by the features `s3`, `gcs`, `azure` and `http` also
+    /// `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` and `https://host/prefix`.
     ///
     /// # Errors
-    /// `InvalidArgument` when the URL is not understood, `Unavailable` when a local directory cannot be created.
+    /// As [`ArtifactStore::from_url_with`].
     pub fn from_url(url: &str) -> Result<Self> {
-        let bad = |message: String| Error::invalid_argument(format!("artifact URL is not usable: {message}"));
-        let parsed = Url::parse(url).map_err(|error| bad(error.to_string()))?;
+        Self::from_url_with(url, &[])
+    }
+
+    /// Files at a URL, with the options of its store: credentials, region, endpoint and such, under the names that
+    /// `object_store` gives them (`aws_access_key_id`, `aws_endpoint`, `google_service_account_key`,
+    /// `azure_storage_account_key`, `allow_http`...). The environment is not read; a program passes on what it wants.
+    ///
+    /// ```
+    /// use mlops_registry::ArtifactStore;
+    ///
+    /// let files = ArtifactStore::from_url_with("memory:///", &[])?;
+    /// assert!(!files.capabilities().signed_downloads);
+    /// # Ok::<(), mlops_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the URL is not understood, its store is not in this build or does not know an option;
+    /// `Unavailable` when a local directory cannot be created.
+    pub fn from_url_with(url: &str, options: &[(String, String)]) -> Result<Self> {
+        let parsed = Url::parse(url).map_err(cloud::bad)?;
         if parsed.scheme() == "file" {
-            let path = parsed.to_file_path().map_err(|()| bad("it names no local directory".to_owned()))?;
+            let path = parsed.to_file_path().map_err(|()| cloud::bad("it names no local directory"))?;
             return Self::local(&path);
         }
-        let (store, prefix) = object_store::parse_url(&parsed).map_err(|error| bad(error.to_string()))?;
-        Ok(Self::new(Arc::from(store), prefix))
+        let opened = cloud::open(&parsed, options)?;
+        Ok(Self { signing: opened.signing, ..Self::new(opened.store, opened.prefix) })
     }
 
     /// Lowers the largest file that is held in memory, in bytes; at most [`ARTIFACT_BYTES_MAX`].
@@ -184,11 +215,12 @@ impl ArtifactStore {
     /// The error of the pieces, otherwise as [`ArtifactStore::put`].
     pub async fn put_pieces(&self, path: &str, pieces: impl Stream<Item = Result<Bytes>> + Send) -> Result<u64> {
         let at = self.location(path).await?;
-        let mut pieces = std::pin::pin!(pieces);
-        let mut held = Vec::new();
+        // The end is met once while a part is filled and once more after it.
+        let mut pieces = std::pin::pin!(pieces.fuse());
+        let mut held = Held::default();
         while let Some(piece) = pieces.try_next().await? {
-            held.extend_from_slice(&piece);
-            if held.len() >= PIECE_BYTES {
+            held.push(piece);
+            if held.size >= PIECE_BYTES {
                 let mut upload = self.store.put_multipart(&at).await.map_err(|error| from_store(error, path))?;
                 let written = write_parts(upload.as_mut(), held, pieces, path).await;
                 if written.is_err()
@@ -199,8 +231,8 @@ impl ArtifactStore {
                 return written;
             }
         }
-        let size = held.len() as u64;
-        self.store.put(&at, held.into()).await.map_err(|error| from_store(error, path))?;
+        let size = held.size as u64;
+        self.store.put(&at, held.take()).await.map_err(|error| from_store(error, path))?;
         Ok(size)
     }
 
@@ -244,9 +276,8 @@ impl ArtifactStore {
         }
         let options = GetOptions { range, ..GetOptions::default() };
         let found = self.store.get_opts(&at, options).await.map_err(|error| from_store(error, path))?;
-        let (size, range, named) = (found.meta.size, found.range.clone(), path.to_owned());
-        let pieces = found.into_stream().map_err(move |error| from_store(error, &named)).boxed();
-        Ok(ArtifactReader { size, range, pieces })
+        let (size, range) = (found.meta.size, found.range.clone());
+        Ok(ArtifactReader { size, range, pieces: read::pieces(found, path) })
     }
 
     /// Path below `directory` and size in bytes of every file in it and below, by path.
@@ -285,6 +316,7 @@ impl ArtifactStore {
         let files = listed.objects.iter().filter(|file| file.location != root);
         found.extend(files.map(|file| ArtifactEntry { name: name(&file.location), size: Some(file.size) }));
         check_count(directory, found.len().saturating_sub(1))?;
+        found.retain(|entry| !directory.is_empty() || entry.name != resume::WAITING);
         found.sort_unstable();
         Ok(found)
     }
@@ -332,23 +364,41 @@ impl ArtifactStore {
     }
 }
 
+/// Pieces that wait until they make a part; they are not copied together.
+#[derive(Debug, Default)]
+struct Held {
+    pieces: Vec<Bytes>,
+    size: usize,
+}
+
+impl Held {
+    fn push(&mut self, piece: Bytes) {
+        self.size += piece.len();
+        self.pieces.push(piece);
+    }
+
+    fn take(&mut self) -> PutPayload {
+        self.size = 0;
+        std::mem::take(&mut self.pieces).into_iter().collect()
+    }
+}
+
 /// Writes what is held and what follows; gives the bytes written.
 async fn write_parts(
     upload: &mut dyn MultipartUpload,
-    mut held: Vec<u8>,
+    mut held: Held,
     mut pieces: std::pin::Pin<&mut (impl Stream<Item = Result<Bytes>> + Send)>,
     path: &str,
 ) -> Result<u64> {
     let mut size = 0;
     loop {
-        let next = if held.len() < PIECE_BYTES { pieces.try_next().await? } else { None };
+        let next = if held.size < PIECE_BYTES { pieces.try_next().await? } else { None };
         match next {
-            Some(piece) => held.extend_from_slice(&piece),
-            None if held.is_empty() => break,
+            Some(piece) => held.push(piece),
+            None if held.size == 0 => break,
             None => {
-                size += held.len() as u64;
-                let part = std::mem::take(&mut held);
-                upload.put_part(part.into()).await.map_err(|error| from_store(error, path))?;
+                size += held.size as u64;
+                upload.put_part(held.take()).await.map_err(|error| from_store(error, path))?;
             }
         }
     }
@@ -387,8 +437,26 @@ fn check_count(directory: &str, found: usize) -> Result<()> {
 fn from_store(error: object_store::Error, path: &str) -> Error {
     match error {
         object_store::Error::NotFound { .. } => Error::not_found(format!("artifact {path:?} does not exist")),
+        other if is_full(&other) => Error::resource_exhausted(format!(
+            "artifact {path:?}: the store is full; free some space and send it again"
+        ))
+        .with_source(other),
         other => Error::unavailable(format!("artifact {path:?}: the store failed")).with_source(other),
     }
+}
+
+/// Whether an error comes from a disk or quota that is used up.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(StorageFull | QuotaExceeded | FileTooLarge)) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 #[cfg(test)]

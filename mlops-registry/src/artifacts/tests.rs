@@ -106,6 +106,14 @@ async fn large_files_go_through_in_pieces_and_appear_whole() {
 }
 
 #[tokio::test]
+async fn pieces_that_may_be_polled_no_more_after_their_end_are_not() {
+    let files = ArtifactStore::in_memory();
+    let pieces = stream::unfold(0, async |n| (n < 3).then(|| (Ok(Bytes::from(vec![n; PIECE_BYTES / 2 + 1])), n + 1)));
+    let size = 3 * (PIECE_BYTES as u64 / 2 + 1);
+    assert_eq!(files.put_pieces("r/big", pieces).await.unwrap(), size);
+}
+
+#[tokio::test]
 async fn a_file_over_the_bound_is_not_held_in_memory() {
     let files = ArtifactStore::in_memory();
     files.put("a", "12345".into()).await.unwrap();
@@ -122,4 +130,54 @@ fn uris_of_the_scheme_mean_paths_here() {
     }
     assert_eq!(ArtifactStore::path_of("s3://b/1").unwrap_err().kind(), ErrorKind::FailedPrecondition);
     assert_eq!(ArtifactStore::path_of("mlflow-artifacts:/../x").unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+/// A store whose disk fills up: it takes no part.
+#[derive(Debug)]
+struct Full {
+    aborted: Arc<std::sync::atomic::AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl MultipartUpload for Full {
+    fn put_part(&mut self, _: PutPayload) -> object_store::UploadPart {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        Box::pin(async { Err(object_store::Error::Generic { store: "test", source: Box::new(full) }) })
+    }
+    async fn complete(&mut self) -> object_store::Result<object_store::PutResult> {
+        panic!("an upload on a full disk was completed");
+    }
+    async fn abort(&mut self) -> object_store::Result<()> {
+        self.aborted.store(true, std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_from_a_store_that_is_away() {
+    let aborted = Arc::default();
+    let mut full = Full { aborted: Arc::clone(&aborted) };
+    let mut held = Held::default();
+    held.push(Bytes::from_static(b"x"));
+    let pieces = std::pin::pin!(stream::iter([]));
+    let error = write_parts(&mut full, held, pieces, "r/big").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.message().contains("full"), "{error}");
+    full.abort().await.unwrap();
+    let away = object_store::Error::Generic { store: "test", source: "timed out".into() };
+    assert_eq!(from_store(away, "r/big").kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_sign_says_so() {
+    let files = ArtifactStore::in_memory();
+    files.put("r/f", "1".into()).await.unwrap();
+    assert_eq!(files.capabilities(), ArtifactCapabilities::default());
+    let minute = std::time::Duration::from_secs(60);
+    assert_eq!(files.sign_download("r/f", minute).await.unwrap_err().kind(), ErrorKind::Unimplemented);
+    assert_eq!(files.begin_upload("r/f", 1, minute).await.unwrap_err().kind(), ErrorKind::Unimplemented);
+    for bad in ["../x", "%2e%2e/x"] {
+        assert_eq!(files.sign_download(bad, minute).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    assert_eq!(files.begin_upload("r/f", 0, minute).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
 }

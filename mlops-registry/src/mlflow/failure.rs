@@ -2,7 +2,10 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{
+        HeaderValue, StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use mlops_core::{Error, ErrorKind};
@@ -35,7 +38,17 @@ impl IntoResponse for Failure {
             tracing::error!(error = %self.0.chain(), "a request failed");
         }
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(json!({ "error_code": code, "message": self.0.message() }))).into_response()
+        let mut response = (status, Json(json!({ "error_code": code, "message": self.0.message() }))).into_response();
+        let header = match self.0.kind() {
+            ErrorKind::Unauthenticated => Some((WWW_AUTHENTICATE, "Basic realm=\"mlflow\", charset=\"UTF-8\"")),
+            ErrorKind::ResourceExhausted => Some((RETRY_AFTER, "60")),
+            ErrorKind::Unavailable => Some((RETRY_AFTER, "1")),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
     }
 }
 

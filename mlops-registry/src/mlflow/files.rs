@@ -1,25 +1,36 @@
 //! `artifacts/list` and the proxy under `mlflow-artifacts/`.
+//!
+//! Invariant: a file is never shown as a page of this server: it is an attachment, and a browser that opens it all the
+//! same puts it into a sandbox.
+
+use std::time::Duration;
 
 use axum::{
-    body::Body,
-    extract::{Path, Query, Request, State},
+    Json,
+    body::{Body, Bytes},
+    extract::{Path, Query, Request},
     http::{
         HeaderMap, StatusCode,
         header::{
-            ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE,
-            X_CONTENT_TYPE_OPTIONS,
+            ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+            RANGE,
         },
     },
     response::{IntoResponse, Response},
 };
-use futures::TryStreamExt as _;
-use mlops_core::{Error, ErrorKind, Result};
+use futures::{Stream, StreamExt as _};
+use mlops_core::{Action, Error, ErrorKind, Result};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Api, Inner, answer, failure::Failure, request::Params};
-use crate::{ArtifactEntry, ArtifactRange, ArtifactStore, artifacts::check_path};
+use super::{Api, Inner, answer, auth::Caller, failure::Failure, request::Params};
+use crate::{ArtifactEntry, ArtifactRange, ArtifactStore, SignedPart, artifacts::check_path};
+
+/// How long a URL to read a file from the store itself is valid.
+const SIGNED_DOWNLOAD: Duration = Duration::from_secs(3_600);
+/// How long the URLs of the parts of an upload are valid.
+const SIGNED_PARTS: Duration = Duration::from_secs(6 * 3_600);
 
 pub(super) type Answer<T> = std::result::Result<T, Failure>;
 
@@ -37,7 +48,7 @@ pub(super) async fn list_below(api: &Inner, root_uri: &str, directory: &str) -> 
         "" => (root.to_owned(), String::new()),
         _ => (join(root, directory)?, format!("{directory}/")),
     };
-    let entries = api.artifacts.entries(&at).await?;
+    let entries = api.artifacts.at(&at, Action::Read).await?.entries(&at).await?;
     Ok(answer::object([("root_uri", root_uri.into()), ("files", files(&entries, &prefix))]))
 }
 
@@ -70,33 +81,61 @@ pub(super) struct Directory {
 }
 
 /// The names in a directory of the store.
-pub(super) async fn list(State(api): State<Api>, Query(directory): Query<Directory>) -> Answer<Response> {
-    let entries = api.artifacts.entries(directory.path.trim_end_matches('/')).await?;
-    Ok(axum::Json(answer::object([("files", files(&entries, ""))])).into_response())
+pub(super) async fn list(Caller(api): Caller, Query(directory): Query<Directory>) -> Answer<Json<Value>> {
+    let entries = match directory.path.trim_end_matches('/') {
+        "" => api.artifacts.roots().await?,
+        path => api.artifacts.at(path, Action::Read).await?.entries(path).await?,
+    };
+    Ok(Json(answer::object([("files", files(&entries, ""))])))
 }
 
-pub(super) async fn upload(State(api): State<Api>, Path(path): Path<String>, request: Request) -> Answer<()> {
-    let pieces = request.into_body().into_data_stream();
-    let pieces = pieces.map_err(|error| Error::cancelled("the upload broke off; send it again").with_source(error));
-    api.artifacts.put_pieces(&path, pieces).await?;
-    Ok(())
+pub(super) async fn upload(Caller(api): Caller, Path(path): Path<String>, request: Request) -> Answer<Response> {
+    let files = api.artifacts.at(&path, Action::Write).await?;
+    let silence = Duration::from_secs(api.limits.silence_seconds);
+    match files.put_pieces(&path, pieces(request.into_body(), silence)).await {
+        // MLflow's clients would repeat a 429; a disk does not empty itself in between.
+        Err(error) if error.kind() == ErrorKind::ResourceExhausted => {
+            let mut response = Failure(error).into_response();
+            *response.status_mut() = StatusCode::INSUFFICIENT_STORAGE;
+            Ok(response)
+        }
+        written => Ok(written.map(|_| StatusCode::OK.into_response())?),
+    }
 }
 
-pub(super) async fn delete(State(api): State<Api>, Path(path): Path<String>) -> Answer<axum::Json<Value>> {
-    api.artifacts.delete(&path).await?;
-    Ok(axum::Json(json!({})))
+/// The pieces of a body, until it ends, breaks off or falls silent.
+fn pieces(body: Body, silence: Duration) -> impl Stream<Item = Result<Bytes>> + Send {
+    let broken = |error| Error::cancelled("the upload broke off; send it again").with_source(error);
+    futures::stream::unfold(Some(body.into_data_stream()), move |pieces| async move {
+        let mut pieces = pieces?;
+        match tokio::time::timeout(silence, pieces.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(piece))) => Some((Ok(piece), Some(pieces))),
+            Ok(Some(Err(error))) => Some((Err(broken(error)), None)),
+            Err(_) => {
+                let seconds = silence.as_secs();
+                Some((Err(Error::deadline_exceeded(format!("nothing came for {seconds} s; send it again"))), None))
+            }
+        }
+    })
 }
 
-pub(super) async fn download(State(api): State<Api>, Path(path): Path<String>, headers: HeaderMap) -> Answer<Response> {
+pub(super) async fn delete(Caller(api): Caller, Path(path): Path<String>) -> Answer<Json<Value>> {
+    api.artifacts.at(&path, Action::Delete).await?.delete(&path).await?;
+    Ok(Json(json!({})))
+}
+
+pub(super) async fn download(Caller(api): Caller, Path(path): Path<String>, headers: HeaderMap) -> Answer<Response> {
     send(&api, &path, &headers).await
 }
 
 /// A file of the store, or the range of it that the headers ask for.
 pub(super) async fn send(api: &Inner, path: &str, headers: &HeaderMap) -> Answer<Response> {
+    let files = api.artifacts.at(path, Action::Read).await?;
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(parse_range);
     let ranged = range.is_some();
-    let reader = match api.artifacts.open(path, range).await {
-        // The path is checked before the range, so only the range can be at fault here.
+    let reader = match files.open(path, range).await {
+        // The path was checked before, so only the range can be at fault here.
         Err(error) if ranged && error.kind() == ErrorKind::InvalidArgument && check_path("path", path).is_ok() => {
             return Ok(StatusCode::RANGE_NOT_SATISFIABLE.into_response());
         }
@@ -107,7 +146,7 @@ pub(super) async fn send(api: &Inner, path: &str, headers: &HeaderMap) -> Answer
         .header(CONTENT_TYPE, "application/octet-stream")
         .header(CONTENT_LENGTH, end - start)
         .header(CONTENT_DISPOSITION, disposition(path))
-        .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .header(CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'")
         .header(ACCEPT_RANGES, "bytes");
     if ranged {
         let range = format!("bytes {start}-{}/{}", end.saturating_sub(1), reader.size);
@@ -139,9 +178,63 @@ fn disposition(path: &str) -> String {
     format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
 }
 
-/// Uploads in parts and signed URLs, which this server says it does not offer.
-pub(super) async fn not_offered() -> Failure {
-    Error::unimplemented("this server takes and gives files through its own address only").into()
+/// The file that is uploaded in parts: the directory of the route and the name that the client's own path ends in.
+fn target(directory: &str, params: &Params) -> Result<String> {
+    let local = params.required("path")?;
+    let name = local.rsplit(['/', '\\']).next().unwrap_or(local);
+    let path = format!("{}/{name}", directory.trim_matches('/'));
+    check_path("artifact path", &path)?;
+    Ok(path)
+}
+
+pub(super) async fn begin_parts(
+    Caller(api): Caller,
+    Path(directory): Path<String>,
+    params: Params,
+) -> Answer<Json<Value>> {
+    let path = target(&directory, &params)?;
+    let files = api.artifacts.at(&path, Action::Write).await?;
+    let parts = u16::try_from(params.int("num_parts")?.unwrap_or(1)).unwrap_or(u16::MAX);
+    let upload = files.begin_upload(&path, parts, SIGNED_PARTS).await?;
+    let part = |part: &SignedPart| json!({ "url": part.url, "part_number": part.number, "headers": {} });
+    let parts: Vec<Value> = upload.parts.iter().map(part).collect();
+    Ok(Json(json!({ "upload_id": upload.id, "credentials": parts })))
+}
+
+pub(super) async fn complete_parts(
+    Caller(api): Caller,
+    Path(directory): Path<String>,
+    params: Params,
+) -> Answer<Json<Value>> {
+    let path = target(&directory, &params)?;
+    let files = api.artifacts.at(&path, Action::Write).await?;
+    let part = |part: &Params| Ok((part.required_int("part_number")?, part.required("etag")?.to_owned()));
+    let mut parts = params.objects("parts")?.iter().map(part).collect::<Result<Vec<_>>>()?;
+    parts.sort_unstable();
+    if (1..).zip(&parts).any(|(expected, (number, _))| *number != expected) {
+        let message = "parts count from 1 without gaps; send the missing ones first";
+        return Err(Error::invalid_argument(message).into());
+    }
+    let tags = parts.into_iter().map(|(_, tag)| tag).collect();
+    files.complete_upload(&path, params.required("upload_id")?, tags).await?;
+    Ok(Json(json!({})))
+}
+
+pub(super) async fn abort_parts(
+    Caller(api): Caller,
+    Path(directory): Path<String>,
+    params: Params,
+) -> Answer<Json<Value>> {
+    let path = target(&directory, &params)?;
+    let files = api.artifacts.at(&path, Action::Write).await?;
+    files.abort_upload(&path, params.required("upload_id")?).await?;
+    Ok(Json(json!({})))
+}
+
+/// A URL by which the client reads the file from the store itself.
+pub(super) async fn signed_download(Caller(api): Caller, Path(path): Path<String>) -> Answer<Json<Value>> {
+    let signed = api.artifacts.at(&path, Action::Read).await?.sign_download(&path, SIGNED_DOWNLOAD).await?;
+    Ok(Json(json!({ "url": signed.url, "headers": {}, "file_size": signed.size })))
 }
 
 #[cfg(test)]

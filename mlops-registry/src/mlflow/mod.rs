@@ -5,8 +5,36 @@
 //!
 //! Invariant: a handler only translates; what a call means is decided by the stores, so that a program that uses them
 //! directly and a client over HTTP see the same.
+//!
+//! # Who may ask
+//!
+//! As it is made, the server asks nobody who they are and answers to the names of this machine alone: right for a
+//! program on a workstation. To let others in, give it users ([`MlflowServer::with_auth`]) and the names it is called
+//! by ([`MlflowServer::with_allowed_hosts`]), and put TLS in front.
+//!
+//! A service that signs people in itself merges the router below its own layer, which puts a
+//! [`Principal`](mlops_core::Principal) into the extensions of each request; its own
+//! [`Authorizer`](mlops_core::Authorizer) decides. A request without principal is answered 401.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use axum::{Router, extract::Request, middleware::{self, Next}};
+//! use mlops_core::{Authorizer, Principal};
+//! use mlops_registry::{MlflowServer, mlflow::Auth};
+//!
+//! fn merged(server: MlflowServer, policy: Arc<dyn Authorizer>) -> mlops_core::Result<Router> {
+//!     let auth = Auth::behind(policy).build()?;
+//!     let mlflow = server.with_auth(auth).with_allowed_hosts(["ml.example.com"]).router();
+//!     Ok(Router::new().nest("/mlflow", mlflow).layer(middleware::from_fn(async |mut request: Request, next: Next| {
+//!         // Your session cookie, your OpenID Connect token...
+//!         request.extensions_mut().insert(Principal::new("ann").with_role("data-science"));
+//!         next.run(request).await
+//!     })))
+//! }
+//! ```
 
 mod answer;
+mod auth;
 mod evaluation;
 mod experiments;
 mod failure;
@@ -18,6 +46,7 @@ mod logged_models;
 mod models;
 mod origin;
 mod place;
+mod protect;
 mod request;
 mod run_answer;
 mod runs;
@@ -40,7 +69,18 @@ use mlops_core::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use self::{failure::Failure, request::Params};
+pub use self::{
+    auth::{Auth, AuthBuilder, AuthSettings},
+    protect::ServerLimits,
+};
+use self::{
+    auth::{
+        Caller, Files, Guard, GuardedEvaluation, GuardedLoggedModels, GuardedRegistry, GuardedTraces, GuardedTracking,
+    },
+    failure::Failure,
+    protect::Gate,
+    request::Params,
+};
 use crate::{
     ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, TraceStore, TrackingStore, webhooks::WebhookWorker,
 };
@@ -53,11 +93,46 @@ pub const MLFLOW_VERSION: &str = "3.17.2";
 struct Inner {
     tracking: Arc<dyn TrackingStore>,
     registry: Arc<dyn ModelRegistry>,
-    artifacts: ArtifactStore,
+    artifacts: Files,
     logged_models: Option<Arc<dyn LoggedModelStore>>,
     traces: Option<Arc<dyn TraceStore>>,
     evaluation: Option<Arc<dyn EvaluationStore>>,
     webhooks: Option<Arc<WebhookWorker>>,
+    /// Asks for the principal of the request; none where everybody may everything.
+    guard: Option<Arc<Guard>>,
+    limits: ServerLimits,
+}
+
+impl Inner {
+    /// The same stores for whom the guard allows it.
+    fn guarded(&self, guard: Arc<Guard>) -> Self {
+        let tracking = Arc::clone(&self.tracking);
+        let registry = GuardedRegistry { inner: Arc::clone(&self.registry), guard: Arc::clone(&guard) };
+        let logged_models = self.logged_models.clone().map(|inner| {
+            let (tracking, guard) = (Arc::clone(&tracking), Arc::clone(&guard));
+            Arc::new(GuardedLoggedModels { inner, tracking, guard }) as Arc<dyn LoggedModelStore>
+        });
+        let traces = self
+            .traces
+            .clone()
+            .map(|inner| Arc::new(GuardedTraces { inner, guard: Arc::clone(&guard) }) as Arc<dyn TraceStore>);
+        let evaluation = self
+            .evaluation
+            .clone()
+            .map(|inner| Arc::new(GuardedEvaluation { inner, guard: Arc::clone(&guard) }) as Arc<dyn EvaluationStore>);
+        Self {
+            artifacts: self.artifacts.guarded(Arc::clone(&guard), Arc::clone(&tracking)),
+            tracking: Arc::new(GuardedTracking { inner: tracking, guard: Arc::clone(&guard) }),
+            registry: Arc::new(registry),
+            logged_models,
+            traces,
+            evaluation,
+            // Its routes are for administrators.
+            webhooks: self.webhooks.clone(),
+            guard: Some(guard),
+            limits: self.limits.clone(),
+        }
+    }
 }
 
 type Api = Arc<Inner>;
@@ -90,76 +165,128 @@ const DELETE: MethodFilter = MethodFilter::DELETE;
 /// ```
 #[derive(Debug, Clone)]
 pub struct MlflowServer {
-    api: Api,
+    inner: Inner,
+    auth: Option<Auth>,
+    hosts: Vec<String>,
+    origins: Vec<String>,
 }
 
 impl MlflowServer {
     /// Serves these stores.
     #[must_use]
     pub fn new(tracking: Arc<dyn TrackingStore>, registry: Arc<dyn ModelRegistry>, artifacts: ArtifactStore) -> Self {
-        let parts = Inner {
+        let inner = Inner {
             tracking,
             registry,
-            artifacts,
+            artifacts: Files::open(artifacts),
             logged_models: None,
             traces: None,
             evaluation: None,
             webhooks: None,
+            guard: None,
+            limits: ServerLimits::default(),
         };
-        Self { api: Arc::new(parts) }
+        Self { inner, auth: None, hosts: Vec::new(), origins: Vec::new() }
     }
 
     /// Serves logged models too, which clients of MLflow 3 make of every model they log. It must keep its rows in the
     /// database of the tracking store.
     #[must_use]
     pub fn with_logged_models(mut self, store: Arc<dyn LoggedModelStore>) -> Self {
-        Arc::make_mut(&mut self.api).logged_models = Some(store);
+        self.inner.logged_models = Some(store);
         self
     }
 
     /// Keeps traces and their assessments, and takes spans at `/v1/traces`. Default: those routes answer 501.
     #[must_use]
     pub fn with_traces(mut self, traces: Arc<dyn TraceStore>) -> Self {
-        Arc::make_mut(&mut self.api).traces = Some(traces);
+        self.inner.traces = Some(traces);
         self
     }
 
     /// Keeps evaluation datasets. Default: their routes answer 501.
     #[must_use]
     pub fn with_evaluation(mut self, evaluation: Arc<dyn EvaluationStore>) -> Self {
-        Arc::make_mut(&mut self.api).evaluation = Some(evaluation);
+        self.inner.evaluation = Some(evaluation);
         self
     }
 
     /// Manages webhooks through a worker, which somebody else has to run. Default: their routes answer 501.
     #[must_use]
     pub fn with_webhooks(mut self, webhooks: Arc<WebhookWorker>) -> Self {
-        Arc::make_mut(&mut self.api).webhooks = Some(webhooks);
+        self.inner.webhooks = Some(webhooks);
         self
+    }
+
+    /// Asks everybody who they are, and the authorizer whether they may. Default: everybody may everything.
+    ///
+    /// Serve the router with `into_make_service_with_connect_info::<SocketAddr>()`, so that wrong passwords are counted
+    /// by address as well.
+    #[must_use]
+    pub fn with_auth(mut self, auth: Auth) -> Self {
+        self.auth = Some(auth);
+        self
+    }
+
+    /// Names by which this server may be asked besides those of this machine: `ml.example.com`, `*.example.com`, or
+    /// `*` for any where something in front checks it. Ports do not matter. `/health` and `/version` are answered by
+    /// any name.
+    #[must_use]
+    pub fn with_allowed_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.hosts.extend(hosts.into_iter().map(Into::into));
+        self
+    }
+
+    /// Origins, such as `https://app.example.com`, whose pages may read and write here. Default: none.
+    #[must_use]
+    pub fn with_allowed_origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.origins.extend(origins.into_iter().map(Into::into));
+        self
+    }
+
+    /// Replaces the bounds.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when one is out of range.
+    pub fn with_limits(mut self, limits: ServerLimits) -> Result<Self> {
+        limits.check()?;
+        self.inner.limits = limits;
+        Ok(self)
     }
 
     /// The routes, from `/health` to `/api/2.0/mlflow/...`, each of the API also below `/ajax-api`.
     ///
-    /// A write that a page of another origin makes is refused with 403. There is no authentication: put the router
-    /// behind your own layer before it listens beyond this machine.
+    /// A write that a page of another origin makes, and a request by another host name, are refused with 403.
     pub fn router(&self) -> Router {
         let routes = Router::new()
-            .nest("/2.0/mlflow", second_routes())
-            .nest("/3.0/mlflow", traces::routes().merge(evaluation::routes()))
+            .nest("/2.0/mlflow", second_routes().merge(auth::routes()))
+            .nest("/3.0/mlflow", traces::routes().merge(evaluation::routes()).merge(auth::routes_3()))
             // Clients of MLflow 3.17 leave a slash out.
             .route("/2.0mlflow/experiments/search-datasets", on(POST, lineage::search_datasets))
             .nest("/2.0/mlflow-artifacts", file_routes())
             .route("/3.0/mlflow/server-info", routing::get(server_info));
-        Router::new()
+        let routes = Router::new()
             .nest("/api", routes.clone())
             .nest("/ajax-api", routes.merge(ui_files::upload_routes()))
             .merge(ui_files::routes())
             .merge(traces::otlp_routes())
             .route("/health", routing::get(async || "OK"))
             .route("/version", routing::get(async || MLFLOW_VERSION))
-            .fallback(unknown_route)
-            .layer(middleware::from_fn(origin::refuse_foreign))
-            .with_state(Arc::clone(&self.api))
+            .fallback(unknown_route);
+        let routes = match &self.auth {
+            None => routes.with_state(Arc::new(self.inner.clone())),
+            Some(auth) => {
+                let open: Api = Arc::new(self.inner.clone());
+                let nobody = open.guarded(Arc::new(Guard::new(auth, None)));
+                let door = middleware::from_fn_with_state((auth.clone(), open), auth::sign_in);
+                routes.layer(door).with_state(Arc::new(nobody))
+            }
+        };
+        let origins: Arc<[String]> = self.origins.clone().into();
+        let gate = Arc::new(Gate::new(&self.hosts, &self.inner.limits));
+        routes
+            .layer(middleware::from_fn_with_state(origins, origin::check_origin))
+            .layer(middleware::from_fn_with_state(gate, protect::protect))
     }
 }
 
@@ -170,7 +297,7 @@ where
     Fut: Future<Output = Result<T>> + Send,
     T: Serialize,
 {
-    routing::on(methods, async move |State(api): State<Api>, params: Params| {
+    routing::on(methods, async move |Caller(api): Caller, params: Params| {
         handler(api, params).await.map(Json).map_err(Failure)
     })
 }
@@ -246,17 +373,20 @@ fn file_routes() -> Router<Api> {
         .route("/artifacts", routing::get(files::list))
         // An upload is written as it comes; its size is the store's matter.
         .route("/artifacts/{*path}", file.layer(DefaultBodyLimit::disable()))
-        .route("/mpu/{*path}", routing::post(files::not_offered))
-        .route("/presigned/{*path}", routing::get(files::not_offered))
+        .route("/mpu/create/{*path}", routing::post(files::begin_parts))
+        .route("/mpu/complete/{*path}", routing::post(files::complete_parts))
+        .route("/mpu/abort/{*path}", routing::post(files::abort_parts))
+        .route("/presigned/{*path}", routing::get(files::signed_download))
 }
 
-async fn server_info() -> Json<Value> {
+async fn server_info(State(api): State<Api>) -> Json<Value> {
+    let can = api.artifacts.capabilities();
     Json(json!({
         "store_type": "SqlStore",
         "workspaces_enabled": false,
         "trace_archival_enabled": false,
-        "multipart_uploads_enabled": false,
-        "multipart_downloads_enabled": false,
+        "multipart_uploads_enabled": can.signed_parts,
+        "multipart_downloads_enabled": can.signed_downloads,
         "presigned_upload_run_id_supported": false,
         "presigned_upload_model_id_supported": false,
         "features_enabled": { "gateway": false },

@@ -1,10 +1,16 @@
-//! Keeps pages of other origins from writing: a browser on this machine would carry their requests to it.
+//! Keeps pages of other origins from writing: a browser on this machine would carry their requests to it. Origins that
+//! the application allows may also read (CORS).
+
+use std::sync::Arc;
 
 use axum::{
-    extract::Request,
+    extract::{Request, State},
     http::{
-        HeaderMap, Method,
-        header::{HOST, ORIGIN},
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+        header::{
+            ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+            ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, VARY,
+        },
     },
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -14,18 +20,33 @@ use url::Url;
 
 use super::failure::Failure;
 
-/// Refuses a write whose `Origin` is neither this server nor this machine.
-pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
-    let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if writes && is_foreign(request.headers()) {
-        return Failure(Error::permission_denied("Cross-origin request blocked")).into_response();
-    }
-    next.run(request).await
+/// What an allowed origin is told before it asks.
+const PREFLIGHT: [(HeaderName, HeaderValue); 3] = [
+    (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE")),
+    (ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type, range")),
+    (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
+];
+
+/// Refuses a write whose `Origin` is neither this server, this machine nor allowed; lets allowed origins read.
+pub(super) async fn check_origin(State(allowed): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+    let origin = request.headers().get(ORIGIN).filter(|origin| allowed.iter().any(|known| *origin == known)).cloned();
+    let Some(origin) = origin else {
+        let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        if writes && is_foreign(request.headers()) {
+            return Failure(Error::permission_denied("Cross-origin request blocked")).into_response();
+        }
+        return next.run(request).await;
+    };
+    let asks = request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if asks { (StatusCode::NO_CONTENT, PREFLIGHT).into_response() } else { next.run(request).await };
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    response.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
+    response
 }
 
 fn is_foreign(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return false };
-    let text = |value: Option<&axum::http::HeaderValue>| value.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text = |value: Option<&HeaderValue>| value.and_then(|value| value.to_str().ok()).map(str::to_owned);
     // "null" and whatever is no URL come from pages that hide where they are from.
     let Some(url) = origin.to_str().ok().and_then(|origin| Url::parse(origin).ok()) else { return true };
     let Some(host) = url.host_str() else { return true };

@@ -6,14 +6,14 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use axum::{
     Json, RequestExt as _,
-    extract::{FromRequest as _, Path, Request, State},
+    extract::{FromRequest as _, Path, Request},
     http::header::{CONTENT_LENGTH, CONTENT_TYPE},
     routing::{self, MethodFilter, MethodRouter},
 };
 use mlops_core::{Error, Result};
 use serde_json::Value;
 
-use super::{Api, failure::Failure, request::Params};
+use super::{Api, auth::Caller, failure::Failure, request::Params};
 
 /// The ids in a path.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ where
     F: Fn(Api, Place, Params) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Value>> + Send,
 {
-    routing::on(methods, async move |State(api): State<Api>, mut request: Request| {
+    routing::on(methods, async move |Caller(api): Caller, mut request: Request| {
         let Path(ids) = request.extract_parts::<Path<BTreeMap<String, String>>>().await.map_err(|error| {
             Failure(Error::invalid_argument(format!("the path cannot be read: {}", error.body_text())))
         })?;

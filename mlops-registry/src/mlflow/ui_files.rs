@@ -4,16 +4,17 @@
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::{Path, Query, Request, State},
+    extract::{Path, Query, Request},
     http::HeaderMap,
     response::Response,
     routing,
 };
-use mlops_core::{Error, ModelName, Result, RunId};
+use mlops_core::{Action, Error, ModelName, Result, RunId};
 use serde::Deserialize;
 
 use super::{
     Api, Inner,
+    auth::Caller,
     failure::Failure,
     files::{Answer, check_relative, join, send},
     source::Source,
@@ -68,13 +69,13 @@ fn missing(field: &str) -> Error {
     Error::invalid_argument(format!("Request must specify {field}."))
 }
 
-async fn of_run(State(api): State<Api>, Query(wanted): Query<Wanted>, headers: HeaderMap) -> Answer<Response> {
+async fn of_run(Caller(api): Caller, Query(wanted): Query<Wanted>, headers: HeaderMap) -> Answer<Response> {
     let (id, path) = (wanted.run()?, wanted.path()?);
     let run = api.tracking.run(&id).await?;
     below(&api, &run.artifact_uri, path, &headers).await
 }
 
-async fn of_version(State(api): State<Api>, Query(wanted): Query<Wanted>, headers: HeaderMap) -> Answer<Response> {
+async fn of_version(Caller(api): Caller, Query(wanted): Query<Wanted>, headers: HeaderMap) -> Answer<Response> {
     let path = wanted.path()?;
     let name: ModelName = wanted.name.as_deref().ok_or_else(|| missing("name"))?.parse()?;
     let number = parse_version(wanted.version.as_deref().ok_or_else(|| missing("version"))?)?;
@@ -84,7 +85,7 @@ async fn of_version(State(api): State<Api>, Query(wanted): Query<Wanted>, header
 }
 
 async fn of_model(
-    State(api): State<Api>,
+    Caller(api): Caller,
     Path(id): Path<LoggedModelId>,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
@@ -101,7 +102,7 @@ async fn below(api: &Inner, root: &str, path: &str, headers: &HeaderMap) -> Answ
     send(api, &join(ArtifactStore::path_of(root)?, path)?, headers).await
 }
 
-async fn upload(State(api): State<Api>, Query(wanted): Query<Wanted>, request: Request) -> Answer<Response> {
+async fn upload(Caller(api): Caller, Query(wanted): Query<Wanted>, request: Request) -> Answer<Response> {
     let (run, path) = (wanted.run()?, wanted.path()?);
     let too_large = || Error::invalid_argument("Artifact size is too large. Max size is 10MB.");
     let bytes = to_bytes(request.into_body(), UPLOAD_BYTES_MAX)
@@ -111,6 +112,7 @@ async fn upload(State(api): State<Api>, Query(wanted): Query<Wanted>, request: R
         return Err(missing("data").into());
     }
     let run = api.tracking.run(&run).await?;
-    api.artifacts.put(&join(ArtifactStore::path_of(&run.artifact_uri)?, path)?, bytes).await?;
+    let path = join(ArtifactStore::path_of(&run.artifact_uri)?, path)?;
+    api.artifacts.at(&path, Action::Write).await?.put(&path, bytes).await?;
     Ok(Response::new(Body::empty()))
 }

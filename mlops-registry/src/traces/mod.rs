@@ -15,7 +15,7 @@ pub use assessment::{Assessment, AssessmentSource, AssessmentUpdate, AssessmentV
 pub use record::{TraceInfo, TraceSelection, TraceState};
 pub use span::{AnyValue, Attribute, Span, SpanEvent, SpanLink, SpanStatus, StatusCode};
 pub use sql::{SqlTraceStore, SqlTraceStoreBuilder};
-pub use store::TraceStore;
+pub use store::{TRACE_IDS_MAX, TraceStore};
 
 /// The tag that holds the name of a trace.
 pub const TRACE_NAME_TAG: &str = "mlflow.traceName";

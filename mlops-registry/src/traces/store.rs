@@ -11,6 +11,9 @@ use crate::{
     search::{Page, Search},
 };
 
+/// Most traces that one call names.
+pub const TRACE_IDS_MAX: usize = 1_000;
+
 /// Keeps traces. Every write is durable when it returns and either happens whole or not at all.
 ///
 /// The store knows no experiments and runs; that they exist is for the caller to check. Errors common to all calls:

@@ -8,6 +8,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "the environment names the server to test against, and a child's home")]
 
+mod auth;
 mod bundle;
 mod crash;
 mod crash_governance;

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use axum::{
     Router,
     body::to_bytes,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{DefaultBodyLimit, Request},
     http::{
         HeaderMap,
         header::{CONTENT_ENCODING, CONTENT_TYPE},
@@ -22,7 +22,7 @@ use mlops_core::{Error, Result};
 
 use super::{Api, active, store};
 use crate::{
-    mlflow::failure::Failure,
+    mlflow::{auth::Caller, failure::Failure},
     traces::otlp::{ResourceSpans, from_json, from_protobuf},
 };
 
@@ -38,7 +38,7 @@ pub(in crate::mlflow) fn routes() -> Router<Api> {
     Router::new().route("/v1/traces", routing::post(export).layer(DefaultBodyLimit::disable()))
 }
 
-async fn export(State(api): State<Api>, request: Request) -> std::result::Result<Response, Failure> {
+async fn export(Caller(api): Caller, request: Request) -> std::result::Result<Response, Failure> {
     let headers = request.headers().clone();
     let kind = text(&headers, CONTENT_TYPE.as_str())?.unwrap_or_default();
     let kind = match kind.split(';').next().unwrap_or_default().trim() {

@@ -11,11 +11,9 @@ use crate::{
     limits::{TRACE_TAG_VALUE_MAX, check_free_key, truncated},
     retry::on_conflict,
     rows::{places, texts},
-    traces::{Assessment, TraceInfo, TraceSelection},
+    traces::{Assessment, TRACE_IDS_MAX, TraceInfo, TraceSelection},
 };
 
-/// Most ids in one read, and most traces in one deletion by id.
-const IDS_MAX: usize = 1_000;
 /// Most traces that are linked in one call.
 const LINKS_MAX: usize = 100;
 /// How many traces one statement deletes.
@@ -72,7 +70,7 @@ impl SqlTraceStore {
     }
 
     pub(super) async fn infos(&self, ids: &[String]) -> Result<Vec<TraceInfo>> {
-        check_ids(ids, IDS_MAX)?;
+        check_ids(ids, TRACE_IDS_MAX)?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -138,7 +136,7 @@ impl SqlTraceStore {
         if selection.ids.is_none() && selection.until.is_none() {
             return Err(Error::invalid_argument("which traces to delete? give ids or max_timestamp_millis"));
         }
-        check_ids(selection.ids.as_deref().unwrap_or_default(), IDS_MAX)?;
+        check_ids(selection.ids.as_deref().unwrap_or_default(), TRACE_IDS_MAX)?;
         let (mut removed, max) = (0, selection.max.unwrap_or(u64::MAX));
         while removed < max {
             let part = (max - removed).min(DELETE_AT_ONCE);

@@ -15,13 +15,11 @@ use crate::{
     retry::on_conflict,
     rows::{from_json, places, texts, to_json},
     traces::{
-        AnyValue, Attribute, SESSION_METADATA, SPANS_IN_STORE, SPANS_LOCATION_TAG, Span, StatusCode, TRACE_NAME_TAG,
-        TraceInfo, TraceState, USER_METADATA, otlp::ResourceSpans,
+        AnyValue, Attribute, SESSION_METADATA, SPANS_IN_STORE, SPANS_LOCATION_TAG, Span, StatusCode, TRACE_IDS_MAX,
+        TRACE_NAME_TAG, TraceInfo, TraceState, USER_METADATA, otlp::ResourceSpans,
     },
 };
 
-/// Most ids in one read.
-const IDS_MAX: usize = 1_000;
 /// The prefix of attributes of the root span that are tags of the trace.
 const TRACE_TAG_PREFIX: &str = "mlflow.traceTag.";
 
@@ -52,7 +50,7 @@ impl SqlTraceStore {
     }
 
     pub(super) async fn spans_of(&self, ids: &[String]) -> Result<BTreeMap<String, Vec<Span>>> {
-        check_ids(ids, IDS_MAX)?;
+        check_ids(ids, TRACE_IDS_MAX)?;
         let mut found: BTreeMap<String, Vec<Span>> = BTreeMap::new();
         if ids.is_empty() {
             return Ok(found);

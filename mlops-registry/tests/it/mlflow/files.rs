@@ -15,6 +15,7 @@ async fn files_go_up_and_down_and_never_leave_the_root() {
     assert_eq!((got.status.as_u16(), &got.body[..], got.header("content-length")), (200, &b"0123456789"[..], "10"));
     assert_eq!(got.header("content-disposition"), "attachment; filename*=UTF-8''n%201%25%2Etxt");
     assert_eq!(got.header("x-content-type-options"), "nosniff");
+    assert_eq!(got.header("content-security-policy"), "sandbox; default-src 'none'");
     let part = client.raw(Method::GET, &at, &[("range", "bytes=2-4")], Vec::new()).await;
     assert_eq!((part.status.as_u16(), part.text(), part.header("content-range")), (206, "234".into(), "bytes 2-4/10"));
     let beyond = client.raw(Method::GET, &at, &[("range", "bytes=10-")], Vec::new()).await;
@@ -32,8 +33,16 @@ async fn files_go_up_and_down_and_never_leave_the_root() {
     assert_eq!(client.raw(Method::DELETE, &format!("{FILES}/0/r"), &[], Vec::new()).await.status, 200);
     let gone = client.raw(Method::GET, &at, &[], Vec::new()).await;
     assert_eq!((gone.status.as_u16(), gone.json()["error_code"].as_str()), (404, Some("RESOURCE_DOES_NOT_EXIST")));
-    let parts = client.raw(Method::POST, "/api/2.0/mlflow-artifacts/mpu/create/x", &[], Vec::new()).await;
+    let (typed, parts) = ([("content-type", "application/json")], json!({ "path": "/home/ann/f", "num_parts": 2 }));
+    let parts = parts.to_string().into_bytes();
+    let parts = client.raw(Method::POST, "/api/2.0/mlflow-artifacts/mpu/create/x", &typed, parts).await;
     assert_eq!(parts.status, 501);
+    assert_eq!(client.raw(Method::GET, "/api/2.0/mlflow-artifacts/presigned/x", &[], Vec::new()).await.status, 501);
+    let info = client.raw(Method::GET, "/api/3.0/mlflow/server-info", &[], Vec::new()).await.json();
+    assert_eq!(
+        (&info["multipart_uploads_enabled"], &info["multipart_downloads_enabled"]),
+        (&json!(false), &json!(false))
+    );
 }
 
 #[tokio::test]

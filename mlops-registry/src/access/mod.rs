@@ -1,0 +1,30 @@
+//! Users, roles and what they may do with experiments and models, by MLflow's own levels of permission.
+//!
+//! [`AccessStore`] keeps them, [`SqlAccessStore`] in the metadata database; [`Permissions`] answers core's
+//! [`Authorizer`](mlops_core::Authorizer) from them. Passwords and tokens are not known here, only their hashes.
+//!
+//! Invariant: every grant belongs to a role. Each user has a role of their own, and what a user is granted directly is
+//! a grant of that role, so there is one way in which permissions come together.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod permission;
+mod record;
+mod sql;
+mod store;
+
+pub use permission::Permissions;
+pub use record::{
+    Grant, NewToken, NewUser, Permission, ResourceKind, Role, RoleGrant, RoleUpdate, Token, User, UserUpdate,
+};
+pub use sql::SqlAccessStore;
+pub use store::AccessStore;
+
+/// Longest name of a user or role, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Most users and most roles that one store keeps.
+pub const LISTED_MAX: usize = 100_000;
+/// Name of a resource by which a grant means all of its kind.
+pub const EVERY: &str = "*";
+/// The role that principals of administrators carry; no role of a store may be called so.
+pub const ADMIN_ROLE: &str = "admin";

@@ -1,0 +1,195 @@
+//! The one place where a request is allowed or refused.
+//!
+//! Invariant: an error of the authorizer is a refusal; an action that must be recorded does not happen when the record
+//! cannot be kept.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use mlops_core::{Action, AuditEntry, Error, ErrorKind, Principal, Resource, Result, RunId};
+
+use super::{Auth, Parts};
+use crate::{
+    Actor, ExperimentId, Page, PageRequest, RunRecord, TrackingStore,
+    access::{ADMIN_ROLE, AccessStore, EVERY, Grant, Permission, ResourceKind},
+};
+
+/// Most runs whose experiment is remembered; a run never moves.
+const HOMES_MAX: usize = 65_536;
+/// Most pages that one filtered page is collected from.
+const PAGES_MAX: usize = 1_000;
+
+/// Which experiment runs belong to, and where their files are.
+#[derive(Debug, Default)]
+pub(super) struct Homes(Mutex<HashMap<RunId, Home>>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    pub(super) experiment: ExperimentId,
+    pub(super) artifact_uri: Arc<str>,
+}
+
+/// Asks for one principal, or refuses for nobody.
+pub(in crate::mlflow) struct Guard {
+    parts: Arc<Parts>,
+    principal: Option<Principal>,
+    decided: Mutex<HashMap<(Action, Resource), bool>>,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("principal", &self.principal).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn experiment(id: ExperimentId) -> Resource {
+    Resource::new("experiment", id.to_string())
+}
+
+pub(super) fn model(name: &mlops_core::ModelName) -> Resource {
+    Resource::new("model", name.as_str())
+}
+
+impl Guard {
+    pub(in crate::mlflow) fn new(auth: &Auth, principal: Option<Principal>) -> Self {
+        Self { parts: Arc::clone(&auth.parts), principal, decided: Mutex::default() }
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    pub(super) fn principal(&self) -> Result<&Principal> {
+        self.principal.as_ref().ok_or_else(|| Error::unauthenticated("You are not authenticated"))
+    }
+
+    pub(super) fn actor(&self) -> Result<Actor> {
+        self.principal().map(Actor::from)
+    }
+
+    /// Allows the action or refuses it.
+    pub(in crate::mlflow) async fn check(&self, action: Action, resource: &Resource) -> Result<()> {
+        if self.allows(action, resource).await? {
+            return Ok(());
+        }
+        tracing::info!(principal = ?self.principal, ?action, %resource, "refused");
+        Err(Error::permission_denied("Permission denied"))
+    }
+
+    /// Whether the action is allowed.
+    pub(in crate::mlflow) async fn allows(&self, action: Action, resource: &Resource) -> Result<bool> {
+        let key = (action, resource.clone());
+        if let Some(known) = self.decided.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(*known);
+        }
+        let allowed = match self.parts.authorizer.authorize(self.principal()?, action, resource).await {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => false,
+            Err(error) => return Err(error),
+        };
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner).insert(key, allowed);
+        Ok(allowed)
+    }
+
+    pub(in crate::mlflow) async fn check_experiment(&self, action: Action, id: ExperimentId) -> Result<()> {
+        self.check(action, &experiment(id)).await
+    }
+
+    /// Those of the experiments that may be read; the others are left out, as if they were empty.
+    pub(super) async fn readable_experiments(&self, ids: &[ExperimentId]) -> Result<Vec<ExperimentId>> {
+        let mut readable = Vec::with_capacity(ids.len());
+        for id in ids {
+            if self.allows(Action::Read, &experiment(*id)).await? {
+                readable.push(*id);
+            }
+        }
+        Ok(readable)
+    }
+
+    /// Allows what only administrators may.
+    pub(in crate::mlflow) async fn check_admin(&self) -> Result<()> {
+        if self.is_admin()? {
+            return Ok(());
+        }
+        self.check(Action::Administer, &Resource::new("server", EVERY)).await
+    }
+
+    pub(super) fn is_admin(&self) -> Result<bool> {
+        Ok(self.principal()?.roles.iter().any(|role| role == ADMIN_ROLE))
+    }
+
+    /// Keeps the record of an action that is about to happen.
+    pub(in crate::mlflow) async fn record<const N: usize>(
+        &self,
+        action: Action,
+        resource: Resource,
+        details: [(&str, String); N],
+    ) -> Result<()> {
+        let Some(audit) = &self.parts.audit else { return Ok(()) };
+        let details = details.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let principal = self.principal()?.clone();
+        audit.append(AuditEntry { at: self.parts.clock.now(), principal, action, resource, details }).await
+    }
+
+    /// Where a run belongs.
+    pub(super) async fn home(&self, tracking: &dyn TrackingStore, id: &RunId) -> Result<Home> {
+        if let Some(home) = self.parts.homes.0.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+            return Ok(home.clone());
+        }
+        Ok(self.settle(&tracking.run(id).await?))
+    }
+
+    pub(super) fn settle(&self, run: &RunRecord) -> Home {
+        let home = Home { experiment: run.experiment, artifact_uri: run.artifact_uri.as_str().into() };
+        let mut homes = self.parts.homes.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if homes.len() >= HOMES_MAX {
+            homes.clear();
+        }
+        homes.insert(run.id.clone(), home.clone());
+        home
+    }
+
+    /// Lets whoever created something manage it.
+    pub(super) async fn own(&self, kind: ResourceKind, resource: &str) -> Result<()> {
+        let Some(users) = &self.parts.users else { return Ok(()) };
+        let Some(user) = users.user(&self.principal()?.name).await? else { return Ok(()) };
+        let grant = Grant { kind, resource: resource.to_owned(), permission: Permission::Manage };
+        users.grant(user.own_role, grant).await.map(drop)
+    }
+
+    /// Lets grants follow a new name, or forgets them.
+    pub(super) async fn moved(&self, kind: ResourceKind, resource: &str, to: Option<&str>) -> Result<()> {
+        match &self.parts.users {
+            Some(users) => users.move_grants(kind, resource, to).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The items that may be read, page after page until the page that is asked for is full.
+    pub(super) async fn readable<T, F>(
+        &self,
+        page: &PageRequest,
+        resource: impl Fn(&T) -> Resource,
+        next: impl Fn(PageRequest) -> F,
+    ) -> Result<Page<T>>
+    where
+        F: Future<Output = Result<Page<T>>>,
+    {
+        let mut found = next(page.clone()).await?;
+        let wanted = page.max_results.unwrap_or(found.items.len());
+        let mut kept = Vec::new();
+        for _ in 0..PAGES_MAX {
+            for item in std::mem::take(&mut found.items) {
+                if self.allows(Action::Read, &resource(&item)).await? {
+                    kept.push(item);
+                }
+            }
+            let Some(token) = found.next_page_token.take_if(|_| kept.len() < wanted) else { break };
+            found = next(PageRequest { max_results: Some(wanted - kept.len()), token: Some(token) }).await?;
+        }
+        Ok(Page { items: kept, next_page_token: found.next_page_token })
+    }
+}

@@ -1,0 +1,239 @@
+//! From a request to the principal who sent it, and to stores that ask for that principal.
+//!
+//! Invariant: a request of nobody reaches no store; a family of routes that the guarded stores do not cover is for
+//! administrators.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, Request, State},
+    http::{HeaderMap, header::AUTHORIZATION, request::Parts as RequestParts},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use mlops_core::{Digest, Error, Principal, Result};
+
+use super::{Auth, Guard, Parts};
+use crate::{
+    access::{ADMIN_ROLE, AccessStore, User},
+    mlflow::{Api, failure::Failure},
+};
+
+/// Families of routes whose every store is guarded or whose handlers ask themselves. A new family is for administrators
+/// until it is guarded and named here.
+const GUARDED: [&str; 12] = [
+    "artifacts",
+    "datasets",
+    "experiments",
+    "logged-models",
+    "metrics",
+    "model-versions",
+    "registered-models",
+    "roles",
+    "runs",
+    "traces",
+    "upload-artifact",
+    "users",
+];
+/// The same of single paths.
+const GUARDED_WHOLE: [&str; 5] = [
+    "/api/2.0mlflow/experiments/search-datasets",
+    "/get-artifact",
+    "/model-versions/get-artifact",
+    "//model-versions/get-artifact",
+    "/v1/traces",
+];
+/// Longest header by which somebody signs in, in bytes.
+const HEADER_BYTES_MAX: usize = 4_096;
+
+/// The stores for the principal of the request; without [`Auth`], for everybody.
+#[derive(Debug)]
+pub(in crate::mlflow) struct Caller(pub(in crate::mlflow) Api);
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut RequestParts, state: &Api) -> std::result::Result<Self, Infallible> {
+        Ok(Self(Arc::clone(parts.extensions.get::<Api>().unwrap_or(state))))
+    }
+}
+
+/// Signs in and goes on, or refuses.
+pub(in crate::mlflow) async fn sign_in(
+    State((auth, open)): State<(Auth, Api)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if matches!(request.uri().path(), "/health" | "/version") {
+        return next.run(request).await;
+    }
+    // A body cannot be shared, so nothing of the request may be borrowed while the store is asked.
+    let (known, credentials) = (request.extensions().get().cloned(), credentials(request.headers()));
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
+    let path = request.uri().path().to_owned();
+    let principal = match known {
+        Some(principal) => Ok(principal),
+        None => auth.parts.principal(credentials, address).await,
+    };
+    let signed_in = match principal {
+        Ok(principal) => enter(&auth, &open, principal, &path).await,
+        Err(error) => Err(error),
+    };
+    match signed_in {
+        Ok(api) => {
+            request.extensions_mut().insert(api);
+            next.run(request).await
+        }
+        Err(error) => Failure(error).into_response(),
+    }
+}
+
+async fn enter(auth: &Auth, open: &Api, principal: Principal, path: &str) -> Result<Api> {
+    let guard = Arc::new(Guard::new(auth, Some(principal)));
+    if !is_guarded(path) {
+        guard.check_admin().await?;
+    }
+    Ok(Arc::new(open.guarded(guard)))
+}
+
+fn is_guarded(path: &str) -> bool {
+    if GUARDED_WHOLE.contains(&path) {
+        return true;
+    }
+    let mut parts = path.trim_start_matches('/').split('/');
+    let (api, _, part, family) = (parts.next(), parts.next(), parts.next(), parts.next().unwrap_or_default());
+    let known = match part {
+        Some("mlflow") => GUARDED.contains(&family) || family == "server-info",
+        Some("mlflow-artifacts") => true,
+        _ => false,
+    };
+    known && matches!(api, Some("api" | "ajax-api"))
+}
+
+enum Credentials {
+    Password { user: String, password: String },
+    Token(String),
+}
+
+fn unknown() -> Error {
+    Error::unauthenticated(
+        "You are not authenticated. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    )
+}
+
+fn credentials(headers: &HeaderMap) -> Option<Credentials> {
+    let header = headers.get(AUTHORIZATION)?.to_str().ok().filter(|header| header.len() <= HEADER_BYTES_MAX)?;
+    let (scheme, rest) = header.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Credentials::Token(rest.to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some(Credentials::Password { user: user.to_owned(), password: password.to_owned() })
+}
+
+impl Parts {
+    async fn principal(&self, credentials: Option<Credentials>, address: Option<String>) -> Result<Principal> {
+        let Some(users) = &self.users else { return Err(unknown()) };
+        let user = match credentials.ok_or_else(unknown)? {
+            Credentials::Token(token) => self.user_of_token(users.as_ref(), &token).await?,
+            Credentials::Password { user, password } => {
+                self.user_of_password(users.as_ref(), &user, &password, address).await?
+            }
+        };
+        let mut principal = Principal::new(&user.name);
+        let roles = users.roles_of(&user.name).await?;
+        let shared = roles.into_iter().filter(|role| role.id != user.own_role);
+        principal.roles = shared.map(|role| role.name).chain(user.admin.then(|| ADMIN_ROLE.to_owned())).collect();
+        Ok(principal)
+    }
+
+    async fn user_of_token(&self, users: &dyn AccessStore, token: &str) -> Result<User> {
+        let found = users.token(&Digest::of(token.as_bytes())).await?;
+        let valid = found.filter(|(token, _)| token.expires.is_none_or(|expires| self.clock.now() < expires));
+        valid.map(|(_, user)| user).ok_or_else(unknown)
+    }
+
+    async fn user_of_password(
+        &self,
+        users: &dyn AccessStore,
+        name: &str,
+        password: &str,
+        address: Option<String>,
+    ) -> Result<User> {
+        let now = self.clock.now();
+        let found = users.user(name).await?;
+        // Whoever is remembered keeps working while somebody else guesses.
+        if let Some(user) = &found
+            && self.passwords.remembers(name, password, &user.password_hash, now)
+        {
+            return Ok(user.clone());
+        }
+        let keys: Vec<String> = std::iter::once(format!("user {name}"))
+            .chain(address.map(|address| format!("address {address}")))
+            .collect();
+        self.throttle.check(&keys, now)?;
+        let hash = found.as_ref().map(|user| user.password_hash.as_str());
+        match found.clone() {
+            Some(user) if self.passwords.verify(name, password, hash, now).await? => Ok(user),
+            Some(_) => {
+                self.throttle.failed(&keys, now);
+                Err(unknown())
+            }
+            None => {
+                self.passwords.verify(name, password, None, now).await?;
+                self.throttle.failed(&keys, now);
+                Err(unknown())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_as_the_standard_says() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, text.parse().unwrap());
+            match credentials(&headers) {
+                Some(Credentials::Password { user, password }) => format!("{user}|{password}"),
+                Some(Credentials::Token(token)) => token,
+                None => "nobody".to_owned(),
+            }
+        };
+        // RFC 7617, section 2.
+        assert_eq!(read("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), "Aladdin|open sesame");
+        assert_eq!(read("basic YTpiOmM="), "a|b:c");
+        assert_eq!(read("Bearer abc"), "abc");
+        for bad in ["Basic", "Basic ???", "Basic YQ==", "Digest x=y", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="] {
+            assert_eq!(read(bad), "nobody", "{bad}");
+        }
+        assert_eq!(read(&format!("Bearer {}", "a".repeat(5_000))), "nobody");
+    }
+
+    #[test]
+    fn what_is_not_guarded_is_for_administrators() {
+        for open in [
+            "/api/2.0/mlflow/runs/get",
+            "/ajax-api/2.0/mlflow/experiments/search",
+            "/api/2.0/mlflow-artifacts/artifacts/0/x",
+            "/api/3.0/mlflow/server-info",
+            "/api/3.0/mlflow/traces/x",
+            "/get-artifact",
+            "/v1/traces",
+        ] {
+            assert!(is_guarded(open), "{open}");
+        }
+        for closed in ["/", "/api/2.0/mlflow/webhooks", "/graphql", "/x/2.0/mlflow/runs/get", "/v1/traces/x"] {
+            assert!(!is_guarded(closed), "{closed}");
+        }
+    }
+}

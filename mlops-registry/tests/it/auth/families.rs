@@ -1,0 +1,135 @@
+//! Logged models, traces and evaluation datasets are their experiments'.
+
+use axum::http::Method;
+use mlops_registry::{access::Permission, mlflow::AuthSettings};
+use serde_json::{Value, json};
+
+use super::{Server, settings};
+
+async fn closed() -> Server {
+    Server::with(AuthSettings { default_permission: Permission::NoPermissions, ..settings() }).await
+}
+
+#[tokio::test]
+async fn a_logged_model_opens_level_by_level() {
+    let server = closed().await;
+    let (id, run) = server.run_of("ann", "secret").await;
+    let made = server.post("ann", "logged-models", json!({ "experiment_id": id, "name": "m" })).await.ok();
+    let model = made["model"]["info"]["model_id"].as_str().unwrap().to_owned();
+    server
+        .post("ann", "runs/outputs", json!({ "run_id": run, "models": [{ "model_id": model, "step": 0 }] }))
+        .await
+        .ok();
+    let at = format!("2.0/mlflow/logged-models/{model}");
+    let found = async || {
+        let search = json!({ "experiment_ids": [id] });
+        let found = server.post("bob", "logged-models/search", search).await.ok();
+        found["models"].as_array().map_or(0, Vec::len)
+    };
+    // Status of: read, tag, params, finalize, another in the experiment, delete.
+    let tries = async || {
+        let tags = json!({ "tags": [{ "key": "k", "value": "v" }] });
+        let params = json!({ "params": [{ "key": "k", "value": "v" }] });
+        [
+            server.get("bob", &at).await.status,
+            server.call("bob", Method::PATCH, &format!("{at}/tags"), tags).await.status,
+            server.call("bob", Method::POST, &format!("{at}/params"), params).await.status,
+            server.call("bob", Method::PATCH, &at, json!({ "status": "LOGGED_MODEL_READY" })).await.status,
+            server.post("bob", "logged-models", json!({ "experiment_id": id, "name": "n" })).await.status,
+            server.call("bob", Method::DELETE, &at, json!({})).await.status,
+        ]
+    };
+    assert_eq!((tries().await, found().await), ([403; 6], 0));
+    server.grant("ann", "bob", "experiment", &id, "READ").await.ok();
+    assert_eq!((tries().await, found().await), ([200, 403, 403, 403, 403, 403], 1));
+    server.grant("ann", "bob", "experiment", &id, "EDIT").await.ok();
+    assert_eq!((tries().await, found().await), ([200, 200, 200, 200, 200, 403], 2));
+    let deletions =
+        |server: &Server| server.log.entries.lock().unwrap().iter().filter(|e| e.principal.name == "bob").count();
+    assert_eq!(deletions(&server), 0);
+    server.grant("ann", "bob", "experiment", &id, "MANAGE").await.ok();
+    assert_eq!((tries().await, found().await), ([200; 6], 2));
+    assert_eq!(deletions(&server), 1, "a deletion is on record");
+}
+
+#[tokio::test]
+async fn a_trace_is_taken_over_by_nobody() {
+    let server = closed().await;
+    let ((hers, _), (his, _)) = (server.run_of("ann", "hers").await, server.run_of("bob", "his").await);
+    let id = "tr-0af7651916cd43dd8448eb211c80319c";
+    let info = |experiment: &str, preview: &str| {
+        json!({ "trace": { "trace_info": {
+            "trace_id": id, "request_time": "2026-01-01T00:00:00Z", "state": "OK", "request_preview": preview,
+            "trace_location": { "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": experiment } },
+        } } })
+    };
+    let traces = "3.0/mlflow/traces";
+    server.call("ann", Method::POST, traces, info(&hers, "first")).await.ok();
+    for experiment in [&hers, &his] {
+        assert_eq!(server.call("bob", Method::POST, traces, info(experiment, "stolen")).await.status, 403);
+    }
+    // OpenTelemetry's exporter names the trace without the prefix.
+    let span = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [{
+        "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "root",
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2",
+    }] }] }] });
+    let export = async |user: &str, experiment: &str| {
+        let request = axum::http::Request::builder()
+            .method(Method::POST)
+            .uri("/v1/traces")
+            .header("content-type", "application/json")
+            .header("x-mlflow-experiment-id", experiment)
+            .header("authorization", super::basic(user, super::PASSWORD));
+        server.send(request.body(span.to_string().into()).unwrap()).await.status
+    };
+    assert_eq!((export("bob", &his).await, export("bob", &hers).await, export("ann", &hers).await), (403, 403, 200));
+
+    let at = format!("{traces}/{id}");
+    let tag = json!({ "key": "k", "value": "v" });
+    let assessment = json!({ "assessment": { "assessment_name": "good", "source": { "source_type": "HUMAN", "source_id": "bob" },
+        "feedback": { "value": true } } });
+    // Status of: read, tag, assess, delete.
+    let tries = async || {
+        let delete = json!({ "experiment_id": hers, "request_ids": [id] });
+        [
+            server.get("bob", &at).await.status,
+            server.call("bob", Method::PATCH, &format!("{at}/tags"), tag.clone()).await.status,
+            server.call("bob", Method::POST, &format!("{at}/assessments"), assessment.clone()).await.status,
+            server.call("bob", Method::POST, &format!("{traces}/delete-traces"), delete).await.status,
+        ]
+    };
+    let found = async || {
+        let location = |id: &str| json!({ "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": id } });
+        let search = json!({ "locations": [location(&hers), location(&his)] });
+        let found = server.call("bob", Method::POST, &format!("{traces}/search"), search).await.ok();
+        found["traces"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!((tries().await, found().await), ([403; 4], 0));
+    server.grant("ann", "bob", "experiment", &hers, "READ").await.ok();
+    assert_eq!((tries().await, found().await), ([200, 403, 403, 403], 1));
+    server.grant("ann", "bob", "experiment", &hers, "EDIT").await.ok();
+    assert_eq!((tries().await, found().await), ([200, 200, 200, 403], 1));
+    server.grant("ann", "bob", "experiment", &hers, "MANAGE").await.ok();
+    assert_eq!((tries().await, found().await), ([200; 4], 0));
+}
+
+#[tokio::test]
+async fn a_dataset_is_read_by_one_experiment_and_changed_by_all() {
+    let server = closed().await;
+    let ((hers, _), (his, _)) = (server.run_of("ann", "hers").await, server.run_of("bob", "his").await);
+    let create = async |user: &str, experiments: Value| {
+        let dataset = json!({ "name": "d", "experiment_ids": experiments });
+        server.call(user, Method::POST, "3.0/mlflow/datasets/create", dataset).await
+    };
+    assert_eq!(create("bob", json!([hers])).await.status, 403);
+    server.grant("ann", "bob", "experiment", &hers, "EDIT").await.ok();
+    let made = create("bob", json!([hers, his])).await.ok();
+    let at = format!("3.0/mlflow/datasets/{}", made["dataset"]["dataset_id"].as_str().unwrap());
+    server.grant("ann", "bob", "experiment", &hers, "NO_PERMISSIONS").await.ok();
+    let tags = json!({ "tags": "{\"k\": \"v\"}" });
+    assert_eq!(server.get("bob", &at).await.status, 200, "he reads it by his own experiment");
+    assert_eq!(server.call("bob", Method::PATCH, &format!("{at}/tags"), tags.clone()).await.status, 403);
+    assert_eq!(server.call("bob", Method::DELETE, &at, json!({})).await.status, 403);
+    assert_eq!(server.get("ann", &at).await.status, 200);
+    assert_eq!(server.call("root", Method::PATCH, &format!("{at}/tags"), tags).await.status, 200);
+}
