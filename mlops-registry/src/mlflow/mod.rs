@@ -52,6 +52,7 @@ mod run_answer;
 mod runs;
 mod source;
 mod stage;
+mod tail;
 mod traces;
 mod ui_files;
 mod versions;
@@ -82,7 +83,8 @@ use self::{
     request::Params,
 };
 use crate::{
-    ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, TraceStore, TrackingStore, webhooks::WebhookWorker,
+    ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, TraceStore, TrackingStore,
+    tracking::tail::LiveTail, webhooks::WebhookWorker,
 };
 
 /// The release of MLflow whose API is spoken; clients choose features by it.
@@ -98,6 +100,8 @@ struct Inner {
     traces: Option<Arc<dyn TraceStore>>,
     evaluation: Option<Arc<dyn EvaluationStore>>,
     webhooks: Option<Arc<WebhookWorker>>,
+    /// Asks nobody: its handler asks the tracking store first.
+    tail: Option<Arc<LiveTail>>,
     /// Asks for the principal of the request; none where everybody may everything.
     guard: Option<Arc<Guard>>,
     limits: ServerLimits,
@@ -129,6 +133,7 @@ impl Inner {
             evaluation,
             // Its routes are for administrators.
             webhooks: self.webhooks.clone(),
+            tail: self.tail.clone(),
             guard: Some(guard),
             limits: self.limits.clone(),
         }
@@ -183,6 +188,7 @@ impl MlflowServer {
             traces: None,
             evaluation: None,
             webhooks: None,
+            tail: None,
             guard: None,
             limits: ServerLimits::default(),
         };
@@ -264,6 +270,7 @@ impl MlflowServer {
             // Clients of MLflow 3.17 leave a slash out.
             .route("/2.0mlflow/experiments/search-datasets", on(POST, lineage::search_datasets))
             .nest("/2.0/mlflow-artifacts", file_routes())
+            .nest("/3.0/mlops", tail::routes())
             .route("/3.0/mlflow/server-info", routing::get(server_info));
         let routes = Router::new()
             .nest("/api", routes.clone())

@@ -164,10 +164,10 @@ fn says_nothing<T>(map: &&BTreeMap<String, T>) -> bool {
     map.is_empty()
 }
 
-#[derive(Serialize)]
-struct Pair<'a> {
-    key: &'a str,
-    value: &'a str,
+#[derive(Debug, Serialize)]
+pub(super) struct Pair<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
 }
 
 /// A map as clients have it: a list of keys with values.
@@ -226,7 +226,7 @@ pub(super) struct Point<'a> {
     dataset_digest: Option<&'a str>,
 }
 
-fn point<'a>(metric: &'a Metric, run: Option<&'a RunId>) -> Point<'a> {
+pub(super) fn point<'a>(metric: &'a Metric, run: Option<&'a RunId>) -> Point<'a> {
     Point {
         key: &metric.key,
         value: metric.value,
