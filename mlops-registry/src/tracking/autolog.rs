@@ -1,7 +1,17 @@
 //! From a trainer's progress callback, which must not wait, into a run.
 //!
 //! Invariant: observing never blocks and never fails a training; what does not fit into the queue is counted, and the
-//! owner learns of it and of the first error when it stops.
+//! owner learns of it and of the first error when it stops. Where the store may be away, let it log to an
+//! [`OfflineRun`](super::offline::OfflineRun).
+//!
+//! A trainer of `mlops-train` feeds it by its progress:
+//!
+//! ```text
+//! let observer = log.observer();
+//! let context = FitContext::new(42).with_progress(move |done| {
+//!     observer.observe(done.step as u64, &[("train_loss", done.train_loss)]);
+//! });
+//! ```
 
 use std::sync::{
     Arc,

@@ -328,8 +328,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        ArtifactStore, Search, SqlTrackingStore, TrackingStore, TrackingStoreExt as _, search::PageRequest,
-        tracking::offline::OFFLINE_RUN_TAG,
+        ArtifactStore, Search, SqlTrackingStore, TrackingStore, TrackingStoreExt as _,
+        search::PageRequest,
+        tracking::{LoggedDataset, offline::OFFLINE_RUN_TAG},
     };
 
     async fn store() -> SqlTrackingStore {
@@ -417,6 +418,62 @@ mod tests {
         assert_eq!((found[0].params["lr"].as_str(), found[0].metrics["auc"].step), ("1", 1));
         let aside = std::fs::read_to_string(directory.path().join("runs.refused")).unwrap();
         assert!(aside.contains("[\"lr\",\"2\"]") && aside.lines().count() == 1, "{aside}");
+    }
+
+    /// Two runs by turns, with one of everything but files.
+    async fn fill(offline: &OfflineLogger) {
+        let first = offline.start("fraud", "a").await.unwrap();
+        let second = first.start_nested("b").await.unwrap();
+        let dataset = LoggedDataset { name: "train".into(), digest: "d".into(), ..LoggedDataset::default() };
+        first.log_inputs(&[DatasetInput { dataset, ..DatasetInput::default() }]).await.unwrap();
+        for step in 0..4 {
+            first.log_metrics(&[point(step), point(step + 10)]).await.unwrap();
+            second.log_metrics(&[point(step)]).await.unwrap();
+        }
+        first.log_params(&[("lr".into(), "1".into())]).await.unwrap();
+        second.set_tags(&[("t".into(), "1".into())]).await.unwrap();
+        second.finish(RunStatus::Failed).await.unwrap();
+        first.finish(RunStatus::Finished).await.unwrap();
+    }
+
+    /// The process dies after any call of the store, before that is noted.
+    #[tokio::test]
+    async fn a_replay_that_dies_after_any_call_goes_on_without_loss_or_doubles() {
+        let mut deaths = 0;
+        loop {
+            let (directory, store) = (tempfile::tempdir().unwrap(), store().await);
+            let offline = open(&directory).await;
+            fill(&offline).await;
+            let (dying, sent_to) = (offline.clone(), store.clone());
+            let replay = tokio::spawn(async move {
+                let mut calls = 0;
+                let die = |_: &crate::tracking::offline::ReplayReport| {
+                    assert!(calls < deaths, "dies here");
+                    calls += 1;
+                };
+                dying.replay_with(&sent_to, None, die).await.unwrap();
+            });
+            let died = replay.await.is_err();
+            drop(offline);
+            let offline = open(&directory).await;
+            let report = offline.replay(&store, None).await.unwrap();
+            assert_eq!((report.refused, offline.waiting_bytes().await.unwrap()), (0, 0));
+
+            let found = runs(&store).await;
+            let [a, b] = found.as_slice() else { panic!("{} runs after {deaths} calls", found.len()) };
+            assert_eq!((a.status, a.params["lr"].as_str(), a.datasets.len()), (RunStatus::Finished, "1", 1));
+            assert_eq!((b.status, b.tags["t"].as_str()), (RunStatus::Failed, "1"));
+            assert_eq!(b.tags[PARENT_RUN_TAG], a.id.as_str());
+            let all = PageRequest { max_results: Some(100), token: None };
+            for (run, points) in [(a, 8), (b, 4)] {
+                assert_eq!(store.metric_history(&run.id, "auc", &all).await.unwrap().items.len(), points);
+            }
+            if !died {
+                break;
+            }
+            deaths += 1;
+        }
+        assert!(deaths > 10, "{deaths}");
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 //! Invariant: what cannot be read here is said once and left out; training never fails because of it. Figures are read
 //! from the files below `/proc`, so only Linux has them; the disk is asked wherever there is `statvfs`.
 
+#[cfg(feature = "nvml")]
+mod gpu;
 mod read;
 mod sampler;
 
@@ -52,8 +54,10 @@ pub struct SystemReport {
 ///
 /// Logged are `system/cpu_utilization_percentage`, `system/system_memory_usage_megabytes` and `..._percentage`,
 /// `system/disk_usage_megabytes`, `..._percentage` and `system/disk_available_megabytes`, and
-/// `system/network_receive_megabytes` and `system/network_transmit_megabytes` since the task began. A megabyte is
-/// 1,000,000 bytes. The step is the number of the sample.
+/// `system/network_receive_megabytes` and `system/network_transmit_megabytes` since the task began. With feature `nvml`
+/// also `system/gpu_N_utilization_percentage`, `..._memory_usage_megabytes`, `..._memory_usage_percentage`,
+/// `..._power_usage_watts` and `..._power_usage_percentage` of NVIDIA's processors. A megabyte is 1,000,000 bytes. The step
+/// is the number of the sample.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -103,7 +107,7 @@ impl SystemMetrics {
             )));
         }
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(watch(run, Sampler::new(settings), clock, interval, stopped));
+        let task = tokio::spawn(watch(run, settings, clock, interval, stopped));
         Ok(Self { stop, task: Guard(task) })
     }
 
@@ -124,11 +128,13 @@ fn died(error: JoinError) -> Error {
 
 async fn watch(
     run: Arc<dyn RunLogger>,
-    mut sampler: Sampler,
+    settings: SystemSettings,
     clock: Arc<dyn Clock>,
     interval: Duration,
     mut stopped: oneshot::Receiver<()>,
 ) -> Result<SystemReport> {
+    // Neither a library nor a disk that does not answer may hold up the runtime.
+    let mut sampler = spawn_blocking(|| Sampler::new(settings)).await.map_err(died)?;
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut report = SystemReport::default();
@@ -138,7 +144,6 @@ async fn watch(
             _ = &mut stopped => return Ok(report),
             _ = ticks.tick() => {}
         }
-        // A disk that does not answer must not hold up the runtime.
         let (at, step) = (clock.now(), report.samples);
         let sampled = spawn_blocking(move || (sampler.sample(at, step), sampler)).await;
         let sample;

@@ -2,10 +2,12 @@
 //!
 //! Invariant: a figure that could not be read is left out of this sample and said the first time.
 
-use std::{collections::BTreeSet, fs, io::Read as _};
+use std::{borrow::Cow, collections::BTreeSet, fs, io::Read as _};
 
 use mlops_core::{Metric, Timestamp};
 
+#[cfg(feature = "nvml")]
+use super::gpu::Gpus;
 use super::{
     SystemSettings,
     read::{CpuTimes, Traffic, Use, cpu_times, memory, traffic},
@@ -21,38 +23,50 @@ pub(super) struct Sampler {
     cpu: Option<CpuTimes>,
     traffic: Option<Traffic>,
     said: BTreeSet<&'static str>,
+    #[cfg(feature = "nvml")]
+    gpus: Gpus,
 }
 
 impl Sampler {
     /// Counters count from now.
     pub(super) fn new(settings: SystemSettings) -> Self {
-        let mut sampler = Self { settings, cpu: None, traffic: None, said: BTreeSet::new() };
+        let mut sampler = Self {
+            settings,
+            cpu: None,
+            traffic: None,
+            said: BTreeSet::new(),
+            #[cfg(feature = "nvml")]
+            gpus: Gpus::open(),
+        };
         sampler.cpu = sampler.read("stat", cpu_times);
         sampler.traffic = sampler.read("net/dev", traffic);
         sampler
     }
 
     pub(super) fn sample(&mut self, at: Timestamp, step: u64) -> Vec<Metric> {
-        let mut values: Vec<(&str, f64)> = Vec::new();
+        let mut values: Vec<(Cow<'static, str>, f64)> = Vec::new();
+        let mut add = |name: &'static str, value: f64| values.push((name.into(), value));
         if let Some(now) = self.read("stat", cpu_times) {
             let share = self.cpu.replace(now).and_then(|before| now.utilization_since(before));
-            values.extend(share.map(|share| ("cpu_utilization_percentage", share)));
+            share.into_iter().for_each(|share| add("cpu_utilization_percentage", share));
         }
         if let Some(memory) = self.read("meminfo", memory) {
-            values.push(("system_memory_usage_megabytes", memory.used as f64 / MEGABYTE));
-            values.extend(memory.percentage().map(|share| ("system_memory_usage_percentage", share)));
+            add("system_memory_usage_megabytes", memory.used as f64 / MEGABYTE);
+            memory.percentage().into_iter().for_each(|share| add("system_memory_usage_percentage", share));
         }
         if let Some((used, available)) = self.disk() {
-            values.push(("disk_usage_megabytes", used as f64 / MEGABYTE));
-            values.push(("disk_available_megabytes", available as f64 / MEGABYTE));
+            add("disk_usage_megabytes", used as f64 / MEGABYTE);
+            add("disk_available_megabytes", available as f64 / MEGABYTE);
             let all = used.saturating_add(available);
-            values.extend(Use { used, all }.percentage().map(|share| ("disk_usage_percentage", share)));
+            Use { used, all }.percentage().into_iter().for_each(|share| add("disk_usage_percentage", share));
         }
         if let (Some(now), Some(first)) = (self.read("net/dev", traffic), self.traffic) {
             let since = |now: u64, first: u64| now.saturating_sub(first) as f64 / MEGABYTE;
-            values.push(("network_receive_megabytes", since(now.received, first.received)));
-            values.push(("network_transmit_megabytes", since(now.sent, first.sent)));
+            add("network_receive_megabytes", since(now.received, first.received));
+            add("network_transmit_megabytes", since(now.sent, first.sent));
         }
+        #[cfg(feature = "nvml")]
+        values.extend(self.gpus.figures().into_iter().map(|(name, value)| (name.into(), value)));
         let step = i64::try_from(step).unwrap_or(i64::MAX);
         let metric = |(name, value)| Metric { key: format!("system/{name}"), value, timestamp: at, step };
         values.into_iter().map(metric).collect()
@@ -104,7 +118,11 @@ mod tests {
         write("net/dev", "\n\neth0: 3500000 0 0 0 0 0 0 0 1000000 0 0 0 0 0 0 0\n");
         let values = |sampler: &mut Sampler| -> Vec<(String, f64)> {
             let sample = sampler.sample(Timestamp::from_millis(1), 4);
-            sample.into_iter().filter(|m| !m.key.contains("disk")).map(|m| (m.key, m.value)).collect()
+            sample
+                .into_iter()
+                .filter(|m| !m.key.contains("disk") && !m.key.contains("gpu"))
+                .map(|m| (m.key, m.value))
+                .collect()
         };
         let expected = [
             ("system/cpu_utilization_percentage".to_owned(), 30.0),
