@@ -5,7 +5,7 @@
 //! export MLFLOW_TRACKING_URI=http://127.0.0.1:5000   # then use the mlflow client as ever
 //! ```
 //!
-//! It asks nobody who they are. With `--admin NAME` it does: the first start makes that user with the password in
+//! The same address has pages for people. It asks nobody who they are. With `--admin NAME` it does: the first start makes that user with the password in
 //! `MLFLOW_AUTH_ADMIN_PASSWORD`, who manages the others by MLflow's `AuthServiceClient`.
 //!
 //! Ctrl-C or a termination signal ends it after the last answer.
@@ -95,8 +95,11 @@ async fn run(options: &Options) -> Result<()> {
     };
     let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await?;
     let evaluation = SqlEvaluationStore::builder(Arc::clone(&meta)).build().await?;
+    let registry = Arc::new(registry.build().await?);
     let live = LiveTail::new(Arc::new(tracking), TailSettings::default())?;
-    let mut server = MlflowServer::new(Arc::new(live.clone()), Arc::new(registry.build().await?), files)
+    let mut server = MlflowServer::new(Arc::new(live.clone()), Arc::<SqlModelRegistry>::clone(&registry), files)
+        .with_ui()
+        .with_packages(registry)
         .with_allowed_hosts(&options.allowed_host)
         .with_logged_models(Arc::new(models))
         .with_traces(Arc::new(traces))

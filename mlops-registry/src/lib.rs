@@ -21,6 +21,7 @@
 //! | users, roles, permissions | [`access`]: [`access::AccessStore`], [`access::Permissions`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
+//! | pages for people: runs, charts, comparisons, models | `ui` (feature `mlflow`), `MlflowServer::with_ui` |
 //! | model cards, ML-BOM, data sheets, what changed between versions | [`documents`] |
 //! | tracking on a remote MLflow server | `MlflowRemote` (feature `remote`) |
 //! | limits of names and values | [`limits`] |
@@ -80,6 +81,8 @@ mod rows;
 pub mod search;
 pub mod traces;
 pub mod tracking;
+#[cfg(feature = "mlflow")]
+pub mod ui;
 pub mod webhooks;
 
 pub use approval::{

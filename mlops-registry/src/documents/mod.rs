@@ -21,4 +21,6 @@ pub use data_sheet::{DataFile, DataSheet};
 pub use diff::{Change, VersionDiff};
 pub use facts::{CardText, VersionFacts};
 pub use ml_bom::ml_bom;
+#[cfg(feature = "mlflow")]
+pub(crate) use model_card::describe;
 pub use model_card::model_card;

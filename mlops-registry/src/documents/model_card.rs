@@ -88,7 +88,7 @@ fn details(out: &mut String, facts: &VersionFacts, text: &CardText) {
 }
 
 /// Type and shape of one row.
-pub(super) fn describe(spec: &TensorSpec) -> String {
+pub(crate) fn describe(spec: &TensorSpec) -> String {
     let mut text = spec.data_type.oip_name().to_owned();
     if !spec.row_shape.is_empty() {
         let _ = write!(text, " {:?}", spec.row_shape);

@@ -170,7 +170,7 @@ fn parse_range(header: &str) -> Option<ArtifactRange> {
 }
 
 /// An attachment under the name of the file (RFC 6266).
-fn disposition(path: &str) -> String {
+pub(crate) fn disposition(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')) {
         return format!("attachment; filename=\"{name}\"");

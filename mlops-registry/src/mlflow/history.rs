@@ -1,7 +1,5 @@
 //! `metrics/...`: the points of a metric, of one run whole and of several for a chart.
 
-use std::cmp::Ordering;
-
 use mlops_core::{Error, Metric, Result, RunId};
 
 use super::{
@@ -9,7 +7,7 @@ use super::{
     request::Params,
     run_answer::{BulkPoints, Points},
 };
-use crate::PageRequest;
+use crate::{PageRequest, tracking::sample::HistorySample};
 
 /// Largest page of points.
 const PAGE_MAX: usize = 50_000;
@@ -77,7 +75,7 @@ pub(super) async fn sampled(api: Api, params: Params) -> Result<Points> {
     };
     let steps = match (params.int("start_step")?, params.int("end_step")?) {
         (None, None) => None,
-        (Some(start), Some(end)) if start <= end => Some(start..=end),
+        (Some(start), Some(end)) if start <= end => Some((start, end)),
         (Some(start), Some(end)) => {
             return Err(Error::invalid_argument(format!(
                 "end_step must be greater than start_step. Found start_step={start} and end_step={end}."
@@ -89,13 +87,11 @@ pub(super) async fn sampled(api: Api, params: Params) -> Result<Points> {
             ));
         }
     };
-    let mut found = Vec::new();
-    for run in &runs {
-        let mut points = api.points(run, key, None, usize::MAX).await?;
-        points.retain(|point| steps.as_ref().is_none_or(|steps| steps.contains(&point.step)));
-        found.extend(sample(points, max).into_iter().map(|point| (Some(run.clone()), point)));
-    }
-    Ok(Points { metrics: found, next_page_token: None })
+    let mut sample = HistorySample::new(key).with_points_max(max);
+    sample.steps = steps;
+    let found = api.tracking.metric_history_sampled(&runs, &sample).await?;
+    let of_run = |(run, points): (RunId, Vec<Metric>)| points.into_iter().map(move |point| (Some(run.clone()), point));
+    Ok(Points { metrics: found.into_iter().flat_map(of_run).collect(), next_page_token: None })
 }
 
 /// The runs of a call; `bound` is how the refusal of too many begins.
@@ -122,71 +118,5 @@ impl Inner {
         }
         found.truncate(max);
         Ok(found)
-    }
-}
-
-/// At most `max` of the points, ordered by (step, time, value): as SQL's NTILE does, the ordered points are dealt to
-/// `max` groups whose sizes differ by at most one, larger ones first, and the first of each is taken. The last point
-/// of all is always there, instead of the first of the last group when there is no room beside it.
-fn sample(mut points: Vec<Metric>, max: usize) -> Vec<Metric> {
-    points.sort_by(by_step);
-    if points.len() <= max || max == 0 {
-        points.truncate(max);
-        return points;
-    }
-    let (size, larger) = (points.len() / max, points.len() % max);
-    let begin = |group: usize| group * size + group.min(larger);
-    let last = points.last().cloned();
-    let mut taken: Vec<Metric> = (0..max).filter_map(|group| points.get(begin(group)).cloned()).collect();
-    if let (Some(end), Some(last)) = (taken.last_mut(), last) {
-        *end = last;
-    }
-    taken
-}
-
-/// By step, time and value, where NaN counts as zero and follows it.
-fn by_step(a: &Metric, b: &Metric) -> Ordering {
-    let value = |metric: &Metric| if metric.value.is_nan() { 0.0 } else { metric.value };
-    (a.step, a.timestamp)
-        .cmp(&(b.step, b.timestamp))
-        .then(value(a).total_cmp(&value(b)))
-        .then(a.value.is_nan().cmp(&b.value.is_nan()))
-}
-
-#[cfg(test)]
-mod tests {
-    use mlops_core::Timestamp;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn points(steps: impl IntoIterator<Item = i64>) -> Vec<Metric> {
-        let point = |step| Metric { key: "m".into(), value: 0.5, timestamp: Timestamp::from_millis(step), step };
-        steps.into_iter().map(point).collect()
-    }
-
-    fn steps(points: &[Metric]) -> Vec<i64> {
-        points.iter().map(|point| point.step).collect()
-    }
-
-    // Values of SQLite 3.40: NTILE over 10 rows into 4 groups gives sizes 3, 3, 2, 2.
-    #[test]
-    fn a_sample_is_even_and_ends_with_the_last_point() {
-        assert_eq!(steps(&sample(points((0..10).rev()), 4)), [0, 3, 6, 9]);
-        assert_eq!(steps(&sample(points(0..5), 5)), [0, 1, 2, 3, 4]);
-        assert_eq!(steps(&sample(points(0..5), 9)), [0, 1, 2, 3, 4]);
-        assert_eq!(steps(&sample(points(0..5), 1)), [4]);
-        assert_eq!(steps(&sample(points([]), 3)), [0_i64; 0]);
-    }
-
-    proptest! {
-        #[test]
-        fn a_sample_keeps_both_ends_and_the_order(mut given in proptest::collection::vec(-50_i64..50, 1..200), max in 2_usize..40) {
-            let taken = steps(&sample(points(given.iter().copied()), max));
-            given.sort_unstable();
-            prop_assert_eq!(taken.len(), max.min(given.len()));
-            prop_assert_eq!((taken.first(), taken.last()), (given.first(), given.last()));
-            prop_assert!(taken.is_sorted());
-        }
     }
 }

@@ -54,6 +54,7 @@ mod source;
 mod stage;
 mod tail;
 mod traces;
+mod ui;
 mod ui_files;
 mod versions;
 mod webhooks;
@@ -70,20 +71,19 @@ use mlops_core::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub(crate) use self::{auth::Files, files::disposition};
 pub use self::{
     auth::{Auth, AuthBuilder, AuthSettings},
     protect::ServerLimits,
 };
 use self::{
-    auth::{
-        Caller, Files, Guard, GuardedEvaluation, GuardedLoggedModels, GuardedRegistry, GuardedTraces, GuardedTracking,
-    },
+    auth::{Caller, Guard, GuardedEvaluation, GuardedLoggedModels, GuardedRegistry, GuardedTraces, GuardedTracking},
     failure::Failure,
     protect::Gate,
     request::Params,
 };
 use crate::{
-    ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, TraceStore, TrackingStore,
+    ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, Packages, TraceStore, TrackingStore,
     tracking::tail::LiveTail, webhooks::WebhookWorker,
 };
 
@@ -100,6 +100,8 @@ struct Inner {
     traces: Option<Arc<dyn TraceStore>>,
     evaluation: Option<Arc<dyn EvaluationStore>>,
     webhooks: Option<Arc<WebhookWorker>>,
+    packages: Option<Arc<dyn Packages>>,
+    ui: bool,
     /// Asks nobody: its handler asks the tracking store first.
     tail: Option<Arc<LiveTail>>,
     /// Asks for the principal of the request; none where everybody may everything.
@@ -131,8 +133,11 @@ impl Inner {
             logged_models,
             traces,
             evaluation,
-            // Its routes are for administrators.
+            // Their routes are for administrators.
             webhooks: self.webhooks.clone(),
+            // Manifests of versions that the registry has allowed to be read.
+            packages: self.packages.clone(),
+            ui: self.ui,
             tail: self.tail.clone(),
             guard: Some(guard),
             limits: self.limits.clone(),
@@ -188,6 +193,8 @@ impl MlflowServer {
             traces: None,
             evaluation: None,
             webhooks: None,
+            packages: None,
+            ui: false,
             tail: None,
             guard: None,
             limits: ServerLimits::default(),
@@ -260,6 +267,21 @@ impl MlflowServer {
         Ok(self)
     }
 
+    /// Serves pages for people too, at `/` and below `/ui`; see [`crate::ui`]. Default: none.
+    #[must_use]
+    pub fn with_ui(mut self) -> Self {
+        self.inner.ui = true;
+        self
+    }
+
+    /// Lets the pages of model versions read manifests without the packages; it must be the registry itself. Default: they
+    /// fetch the package.
+    #[must_use]
+    pub fn with_packages(mut self, packages: Arc<dyn Packages>) -> Self {
+        self.inner.packages = Some(packages);
+        self
+    }
+
     /// The routes, from `/health` to `/api/2.0/mlflow/...`, each of the API also below `/ajax-api`.
     ///
     /// A write that a page of another origin makes, and a request by another host name, are refused with 403.
@@ -277,6 +299,7 @@ impl MlflowServer {
             .nest("/ajax-api", routes.merge(ui_files::upload_routes()))
             .merge(ui_files::routes())
             .merge(traces::otlp_routes())
+            .merge(if self.inner.ui { crate::ui::routes() } else { Router::new() })
             .route("/health", routing::get(async || "OK"))
             .route("/version", routing::get(async || MLFLOW_VERSION))
             .fallback(unknown_route);

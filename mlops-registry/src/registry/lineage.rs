@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{package::Packages, record::ModelVersion};
 use crate::{
     promotion::{PROMOTED_FROM_TAG, PROMOTED_TO_TAG_PREFIX, PROMOTED_VERSION_TAG},
-    tracking::TrackingStore,
+    tracking::{RunRecord, TrackingStore},
 };
 
 /// The tag by which MLflow's clients name the parent of a run.
@@ -84,6 +84,24 @@ pub struct LineageGraph {
 }
 
 impl LineageGraph {
+    /// The graph of a version from what is on record: the manifest of its package and the run that made it, as far as they
+    /// are known.
+    #[must_use]
+    pub fn of(version: &ModelVersion, manifest: Option<&PackageManifest>, run: Option<&RunRecord>) -> Self {
+        let mut graph = Self::default();
+        let center = graph.node(LineageKind::Version, version.model.as_str(), Some(version.version.to_string()));
+        let id = version.run_id.as_ref().or(run.map(|run| &run.id));
+        let run = id.map(|id| add_run(&mut graph, id, run));
+        if let Some(run) = run {
+            graph.edge(run, LineageRelation::Made, center);
+        }
+        if let Some(manifest) = manifest {
+            add_inputs(&mut graph, manifest, run.unwrap_or(center), center);
+        }
+        add_uses(&mut graph, version, center);
+        graph
+    }
+
     fn node(&mut self, kind: LineageKind, name: impl Into<String>, version: Option<String>) -> usize {
         let node = LineageNode { kind, name: name.into(), version };
         match self.nodes.iter().position(|found| *found == node) {
@@ -127,29 +145,20 @@ pub async fn lineage(
         Some(digest) => Some(registry.manifest(&digest).await?),
         None => None,
     };
-    let mut graph = LineageGraph::default();
-    let center = graph.node(LineageKind::Version, model.as_str(), Some(version.to_string()));
-    let run = match &found.run_id {
-        Some(id) => Some(add_run(&mut graph, tracking, id).await?),
-        None => None,
+    let run = match (tracking, &found.run_id) {
+        (Some(tracking), Some(id)) => match tracking.run(id).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            run => Some(run?),
+        },
+        _ => None,
     };
-    if let Some(run) = run {
-        graph.edge(run, LineageRelation::Made, center);
-    }
-    if let Some(manifest) = &manifest {
-        add_inputs(&mut graph, manifest, run.unwrap_or(center), center);
-    }
-    add_uses(&mut graph, &found, center);
-    Ok(graph)
+    Ok(LineageGraph::of(&found, manifest.as_ref(), run.as_ref()))
 }
 
-async fn add_run(graph: &mut LineageGraph, tracking: Option<&dyn TrackingStore>, id: &RunId) -> Result<usize> {
+/// The run of that id, with what its record says when there is one.
+fn add_run(graph: &mut LineageGraph, id: &RunId, record: Option<&RunRecord>) -> usize {
     let run = graph.node(LineageKind::Run, id.as_str(), None);
-    let Some(tracking) = tracking else { return Ok(run) };
-    let record = match tracking.run(id).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(run),
-        outcome => outcome?,
-    };
+    let Some(record) = record else { return run };
     for input in &record.datasets {
         let dataset = graph.node(LineageKind::Dataset, &input.dataset.name, Some(input.dataset.digest.clone()));
         graph.edge(dataset, LineageRelation::ReadBy, run);
@@ -158,7 +167,7 @@ async fn add_run(graph: &mut LineageGraph, tracking: Option<&dyn TrackingStore>,
         let parent = graph.node(LineageKind::Run, parent, None);
         graph.edge(parent, LineageRelation::Made, run);
     }
-    Ok(run)
+    run
 }
 
 /// What the manifest says the model was made from. Data was read by the run when there is one.

@@ -1,12 +1,12 @@
 //! A bounded number of points of long histories.
 //!
-//! Two ways: [`HistorySample`] by steps, as MLflow's `metrics/get-history-bulk-interval` does, so that several runs are seen
-//! at the same steps; and a chart of one run by [`super::downsample`].
+//! Two ways: [`HistorySample`] evenly over the points of each run, as MLflow's `metrics/get-history-bulk-interval` does on
+//! its database; and a chart of one run by [`super::downsample`].
 //!
-//! Invariant: what is held in memory does not grow with the history. Beyond a million steps or points the even choice is
-//! made among every second, fourth and so on of them.
+//! Invariant: what is held in memory does not grow with the history. Beyond a million points the even choice is made
+//! among every second, fourth and so on of them; the first and the last are always there.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
 
 use async_trait::async_trait;
 use mlops_core::{Error, Metric, Result, RunId};
@@ -14,12 +14,12 @@ use mlops_core::{Error, Metric, Result, RunId};
 use super::{
     TrackingStore,
     downsample::{MinMaxThinner, largest_triangle_three_buckets},
-    segment::Point,
+    segment::{Point, total_order},
 };
 use crate::search::{PageRequest, RESULTS_MAX};
 
-/// So many steps or points are told apart exactly.
-const EXACT_MAX: usize = 1 << 20;
+/// Most points that are held at once.
+const HELD_MAX: usize = 1 << 20;
 /// Most points that can be asked for, of each run.
 pub const SAMPLE_MAX: usize = 25_000;
 /// Most runs in one sample.
@@ -39,7 +39,7 @@ pub struct HistorySample {
     pub key: String,
     /// First and last step; absent: all.
     pub steps: Option<(i64, i64)>,
-    /// About how many points of each run, from 1 to [`SAMPLE_MAX`]. Default 2,500.
+    /// How many points of each run at most, from 1 to [`SAMPLE_MAX`]. Default 2,500.
     pub points_max: usize,
 }
 
@@ -122,16 +122,11 @@ pub(crate) async fn sampled(
     sample: &HistorySample,
 ) -> Result<Vec<(RunId, Vec<Metric>)>> {
     sample.check(runs.len())?;
-    let mut picker = StepPicker::new(sample);
+    let mut found = Vec::with_capacity(runs.len());
     for run in runs {
+        let mut picker = PointPicker::new(sample);
         source.visit(run, &sample.key, &mut |points| picker.add(points)).await?;
-        picker.end_run();
-    }
-    let (steps, mut found) = (picker.steps(), Vec::with_capacity(runs.len()));
-    for run in runs {
-        let mut picker = PointPicker::new(&steps);
-        source.visit(run, &sample.key, &mut |points| picker.add(points)).await?;
-        found.push((run.clone(), picker.finish(sample)));
+        found.push((run.clone(), picker.finish()));
     }
     Ok(found)
 }
@@ -144,128 +139,74 @@ pub(crate) async fn chart(source: &dyn PointSource, run: &RunId, sample: &Histor
     Ok(maker.finish())
 }
 
-/// Gathers which steps there are, in the first of two passes.
+/// Gathers the points of one run, in whatever order they come.
 #[derive(Debug)]
-pub(crate) struct StepPicker<'a> {
+struct PointPicker<'a> {
     sample: &'a HistorySample,
-    steps: Thinned<i64>,
-    ends: BTreeSet<i64>,
-    of_run: Option<(i64, i64)>,
-}
-
-impl<'a> StepPicker<'a> {
-    pub(crate) fn new(sample: &'a HistorySample) -> Self {
-        Self { sample, steps: Thinned::new(), ends: BTreeSet::new(), of_run: None }
-    }
-
-    pub(crate) fn add(&mut self, points: &[Point]) {
-        for point in points {
-            let (low, high) = self.of_run.unwrap_or((point.step, point.step));
-            self.of_run = Some((low.min(point.step), high.max(point.step)));
-            if self.sample.holds(point.step) {
-                self.steps.push(
-                    point.step,
-                    Some(|steps| {
-                        steps.sort_unstable();
-                        steps.dedup();
-                    }),
-                );
-            }
-        }
-    }
-
-    pub(crate) fn end_run(&mut self) {
-        if let Some((low, high)) = self.of_run.take() {
-            self.ends.extend([low, high].into_iter().filter(|step| self.sample.holds(*step)));
-        }
-    }
-
-    /// Steps at equal distances in the list of all, the last one, and the first and last of each run.
-    pub(crate) fn steps(self) -> BTreeSet<i64> {
-        let (mut all, wanted) = (self.steps.kept, self.sample.points_max);
-        all.sort_unstable();
-        all.dedup();
-        let mut steps = self.ends;
-        if all.len() <= wanted {
-            steps.extend(all);
-            return steps;
-        }
-        // In doubles, because MLflow rounds as they do.
-        let distance = all.len() as f64 / wanted as f64;
-        steps.extend((0..wanted).filter_map(|i| all.get((i as f64 * distance) as usize)));
-        steps.extend(all.last());
-        steps
-    }
-}
-
-/// Gathers the points at chosen steps of one run, in the second pass.
-#[derive(Debug)]
-pub(crate) struct PointPicker<'a> {
-    steps: &'a BTreeSet<i64>,
-    points: Thinned<Point>,
+    held: Vec<Point>,
+    /// Every how many points one is held.
+    stride: usize,
+    passed: usize,
+    ends: Option<(Point, Point)>,
 }
 
 impl<'a> PointPicker<'a> {
-    pub(crate) fn new(steps: &'a BTreeSet<i64>) -> Self {
-        Self { steps, points: Thinned::new() }
+    fn new(sample: &'a HistorySample) -> Self {
+        Self { sample, held: Vec::new(), stride: 1, passed: 0, ends: None }
     }
 
-    pub(crate) fn add(&mut self, points: &[Point]) {
-        for point in points.iter().filter(|point| self.steps.contains(&point.step)) {
-            self.points.push(*point, None);
-        }
-    }
-
-    /// The points by (step, timestamp, value); when there are several at many steps, evenly chosen among them.
-    pub(crate) fn finish(self, sample: &HistorySample) -> Vec<Metric> {
-        let (mut points, most) = (self.points.kept, sample.points_max.max(self.steps.len()));
-        points.sort_by_key(|point| (point.step, point.order()));
-        let count = points.len();
-        let chosen = (0..count.min(most)).map(|i| if count <= most { i } else { evenly(i, count, most) });
-        chosen.filter_map(|i| Some(points.get(i)?.metric(&sample.key))).collect()
-    }
-}
-
-/// The `i`-th of `most` indices below `count` at equal distances, from the first to the last.
-fn evenly(i: usize, count: usize, most: usize) -> usize {
-    if most <= 1 { count - 1 } else { (i as f64 * ((count - 1) as f64 / (most - 1) as f64)).round_ties_even() as usize }
-}
-
-/// Keeps all of what comes, or else every second, fourth, eighth...
-#[derive(Debug)]
-struct Thinned<T> {
-    kept: Vec<T>,
-    stride: usize,
-    skipped: usize,
-}
-
-impl<T> Thinned<T> {
-    fn new() -> Self {
-        Self { kept: Vec::new(), stride: 1, skipped: 0 }
-    }
-
-    /// Takes one more; `compact` may make room without losing anything.
-    fn push(&mut self, item: T, compact: Option<fn(&mut Vec<T>)>) {
-        self.skipped += 1;
-        if self.skipped < self.stride {
-            return;
-        }
-        self.skipped = 0;
-        if self.kept.len() >= 2 * EXACT_MAX {
-            if let Some(compact) = compact {
-                compact(&mut self.kept);
-            }
-            if self.kept.len() > EXACT_MAX {
-                let mut index = 0;
-                self.kept.retain(|_| {
-                    index += 1;
-                    index % 2 == 1
-                });
-                self.stride *= 2;
+    fn add(&mut self, points: &[Point]) {
+        for point in points.iter().filter(|point| self.sample.holds(point.step)) {
+            let (first, last) = self.ends.unwrap_or((*point, *point));
+            let first = if by_step(point, &first).is_lt() { *point } else { first };
+            let last = if by_step(point, &last).is_ge() { *point } else { last };
+            self.ends = Some((first, last));
+            self.passed += 1;
+            if self.passed >= self.stride {
+                self.passed = 0;
+                self.hold(*point);
             }
         }
-        self.kept.push(item);
     }
+
+    fn hold(&mut self, point: Point) {
+        if self.held.len() >= HELD_MAX {
+            let mut index = 0;
+            self.held.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+            self.stride *= 2;
+        }
+        self.held.push(point);
+    }
+
+    /// As SQL's `NTILE` does, the ordered points are dealt to as many groups as points are wanted, whose sizes differ by
+    /// at most one, larger ones first, and the first of each is taken. The last point of all is always there, instead of
+    /// the first of the last group when there is no room beside it.
+    fn finish(self) -> Vec<Metric> {
+        let Self { sample, mut held, stride, ends, .. } = self;
+        if let Some((first, last)) = ends.filter(|_| stride > 1) {
+            held.extend([first, last].into_iter().filter(|end| !held.contains(end)).collect::<Vec<_>>());
+        }
+        held.sort_unstable_by(by_step);
+        let (count, groups) = (held.len(), sample.points_max.min(held.len()));
+        let (size, larger) = (count.checked_div(groups).unwrap_or(0), count.checked_rem(groups).unwrap_or(0));
+        let begin = |group: usize| {
+            if group + 1 == groups { count - 1 } else { group * size + group.min(larger) }
+        };
+        let taken = (0..groups).filter_map(|group| held.get(begin(group)));
+        taken.map(|point| point.metric(&sample.key)).collect()
+    }
+}
+
+/// By step, time and value, where NaN counts as zero and follows it.
+fn by_step(a: &Point, b: &Point) -> Ordering {
+    let key = |point: &Point| {
+        let nan = point.value().is_nan();
+        (point.step, point.at, total_order(if nan { 0 } else { point.bits }), nan)
+    };
+    key(a).cmp(&key(b))
 }
 
 /// Gathers one run for a chart.
@@ -297,58 +238,60 @@ impl<'a> ChartMaker<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn run(steps: impl IntoIterator<Item = i64>, at: i64) -> Vec<Point> {
-        steps.into_iter().map(|step| Point { at, step, bits: 1.0_f64.to_bits() }).collect()
+    fn picked(max: usize, points: impl IntoIterator<Item = Point>) -> Vec<i64> {
+        let sample = HistorySample::new("m").with_points_max(max);
+        let mut picker = PointPicker::new(&sample);
+        points.into_iter().for_each(|point| picker.add(&[point]));
+        assert!(picker.held.len() <= HELD_MAX);
+        picker.finish().iter().map(|metric| metric.step).collect()
     }
 
-    fn picked(sample: &HistorySample, runs: &[Vec<Point>]) -> Vec<Vec<i64>> {
-        let mut picker = StepPicker::new(sample);
-        for run in runs {
-            picker.add(run);
-            picker.end_run();
-        }
-        let steps = picker.steps();
-        let of = |run: &Vec<Point>| {
-            let mut picker = PointPicker::new(&steps);
-            picker.add(run);
-            picker.finish(sample).iter().map(|metric| metric.step).collect()
-        };
-        runs.iter().map(of).collect()
+    fn at(step: i64) -> Point {
+        Point { at: step, step, bits: 0.5_f64.to_bits() }
     }
 
-    /// The steps were derived from the rules of mlflow 3.17.2 (`AbstractStore.get_metric_history_bulk_interval`) for these histories.
+    // Values of SQLite 3.40: NTILE over 10 rows into 4 groups gives sizes 3, 3, 2, 2.
     #[test]
-    fn steps_are_sampled_as_mlflow_does() {
-        let five = HistorySample::new("m").with_points_max(5);
-        assert_eq!(picked(&five, &[run(0..10, 1)]), [[0, 2, 4, 6, 8, 9]]);
-        assert_eq!(picked(&five, &[run(0..5, 1)]), [[0, 1, 2, 3, 4]]);
-        let both = picked(&five, &[run(0..10, 1), run(0..20, 1)]);
-        assert_eq!(both, [vec![0, 4, 8, 9], vec![0, 4, 8, 9, 12, 16, 19]]);
-        let part = five.clone().with_steps(0, 4);
-        assert_eq!(picked(&part, &[run(0..10, 1), run(0..20, 1)]), [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]);
-        assert_eq!(picked(&five, &[run([], 1)]), [Vec::<i64>::new()]);
+    fn a_sample_is_even_and_ends_with_the_last_point() {
+        assert_eq!(picked(4, (0..10).rev().map(at)), [0, 3, 6, 9]);
+        assert_eq!(picked(5, (0..5).map(at)), [0, 1, 2, 3, 4]);
+        assert_eq!(picked(9, (0..5).map(at)), [0, 1, 2, 3, 4]);
+        assert_eq!(picked(1, (0..5).map(at)), [4]);
+        assert_eq!(picked(3, []), [0_i64; 0]);
+        let part = HistorySample::new("m").with_points_max(2).with_steps(3, 7);
+        let mut picker = PointPicker::new(&part);
+        picker.add(&(0..10).map(at).collect::<Vec<_>>());
+        assert_eq!(picker.finish().iter().map(|metric| metric.step).collect::<Vec<_>>(), [3, 7]);
     }
 
     #[test]
-    fn many_points_at_one_step_stay_bounded() {
-        let sample = HistorySample::new("m").with_points_max(3);
-        let points: Vec<Point> = (0..100).map(|at| Point { at, step: 0, bits: 0 }).collect();
-        let steps = BTreeSet::from([0]);
-        let mut picker = PointPicker::new(&steps);
-        picker.add(&points);
-        let times: Vec<i64> = picker.finish(&sample).iter().map(|metric| metric.timestamp.as_micros()).collect();
-        assert_eq!(times, [0, 50, 99]);
+    fn what_is_held_does_not_grow_and_both_ends_are_kept() {
+        let count = 5 * HELD_MAX as i64 + 3;
+        let taken = picked(100, (0..count).rev().map(at));
+        assert_eq!((taken.len(), taken.first(), taken.last()), (100, Some(&0), Some(&(count - 1))));
+        let widest = taken.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(widest <= count / 100 + 32, "{widest}");
     }
 
     #[test]
-    fn what_is_kept_does_not_grow() {
-        let mut thinned = Thinned::new();
-        (0..5 * EXACT_MAX).for_each(|i| thinned.push(i, None));
-        assert!(thinned.kept.len() <= 2 * EXACT_MAX && thinned.kept.is_sorted());
+    fn what_cannot_be_given_is_refused() {
         assert!(HistorySample::new("m").with_points_max(0).check(1).is_err());
         assert!(HistorySample::new("m").with_steps(2, 1).check(1).is_err());
         assert!(HistorySample::new("m").check(SAMPLED_RUNS_MAX + 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_sample_keeps_both_ends_and_the_order(mut given in proptest::collection::vec(-50_i64..50, 1..200), max in 2_usize..40) {
+            let taken = picked(max, given.iter().copied().map(at));
+            given.sort_unstable();
+            prop_assert_eq!(taken.len(), max.min(given.len()));
+            prop_assert_eq!((taken.first(), taken.last()), (given.first(), given.last()));
+            prop_assert!(taken.is_sorted());
+        }
     }
 }

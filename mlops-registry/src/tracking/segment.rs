@@ -48,7 +48,7 @@ impl From<&Metric> for Point {
 }
 
 /// The usual mapping of doubles to integers of the same order, its own inverse.
-fn total_order(bits: u64) -> i64 {
+pub(super) fn total_order(bits: u64) -> i64 {
     let bits = bits.cast_signed();
     bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
 }

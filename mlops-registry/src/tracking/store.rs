@@ -153,9 +153,8 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     /// `InvalidArgument` for a page token that is not ours.
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>>;
 
-    /// A bounded number of points of one metric of several runs, by (step, timestamp, value) and at the same steps: at
-    /// equal distances in the list of all steps of all runs, with the first and last step of each run. A run that is
-    /// unknown or lacks the metric has no points.
+    /// A bounded number of points of one metric of each of several runs, by (step, timestamp, value), evenly chosen
+    /// among its points, with the first and the last. A run that is unknown or lacks the metric has no points.
     ///
     /// # Errors
     /// `InvalidArgument` when there are too many runs or the sample asks for no points or for steps that end before they

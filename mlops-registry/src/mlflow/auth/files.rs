@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 16;
 
 /// The files, to be had only for an action on a path.
 #[derive(Debug, Clone)]
-pub(in crate::mlflow) struct Files {
+pub(crate) struct Files {
     store: ArtifactStore,
     guarded: Option<Guarded>,
 }
@@ -28,7 +28,7 @@ struct Guarded {
 
 impl Files {
     /// Files for everybody.
-    pub(in crate::mlflow) fn open(store: ArtifactStore) -> Self {
+    pub(crate) fn open(store: ArtifactStore) -> Self {
         Self { store, guarded: None }
     }
 
@@ -38,12 +38,12 @@ impl Files {
     }
 
     /// What the store can do; no secret.
-    pub(in crate::mlflow) fn capabilities(&self) -> crate::ArtifactCapabilities {
+    pub(crate) fn capabilities(&self) -> crate::ArtifactCapabilities {
         self.store.capabilities()
     }
 
     /// The store, for this action on this path and what is below it.
-    pub(in crate::mlflow) async fn at(&self, path: &str, action: Action) -> Result<&ArtifactStore> {
+    pub(crate) async fn at(&self, path: &str, action: Action) -> Result<&ArtifactStore> {
         check_path("artifact path", path)?;
         if let Some(guarded) = &self.guarded {
             guarded.check(path, action).await?;
@@ -52,7 +52,7 @@ impl Files {
     }
 
     /// The names at the root whose files may be read.
-    pub(in crate::mlflow) async fn roots(&self) -> Result<Vec<ArtifactEntry>> {
+    pub(crate) async fn roots(&self) -> Result<Vec<ArtifactEntry>> {
         let entries = self.store.entries("").await?;
         let Some(guarded) = &self.guarded else { return Ok(entries) };
         let mut readable = Vec::with_capacity(entries.len());

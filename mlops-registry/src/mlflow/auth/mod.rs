@@ -28,9 +28,9 @@ use axum::Router;
 use mlops_core::{AuditSink, Authorizer, Clock, Error, Result, SystemClock};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::files::Files;
 pub(super) use self::{
     evaluation::GuardedEvaluation,
-    files::Files,
     guard::Guard,
     logged_models::GuardedLoggedModels,
     registry::GuardedRegistry,

@@ -37,7 +37,9 @@ const GUARDED: [&str; 12] = [
     "users",
 ];
 /// The same of single paths.
-const GUARDED_WHOLE: [&str; 5] = [
+const GUARDED_WHOLE: [&str; 7] = [
+    "/",
+    "/ui",
     "/api/2.0mlflow/experiments/search-datasets",
     "/get-artifact",
     "/model-versions/get-artifact",
@@ -98,7 +100,7 @@ async fn enter(auth: &Auth, open: &Api, principal: Principal, path: &str) -> Res
 }
 
 fn is_guarded(path: &str) -> bool {
-    if GUARDED_WHOLE.contains(&path) {
+    if GUARDED_WHOLE.contains(&path) || path.starts_with("/ui/") {
         return true;
     }
     let mut parts = path.trim_start_matches('/').split('/');
@@ -233,7 +235,7 @@ mod tests {
         ] {
             assert!(is_guarded(open), "{open}");
         }
-        for closed in ["/", "/api/2.0/mlflow/webhooks", "/graphql", "/x/2.0/mlflow/runs/get", "/v1/traces/x"] {
+        for closed in ["/uix", "/api/2.0/mlflow/webhooks", "/graphql", "/x/2.0/mlflow/runs/get", "/v1/traces/x"] {
             assert!(!is_guarded(closed), "{closed}");
         }
     }
