@@ -31,6 +31,20 @@ pub const BATCH_PARAMS_MAX: usize = 100;
 pub const BATCH_TAGS_MAX: usize = 100;
 /// Most metrics, params and tags together in one batch.
 pub const BATCH_ITEMS_MAX: usize = 1_000;
+/// Longest name of a dataset.
+pub const DATASET_NAME_MAX: usize = 500;
+/// Longest digest of a dataset that MLflow keeps; the stores take up to [`KEY_MAX`].
+pub const DATASET_DIGEST_MAX: usize = 36;
+/// Longest text that says where a dataset comes from.
+pub const DATASET_SOURCE_MAX: usize = 65_535;
+/// Longest schema of a dataset.
+pub const DATASET_SCHEMA_MAX: usize = 1_048_575;
+/// Longest profile of a dataset.
+pub const DATASET_PROFILE_MAX: usize = 16_777_215;
+/// Longest key of a tag of an input.
+pub const INPUT_TAG_KEY_MAX: usize = 255;
+/// Longest value of a tag of an input.
+pub const INPUT_TAG_VALUE_MAX: usize = 500;
 /// Most datasets linked to a run in one call.
 pub const BATCH_DATASETS_MAX: usize = 1_000;
 /// Longest id of a trace or of a client's request.

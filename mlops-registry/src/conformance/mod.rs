@@ -22,8 +22,8 @@ use mlops_core::{
 };
 
 use crate::{
-    Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, ModelRegistry, MoveAlias, PageRequest, Search,
-    TrackingStore,
+    Actor, Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, DatasetInput, LoggedDataset, ModelRegistry,
+    MoveAlias, PageRequest, Search, TrackingStore,
 };
 
 pub use evaluation::evaluation_store;
@@ -46,6 +46,7 @@ pub async fn tracking_store<S: TrackingStore>(fresh: impl AsyncFn() -> S) {
     latest_is_by_step_then_time(fresh().await).await;
     pages_join_to_the_whole(fresh().await).await;
     one_of_several_creators_wins(fresh().await).await;
+    a_dataset_keeps_to_its_limits(fresh().await).await;
 }
 
 /// Runs every promise of [`ModelRegistry`]; `fresh` gives an empty registry each time.
@@ -58,6 +59,7 @@ pub async fn model_registry<R: ModelRegistry>(fresh: impl AsyncFn() -> R) {
     repeated_registrations_give_one_version(fresh().await).await;
     one_of_several_alias_movers_wins(fresh().await).await;
     alias_moves_are_kept_in_order(fresh().await).await;
+    a_described_version_leaves_the_model_alone(fresh().await).await;
     governance::stages_move_at_once(fresh().await).await;
     governance::the_past_of_an_alias_is_known(fresh().await).await;
 }
@@ -190,6 +192,37 @@ async fn model<R: ModelRegistry>(registry: &R) -> ModelName {
     let name = ModelName::new("fraud").expect("a name");
     registry.create_model(&name, CreateModel::default()).await.expect("creates");
     name
+}
+
+async fn a_dataset_keeps_to_its_limits<S: TrackingStore>(store: S) {
+    let id = store.create_experiment("a", CreateExperiment::default()).await.expect("creates");
+    let run = store.create_run(CreateRun::new(id)).await.expect("starts").id;
+    let input = |name: usize, source: usize, tag: usize| {
+        let dataset = LoggedDataset {
+            name: "n".repeat(name),
+            digest: "d".to_owned(),
+            source_type: "local".to_owned(),
+            source: "s".repeat(source),
+            ..LoggedDataset::default()
+        };
+        DatasetInput { dataset, tags: [pair("k", &"v".repeat(tag))].into() }
+    };
+    store.log_inputs(&run, &[input(500, 65_535, 500)]).await.expect("all as long as may be");
+    for long in [input(501, 1, 1), input(1, 65_536, 1), input(1, 1, 501), input(0, 1, 1)] {
+        let error = store.log_inputs(&run, &[input(2, 1, 1), long]).await.expect_err("over a limit");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+    assert_eq!(store.run(&run).await.expect("reads").datasets, [input(500, 65_535, 500)]);
+}
+
+async fn a_described_version_leaves_the_model_alone<R: ModelRegistry>(registry: R) {
+    let name = model(&registry).await;
+    let made = registry.create_version(&name, &package("1"), CreateVersion::default()).await.expect("registers");
+    let before = registry.model(&name).await.expect("reads").updated;
+    let actor = Actor::default();
+    let described = registry.describe_version(&name, made.version, "better", &actor).await.expect("describes");
+    assert!(described.description == "better" && described.updated >= made.updated);
+    assert_eq!(registry.model(&name).await.expect("reads").updated, before);
 }
 
 async fn packages_come_back_as_they_were<R: ModelRegistry>(registry: R) {

@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use super::{Api, Inner, answer, request::Params};
 use crate::{
     DatasetInput, ExperimentId, LoggedDataset, LoggedModelStore, ModelOutput, PageRequest, RunModels, RunRecord,
-    Search, TrackingStoreExt as _, View, limits::RUN_TAG_VALUE_MAX, tracking::DATASET_CONTEXT_TAG,
+    Search, TrackingStoreExt as _, View,
+    limits::{DATASET_DIGEST_MAX, RUN_TAG_VALUE_MAX, check_length},
+    tracking::DATASET_CONTEXT_TAG,
 };
 
 /// The tag in which older clients keep the models that a run logged, as a list in JSON.
@@ -52,6 +54,7 @@ pub(super) async fn log_inputs(api: Api, params: Params) -> Result<Value> {
 
 fn dataset_input(input: &Params) -> Result<DatasetInput> {
     let dataset = input.object("dataset")?;
+    check_length("dataset digest", dataset.required("digest")?, DATASET_DIGEST_MAX)?;
     let dataset = LoggedDataset {
         name: dataset.required("name")?.to_owned(),
         digest: dataset.required("digest")?.to_owned(),

@@ -5,7 +5,13 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use mlops_core::{Error, Metric, Result, RunId, RunStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::logged_models::ModelMetric;
+use crate::{
+    limits::{
+        DATASET_NAME_MAX, DATASET_PROFILE_MAX, DATASET_SCHEMA_MAX, DATASET_SOURCE_MAX, INPUT_TAG_KEY_MAX,
+        INPUT_TAG_VALUE_MAX, KEY_MAX, check_length,
+    },
+    logged_models::ModelMetric,
+};
 
 /// The number of an experiment; 0 is the experiment `Default`, which always exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -166,6 +172,27 @@ pub struct DatasetInput {
     pub dataset: LoggedDataset,
     /// Tags of this use; [`super::DATASET_CONTEXT_TAG`] says what for.
     pub tags: BTreeMap<String, String>,
+}
+
+impl DatasetInput {
+    /// # Errors
+    /// `InvalidArgument` naming a field that is empty or over its limit.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self { dataset, tags } = self;
+        for (what, text, max) in [("name", &dataset.name, DATASET_NAME_MAX), ("digest", &dataset.digest, KEY_MAX)] {
+            if text.is_empty() {
+                return Err(Error::invalid_argument(format!("dataset {what} is empty")));
+            }
+            check_length(&format!("dataset {what}"), text, max)?;
+        }
+        check_length("dataset source", &dataset.source, DATASET_SOURCE_MAX)?;
+        check_length("dataset schema", dataset.schema.as_deref().unwrap_or_default(), DATASET_SCHEMA_MAX)?;
+        check_length("dataset profile", dataset.profile.as_deref().unwrap_or_default(), DATASET_PROFILE_MAX)?;
+        tags.iter().try_for_each(|(key, value)| {
+            check_length("input tag key", key, INPUT_TAG_KEY_MAX)?;
+            check_length(&format!("value of input tag {key:?}"), value, INPUT_TAG_VALUE_MAX)
+        })
+    }
 }
 
 /// The status as it is stored and as clients write it.

@@ -128,6 +128,18 @@ impl SqlModelRegistry {
     pub(super) async fn change_and_note(
         &self,
         (name, actor): (&ModelName, &Actor),
+        mut statements: Vec<Statement>,
+        changes: Vec<ChangeKind>,
+    ) -> Result<()> {
+        let sql = "UPDATE registry_model SET updated = $1 WHERE name = $2";
+        statements.push((sql.to_owned(), params![self.now(), name.as_str()].to_vec()));
+        self.change_below((name, actor), statements, changes).await
+    }
+
+    /// Runs statements on what belongs to an existing model, which they do not change, and tells what changes by it.
+    pub(super) async fn change_below(
+        &self,
+        (name, actor): (&ModelName, &Actor),
         statements: Vec<Statement>,
         changes: Vec<ChangeKind>,
     ) -> Result<()> {
@@ -138,7 +150,6 @@ impl SqlModelRegistry {
     async fn try_change_model(&self, name: &ModelName, statements: &[Statement], changes: &[ChangeKind]) -> Result<()> {
         let mut tx = self.meta.begin().await?;
         self.require_model(tx.as_mut(), name).await?;
-        self.touch_model(tx.as_mut(), name).await?;
         for (sql, values) in statements {
             tx.execute(sql, values).await?;
         }

@@ -222,7 +222,7 @@ impl SqlModelRegistry {
         self.read_version(model, version).await?;
         let sql = "UPDATE registry_version SET updated = $1 WHERE model = $2 AND version = $3";
         let touch = (sql.to_owned(), params![self.now(), model.as_str(), version.0].to_vec());
-        self.change_and_note((model, actor), statements.into_iter().chain([touch]).collect(), changes).await
+        self.change_below((model, actor), statements.into_iter().chain([touch]).collect(), changes).await
     }
 
     pub(super) async fn remove_version(&self, model: &ModelName, version: Version, actor: &Actor) -> Result<()> {

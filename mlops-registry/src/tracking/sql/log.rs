@@ -16,7 +16,7 @@ use super::{
 use crate::{
     limits::{
         BATCH_DATASETS_MAX, BATCH_ITEMS_MAX, BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, PARAM_VALUE_MAX,
-        RUN_TAG_VALUE_MAX, check_free_key, check_key, truncated,
+        RUN_TAG_VALUE_MAX, check_key, truncated,
     },
     logged_models::add_points,
     retry::{Statement, on_conflict},
@@ -84,8 +84,7 @@ impl SqlTrackingStore {
             )));
         }
         for input in inputs {
-            check_free_key("dataset name", &input.dataset.name)?;
-            check_free_key("dataset digest", &input.dataset.digest)?;
+            input.check()?;
         }
         let sql = "INSERT INTO tracking_input VALUES ($1, $2, $3, $4) ON CONFLICT (run_id, name, digest) DO NOTHING";
         let statement = |input: &DatasetInput| -> Result<Statement> {
