@@ -25,7 +25,10 @@ use mlops::{
     Error, Result,
     registry::{
         ArtifactStore, MlflowServer, SqlEvaluationStore, SqlLoggedModelStore, SqlModelRegistry, SqlTraceStore,
-        SqlTrackingStore, access::SqlAccessStore, mlflow::Auth,
+        SqlTrackingStore,
+        access::SqlAccessStore,
+        mlflow::Auth,
+        tracking::tail::{LiveTail, TailSettings},
     },
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
 };
@@ -97,13 +100,15 @@ async fn run(options: &Options) -> Result<()> {
     let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await?;
     let evaluation = SqlEvaluationStore::builder(Arc::clone(&meta)).build().await?;
     let registry = Arc::new(registry.build().await?);
-    let mut server = MlflowServer::new(Arc::new(tracking), Arc::<SqlModelRegistry>::clone(&registry), files)
+    let live = LiveTail::new(Arc::new(tracking), TailSettings::default())?;
+    let mut server = MlflowServer::new(Arc::new(live.clone()), Arc::<SqlModelRegistry>::clone(&registry), files)
         .with_ui()
         .with_packages(registry)
         .with_allowed_hosts(&options.allowed_host)
         .with_logged_models(Arc::new(models))
         .with_traces(Arc::new(traces))
-        .with_evaluation(Arc::new(evaluation));
+        .with_evaluation(Arc::new(evaluation))
+        .with_tail(live.clone());
     if let Some(admin) = &options.admin {
         server = server.with_auth(open_auth(admin, meta).await?);
     }
@@ -122,7 +127,11 @@ async fn run(options: &Options) -> Result<()> {
     let address =
         listener.local_addr().map_err(|error| Error::unavailable("the socket has no address").with_source(error))?;
     println!("http://{address}");
-    let served = axum::serve(listener, service).with_graceful_shutdown(stop_signal()).await;
+    let stop = async move {
+        stop_signal().await;
+        live.close();
+    };
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop).await;
     served.map_err(|error| Error::unavailable("the server ended").with_source(error))
 }
 

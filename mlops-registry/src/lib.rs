@@ -3,6 +3,11 @@
 //! | look for | in |
 //! |---|---|
 //! | experiments, runs, params, metrics, tags | [`tracking`]: [`Tracker`], [`Run`], [`TrackingStore`], [`SqlTrackingStore`] |
+//! | runs without a reachable server, sent on later | [`tracking::offline`]: [`OfflineLogger`](tracking::offline::OfflineLogger) |
+//! | watching a run while it goes on | [`tracking::tail`]: [`LiveTail`](tracking::tail::LiveTail) |
+//! | what a run was made from, and doing it again | [`tracking::capsule`]: [`Capsule`](tracking::capsule::Capsule), [`reproduce`](tracking::capsule::reproduce()) |
+//! | a trainer's progress as metrics of a run | [`tracking::autolog`]: [`AutoLog`](tracking::autolog::AutoLog) |
+//! | processor, memory, disk and network as metrics of a run | `tracking::system`: `SystemMetrics` (feature `system-metrics`) |
 //! | models that runs make and read | [`logged_models`]: [`LoggedModelStore`], [`SqlLoggedModelStore`] |
 //! | files of runs on an object store | [`ArtifactStore`] |
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |

@@ -54,6 +54,7 @@ mod run_search;
 mod runs;
 mod source;
 mod stage;
+mod tail;
 mod traces;
 mod ui;
 mod ui_files;
@@ -85,7 +86,7 @@ use self::{
 };
 use crate::{
     ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, Packages, TraceStore, TrackingStore,
-    webhooks::WebhookWorker,
+    tracking::tail::LiveTail, webhooks::WebhookWorker,
 };
 
 /// The release of MLflow whose API is spoken; clients choose features by it.
@@ -103,6 +104,8 @@ struct Inner {
     webhooks: Option<Arc<WebhookWorker>>,
     packages: Option<Arc<dyn Packages>>,
     ui: bool,
+    /// Asks nobody: its handler asks the tracking store first.
+    tail: Option<Arc<LiveTail>>,
     /// Asks for the principal of the request; none where everybody may everything.
     guard: Option<Arc<Guard>>,
     limits: ServerLimits,
@@ -137,6 +140,7 @@ impl Inner {
             // Manifests of versions that the registry has allowed to be read.
             packages: self.packages.clone(),
             ui: self.ui,
+            tail: self.tail.clone(),
             guard: Some(guard),
             limits: self.limits.clone(),
         }
@@ -193,6 +197,7 @@ impl MlflowServer {
             webhooks: None,
             packages: None,
             ui: false,
+            tail: None,
             guard: None,
             limits: ServerLimits::default(),
         };
@@ -289,6 +294,7 @@ impl MlflowServer {
             // Clients of MLflow 3.17 leave a slash out.
             .route("/2.0mlflow/experiments/search-datasets", on(POST, lineage::search_datasets))
             .nest("/2.0/mlflow-artifacts", file_routes())
+            .nest("/3.0/mlops", tail::routes())
             .route("/3.0/mlflow/server-info", routing::get(server_info));
         let routes = Router::new()
             .nest("/api", routes.clone())

@@ -133,10 +133,10 @@ fn says_nothing<T>(map: &&BTreeMap<String, T>) -> bool {
     map.is_empty()
 }
 
-#[derive(Serialize)]
-struct Pair<'a> {
-    key: &'a str,
-    value: &'a str,
+#[derive(Debug, Serialize)]
+pub(super) struct Pair<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
 }
 
 /// A map as clients have it: a list of keys with values.

@@ -1,6 +1,6 @@
 //! Tracking on a remote MLflow server, by its REST API.
 //!
-//! [`MlflowRemote`] is one more [`TrackingStore`]: a program that logs to files today logs to a server by another line of
+//! [`MlflowRemote`] is one more [`TrackingStore`](crate::TrackingStore): a program that logs to files today logs to a server by another line of
 //! set-up. The server may be MLflow's own, one that speaks like it, or `MlflowServer` of this crate.
 //!
 //! Invariant: a call that creates something is sent once; a call that can be repeated without harm is repeated while the

@@ -3,12 +3,18 @@
 //! [`TrackingStore`] is the wide trait that a back end supplies; a Rust program
 //! logs through a [`Run`] of a [`Tracker`]. The semantics are MLflow's, so that the REST adapter stays thin.
 
+pub mod autolog;
+pub mod capsule;
 pub mod downsample;
+pub mod offline;
 pub(crate) mod record;
 pub mod sample;
 pub mod segment;
 mod sql;
 mod store;
+#[cfg(feature = "system-metrics")]
+pub mod system;
+pub mod tail;
 mod tracker;
 
 pub use record::{

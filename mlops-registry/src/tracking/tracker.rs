@@ -15,7 +15,7 @@ use super::{
     store::{TrackingStore, TrackingStoreExt as _},
 };
 use crate::{
-    artifacts::{ArtifactStore, check_path},
+    artifacts::{ArtifactReader, ArtifactStore, check_path},
     limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX},
 };
 
@@ -89,6 +89,14 @@ impl Tracker {
         Ok(self.handle(&record))
     }
 
+    /// A run that exists, left as it is.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn open(&self, id: &RunId) -> Result<Run> {
+        Ok(self.handle(&self.store.run(id).await?))
+    }
+
     fn handle(&self, record: &RunRecord) -> Run {
         Run { tracker: self.clone(), id: record.id.clone(), experiment: record.experiment }
     }
@@ -103,6 +111,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// What starts and opens runs beside this one.
+    #[must_use]
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
     /// The run as it stands now.
     ///
     /// # Errors
@@ -127,6 +141,14 @@ impl Run {
     /// As [`ArtifactStore::get`]; `FailedPrecondition` when the experiment keeps its files elsewhere.
     pub async fn artifact(&self, path: &str) -> Result<Bytes> {
         self.tracker.artifacts.get(&Self::path_of(&self.record().await?, path)?).await
+    }
+
+    /// A file of this run of any size, to be read piece by piece.
+    ///
+    /// # Errors
+    /// As [`ArtifactStore::open`]; `FailedPrecondition` when the experiment keeps its files elsewhere.
+    pub async fn open_artifact(&self, path: &str) -> Result<ArtifactReader> {
+        self.tracker.artifacts.open(&Self::path_of(&self.record().await?, path)?, None).await
     }
 
     /// Path and size in bytes of every file of this run, by path.

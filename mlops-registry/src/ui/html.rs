@@ -80,12 +80,12 @@ impl Html {
     }
 
     /// A table of names and what they stand for, or a remark that there are none.
-    pub(super) fn pairs<'a, K: Display, V: Display>(
+    pub(super) fn pairs<K: Display, V: Display>(
         &mut self,
         caption: &'static str,
         heads: &[(&'static str, &'static str); 2],
         rows: impl IntoIterator<Item = (K, V)>,
-        class: &'a str,
+        class: &str,
     ) -> &mut Self {
         let mut rows = rows.into_iter().peekable();
         if rows.peek().is_none() {

@@ -1,7 +1,7 @@
 //! Pages for people over the stores: experiments, runs, charts, comparisons, registered models and their lineage.
 //!
 //! Rendered on the server; one script file draws charts and nothing is fetched from elsewhere. Invariants: no page changes
-//! anything; every text from outside is escaped, because [`html::Html`] has no way to write it otherwise; every page is
+//! anything; every text from outside is escaped, because `html::Html` has no way to write it otherwise; every page is
 //! bounded, whatever the stores hold. Not an API: programs use MLflow's.
 
 mod ask;

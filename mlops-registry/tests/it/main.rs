@@ -14,6 +14,7 @@ mod crash;
 mod crash_governance;
 mod governance;
 mod mlflow;
+mod offline;
 mod remote;
 mod traces;
 mod webhooks;
@@ -35,6 +36,7 @@ use mlops_core::{
 use mlops_registry::{
     Actor, CreateModel, CreateVersion, ModelRegistry as _, MoveAlias, SqlEvaluationStore, SqlLoggedModelStore,
     SqlModelRegistry, SqlTraceStore, SqlTrackingStore, conformance,
+    tracking::tail::{LiveTail, TailSettings},
 };
 use mlops_store::{BlobStore, MetaStore, SqliteMetaStore, SqliteSettings, Transaction, TransactionalAudit};
 
@@ -73,6 +75,8 @@ async fn in_file(directory: &Path, counter: &AtomicU32) -> Arc<dyn MetaStore> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sqlite_in_memory_keeps_the_promises() {
     conformance::tracking_store(async || tracking(in_memory().await).await).await;
+    let live = async || LiveTail::new(Arc::new(tracking(in_memory().await).await), TailSettings::default()).unwrap();
+    conformance::tracking_store(live).await;
     conformance::model_registry(async || registry(in_memory().await).await).await;
     conformance::logged_model_store(async || logged(in_memory().await).await).await;
     conformance::trace_store(async || traces(in_memory().await).await).await;

@@ -108,6 +108,7 @@ fn is_guarded(path: &str) -> bool {
     let known = match part {
         Some("mlflow") => GUARDED.contains(&family) || family == "server-info",
         Some("mlflow-artifacts") => true,
+        Some("mlops") => family == "runs",
         _ => false,
     };
     known && matches!(api, Some("api" | "ajax-api"))

@@ -26,7 +26,7 @@ pub(super) fn order_of(value: f64) -> i64 {
 }
 
 /// What decides which point is the latest.
-fn rank(point: Point) -> (i64, i64, i64) {
+pub(in crate::tracking) fn rank(point: Point) -> (i64, i64, i64) {
     let order = order_of(point.value());
     (point.step, point.at, if order == NAN_ORDER { 0 } else { order })
 }

@@ -8,7 +8,7 @@ mod experiment;
 mod find;
 mod history;
 mod keys;
-mod latest;
+pub(super) mod latest;
 mod log;
 mod points;
 mod port;

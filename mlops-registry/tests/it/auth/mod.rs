@@ -19,6 +19,7 @@ use mlops_registry::{
     SqlTraceStore,
     access::{Permission, SqlAccessStore, conformance},
     mlflow::{Auth, AuthBuilder, AuthSettings, ServerLimits},
+    tracking::tail::{LiveTail, TailSettings},
 };
 use mlops_store::MetaStore;
 use serde_json::{Value, json};
@@ -103,7 +104,9 @@ impl Server {
         let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await.unwrap();
         let evaluation = SqlEvaluationStore::builder(Arc::clone(&meta)).build().await.unwrap();
         let registry: Arc<dyn ModelRegistry> = Arc::new(registry(meta).await);
-        let server = MlflowServer::new(Arc::new(tracking), Arc::clone(&registry), ArtifactStore::in_memory())
+        let live = LiveTail::new(Arc::new(tracking), TailSettings::default()).unwrap();
+        let server = MlflowServer::new(Arc::new(live.clone()), Arc::clone(&registry), ArtifactStore::in_memory())
+            .with_tail(live)
             .with_logged_models(Arc::new(models))
             .with_traces(Arc::new(traces))
             .with_evaluation(Arc::new(evaluation));
@@ -242,6 +245,23 @@ async fn an_experiment_opens_level_by_level() {
         assert_eq!(tries().await, want, "{level}");
     }
     assert_eq!(server.raw("bob", Method::DELETE, &file, b"").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_run_is_watched_by_those_who_may_read_it() {
+    let server = Server::with(AuthSettings { default_permission: Permission::NoPermissions, ..settings() }).await;
+    let (id, run) = server.run_of("ann", "secret").await;
+    let tail = format!("3.0/mlops/runs/{run}/tail");
+    server.post("ann", "runs/update", json!({ "run_id": run, "status": "FINISHED" })).await.ok();
+    assert_eq!(server.get("bob", &tail).await.status, 403);
+    assert_eq!(server.signed("", Method::GET, &format!("/api/{tail}"), Vec::new()).await.status, 401);
+    server.grant("ann", "bob", "experiment", &id, "READ").await.ok();
+    for user in ["ann", "bob"] {
+        let events = server.get(user, &tail).await.ok();
+        let events = events.as_str().unwrap();
+        assert!(events.contains("event: state\n") && events.contains("event: end\n"), "{events}");
+    }
+    assert_eq!(server.get("bob", "3.0/mlops/none").await.status, 403, "a new family is for administrators");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod files;
 mod logged_models;
 mod registry;
+mod tail;
 
 use std::sync::Arc;
 
