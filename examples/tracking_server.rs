@@ -36,10 +36,6 @@ use tokio::net::TcpListener;
 
 use self::stop_signal::stop_signal;
 
-/// Gives memory back after large answers, which the system's allocator keeps.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Connections to PostgreSQL at most.
 #[cfg(feature = "postgres")]
 const CONNECTIONS_MAX: u32 = 16;

@@ -35,6 +35,7 @@
 
 mod answer;
 mod auth;
+mod batch_body;
 mod evaluation;
 mod experiments;
 mod failure;
@@ -359,7 +360,7 @@ fn tracking_routes() -> Router<Api> {
         .route("/runs/restore", on(POST, r::restore))
         .route("/runs/log-metric", on(POST, r::log_metric))
         .route("/runs/log-parameter", on(POST, r::log_parameter))
-        .route("/runs/log-batch", on(POST, r::log_batch))
+        .route("/runs/log-batch", routing::post(r::log_batch))
         .route("/runs/set-tag", on(POST, r::set_tag))
         .route("/runs/delete-tag", on(POST, r::delete_tag))
         .route("/runs/log-inputs", on(POST, lineage::log_inputs))

@@ -4,7 +4,7 @@
 //! message.
 
 use axum::{
-    body::{HttpBody as _, to_bytes},
+    body::{Bytes, HttpBody as _, to_bytes},
     extract::{FromRequest, FromRequestParts as _, RawPathParams, Request},
     http::{Method, header::CONTENT_TYPE},
 };
@@ -59,16 +59,21 @@ impl Params {
         {
             return Ok(Self::default());
         }
+        Ok(Self::from_json(&Self::body(request).await?)?)
+    }
+
+    /// A body that says that it is JSON.
+    pub(super) async fn body(request: Request) -> std::result::Result<Bytes, Failure> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(invalid(format!("Bad Request. Content-Type is {kind:?}; send application/json")).into());
         }
-        let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
+        to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
             invalid(format!("the body is incomplete or has more than {BODY_BYTES_MAX} bytes; send less at once"))
                 .with_source(error)
-        })?;
-        Ok(Self::from_json(&body)?)
+                .into()
+        })
     }
 
     /// Fields of a query; a key that is repeated is a list.
@@ -87,7 +92,7 @@ impl Params {
 
     /// Fields of a JSON body. What is no object has no fields, as MLflow has it, so that the first field that is
     /// needed is reported.
-    fn from_json(body: &[u8]) -> Result<Self> {
+    pub(super) fn from_json(body: &[u8]) -> Result<Self> {
         let mut value: Value = serde_json::from_slice(body).unwrap_or_default();
         if let Value::String(text) = &value {
             value = serde_json::from_str(text).unwrap_or_default();

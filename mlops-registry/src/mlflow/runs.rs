@@ -1,9 +1,10 @@
 //! `runs/...`: what a run is and what is logged to it.
 
-use mlops_core::{Metric, Result, RunStatus, Timestamp};
+use axum::{Json, extract::Request};
+use mlops_core::{Metric, Result, RunId, RunStatus, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Api, request::Params, run_answer};
+use super::{Api, auth::Caller, batch_body, files::Answer, request::Params, run_answer};
 use crate::{Batch, CreateRun, ModelMetric, RunUpdate};
 
 const STATUSES: [(&str, i64, RunStatus); 5] = [
@@ -92,7 +93,17 @@ pub(super) async fn log_parameter(api: Api, params: Params) -> Result<Value> {
     Ok(json!({}))
 }
 
-pub(super) async fn log_batch(api: Api, params: Params) -> Result<Value> {
+pub(super) async fn log_batch(Caller(api): Caller, request: Request) -> Answer<Json<Value>> {
+    let body = Params::body(request).await?;
+    let (run, batch) = match batch_body::read(&body) {
+        Some(read) => read,
+        None => batch_of(&Params::from_json(&body)?)?,
+    };
+    api.tracking.log_batch(&run, &batch).await?;
+    Ok(Json(json!({})))
+}
+
+fn batch_of(params: &Params) -> Result<(RunId, Batch)> {
     let run = params.run_id()?;
     let metrics = params.objects("metrics")?;
     let batch = Batch {
@@ -101,8 +112,7 @@ pub(super) async fn log_batch(api: Api, params: Params) -> Result<Value> {
         params: params.pairs("params")?,
         tags: params.pairs("tags")?,
     };
-    api.tracking.log_batch(&run, &batch).await?;
-    Ok(json!({}))
+    Ok((run, batch))
 }
 
 pub(super) async fn set_tag(api: Api, params: Params) -> Result<Value> {
