@@ -13,6 +13,7 @@
 //! | who agreed to which package, and what an alias asks for | [`approval`]: [`Approvals`], [`AliasPolicy`] |
 //! | from staging to production, by digest | [`promotion`]: [`Promoter`] |
 //! | models in one file | [`bundle`]: [`bundle::export`], [`bundle::import`] |
+//! | experiments, runs and models from MLflow or another store | [`import`]: [`import::Importer`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | model cards, ML-BOM, data sheets, what changed between versions | [`documents`] |
@@ -60,6 +61,7 @@ pub mod conformance;
 pub mod documents;
 pub mod evaluation;
 mod id_source;
+pub mod import;
 pub mod limits;
 pub mod logged_models;
 #[cfg(feature = "mlflow")]

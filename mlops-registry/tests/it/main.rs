@@ -12,6 +12,7 @@ mod bundle;
 mod crash;
 mod crash_governance;
 mod governance;
+mod import;
 mod mlflow;
 mod remote;
 mod traces;

@@ -1,0 +1,22 @@
+//! Experiments, runs and models from elsewhere: MLflow's file store, or any tracking store.
+//!
+//! An [`Importer`] reads an [`ImportSource`] and writes to the stores of this crate or to any other [`TrackingStore`].
+//! Invariant: what was imported carries the tag [`IMPORTED_FROM_TAG`], so repeating an import changes nothing and one that
+//! broke off goes on. What cannot be read is in the [`ImportReport`] and does not stop the rest.
+//!
+//! [`TrackingStore`]: crate::TrackingStore
+
+mod importer;
+mod local;
+mod mlflow_files;
+mod models;
+mod report;
+mod source;
+mod store;
+mod yaml;
+
+pub use importer::{IMPORTED_FROM_TAG, IMPORTED_TAG, ImportOptions, Importer};
+pub use mlflow_files::MlflowFiles;
+pub use report::{ImportCounts, ImportNote, ImportReport, NOTES_MAX};
+pub use source::{FilePieces, ImportSource, SourceFile};
+pub use store::StoreSource;

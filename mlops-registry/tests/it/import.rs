@@ -1,0 +1,136 @@
+//! An MLflow file store and another tracking store, imported once, again, and with damage.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use mlops_core::{Alias, ModelName, RunStatus, Version};
+use mlops_registry::{
+    ArtifactStore, ModelRegistry, PageRequest, RunRecord, Search, SqlModelRegistry, SqlTrackingStore, TrackingStore,
+    View,
+    import::{ImportOptions, Importer, MlflowFiles, StoreSource},
+};
+use mlops_store::{BlobStore, SqliteMetaStore};
+
+fn write(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn run_files(root: &Path, id: &str, name: &str, stage: &str) {
+    let meta = format!(
+        "artifact_uri: file:///elsewhere/{id}/artifacts\nend_time: 1700000009000\nexperiment_id: '7'\n\
+         lifecycle_stage: {stage}\nrun_id: {id}\nrun_name: {name}\nstart_time: 1700000000000\nstatus: 3\ntags: []\n\
+         user_id: ann\n"
+    );
+    write(root, &format!("7/{id}/meta.yaml"), &meta);
+    write(root, &format!("7/{id}/tags/mlflow.runName"), name);
+}
+
+/// The child comes before its parent by name.
+fn fixture(root: &Path) {
+    write(root, "7/meta.yaml", "experiment_id: '7'\nlifecycle_stage: active\nname: 'risk: #1'\n");
+    write(root, "7/tags/team", "risk");
+    run_files(root, "bbb", "parent", "active");
+    write(root, "7/bbb/params/lr", "0.1");
+    write(root, "7/bbb/params/model/depth", "3\n4");
+    write(root, "7/bbb/metrics/loss", "1700000000001 0.5 0\nbroken\n1700000000002 nan 1\n1700000000003 -inf 2\n");
+    write(root, "7/bbb/metrics/val/auc", "1700000000001 0.9\n");
+    write(root, "7/bbb/artifacts/d/e.txt", "hello");
+    write(
+        root,
+        "7/bbb/inputs/i1/meta.yaml",
+        "source_id: d1\nsource_type: DATASET\ntags:\n  mlflow.data.context: training\n",
+    );
+    write(root, "7/datasets/d1/meta.yaml", "digest: abc\nname: nums\nschema: null\nsource: '{}'\nsource_type: code\n");
+    write(root, "7/bbb/inputs/i2/meta.yaml", "source_id: ../../../secret\nsource_type: DATASET\n");
+    run_files(root, "aaa", "child", "deleted");
+    write(root, "7/aaa/tags/mlflow.parentRunId", "bbb");
+    write(root, "7/ccc/meta.yaml", "run_id: ccc\nstatus: [3]\n");
+    write(root, ".trash/9/meta.yaml", "experiment_id: '9'\nlifecycle_stage: deleted\nname: gone\n");
+    write(root, "models/fraud/meta.yaml", "name: fraud\ndescription: finds fraud\n");
+    write(root, "models/fraud/aliases/champion", "3");
+    let version = "current_stage: Production\nrun_id: bbb\nsource: file:///x/bbb/artifacts/d\nversion: 3\n";
+    write(root, "models/fraud/version-3/meta.yaml", version);
+    write(root, "models/fraud/version-3/tags/q", "w");
+}
+
+async fn store() -> Arc<SqlTrackingStore> {
+    let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
+    Arc::new(SqlTrackingStore::builder(meta).build().await.unwrap())
+}
+
+async fn runs(store: &dyn TrackingStore) -> BTreeMap<String, RunRecord> {
+    let experiment = store.experiment_by_name("risk: #1").await.unwrap().unwrap();
+    assert_eq!(experiment.tags["team"], "risk");
+    let search = Search::new().with_view(View::All);
+    let found = store.search_runs(&[experiment.id], &search).await.unwrap().items;
+    found.into_iter().map(|run| (run.name.clone(), run)).collect()
+}
+
+#[tokio::test]
+async fn a_file_store_is_imported_once_with_what_is_wrong_named() {
+    let directory = tempfile::tempdir().unwrap();
+    fixture(directory.path());
+    let tracking = store().await;
+    let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
+    let registry = Arc::new(SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap());
+    let files = ArtifactStore::in_memory();
+    let source = MlflowFiles::open(directory.path()).unwrap();
+    let importer = Importer::new(tracking.clone()).with_artifacts(files.clone()).with_registry(registry.clone());
+
+    let dry = importer.clone().with_options(ImportOptions { dry_run: true, ..ImportOptions::default() });
+    let foreseen = dry.import(&source).await.unwrap();
+    assert!(tracking.experiment_by_name("risk: #1").await.unwrap().is_none(), "a dry run wrote something");
+
+    let report = importer.import(&source).await.unwrap();
+    assert_eq!(foreseen.counts, report.counts);
+    assert_eq!((report.counts.runs, report.counts.points, report.counts.files), (2, 4, 1));
+    let places: Vec<&str> = report.notes.iter().map(|note| note.place.as_str()).collect();
+    assert!(places.iter().any(|place| place.ends_with("metrics/loss:2")), "{places:?}");
+    assert!(places.iter().any(|place| place.ends_with("inputs/i2")), "{places:?}");
+    assert!(places.iter().any(|place| place.ends_with("ccc/meta.yaml:2")), "{places:?}");
+    assert_eq!(places.len(), 3, "{places:?}");
+
+    let found = runs(tracking.as_ref()).await;
+    let (parent, child) = (&found["parent"], &found["child"]);
+    assert_eq!((parent.status, parent.user.as_str()), (RunStatus::Finished, "ann"));
+    assert_eq!(parent.started.as_millis(), 1_700_000_000_000);
+    assert_eq!(parent.params["model/depth"], "3\n4");
+    assert_eq!(parent.datasets[0].tags["mlflow.data.context"], "training");
+    assert!(child.deleted && !parent.deleted);
+    assert_eq!(child.tags["mlflow.parentRunId"], parent.id.to_string());
+    let history = tracking.metric_history(&parent.id, "loss", &PageRequest::default()).await.unwrap().items;
+    let values: Vec<f64> = history.iter().map(|point| point.value).collect();
+    assert!(values[0] == 0.5 && values[1].is_nan() && values[2] == f64::NEG_INFINITY, "{values:?}");
+    let path = ArtifactStore::path_of(&parent.artifact_uri).unwrap();
+    assert_eq!(files.get(&format!("{path}/d/e.txt")).await.unwrap(), "hello");
+    assert!(tracking.experiment_by_name("gone").await.unwrap().unwrap().deleted);
+
+    let fraud = ModelName::new("fraud").unwrap();
+    let version = registry.version(&fraud, Version(3)).await.unwrap();
+    assert_eq!(version.run_id.as_ref(), Some(&parent.id));
+    assert_eq!(version.source.to_uri(), format!("{}/d", parent.artifact_uri));
+    assert_eq!(registry.alias(&fraud, &Alias::new("champion").unwrap()).await.unwrap(), Version(3));
+
+    let again = importer.import(&source).await.unwrap().counts;
+    assert_eq!((again.runs, again.runs_present, again.versions, again.versions_present), (0, 2, 0, 1));
+    assert_eq!(runs(tracking.as_ref()).await, found);
+}
+
+#[tokio::test]
+async fn a_store_is_copied_into_another_page_by_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let lines: String = (0..25_001).map(|step| format!("{} {step} {step}\n", 1_700_000_000_000_i64 + step)).collect();
+    fixture(directory.path());
+    write(directory.path(), "7/bbb/metrics/long", &lines);
+    let (first, second) = (store().await, store().await);
+    Importer::new(first.clone()).import(&MlflowFiles::open(directory.path()).unwrap()).await.unwrap();
+    let source = StoreSource::new(first.clone(), "it's a store");
+    let report = Importer::new(second.clone()).import(&source).await.unwrap();
+    assert_eq!((report.counts.runs, report.counts.points, report.notes.len()), (2, 25_005, 0));
+    let (theirs, ours) = (runs(first.as_ref()).await, runs(second.as_ref()).await);
+    assert_eq!(ours["parent"].params, theirs["parent"].params);
+    assert_eq!(ours["parent"].metrics["long"], theirs["parent"].metrics["long"]);
+    assert_eq!(ours["child"].tags["mlflow.parentRunId"], ours["parent"].id.to_string());
+    assert_eq!(Importer::new(second).import(&source).await.unwrap().counts.runs_present, 2);
+}
