@@ -191,7 +191,7 @@ impl ImportSource for MlflowSqlite {
         Ok(all)
     }
 
-    /// Newest ids have no order; pages follow the row numbers, which do not change.
+    /// Pages follow the numbers of the rows, which do not change.
     async fn runs(
         &self,
         experiment: ExperimentId,

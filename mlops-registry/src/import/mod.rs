@@ -1,4 +1,4 @@
-//! Experiments, runs and models from elsewhere: MLflow's file store, or any tracking store.
+//! Experiments, runs and models from elsewhere: MLflow's file store and SQLite database, or any tracking store.
 //!
 //! An [`Importer`] reads an [`ImportSource`] and writes to the stores of this crate or to any other [`TrackingStore`].
 //! Invariant: what was imported carries the tag [`IMPORTED_FROM_TAG`], so repeating an import changes nothing and one that
@@ -9,6 +9,7 @@
 mod importer;
 mod local;
 mod mlflow_files;
+mod mlflow_sqlite;
 mod models;
 mod report;
 mod source;
@@ -17,6 +18,7 @@ mod yaml;
 
 pub use importer::{IMPORTED_FROM_TAG, IMPORTED_TAG, ImportOptions, Importer};
 pub use mlflow_files::MlflowFiles;
+pub use mlflow_sqlite::MlflowSqlite;
 pub use report::{ImportCounts, ImportNote, ImportReport, NOTES_MAX};
 pub use source::{FilePieces, ImportSource, SourceFile};
 pub use store::StoreSource;

@@ -6,9 +6,9 @@ use mlops_core::{Alias, ModelName, RunStatus, Version};
 use mlops_registry::{
     ArtifactStore, ModelRegistry, PageRequest, RunRecord, Search, SqlModelRegistry, SqlTrackingStore, TrackingStore,
     View,
-    import::{ImportOptions, Importer, MlflowFiles, StoreSource},
+    import::{ImportOptions, Importer, MlflowFiles, MlflowSqlite, StoreSource},
 };
-use mlops_store::{BlobStore, SqliteMetaStore};
+use mlops_store::{BlobStore, MetaStoreExt as _, SqliteMetaStore, SqliteSettings};
 
 fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
@@ -133,4 +133,71 @@ async fn a_store_is_copied_into_another_page_by_page() {
     assert_eq!(ours["parent"].metrics["long"], theirs["parent"].metrics["long"]);
     assert_eq!(ours["child"].tags["mlflow.parentRunId"], ours["parent"].id.to_string());
     assert_eq!(Importer::new(second).import(&source).await.unwrap().counts.runs_present, 2);
+}
+
+/// The columns that MLflow 3.17 has and the import reads.
+const TABLES: [&str; 14] = [
+    "CREATE TABLE experiments (experiment_id INTEGER PRIMARY KEY, name TEXT, artifact_location TEXT, \
+     lifecycle_stage TEXT, creation_time BIGINT, last_update_time BIGINT)",
+    "CREATE TABLE experiment_tags (key TEXT, value TEXT, experiment_id INTEGER)",
+    "CREATE TABLE runs (run_uuid TEXT PRIMARY KEY, name TEXT, user_id TEXT, status TEXT, start_time BIGINT, \
+     end_time BIGINT, lifecycle_stage TEXT, artifact_uri TEXT, experiment_id INTEGER)",
+    "CREATE TABLE params (key TEXT, value TEXT, run_uuid TEXT)",
+    "CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT)",
+    "CREATE TABLE metrics (key TEXT, value FLOAT, timestamp BIGINT, run_uuid TEXT, step BIGINT, is_nan BOOLEAN)",
+    "CREATE TABLE latest_metrics (key TEXT)",
+    "CREATE TABLE datasets (dataset_uuid TEXT, name TEXT, digest TEXT, dataset_source_type TEXT, dataset_source TEXT, \
+     dataset_schema TEXT, dataset_profile TEXT)",
+    "CREATE TABLE inputs (input_uuid TEXT, source_type TEXT, source_id TEXT, destination_type TEXT, destination_id TEXT)",
+    "CREATE TABLE input_tags (input_uuid TEXT, name TEXT, value TEXT)",
+    "CREATE TABLE registered_models (name TEXT, creation_time BIGINT, last_updated_time BIGINT, description TEXT)",
+    "CREATE TABLE registered_model_tags (key TEXT, value TEXT, name TEXT)",
+    "CREATE TABLE registered_model_aliases (alias TEXT, version INTEGER, name TEXT)",
+    "CREATE TABLE model_version_tags (key TEXT, value TEXT, name TEXT, version INTEGER)",
+];
+
+const ROWS: [&str; 8] = [
+    "CREATE TABLE model_versions (name TEXT, version INTEGER, creation_time BIGINT, last_updated_time BIGINT, \
+     description TEXT, user_id TEXT, current_stage TEXT, source TEXT, run_id TEXT, run_link TEXT)",
+    "INSERT INTO experiments VALUES (1, 'risk: #1', '/a', 'active', 1, 1)",
+    "INSERT INTO experiment_tags VALUES ('team', 'risk', 1)",
+    "INSERT INTO runs VALUES ('r1', 'one', 'ann', 'FINISHED', 1700000000000, 1700000009000, 'active', 's3://b/r1', 1), \
+     ('r2', 'two', 'ann', 'LOST', 1700000000000, NULL, 'active', 's3://b/r2', 1)",
+    "INSERT INTO params VALUES ('lr', '0.1', 'r1')",
+    "INSERT INTO metrics VALUES ('loss', 0.5, 5, 'r1', 0, 0), ('loss', 0, 6, 'r1', 1, 1), \
+     ('loss', 1.7976931348623157e308, 7, 'r1', 2, 0)",
+    "INSERT INTO registered_models VALUES ('fraud', 1, 1, 'd')",
+    "INSERT INTO model_versions VALUES ('fraud', 2, 1, 1, 'v', NULL, 'None', 's3://b/m', 'r1', NULL)",
+];
+
+#[tokio::test]
+async fn a_database_of_mlflow_is_imported_and_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mlflow.db");
+    let theirs = SqliteMetaStore::open(&path, SqliteSettings::default()).await.unwrap();
+    for sql in TABLES.iter().chain(&ROWS) {
+        theirs.execute(sql, &[]).await.unwrap();
+    }
+    theirs.close().await;
+    let tracking = store().await;
+    let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
+    let registry = Arc::new(SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap());
+    let source = MlflowSqlite::open(&path).await.unwrap();
+    let importer = Importer::new(tracking.clone()).with_registry(registry.clone());
+    let report = importer.import(&source).await.unwrap();
+    assert_eq!((report.counts.runs, report.counts.points, report.counts.versions), (1, 3, 1));
+    assert_eq!(report.notes.len(), 1);
+    assert_eq!(report.notes[0].place, "runs: r2");
+    let found = runs(tracking.as_ref()).await;
+    let history = tracking.metric_history(&found["one"].id, "loss", &PageRequest::default()).await.unwrap().items;
+    let values: Vec<f64> = history.iter().map(|point| point.value).collect();
+    assert!(values[0] == 0.5 && values[1].is_nan() && values[2] == f64::INFINITY, "{values:?}");
+    let version = registry.version(&ModelName::new("fraud").unwrap(), Version(2)).await.unwrap();
+    assert_eq!(version.source.to_uri(), "s3://b/m");
+    let again = importer.import(&source).await.unwrap().counts;
+    assert_eq!((again.runs, again.runs_present, again.versions_present), (0, 1, 1));
+
+    let read_only = SqliteMetaStore::open_read_only(&path, SqliteSettings::default()).await.unwrap();
+    assert!(read_only.execute("DELETE FROM runs", &[]).await.is_err());
+    assert!(SqliteMetaStore::open_read_only(&directory.path().join("none"), SqliteSettings::default()).await.is_err());
 }
