@@ -59,8 +59,6 @@ pub mod estimate;
 pub mod export;
 mod extract;
 pub mod history;
-#[cfg(any(feature = "alerts-http", feature = "otlp"))]
-mod http_client;
 pub mod latency;
 pub mod live;
 mod monitor;
@@ -75,6 +73,10 @@ pub mod sequential;
 mod settings;
 pub mod stats;
 pub mod stream;
+
+/// How this crate names itself to servers.
+#[cfg(any(feature = "alerts-http", feature = "otlp"))]
+const PRODUCT: &str = concat!("mlops-monitor/", env!("CARGO_PKG_VERSION"));
 
 pub use correction::{
     AlarmBudget, AlarmBudgetSettings, AlarmDecision, AlarmMethod, Correction, REJECTIONS_MAX, benjamini_hochberg,

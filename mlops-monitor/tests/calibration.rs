@@ -60,7 +60,7 @@ fn every_test_rejects_as_often_as_it_says() {
         let mut report = |name: &str, kind: &str, share: f64| {
             println!("{name:18} {kind:8} n={:5} m={:5}: {:.2} %", size.0, size.1, 100.0 * share);
             // With 100 values on both sides D and V move in steps of 1/100 and deciles hold ten: the levels that can be
-            // had are 3.7 % and 5.4 %, and an honest test takes the lower.
+            // had are 3.6 % and 5.4 %, and an honest test takes the lower.
             let least = if size == (100, 100) { 0.03 } else { LEVEL - 0.011 };
             if !(least..=LEVEL + 0.011).contains(&share) {
                 off.push(format!("{name} {kind} {size:?}: {share}"));

@@ -124,7 +124,7 @@ fn filled() -> &'static Store {
                     pair("lr", value(i, 6).to_string()),
                     pair("model", format!("Net{}", i % 50)),
                 ],
-                tags: Vec::new(),
+                ..Batch::default()
             };
             store.log(&run, &batch);
         }

@@ -6,15 +6,14 @@
 use std::time::Duration;
 
 use mlops_core::{Error, Result};
-use reqwest::{
-    StatusCode, Url,
+use mlops_http::reqwest::{
+    self, StatusCode, Url,
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{MonitorMetrics, OtlpResource};
-use crate::http_client;
 
 /// How patiently metrics are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +87,7 @@ impl OtlpClient {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong(&format!("found scheme {:?}", url.scheme())));
         }
-        let http = http_client::builder()?
+        let http = mlops_http::client_builder(crate::PRODUCT)?
             .timeout(Duration::from_millis(settings.timeout_ms))
             .build()
             .map_err(|error| Error::internal("http client cannot be built").with_source(error))?;

@@ -9,16 +9,15 @@ use super::*;
 fn goes_on_after_a_restart<D>(mut detector: D, values: &[D::Input])
 where
     D: StreamDetector + Clone + Serialize + DeserializeOwned,
-    D::Input: Clone,
 {
     let mut restarted = detector.clone();
     for value in values {
         let text = serde_json::to_string(&restarted).unwrap();
         restarted = serde_json::from_str(&text).unwrap();
-        assert_eq!(detector.update(value.clone()), restarted.update(value.clone()));
+        assert_eq!(detector.update(*value), restarted.update(*value));
     }
     detector.reset();
-    assert_ne!(detector.update(values[0].clone()), Signal::Drift, "one value after a reset is no drift");
+    assert_ne!(detector.update(values[0]), Signal::Drift, "one value after a reset is no drift");
 }
 
 /// Alarms and the state after them, value by value and in slices that end anywhere.

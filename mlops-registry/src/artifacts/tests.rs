@@ -1,3 +1,5 @@
+//! Files come back whole, by range and by directory, from every kind of store.
+
 use futures::stream;
 use mlops_core::ErrorKind;
 

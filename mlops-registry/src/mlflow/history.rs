@@ -41,6 +41,9 @@ fn unnamed(points: Vec<Metric>) -> Vec<(Option<RunId>, Metric)> {
 /// The points of some runs one after another, by time.
 pub(super) async fn of_runs(api: Api, params: Params) -> Result<BulkPoints> {
     let mut runs = run_ids(&params, "run_id", "GetMetricHistoryBulk request cannot specify more than")?;
+    if runs.is_empty() {
+        return Err(Error::invalid_argument("GetMetricHistoryBulk request must specify at least one run_id."));
+    }
     let key = params
         .text("metric_key")?
         .ok_or_else(|| Error::invalid_argument("GetMetricHistoryBulk request must specify a metric_key."))?;

@@ -3,7 +3,7 @@
 //! Two ways: [`HistorySample`] by steps, as MLflow's `metrics/get-history-bulk-interval` does, so that several runs are seen
 //! at the same steps; and a chart of one run by [`super::downsample`].
 //!
-//! Invariant: what is held in memory does not grow with the history. Beyond [`EXACT_MAX`] steps or points the even choice is
+//! Invariant: what is held in memory does not grow with the history. Beyond a million steps or points the even choice is
 //! made among every second, fourth and so on of them.
 
 use std::collections::BTreeSet;
@@ -318,7 +318,7 @@ mod tests {
         runs.iter().map(of).collect()
     }
 
-    /// The values are those of mlflow 3.17.2 (`AbstractStore.get_metric_history_bulk_interval`) for these histories.
+    /// The steps were derived from the rules of mlflow 3.17.2 (`AbstractStore.get_metric_history_bulk_interval`) for these histories.
     #[test]
     fn steps_are_sampled_as_mlflow_does() {
         let five = HistorySample::new("m").with_points_max(5);

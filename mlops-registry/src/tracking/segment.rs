@@ -99,11 +99,9 @@ pub fn encode(points: &[Point]) -> Result<Vec<u8>> {
 /// `DataLoss` when the bytes are no segment or are damaged, `FailedPrecondition` when a newer program wrote them.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Point>> {
     match bytes.first() {
-        Some(&version) if version > VERSION => {
-            return Err(Error::failed_precondition(format!(
-                "metric segment has format version {version}, this program knows up to {VERSION}; upgrade mlops"
-            )));
-        }
+        Some(&version) if version > VERSION => Err(Error::failed_precondition(format!(
+            "metric segment has format version {version}, this program knows up to {VERSION}; upgrade mlops"
+        ))),
         _ => read(bytes).ok_or_else(|| Error::data_loss("a stored segment of metric points is damaged")),
     }
 }

@@ -187,7 +187,7 @@ async fn kill_loggers(rounds: u64) {
             let (acks, spins) = (1 + usize::try_from(bits % 40).unwrap(), (bits >> 32) % 20_000);
             tokio::task::spawn_blocking(move || {
                 let envs = [(HOME, home.to_str().unwrap()), (FIRST, &first), (WRITER, &writer.to_string())];
-                run_and_kill("crash::logger", &envs, acks, spins).expect("the child acknowledged something")
+                run_and_kill("crash::logger", &envs, acks, spins).unwrap()
             })
         };
         let kills: Vec<_> = acknowledged.iter().enumerate().map(|(writer, &last)| kill(writer, last)).collect();

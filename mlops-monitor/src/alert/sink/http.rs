@@ -7,13 +7,13 @@ use std::{fmt, time::Duration};
 
 use chrono::DateTime;
 use mlops_core::{Error, ErrorKind, Result, Timestamp};
-use reqwest::{
-    Client, Response, StatusCode, Url,
+use mlops_http::reqwest::{
+    self, Client, Response, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
 
 use super::{RETRY_AFTER_MS, secret::Secret};
-use crate::{alert::labels::cut, http_client};
+use crate::alert::labels::cut;
 
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
@@ -166,7 +166,7 @@ impl Message {
 }
 
 fn client() -> Result<Client> {
-    let built = http_client::builder()?.build();
+    let built = mlops_http::client_builder(crate::PRODUCT)?.build();
     built.map_err(|error| Error::internal("the http client of alerts cannot be made").with_source(error))
 }
 

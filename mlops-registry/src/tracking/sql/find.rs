@@ -1,19 +1,25 @@
 //! Searching runs.
 
 use mlops_core::{Error, Result};
-use mlops_store::MetaStoreExt as _;
+use mlops_store::{Dialect, MetaStoreExt as _};
 
 use super::{
     SqlTrackingStore,
     select::{Selection, SortValue},
 };
 use crate::{
-    search::{Filter, OrderKey, Page, PageRequest, Search, SearchColumns},
+    search::{Clause, Filter, OrderKey, Page, PageRequest, Search, SearchColumns},
     tracking::record::{ExperimentId, RunRecord},
 };
 
 /// Most experiments in one search: SQLite takes 32,766 values in a statement.
 const EXPERIMENTS_MAX: usize = 30_000;
+/// So few runs are better looked at one by one than found on a walk through all.
+///
+/// Lower in tests, so that random searches take both ways.
+const RARE_MAX: u32 = if cfg!(test) { 12 } else { 256 };
+/// How many clauses are asked for how many runs meet them.
+const PROBES_MAX: usize = 8;
 /// How many runs are looked at in one go when the database cannot decide by itself.
 const CANDIDATES_AT_ONCE: usize = 500;
 
@@ -68,7 +74,25 @@ impl SqlTrackingStore {
             )));
         }
         let metrics = self.keys.find(self.meta.as_ref(), &Selection::metrics_of(filter, order)).await?;
-        Ok(Selection { dialect: self.meta.dialect(), experiments, view: search.view, filter, order, metrics })
+        let dialect = self.meta.dialect();
+        let mut selection = Selection { dialect, experiments, view: search.view, filter, order, metrics, rare: None };
+        // PostgreSQL keeps statistics; SQLite has to be told.
+        if dialect == Dialect::Sqlite {
+            selection.rare = self.rarest(&selection).await?;
+        }
+        Ok(selection)
+    }
+
+    /// The clause that the fewest runs meet, if they are few.
+    async fn rarest<'a>(&self, selection: &Selection<'a>) -> Result<Option<&'a Clause>> {
+        let mut rarest = (None, RARE_MAX + 1);
+        for (clause, sql, values) in selection.indexed(RARE_MAX).into_iter().take(PROBES_MAX) {
+            let found: u32 = self.meta.query_one(&sql, &values).await?.get("found")?;
+            if found < rarest.1 {
+                rarest = (Some(clause), found);
+            }
+        }
+        Ok(rarest.0)
     }
 
     /// The numbers and positions of the first `count` runs behind a position.

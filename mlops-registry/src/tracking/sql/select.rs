@@ -15,12 +15,15 @@ use super::{
     latest::{MISSING_ORDER, NAN_ORDER, order_of},
 };
 use crate::{
+    limits::truncated,
     search::{Clause, Filter, Literal, OrderKey, Test, View},
     tracking::ExperimentId,
 };
 
 /// Most keys to order by, each of which costs a join.
 const ORDER_KEYS_MAX: usize = 32;
+/// How many characters of a value the indexes of params and tags hold, as in the schema.
+const INDEXED_CHARS: usize = 64;
 
 /// A value of a sort key, as a page token keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,9 +75,48 @@ pub(super) struct Selection<'a> {
     pub(super) order: &'a [OrderKey],
     /// The numbers of the metrics that filter and order name.
     pub(super) metrics: Numbers,
+    /// The clause that so few runs meet that one begins with them instead of walking in order.
+    pub(super) rare: Option<&'a Clause>,
 }
 
-impl Selection<'_> {
+impl<'s> Selection<'s> {
+    /// The clauses whose runs an index gives, each with a statement that counts them up to one more than `limit`.
+    pub(super) fn indexed(&self, limit: u32) -> Vec<(&'s Clause, String, Vec<Value>)> {
+        let counted = |clause: &'s Clause| {
+            let mut bound = Bound::default();
+            let runs = self.runs_of(clause, &mut bound)?;
+            let limit = bound.add(limit + 1);
+            Some((clause, format!("SELECT COUNT(*) AS found FROM ({runs} LIMIT {limit}) few"), bound.0))
+        };
+        self.filter.clauses().iter().filter_map(counted).collect()
+    }
+
+    /// A statement for the numbers of the runs that meet a clause, if an index gives them.
+    fn runs_of(&self, clause: &Clause, bound: &mut Bound) -> Option<String> {
+        let equal_text = |table: &str, text: &str, bound: &mut Bound| {
+            let (key, text) = (bound.add(&clause.key), (bound.add(truncated(text, INDEXED_CHARS)), bound.add(text)));
+            format!(
+                "SELECT i.run FROM {table} i WHERE i.key = {key} AND substr(i.value, 1, {INDEXED_CHARS}) = {} AND i.value = {}",
+                text.0, text.1
+            )
+        };
+        match (clause.group, &clause.test) {
+            ("params" | "parameters", Test::Compare("=", Literal::Text(text))) => {
+                Some(equal_text("tracking_run_param", text, bound))
+            }
+            ("tags", Test::Compare("=", Literal::Text(text))) => Some(equal_text("tracking_run_tag", text, bound)),
+            ("metrics", Test::Compare(operator, Literal::Number(value))) if *operator != "!=" => {
+                let [experiment] = self.experiments else { return None };
+                let (experiment, key) = (bound.add(experiment.0), bound.add(*self.metrics.get(&clause.key)?));
+                let test = value_test("i", operator, *value, bound);
+                Some(format!(
+                    "SELECT i.run FROM tracking_metric_latest i WHERE i.experiment = {experiment} AND i.key = {key} AND {test}"
+                ))
+            }
+            _ => None,
+        }
+    }
+
     /// The metrics that filter and order name.
     pub(super) fn metrics_of<'a>(filter: &'a Filter, order: &'a [OrderKey]) -> Vec<&'a str> {
         let named = filter.clauses().iter().map(|clause| (clause.group, clause.key.as_str()));
@@ -109,7 +151,8 @@ impl Selection<'_> {
 
     /// The metric whose index gives the order, and its direction.
     fn walked(&self) -> Option<(i64, bool)> {
-        let first = self.order.first().filter(|key| key.group == "metrics" && self.experiments.len() == 1)?;
+        let walks = self.rare.is_none() && self.experiments.len() == 1;
+        let first = self.order.first().filter(|key| key.group == "metrics" && walks)?;
         Some((*self.metrics.get(&first.key)?, first.descending))
     }
 
@@ -180,7 +223,11 @@ impl Selection<'_> {
 
     fn conditions(&self, bound: &mut Bound) -> Vec<String> {
         let experiments = bound.list(self.experiments.iter().map(|id| id.0));
-        let mut conditions = vec![format!("r.experiment IN ({experiments})")];
+        // The sign keeps SQLite from walking by experiment and start.
+        let sign = if self.rare.is_some() { "+" } else { "" };
+        let mut conditions = vec![format!("{sign}r.experiment IN ({experiments})")];
+        conditions
+            .extend(self.rare.and_then(|clause| self.runs_of(clause, bound)).map(|runs| format!("r.seq IN ({runs})")));
         match self.view {
             View::ActiveOnly => conditions.push("r.deleted = 0".to_owned()),
             View::DeletedOnly => conditions.push("r.deleted <> 0".to_owned()),
@@ -226,14 +273,8 @@ impl Selection<'_> {
         let (Some(number), Test::Compare(operator, Literal::Number(value))) = (self.metrics.get(key), test) else {
             return NEVER.to_owned();
         };
-        let (number, order) = (bound.add(*number), bound.add(order_of(*value)));
-        let operator = if *operator == "!=" { "<>" } else { *operator };
-        // NaN differs from every number and compares with none.
-        let number_only =
-            if operator.starts_with('>') { format!(" AND m.value_order < {NAN_ORDER}") } else { String::new() };
-        format!(
-            "EXISTS (SELECT 1 FROM tracking_metric_latest m WHERE m.run = r.seq AND m.key = {number} AND m.value_order {operator} {order}{number_only})"
-        )
+        let (number, test) = (bound.add(*number), value_test("m", operator, *value, bound));
+        format!("EXISTS (SELECT 1 FROM tracking_metric_latest m WHERE m.run = r.seq AND m.key = {number} AND {test})")
     }
 
     fn text_test(&self, column: &str, test: &Test, bound: &mut Bound) -> String {
@@ -364,6 +405,17 @@ fn all_of(conditions: &[String]) -> String {
             let (left, right) = many.split_at(many.len() / 2);
             format!("({} AND {})", all_of(left), all_of(right))
         }
+    }
+}
+
+/// A comparison of the value of a row of `tracking_metric_latest`.
+fn value_test(row: &str, operator: &str, value: f64, bound: &mut Bound) -> String {
+    let order = bound.add(order_of(value));
+    match operator {
+        "!=" => format!("{row}.value_order <> {order}"),
+        // NaN differs from every number and compares with none.
+        ">" | ">=" => format!("({row}.value_order {operator} {order} AND {row}.value_order < {NAN_ORDER})"),
+        _ => format!("{row}.value_order {operator} {order}"),
     }
 }
 

@@ -199,6 +199,16 @@ async fn charts_get_samples_that_keep_both_ends() {
     let whole =
         client.get(&format!("metrics/get-history-bulk?run_id={run}&metric_key=loss&max_results=3")).await.json();
     assert_eq!(steps(&whole), [0, 1, 2]);
+    for (query, wanted) in [
+        ("metric_key=loss".to_owned(), "must specify at least one run_id"),
+        (format!("run_id={run}"), "must specify a metric_key"),
+        ("run_id=r&".repeat(101) + "metric_key=loss", "cannot specify more than 100"),
+    ] {
+        let refused = client.get(&format!("metrics/get-history-bulk?{query}")).await;
+        assert!(refused.status == 400 && refused.text().contains(wanted), "{}", refused.text());
+    }
+    let nothing = client.get("metrics/get-history-bulk?run_id=r&metric_key=loss").await.json();
+    assert_eq!(nothing, json!({ "metrics": [] }));
     let many: String = (0..101).map(|n| format!("run_ids=r{n}&")).collect();
     let many = client.get(&format!("metrics/get-history-bulk-interval?{many}metric_key=loss")).await;
     let message = many.json()["message"].as_str().unwrap().to_owned();
