@@ -1,9 +1,9 @@
 //! Writes what a source holds: experiments first, then their runs, then models.
 //!
 //! Invariant: a run gets the tag [`IMPORTED_FROM_TAG`] when it is created and [`IMPORTED_TAG`] after everything else of
-//! it is written. A run with both is left alone; one with the first alone is written again, which is harmless because
-//! points, params and datasets that are there already count once. Memory holds one page of runs and one of points,
-//! and the ids of runs whose parent comes later.
+//! it is written. A run that is complete is left alone; any other is written again, which is harmless because points,
+//! params and datasets that are there already count once. Memory holds one page of runs and one of points, and the ids
+//! of runs whose parent comes later.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,8 +32,15 @@ use crate::{
 /// The tag that says where an experiment, run, model or version was imported from: the name of the source, `#` and the
 /// id it has there.
 pub const IMPORTED_FROM_TAG: &str = "mlops.imported.from";
-/// The tag of what is imported completely; its value is `true`.
+/// The tag of what is imported: `true` when complete, `open` for a run that had not ended in the source, which the next
+/// import brings up to date, and `deleted` for what is deleted here because it is in the source.
 pub const IMPORTED_TAG: &str = "mlops.imported.complete";
+/// The tag that says where the source kept the files of a run.
+pub const IMPORTED_FILES_TAG: &str = "mlops.imported.artifact_uri";
+
+const COMPLETE: &str = "true";
+const OPEN: &str = "open";
+const DELETED: &str = "deleted";
 
 /// How to import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,11 +104,11 @@ impl fmt::Debug for Importer {
     }
 }
 
-/// A run whose last steps wait until its parent is there.
+/// A run whose last step waits until its parent is there.
 struct Waiting {
     id: RunId,
     parent: String,
-    deleted: bool,
+    state: &'static str,
 }
 
 impl Importer {
@@ -184,7 +191,7 @@ impl Importer {
         }
         self.runs(source, found.id, target, report).await?;
         if let Some(id) = target.filter(|_| found.deleted && !self.options.dry_run) {
-            self.tracking.set_experiment_tags(id, &[(IMPORTED_TAG.to_owned(), "true".to_owned())]).await?;
+            self.tracking.set_experiment_tags(id, &[(IMPORTED_TAG.to_owned(), DELETED.to_owned())]).await?;
             self.tracking.delete_experiment(id).await?;
         }
         Ok(())
@@ -243,7 +250,7 @@ impl Importer {
         for child in waiting {
             let parent = self.imported_run(source, &child.parent, to).await?;
             let parent = parent.map_or_else(|| child.parent.clone(), |parent| parent.id.to_string());
-            self.complete(&child.id, vec![(PARENT_RUN_TAG.to_owned(), parent)], child.deleted).await?;
+            self.complete(&child.id, Some(parent), child.state).await?;
         }
         Ok(())
     }
@@ -270,7 +277,9 @@ impl Importer {
         report: &mut ImportReport,
     ) -> Result<Option<Waiting>> {
         let existing = self.imported_run(source, found.id.as_str(), experiment).await?;
-        if existing.as_ref().is_some_and(|run| run.deleted || run.tags.contains_key(IMPORTED_TAG)) {
+        if let Some(run) = &existing
+            && self.is_done(run).await?
+        {
             report.counts.runs_present += 1;
             return Ok(None);
         }
@@ -284,7 +293,9 @@ impl Importer {
             }
             (None, None) => None,
         };
+        let open = found.ended.is_none() && matches!(found.status, RunStatus::Running | RunStatus::Scheduled);
         report.counts.runs += 1;
+        report.counts.runs_open += u64::from(open);
         self.values(found, target.as_ref(), report).await?;
         self.points(source, found, target.as_ref(), report).await?;
         self.files(source, found, target.as_ref(), report).await?;
@@ -293,39 +304,79 @@ impl Importer {
             let update = RunUpdate { status: Some(found.status), ended: found.ended, name: None };
             self.tracking.update_run(&run.id, update).await?;
         }
-        match found.tags.get(PARENT_RUN_TAG) {
-            Some(parent) => Ok(Some(Waiting { id: run.id, parent: parent.clone(), deleted: found.deleted })),
-            None => self.complete(&run.id, Vec::new(), found.deleted).await.map(|()| None),
+        let state = match found.deleted {
+            true => DELETED,
+            false if open => OPEN,
+            false => COMPLETE,
+        };
+        let Some(parent) = found.tags.get(PARENT_RUN_TAG) else {
+            return self.complete(&run.id, None, state).await.map(|()| None);
+        };
+        match self.imported_run(source, parent, experiment).await? {
+            Some(parent) => self.complete(&run.id, Some(parent.id.to_string()), state).await.map(|()| None),
+            None => Ok(Some(Waiting { id: run.id, parent: parent.clone(), state })),
         }
     }
 
-    async fn complete(&self, id: &RunId, mut tags: Vec<(String, String)>, deleted: bool) -> Result<()> {
-        tags.push((IMPORTED_TAG.to_owned(), "true".to_owned()));
+    /// Whether nothing of the run is missing; one that was about to be deleted is.
+    async fn is_done(&self, run: &RunRecord) -> Result<bool> {
+        let state = run.tags.get(IMPORTED_TAG).map(String::as_str);
+        if state == Some(DELETED) && !run.deleted && !self.options.dry_run {
+            self.tracking.delete_run(&run.id).await?;
+        }
+        Ok(run.deleted || matches!(state, Some(COMPLETE | DELETED)))
+    }
+
+    async fn complete(&self, id: &RunId, parent: Option<String>, state: &str) -> Result<()> {
+        let parent = parent.map(|parent| (PARENT_RUN_TAG.to_owned(), parent));
+        let tags = parent.into_iter().chain([(IMPORTED_TAG.to_owned(), state.to_owned())]).collect();
         self.tracking.log_batch(id, &Batch { tags, ..Batch::default() }).await?;
-        if deleted { self.tracking.delete_run(id).await } else { Ok(()) }
+        if state == DELETED { self.tracking.delete_run(id).await } else { Ok(()) }
     }
 
     /// Params, tags and datasets.
     async fn values(&self, found: &RunRecord, to: Option<&RunRecord>, report: &mut ImportReport) -> Result<()> {
         let params = admitted("param", found, &found.params, &[], report);
-        let own = [RUN_NAME_TAG, PARENT_RUN_TAG, IMPORTED_FROM_TAG, IMPORTED_TAG];
+        let own = [RUN_NAME_TAG, PARENT_RUN_TAG, IMPORTED_FROM_TAG, IMPORTED_TAG, IMPORTED_FILES_TAG];
         let tags = admitted("tag", found, &found.tags, &own, report);
         report.counts.params += params.len() as u64;
         report.counts.tags += tags.len() as u64;
         report.counts.datasets += found.datasets.len() as u64;
         let Some(to) = to else { return Ok(()) };
         let place = format!("run {}", found.id);
-        for params in params.chunks(BATCH_PARAMS_MAX) {
-            let batch = Batch { params: params.to_vec(), ..Batch::default() };
-            tolerate(self.tracking.log_batch(&to.id, &batch).await, &place, report)?;
-        }
-        for tags in tags.chunks(BATCH_TAGS_MAX) {
-            let batch = Batch { tags: tags.to_vec(), ..Batch::default() };
-            tolerate(self.tracking.log_batch(&to.id, &batch).await, &place, report)?;
-        }
+        let of_params = |params: &[(String, String)]| Batch { params: params.to_vec(), ..Batch::default() };
+        self.log_pairs(&to.id, &params, BATCH_PARAMS_MAX, of_params, report).await?;
+        let of_tags = |tags: &[(String, String)]| Batch { tags: tags.to_vec(), ..Batch::default() };
+        self.log_pairs(&to.id, &tags, BATCH_TAGS_MAX, of_tags, report).await?;
         for dataset in &found.datasets {
             let linked = self.tracking.log_inputs(&to.id, std::slice::from_ref(dataset)).await;
             tolerate(linked, &format!("dataset {:?} of {place}", dataset.dataset.name), report)?;
+        }
+        Ok(())
+    }
+
+    /// Logs pairs in batches; of a batch that is refused, each pair apart, so that only the wrong ones are left out.
+    async fn log_pairs(
+        &self,
+        id: &RunId,
+        pairs: &[(String, String)],
+        batch_max: usize,
+        batch: impl Fn(&[(String, String)]) -> Batch + Send + Sync,
+        report: &mut ImportReport,
+    ) -> Result<()> {
+        for pairs in pairs.chunks(batch_max) {
+            let whole = self.tracking.log_batch(id, &batch(pairs)).await;
+            match whole {
+                Err(error) if is_of_the_record(&error) => {}
+                outcome => {
+                    outcome?;
+                    continue;
+                }
+            }
+            for pair in pairs {
+                let logged = self.tracking.log_batch(id, &batch(std::slice::from_ref(pair))).await;
+                tolerate(logged, &format!("{:?} of run {id}", pair.0), report)?;
+            }
         }
         Ok(())
     }
@@ -404,18 +455,24 @@ pub(super) fn origin(source: &dyn ImportSource, id: &str) -> String {
 pub(super) fn tolerate<T>(outcome: Result<T>, place: &str, report: &mut ImportReport) -> Result<Option<T>> {
     match outcome {
         Ok(value) => Ok(Some(value)),
-        Err(error) => match error.kind() {
-            ErrorKind::InvalidArgument
+        Err(error) if is_of_the_record(&error) => {
+            report.skip(place, error.message());
+            Ok(None)
+        }
+        Err(error) => Err(named(error, place)),
+    }
+}
+
+/// Whether the record is at fault and not the store.
+fn is_of_the_record(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidArgument
             | ErrorKind::AlreadyExists
             | ErrorKind::FailedPrecondition
             | ErrorKind::NotFound
-            | ErrorKind::PermissionDenied => {
-                report.skip(place, error.message());
-                Ok(None)
-            }
-            _ => Err(named(error, place)),
-        },
-    }
+            | ErrorKind::PermissionDenied
+    )
 }
 
 fn named(error: Error, place: &str) -> Error {
@@ -424,12 +481,16 @@ fn named(error: Error, place: &str) -> Error {
 
 fn creation(source: &dyn ImportSource, found: &RunRecord, experiment: ExperimentId) -> CreateRun {
     let name = Some(found.name.clone()).filter(|name| !name.is_empty());
+    let mut tags = BTreeMap::from([(IMPORTED_FROM_TAG.to_owned(), origin(source, found.id.as_str()))]);
+    if !found.artifact_uri.is_empty() {
+        tags.insert(IMPORTED_FILES_TAG.to_owned(), found.artifact_uri.clone());
+    }
     CreateRun {
         experiment,
         name: name.or_else(|| found.tags.get(RUN_NAME_TAG).cloned()),
         user: found.user.clone(),
         started: Some(found.started),
-        tags: [(IMPORTED_FROM_TAG.to_owned(), origin(source, found.id.as_str()))].into(),
+        tags,
     }
 }
 

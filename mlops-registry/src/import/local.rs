@@ -13,7 +13,10 @@ use futures::{StreamExt as _, stream};
 use mlops_core::{Error, Result};
 use tokio::io::AsyncReadExt as _;
 
-use super::{report::ImportReport, source::FilePieces};
+use super::{
+    report::ImportReport,
+    source::{FilePieces, SourceFile},
+};
 
 /// Most entries of one directory, and most files below one.
 const ENTRIES_MAX: usize = 1_000_000;
@@ -22,7 +25,7 @@ const DEPTH_MAX: usize = 64;
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Runs a job that waits for the disk.
-pub(super) async fn blocking<T: Send + 'static>(job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn blocking<T: Send + 'static>(job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(job).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Error::internal("reading files for an import ended early").with_source(error)),
@@ -37,6 +40,22 @@ pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
     }
     .with("path", path.display())
     .with_source(error)
+}
+
+/// A directory that exists, without links in its path.
+pub(super) fn root(directory: &Path) -> Result<PathBuf> {
+    let root = directory.canonicalize().map_err(|error| unreadable(directory, error))?;
+    if !root.is_dir() {
+        return Err(Error::not_found(format!("{} is no directory", root.display())));
+    }
+    Ok(root)
+}
+
+/// Notes records of a kind that no import reads.
+pub(super) fn note_unread(place: &str, count: u64, what: &str, report: &mut ImportReport) {
+    if 0 < count {
+        report.skip(place, format!("{count} {what} are not imported; this kind of record is not read"));
+    }
 }
 
 /// The text of a regular file of at most `max` bytes, or why not.
@@ -83,6 +102,27 @@ pub(super) fn files(root: &Path, report: &mut ImportReport) -> Result<Vec<(Strin
     Ok(found)
 }
 
+/// [`files`] without blocking.
+pub(super) async fn files_apart(root: PathBuf, report: &mut ImportReport) -> Result<Vec<SourceFile>> {
+    let found = reporting(report, move |report| files(&root, report)).await?;
+    Ok(found.into_iter().map(|(path, size)| SourceFile { path, size }).collect())
+}
+
+/// Runs a job that waits for the disk and adds to the report.
+pub(super) async fn reporting<T: Send + 'static>(
+    report: &mut ImportReport,
+    job: impl FnOnce(&mut ImportReport) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let mut taken = std::mem::take(report);
+    let (outcome, taken) = blocking(move || {
+        let outcome = job(&mut taken);
+        Ok((outcome, taken))
+    })
+    .await?;
+    *report = taken;
+    outcome
+}
+
 fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>> {
     let listing = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -99,6 +139,35 @@ fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>> {
         }
     }
     Ok(found)
+}
+
+/// The directory below `root` that MLflow's artifact URI names, or why its files are out of reach. What the MLflow server
+/// keeps for its clients (`mlflow-artifacts:`) lies below `root` by its path.
+pub(super) fn artifact_directory(root: &Path, uri: &str) -> Result<PathBuf, String> {
+    let elsewhere = || format!("its files are at {uri}, which is not below {}", root.display());
+    let named = match uri.split_once(':') {
+        Some(("mlflow-artifacts", rest)) => {
+            // With `//`, a host stands before the path.
+            let path = match rest.strip_prefix("//") {
+                Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
+                None => rest,
+            };
+            root.join(path.trim_start_matches('/'))
+        }
+        Some(("file", _)) => {
+            let url = url::Url::parse(uri).map_err(|error| format!("artifact URI {uri:?}: {error}"))?;
+            url.to_file_path().map_err(|()| elsewhere())?
+        }
+        _ if uri.starts_with('/') => PathBuf::from(uri),
+        _ => return Err(elsewhere()),
+    };
+    match named.canonicalize() {
+        Ok(found) if found.starts_with(root) => Ok(found),
+        Ok(_) => Err(elsewhere()),
+        // Clients make the directory with the first file; what climbs is not there either.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.starts_with(root) => Ok(named),
+        Err(_) => Err(elsewhere()),
+    }
 }
 
 /// A regular file piece by piece.
@@ -142,6 +211,22 @@ mod tests {
         assert_eq!(report.notes.len(), 1);
         assert!(text(&root.join("link"), 10).is_err());
         assert!(text(&root.join("a/b"), 0).is_err());
+    }
+
+    #[test]
+    fn artifact_uris_stay_below_the_root() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap().join("in it");
+        fs::create_dir_all(root.join("1/r/artifacts")).unwrap();
+        fs::create_dir_all(root.parent().unwrap().join("out")).unwrap();
+        let inside = url::Url::from_file_path(root.join("1/r/artifacts")).unwrap().to_string();
+        for uri in [inside.as_str(), root.join("1/r/artifacts").to_str().unwrap(), "mlflow-artifacts:/1/r/artifacts"] {
+            assert_eq!(artifact_directory(&root, uri), Ok(root.join("1/r/artifacts")), "{uri}");
+        }
+        let outside = url::Url::from_file_path(root.parent().unwrap().join("out")).unwrap().to_string();
+        for uri in ["s3://b/r", "mlflow-artifacts:/../out", "file:///etc", "relative", outside.as_str()] {
+            assert!(artifact_directory(&root, uri).is_err(), "{uri}");
+        }
     }
 
     #[test]

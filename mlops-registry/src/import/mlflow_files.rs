@@ -1,7 +1,8 @@
 //! MLflow's file store: a directory `mlruns` with a directory for each experiment and in it one for each run.
 //!
-//! Invariant: only what lies below the directory is read, never by a link. Experiments that are deleted lie in `.trash`,
-//! registered models in `models`. Logged models and traces are not read.
+//! Invariant: only what lies below the directory is read, never by a link; files of runs may lie below a second one that
+//! the caller names. Experiments that are deleted lie in `.trash`, registered models in `models`. Logged models and
+//! traces are not read but counted in the report.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use mlops_core::{Alias, Error, Metric, ModelName, Result, RunId, RunStatus, Timestamp, Version};
 
 use super::{
-    local::{self, blocking, directories, is_plain, unreadable},
+    local::{self, directories, is_plain, unreadable},
     report::ImportReport,
     source::{FilePieces, ImportSource, SourceFile},
     yaml::{self, Document},
@@ -37,6 +38,7 @@ const NOT_RUNS: [&str; 4] = ["tags", "datasets", "traces", "models"];
 #[derive(Debug, Clone)]
 pub struct MlflowFiles {
     root: PathBuf,
+    artifacts: Option<PathBuf>,
 }
 
 impl MlflowFiles {
@@ -45,11 +47,28 @@ impl MlflowFiles {
     /// # Errors
     /// `NotFound` or `Unavailable` when it is no directory that can be read.
     pub fn open(directory: &Path) -> Result<Self> {
-        let root = directory.canonicalize().map_err(|error| unreadable(directory, error))?;
-        if !root.is_dir() {
-            return Err(Error::not_found(format!("{} is no directory", root.display())));
+        Ok(Self { root: local::root(directory)?, artifacts: None })
+    }
+
+    /// Reads files of runs that lie below `directory` as well, where experiments have an artifact location of their own.
+    ///
+    /// # Errors
+    /// As [`MlflowFiles::open`].
+    pub fn with_artifacts(mut self, directory: &Path) -> Result<Self> {
+        self.artifacts = Some(local::root(directory)?);
+        Ok(self)
+    }
+
+    /// Where the files of a run lie, or why they are out of reach.
+    fn artifact_directory(&self, run: &RunRecord) -> Result<PathBuf, String> {
+        let own = self.run_directory(run).join("artifacts");
+        let named = self.artifacts.as_ref().map(|root| local::artifact_directory(root, &run.artifact_uri));
+        match named {
+            Some(Ok(directory)) => Ok(directory),
+            _ if own.is_dir() => Ok(own),
+            Some(Err(reason)) => Err(reason),
+            None => Err(format!("its files are at {}; name the directory above them", run.artifact_uri)),
         }
-        Ok(Self { root })
     }
 
     fn experiment_directory(&self, id: ExperimentId) -> PathBuf {
@@ -67,14 +86,8 @@ impl MlflowFiles {
         report: &mut ImportReport,
         read: impl FnOnce(&Self, &mut ImportReport) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (this, mut taken) = (self.clone(), std::mem::take(report));
-        let (outcome, taken) = blocking(move || {
-            let outcome = read(&this, &mut taken);
-            Ok((outcome, taken))
-        })
-        .await?;
-        *report = taken;
-        outcome
+        let this = self.clone();
+        local::reporting(report, move |report| read(&this, report)).await
     }
 }
 
@@ -90,7 +103,12 @@ impl ImportSource for MlflowFiles {
             for (parent, deleted) in [(this.root.clone(), false), (this.root.join(".trash"), true)] {
                 for name in directories(&parent)? {
                     let Ok(id) = name.parse() else { continue };
-                    all.extend(experiment(&parent.join(&name), id, deleted, report)?);
+                    let directory = parent.join(&name);
+                    all.extend(experiment(&directory, id, deleted, report)?);
+                    for (below, what) in [("models", "logged models"), ("traces", "traces")] {
+                        let count = directories(&directory.join(below))?.len();
+                        local::note_unread(&directory.display().to_string(), count as u64, what, report);
+                    }
                 }
             }
             Ok(all)
@@ -142,14 +160,20 @@ impl ImportSource for MlflowFiles {
     }
 
     async fn files(&self, run: &RunRecord, report: &mut ImportReport) -> Result<Vec<SourceFile>> {
-        let directory = self.run_directory(run).join("artifacts");
-        let found = self.read(report, move |_, report| local::files(&directory, report)).await?;
-        Ok(found.into_iter().map(|(path, size)| SourceFile { path, size }).collect())
+        let directory = match self.artifact_directory(run) {
+            Ok(directory) => directory,
+            Err(reason) => {
+                report.skip(format!("files of run {}", run.id), reason);
+                return Ok(Vec::new());
+            }
+        };
+        local::files_apart(directory, report).await
     }
 
     async fn open(&self, run: &RunRecord, path: &str) -> Result<FilePieces> {
         crate::artifacts::check_path("artifact path", path)?;
-        local::pieces(self.run_directory(run).join("artifacts").join(path)).await
+        let directory = self.artifact_directory(run).map_err(Error::not_found)?;
+        local::pieces(directory.join(path)).await
     }
 
     async fn models(&self, report: &mut ImportReport) -> Result<Vec<RegisteredModel>> {

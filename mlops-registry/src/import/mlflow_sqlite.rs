@@ -1,16 +1,21 @@
 //! MLflow's SQLite database, read only.
 //!
-//! Invariant: nothing is written and only columns are named that every schema of MLflow 2 and 3 has. Files of runs are
-//! not read, because the database may name any place; traces and logged models are not read. MLflow keeps an infinity
-//! as the largest double; it becomes an infinity again.
+//! Invariant: nothing is written and only columns are named that every schema of MLflow 2 and 3 has. The database may
+//! name any place for the files of a run, so they are read below a directory that the caller names and nowhere else;
+//! traces and logged models are not read but counted in the report. MLflow keeps an infinity as the largest double; it
+//! becomes an infinity again.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use mlops_core::{Alias, Error, Metric, ModelName, Result, RunId, Timestamp, Version};
 use mlops_store::{MetaStore as _, Row, SqliteMetaStore, SqliteSettings, Value, params};
 
 use super::{
+    local,
     report::ImportReport,
     source::{FilePieces, ImportSource, SourceFile},
 };
@@ -29,6 +34,7 @@ const POINTS_PER_PAGE: i64 = 10_000;
 pub struct MlflowSqlite {
     store: SqliteMetaStore,
     name: String,
+    artifacts: Option<PathBuf>,
 }
 
 impl MlflowSqlite {
@@ -42,7 +48,39 @@ impl MlflowSqlite {
         if store.query(sql, &[]).await?.len() != 4 {
             return Err(Error::failed_precondition(format!("{} is no database of MLflow", file.display())));
         }
-        Ok(Self { store, name: format!("mlflow-sqlite:{}", file.display()) })
+        let path = file.canonicalize().map_err(|error| local::unreadable(file, error))?;
+        Ok(Self { store, name: format!("mlflow-sqlite:{}", path.display()), artifacts: None })
+    }
+
+    /// Reads the files of runs that lie below `directory`: by their path, or what the MLflow server keeps there
+    /// (`--artifacts-destination`).
+    ///
+    /// # Errors
+    /// `NotFound` or `Unavailable` when it is no directory that can be read.
+    pub fn with_artifacts(mut self, directory: &Path) -> Result<Self> {
+        self.artifacts = Some(local::root(directory)?);
+        Ok(self)
+    }
+
+    fn artifact_directory(&self, run: &RunRecord) -> Result<PathBuf, String> {
+        match &self.artifacts {
+            Some(root) => local::artifact_directory(root, &run.artifact_uri),
+            None => Err(format!("its files are at {}; name the directory above them", run.artifact_uri)),
+        }
+    }
+
+    /// Older schemas lack these tables.
+    async fn note_unread(&self, report: &mut ImportReport) -> Result<()> {
+        for (table, what) in [("logged_models", "logged models"), ("trace_info", "traces")] {
+            let there = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name = $1";
+            if self.store.query(there, params![table]).await?.is_empty() {
+                continue;
+            }
+            let count = self.store.query(&format!("SELECT COUNT(*) AS count FROM {table}"), &[]).await?;
+            let count = count.first().map_or(Ok(0), |row| row.get("count"))?;
+            local::note_unread(&self.name, count, what, report);
+        }
+        Ok(())
     }
 
     async fn pairs(&self, sql: &str, params: &[Value]) -> Result<BTreeMap<String, String>> {
@@ -170,6 +208,7 @@ impl ImportSource for MlflowSqlite {
         if EXPERIMENTS_MAX < rows.len() {
             return Err(Error::resource_exhausted(format!("{} has over {EXPERIMENTS_MAX} experiments", self.name)));
         }
+        self.note_unread(report).await?;
         let mut all = Vec::new();
         for row in &rows {
             let id: u64 = row.get("experiment_id")?;
@@ -225,12 +264,21 @@ impl ImportSource for MlflowSqlite {
         Ok(Page { items, next_page_token: Some(crate::rows::to_json("page token", &last)?) })
     }
 
-    async fn files(&self, _: &RunRecord, _: &mut ImportReport) -> Result<Vec<SourceFile>> {
-        Ok(Vec::new())
+    async fn files(&self, run: &RunRecord, report: &mut ImportReport) -> Result<Vec<SourceFile>> {
+        let directory = match self.artifact_directory(run) {
+            Ok(directory) => directory,
+            Err(reason) => {
+                report.skip(format!("files of run {}", run.id), reason);
+                return Ok(Vec::new());
+            }
+        };
+        local::files_apart(directory, report).await
     }
 
-    async fn open(&self, _: &RunRecord, path: &str) -> Result<FilePieces> {
-        Err(Error::not_found(format!("{} has no file {path:?}", self.name)))
+    async fn open(&self, run: &RunRecord, path: &str) -> Result<FilePieces> {
+        crate::artifacts::check_path("artifact path", path)?;
+        let directory = self.artifact_directory(run).map_err(Error::not_found)?;
+        local::pieces(directory.join(path)).await
     }
 
     async fn models(&self, report: &mut ImportReport) -> Result<Vec<RegisteredModel>> {

@@ -4,6 +4,9 @@
 //! Invariant: what was imported carries the tag [`IMPORTED_FROM_TAG`], so repeating an import changes nothing and one that
 //! broke off goes on. What cannot be read is in the [`ImportReport`] and does not stop the rest.
 //!
+//! Ids are new here, and the times at which experiments, models and versions were made are those of the import; runs keep
+//! their own times. What is deleted in the source is deleted here, again by each import.
+//!
 //! [`TrackingStore`]: crate::TrackingStore
 
 mod importer;
@@ -16,7 +19,7 @@ mod source;
 mod store;
 mod yaml;
 
-pub use importer::{IMPORTED_FROM_TAG, IMPORTED_TAG, ImportOptions, Importer};
+pub use importer::{IMPORTED_FILES_TAG, IMPORTED_FROM_TAG, IMPORTED_TAG, ImportOptions, Importer};
 pub use mlflow_files::MlflowFiles;
 pub use mlflow_sqlite::MlflowSqlite;
 pub use report::{ImportCounts, ImportNote, ImportReport, NOTES_MAX};

@@ -15,6 +15,8 @@ pub struct ImportCounts {
     pub experiments: u64,
     /// Runs created, or completed after an import that broke off.
     pub runs: u64,
+    /// Those of them that had not ended in the source; the next import brings them up to date.
+    pub runs_open: u64,
     /// Runs that an earlier import brought.
     pub runs_present: u64,
     /// Params of those runs.

@@ -23,6 +23,7 @@ fn run_files(root: &Path, id: &str, name: &str, stage: &str) {
          user_id: ann\n"
     );
     write(root, &format!("7/{id}/meta.yaml"), &meta);
+    fs::create_dir_all(root.join(format!("7/{id}/artifacts"))).unwrap();
     write(root, &format!("7/{id}/tags/mlflow.runName"), name);
 }
 
