@@ -4,6 +4,7 @@
 //! cargo run --example tracking_import -- --home tracking --mlflow-files mlruns
 //! cargo run --example tracking_import -- --home tracking --mlflow-sqlite mlflow.db --files mlartifacts
 //! cargo run --example tracking_import --features remote -- --home tracking --mlflow-server http://mlflow:5000
+//! cargo run --example tracking_import -- --home tracking --wandb wandb
 //! ```
 //!
 //! It prints how far it is on standard error and the report as JSON at the end: what was imported, and what was left out
@@ -17,7 +18,7 @@ use mlops::{
     Error, Result,
     registry::{
         ArtifactStore, SqlModelRegistry, SqlTrackingStore,
-        import::{ImportCounts, ImportOptions, ImportSource, Importer, MlflowFiles, MlflowSqlite},
+        import::{ImportCounts, ImportOptions, ImportSource, Importer, MlflowFiles, MlflowSqlite, WandbRuns},
     },
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
 };
@@ -58,6 +59,9 @@ struct From {
     #[cfg(feature = "remote")]
     #[arg(long, value_name = "URL")]
     mlflow_server: Option<String>,
+    /// A directory with runs of Weights & Biases: `wandb` of its client, or an export.
+    #[arg(long, value_name = "DIR")]
+    wandb: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -106,6 +110,9 @@ async fn source(options: &Options) -> Result<Box<dyn ImportSource>> {
             Some(files) => source.with_artifacts(files)?,
             None => source,
         }));
+    }
+    if let Some(directory) = &options.from.wandb {
+        return Ok(Box::new(WandbRuns::open(directory)?));
     }
     let file = options.from.mlflow_sqlite.as_deref();
     let source = MlflowSqlite::open(file.ok_or_else(|| Error::invalid_argument("name a source"))?).await?;

@@ -79,6 +79,13 @@ pub(super) fn directories(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Names of the regular files in a directory, sorted; none when it does not exist.
+pub(super) fn file_names(path: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> = entries(path)?.into_iter().filter(|entry| entry.1.is_file()).map(|e| e.0).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 /// Path below `root` with `/` and size of every regular file, sorted; none when it does not exist. Links are noted.
 pub(super) fn files(root: &Path, report: &mut ImportReport) -> Result<Vec<(String, u64)>> {
     let (mut found, mut open) = (Vec::new(), vec![(root.to_owned(), String::new(), 0_usize)]);

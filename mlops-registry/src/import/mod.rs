@@ -1,4 +1,5 @@
-//! Experiments, runs and models from elsewhere: MLflow's file store and SQLite database, or any tracking store.
+//! Experiments, runs and models from elsewhere: MLflow's file store and SQLite database, Weights & Biases, or any tracking
+//! store.
 //!
 //! An [`Importer`] reads an [`ImportSource`] and writes to the stores of this crate or to any other [`TrackingStore`].
 //! Invariant: what was imported carries the tag [`IMPORTED_FROM_TAG`], so repeating an import changes nothing and one that
@@ -17,6 +18,7 @@ mod models;
 mod report;
 mod source;
 mod store;
+mod wandb;
 mod yaml;
 
 pub use importer::{IMPORTED_FILES_TAG, IMPORTED_FROM_TAG, IMPORTED_TAG, ImportOptions, Importer};
@@ -25,3 +27,4 @@ pub use mlflow_sqlite::MlflowSqlite;
 pub use report::{ImportCounts, ImportNote, ImportReport, NOTES_MAX};
 pub use source::{FilePieces, ImportSource, SourceFile};
 pub use store::StoreSource;
+pub use wandb::WandbRuns;
