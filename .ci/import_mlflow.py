@@ -59,7 +59,8 @@ def fill(uri, seed):
 
 
 def number(value):
-    return "nan" if math.isnan(value) else value
+    # MLflow keeps infinities of a database as the largest number; the import undoes that.
+    return "nan" if math.isnan(value) else math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
 
 
 def state(client, ours):

@@ -14,6 +14,7 @@
 //! | from staging to production, by digest | [`promotion`]: [`Promoter`] |
 //! | models in one file | [`bundle`]: [`bundle::export`], [`bundle::import`] |
 //! | experiments, runs and models from MLflow or another store | [`import`]: [`import::Importer`] |
+//! | runs and metric histories as Arrow and Parquet, runs side by side | [`export`]: [`export::runs`], [`export::history`], [`export::compare`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | model cards, ML-BOM, data sheets, what changed between versions | [`documents`] |
@@ -60,6 +61,7 @@ pub mod bundle;
 pub mod conformance;
 pub mod documents;
 pub mod evaluation;
+pub mod export;
 mod id_source;
 pub mod import;
 pub mod limits;

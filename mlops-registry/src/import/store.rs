@@ -128,7 +128,8 @@ impl ImportSource for StoreSource {
         Ok(artifacts.open(&format!("{directory}/{path}"), None).await?.pieces)
     }
 
-    async fn models(&self, _: &mut ImportReport) -> Result<Vec<RegisteredModel>> {
+    async fn models(&self, report: &mut ImportReport) -> Result<Vec<RegisteredModel>> {
+        report.skip(self.name(), "a tracking store has no registered models; import them from the registry beside it");
         Ok(Vec::new())
     }
 

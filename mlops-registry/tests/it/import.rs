@@ -6,7 +6,7 @@ use mlops_core::{Alias, ModelName, RunStatus, Version};
 use mlops_registry::{
     ArtifactStore, ModelRegistry, PageRequest, RunRecord, Search, SqlModelRegistry, SqlTrackingStore, TrackingStore,
     View,
-    import::{ImportOptions, Importer, MlflowFiles, MlflowSqlite, StoreSource},
+    import::{ImportOptions, Importer, MlflowFiles, MlflowSqlite, StoreSource, WandbRuns},
 };
 use mlops_store::{BlobStore, MetaStoreExt as _, SqliteMetaStore, SqliteSettings};
 
@@ -201,4 +201,89 @@ async fn a_database_of_mlflow_is_imported_and_not_written() {
     let read_only = SqliteMetaStore::open_read_only(&path, SqliteSettings::default()).await.unwrap();
     assert!(read_only.execute("DELETE FROM runs", &[]).await.is_err());
     assert!(SqliteMetaStore::open_read_only(&directory.path().join("none"), SqliteSettings::default()).await.is_err());
+}
+
+fn wandb_run(root: &Path, folder: &str, about: &str, history: &str) {
+    write(root, &format!("{folder}/run.json"), about);
+    write(root, &format!("{folder}/history.jsonl"), history);
+    write(
+        root,
+        &format!("{folder}/config.json"),
+        r#"{"lr": 0.1, "opt": {"name": "adam", "betas": [0.9, 0.99]}, "_wandb": {}}"#,
+    );
+    write(
+        root,
+        &format!("{folder}/summary.json"),
+        r#"{"loss": 0.5, "best": {"auc": 0.75}, "verdict": "good", "_step": 1}"#,
+    );
+    write(root, &format!("{folder}/files/{}.txt", folder.replace('/', "-")), "hello");
+}
+
+/// One run is spread over two folders, as one that was taken up again is; one has not ended.
+#[tokio::test]
+async fn runs_of_weights_and_biases_are_imported_from_an_export() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let about = r#"{"id": "abc", "name": "plain", "project": "risk: #1", "state": "finished", "tags": ["x", "y"], "group": null,
+        "created_at": "2024-05-05T00:30:00Z", "notes": "n", "user": "ann", "extra": 1}"#;
+    let first = "{\"_step\": 0, \"_timestamp\": 1714869001.5, \"_runtime\": 1.5, \"loss\": NaN, \"a\": {\"b\": true}}\n\
+                 {\"_step\": 1, \"_timestamp\": 1714869002, \"loss\": \"-Infinity\", \"hist\": {\"_type\": \"histogram\", \"bins\": [1]}}\n\
+                 broken\n";
+    let lines: String = (2..25_000)
+        .map(|step| {
+            format!(
+                "{{\"_step\": {step}, \"_timestamp\": {}, \"loss\": {step}, \"none\": null}}\n",
+                1_714_869_002 + step
+            )
+        })
+        .collect();
+    wandb_run(root, "p/1-abc", about, first);
+    wandb_run(root, "p/2-abc", about, &lines);
+    wandb_run(root, "q/open", r#"{"id": "def", "project": "risk: #1", "state": "running"}"#, "");
+    write(root, "q/other/readme", "not a run");
+    let tracking = store().await;
+    tracking.create_experiment("risk: #1", Default::default()).await.unwrap();
+    tracking
+        .set_experiment_tags(
+            tracking.experiment_by_name("risk: #1").await.unwrap().unwrap().id,
+            &[("team".to_owned(), "risk".to_owned())],
+        )
+        .await
+        .unwrap();
+    let files = ArtifactStore::in_memory();
+    let importer = Importer::new(tracking.clone()).with_artifacts(files.clone());
+    let source = WandbRuns::open(root).unwrap();
+    let report = importer.import(&source).await.unwrap();
+    assert_eq!((report.counts.runs, report.counts.runs_open, report.counts.files), (2, 1, 3));
+    // 25,000 losses, a.b, and best.auc of each run; the run without a history has its loss from the summary.
+    assert_eq!(report.counts.points, 25_000 + 1 + 2 + 1);
+    let reasons: Vec<&str> = report.notes.iter().map(|note| note.reason.as_str()).collect();
+    assert!(reasons.len() == 2 && reasons.iter().any(|reason| reason.contains("hist")), "{reasons:?}");
+
+    let found = runs(tracking.as_ref()).await;
+    let run = &found["plain"];
+    assert_eq!((run.status, run.user.as_str()), (RunStatus::Finished, "ann"));
+    assert_eq!(run.started, "2024-05-05T00:30:00Z".parse().unwrap());
+    assert_eq!(run.ended.unwrap().as_millis(), (1_714_869_002 + 24_999) * 1000);
+    assert_eq!((run.params["opt.name"].as_str(), run.params["opt.betas"].as_str()), ("adam", "[0.9,0.99]"));
+    assert_eq!(run.params.len(), 3);
+    assert_eq!(
+        (run.tags["wandb.tags"].as_str(), run.tags["wandb.summary.verdict"].as_str()),
+        ("[\"x\",\"y\"]", "good")
+    );
+    assert_eq!(
+        (run.metrics["a.b"].value, run.metrics["best.auc"].value, run.metrics["loss"].step),
+        (1.0, 0.75, 24_999)
+    );
+    let history = tracking.metric_history(&run.id, "loss", &PageRequest::default()).await.unwrap().items;
+    assert!(history[0].value.is_nan() && history[1].value == f64::NEG_INFINITY && history[2].value == 2.0);
+    let path = ArtifactStore::path_of(&run.artifact_uri).unwrap();
+    assert_eq!(files.files(path).await.unwrap().len(), 2);
+    assert_eq!(found["def"].status, RunStatus::Running);
+
+    wandb_run(root, "q/open", r#"{"id": "def", "project": "risk: #1", "state": "crashed"}"#, "");
+    let again = importer.import(&source).await.unwrap().counts;
+    assert_eq!((again.runs, again.runs_open, again.runs_present), (1, 0, 1));
+    let after = runs(tracking.as_ref()).await;
+    assert_eq!((after.len(), after["def"].status), (2, RunStatus::Failed));
 }

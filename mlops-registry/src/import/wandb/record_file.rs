@@ -141,8 +141,9 @@ mod tests {
 
     use super::*;
 
-    fn write(records: &[Vec<u8>]) -> Vec<u8> {
-        let mut file = HEAD.to_vec();
+    /// The file, and where each record ends in it.
+    fn write(records: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
+        let (mut file, mut ends) = (HEAD.to_vec(), Vec::new());
         for record in records {
             let (mut rest, mut first) = (record.as_slice(), true);
             loop {
@@ -170,8 +171,9 @@ mod tests {
                     break;
                 }
             }
+            ends.push(file.len());
         }
-        file
+        (file, ends)
     }
 
     fn read(file: &[u8]) -> (Vec<Vec<u8>>, usize) {
@@ -193,7 +195,7 @@ mod tests {
         ) {
             let records: Vec<Vec<u8>> =
                 sizes.iter().enumerate().map(|(n, &size)| vec![n as u8 + 1; size]).collect();
-            let mut file = write(&records);
+            let (mut file, ends) = write(&records);
             prop_assert_eq!(read(&file), (records.clone(), 0));
             let at = 7 + at.index(file.len() - 7);
             match cut {
@@ -202,7 +204,14 @@ mod tests {
             }
             let (found, _) = read(&file);
             prop_assert!(found.iter().all(|record| records.contains(record)));
-            prop_assert!(cut || !found.is_empty() || file.len() < 2 * BLOCK_BYTES as usize);
+            // A fault costs the records of its block, a cut what stands behind it.
+            let block = at / BLOCK_BYTES as usize;
+            let last = |end: usize| (end - 1) / BLOCK_BYTES as usize;
+            let starts = std::iter::once(7).chain(ends.iter().copied());
+            for ((record, &end), start) in records.iter().zip(&ends).zip(starts) {
+                let whole = if cut { end <= at } else { last(end) < block || block < start / BLOCK_BYTES as usize };
+                prop_assert!(!whole || found.contains(record), "{start}..{end}, fault at {at}");
+            }
         }
     }
 }
