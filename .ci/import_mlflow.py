@@ -1,11 +1,12 @@
 """Fills stores of the real MLflow, imports them, and reads them back through our server with MLflow's client.
 
-usage: import_mlflow.py TRACKING_IMPORT TRACKING_SERVER   (package: mlflow; the two are programs of the examples)
+usage: import_mlflow.py TRACKING_IMPORT TRACKING_SERVER   (package: mlflow; the two are programs of the examples, built
+with the feature `remote`)
 
 Each of a file store, an SQLite database and a running server is imported twice in full, and once with the import killed
 again and again; every experiment, run, param, tag, metric history, dataset, file, model, version and alias must match.
 """
-import json, math, os, pathlib, random, signal, subprocess, sys, tempfile, time
+import json, math, os, pathlib, random, signal, socket, subprocess, sys, tempfile, time, urllib.request
 
 os.environ.update(MLFLOW_ENABLE_FILE_STORE="true", MLFLOW_ALLOW_FILE_STORE="true", MLFLOW_HTTP_REQUEST_TIMEOUT="60")
 import mlflow
@@ -118,6 +119,34 @@ class Server:
         self.process.wait()
 
 
+class MlflowServer:
+    """The real one."""
+
+    def __init__(self, work):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        store, files = f"sqlite:///{work}/server.db", f"{work}/served"
+        command = [sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1", "--backend-store-uri", store]
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = open(work / "server.log", "w")
+        self.process = subprocess.Popen([*command, "--artifacts-destination", files], stdout=self.log, stderr=self.log,
+                                        start_new_session=True)
+
+    def __enter__(self):
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(self.url + "/health").read()
+                return self.url
+            except OSError:
+                time.sleep(0.5)
+        raise TimeoutError("mlflow server does not start")
+
+    def __exit__(self, *_):
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait()
+
+
 def differences(want, got):
     return [f"{key}:\n  want {want.get(key)}\n  got  {got.get(key)}" for key in sorted(want.keys() | got.keys())
             if want.get(key) != got.get(key)]
@@ -166,6 +195,9 @@ def main():
         os.chdir(work)  # Where MLflow puts the files of a database's runs.
         want = state(fill(f"sqlite:///{work}/mlflow.db", 2), False)
         check("SQLite", want, ["--mlflow-sqlite", str(work / "mlflow.db"), "--files", str(work / "mlruns")], work)
+        with MlflowServer(work) as url:
+            # Its answers say infinities are the largest numbers, too.
+            check("server", state(fill(url, 3), False), ["--mlflow-server", url], work)
 
 
 main()

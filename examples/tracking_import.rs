@@ -102,7 +102,8 @@ async fn source(options: &Options) -> Result<Box<dyn ImportSource>> {
     let files = options.files.as_deref();
     #[cfg(feature = "remote")]
     if let Some(url) = &options.from.mlflow_server {
-        return server(url, files);
+        use mlops::registry::{MlflowRemote, import::MlflowApi};
+        return Ok(Box::new(MlflowApi::new(MlflowRemote::builder(url).build()?)));
     }
     if let Some(directory) = &options.from.mlflow_files {
         let source = MlflowFiles::open(directory)?;
@@ -118,18 +119,6 @@ async fn source(options: &Options) -> Result<Box<dyn ImportSource>> {
     let source = MlflowSqlite::open(file.ok_or_else(|| Error::invalid_argument("name a source"))?).await?;
     Ok(Box::new(match files {
         Some(files) => source.with_artifacts(files)?,
-        None => source,
-    }))
-}
-
-/// The files of a server that keeps them for its clients lie in its `--artifacts-destination`.
-#[cfg(feature = "remote")]
-fn server(url: &str, files: Option<&std::path::Path>) -> Result<Box<dyn ImportSource>> {
-    use mlops::registry::{MlflowRemote, import::StoreSource};
-
-    let source = StoreSource::new(Arc::new(MlflowRemote::builder(url).build()?), url.trim_end_matches('/'));
-    Ok(Box::new(match files {
-        Some(files) => source.with_artifacts(ArtifactStore::local(files)?),
         None => source,
     }))
 }

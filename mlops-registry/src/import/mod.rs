@@ -12,6 +12,8 @@
 
 mod importer;
 mod local;
+#[cfg(feature = "remote")]
+mod mlflow_api;
 mod mlflow_files;
 mod mlflow_sqlite;
 mod models;
@@ -22,6 +24,8 @@ mod wandb;
 mod yaml;
 
 pub use importer::{IMPORTED_FILES_TAG, IMPORTED_FROM_TAG, IMPORTED_TAG, ImportOptions, Importer};
+#[cfg(feature = "remote")]
+pub use mlflow_api::MlflowApi;
 pub use mlflow_files::MlflowFiles;
 pub use mlflow_sqlite::MlflowSqlite;
 pub use report::{ImportCounts, ImportNote, ImportReport, NOTES_MAX};

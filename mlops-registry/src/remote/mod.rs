@@ -10,6 +10,7 @@
 mod http;
 mod port;
 mod read;
+mod registered;
 
 use std::{fmt, time::Duration};
 
@@ -17,6 +18,7 @@ use mlops_core::{Error, Result};
 use url::Url;
 
 pub use self::http::RETRIES_MAX;
+pub(crate) use self::registered::Listed;
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -55,7 +55,7 @@ fn fixture(root: &Path) {
     write(root, "models/fraud/version-3/tags/q", "w");
 }
 
-async fn store() -> Arc<SqlTrackingStore> {
+async fn store() -> Arc<dyn TrackingStore> {
     let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
     Arc::new(SqlTrackingStore::builder(meta).build().await.unwrap())
 }
@@ -74,10 +74,12 @@ async fn a_file_store_is_imported_once_with_what_is_wrong_named() {
     fixture(directory.path());
     let tracking = store().await;
     let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
-    let registry = Arc::new(SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap());
+    let registry: Arc<dyn ModelRegistry> =
+        Arc::new(SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap());
     let files = ArtifactStore::in_memory();
     let source = MlflowFiles::open(directory.path()).unwrap();
-    let importer = Importer::new(tracking.clone()).with_artifacts(files.clone()).with_registry(registry.clone());
+    let importer =
+        Importer::new(Arc::clone(&tracking)).with_artifacts(files.clone()).with_registry(Arc::clone(&registry));
 
     let dry = importer.clone().with_options(ImportOptions { dry_run: true, ..ImportOptions::default() });
     let foreseen = dry.import(&source).await.unwrap();
@@ -125,9 +127,9 @@ async fn a_store_is_copied_into_another_page_by_page() {
     fixture(directory.path());
     write(directory.path(), "7/bbb/metrics/long", &lines);
     let (first, second) = (store().await, store().await);
-    Importer::new(first.clone()).import(&MlflowFiles::open(directory.path()).unwrap()).await.unwrap();
-    let source = StoreSource::new(first.clone(), "it's a store");
-    let report = Importer::new(second.clone()).import(&source).await.unwrap();
+    Importer::new(Arc::clone(&first)).import(&MlflowFiles::open(directory.path()).unwrap()).await.unwrap();
+    let source = StoreSource::new(Arc::clone(&first), "it's a store");
+    let report = Importer::new(Arc::clone(&second)).import(&source).await.unwrap();
     assert_eq!((report.counts.runs, report.counts.points, report.notes.len()), (2, 25_005, 0));
     let (theirs, ours) = (runs(first.as_ref()).await, runs(second.as_ref()).await);
     assert_eq!(ours["parent"].params, theirs["parent"].params);
@@ -182,9 +184,10 @@ async fn a_database_of_mlflow_is_imported_and_not_written() {
     theirs.close().await;
     let tracking = store().await;
     let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
-    let registry = Arc::new(SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap());
+    let registry: Arc<dyn ModelRegistry> =
+        Arc::new(SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap());
     let source = MlflowSqlite::open(&path).await.unwrap();
-    let importer = Importer::new(tracking.clone()).with_registry(registry.clone());
+    let importer = Importer::new(Arc::clone(&tracking)).with_registry(Arc::clone(&registry));
     let report = importer.import(&source).await.unwrap();
     assert_eq!((report.counts.runs, report.counts.points, report.counts.versions), (1, 3, 1));
     assert_eq!(report.notes.len(), 1);
@@ -251,7 +254,7 @@ async fn runs_of_weights_and_biases_are_imported_from_an_export() {
         .await
         .unwrap();
     let files = ArtifactStore::in_memory();
-    let importer = Importer::new(tracking.clone()).with_artifacts(files.clone());
+    let importer = Importer::new(Arc::clone(&tracking)).with_artifacts(files.clone());
     let source = WandbRuns::open(root).unwrap();
     let report = importer.import(&source).await.unwrap();
     assert_eq!((report.counts.runs, report.counts.runs_open, report.counts.files), (2, 1, 3));

@@ -11,6 +11,7 @@
 mod bundle;
 mod crash;
 mod crash_governance;
+mod export;
 mod governance;
 mod import;
 mod mlflow;

@@ -134,7 +134,7 @@ impl Facts {
                 metrics.insert(key, metric);
             }
             (None, Value::String(text)) if !self.other.contains(&key) => {
-                texts.push((format!("wandb.summary.{key}"), text))
+                texts.push((format!("wandb.summary.{key}"), text));
             }
             _ => {}
         };

@@ -67,7 +67,7 @@ impl<R: Read> RecordFile<R> {
             let (kind, bytes) = match self.chunk()? {
                 Chunk::End => return Ok(Next::End),
                 Chunk::Broken(why) => {
-                    self.skip(BLOCK_BYTES - self.at % BLOCK_BYTES)?;
+                    self.skip(self.left())?;
                     return Ok(Next::Broken(start, why));
                 }
                 Chunk::Whole(kind, bytes) => (kind, bytes),
@@ -90,9 +90,8 @@ impl<R: Read> RecordFile<R> {
     }
 
     fn chunk(&mut self) -> io::Result<Chunk> {
-        let left = BLOCK_BYTES - self.at % BLOCK_BYTES;
-        if left < CHUNK_HEAD_BYTES {
-            self.skip(left)?;
+        if self.left() < CHUNK_HEAD_BYTES {
+            self.skip(self.left())?;
         }
         let mut head = [0; CHUNK_HEAD_BYTES as usize];
         if !self.fill(&mut head)? {
@@ -103,7 +102,7 @@ impl<R: Read> RecordFile<R> {
         if kind == 0 || 4 < kind {
             return Ok(Chunk::Broken("the kind of a piece is not known"));
         }
-        if BLOCK_BYTES - self.at % BLOCK_BYTES < u64::from(size) && self.at % BLOCK_BYTES != 0 {
+        if self.left() < u64::from(size) {
             return Ok(Chunk::Broken("a piece is longer than its block"));
         }
         let mut bytes = vec![0; usize::from(size)];
@@ -117,6 +116,11 @@ impl<R: Read> RecordFile<R> {
             true => Chunk::Whole(kind, bytes),
             false => Chunk::Broken("the checksum of a piece is wrong"),
         })
+    }
+
+    /// Bytes of the block that are not read yet; 0 at its end.
+    fn left(&self) -> u64 {
+        (BLOCK_BYTES - self.at % BLOCK_BYTES) % BLOCK_BYTES
     }
 
     /// Whether there were so many bytes.
