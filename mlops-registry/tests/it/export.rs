@@ -31,7 +31,7 @@ async fn store() -> (Arc<dyn TrackingStore>, ExperimentId, Vec<RunId>) {
         let run = store.create_run(CreateRun { name, started, ..CreateRun::new(experiment) }).await.unwrap();
         let metrics = match number {
             0 => (0..500).map(|step| point("loss", 1.0 / step as f64, step)).collect(),
-            1 => vec![point("loss", f64::NAN, 0), point("odd/it's", f64::NEG_INFINITY, 0)],
+            1 => vec![point("loss", f64::NAN, 0), point("odd/one x", f64::NEG_INFINITY, 0)],
             _ => Vec::new(),
         };
         let params = vec![("lr".to_owned(), format!("0.{number}")), ("fixed".to_owned(), "a|b\nc".to_owned())];
@@ -79,7 +79,7 @@ async fn tables_come_in_batches_and_the_same_from_a_file() {
     assert_eq!(runs.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [1_000, 203]);
     let first = &runs[0];
     let names: Vec<&str> = first.schema_ref().fields().iter().skip(9).map(|field| field.name().as_str()).collect();
-    assert_eq!(names, ["metrics.loss", "metrics.odd/it's", "params.fixed", "params.lr", "tags.mlflow.runName"]);
+    assert_eq!(names, ["metrics.loss", "metrics.odd/one x", "params.fixed", "params.lr", "tags.mlflow.runName"]);
     assert_eq!(
         (text(first, "run_id").value(0), text(first, "run_id").value(999)),
         (ids[0].as_str(), ids[999].as_str())
@@ -87,7 +87,7 @@ async fn tables_come_in_batches_and_the_same_from_a_file() {
     assert_eq!((text(first, "status").value(1), text(first, "lifecycle_stage").value(2)), ("FAILED", "deleted"));
     let loss = numbers(first, "metrics.loss");
     assert!(loss.value(0) == 1.0 / 20_999.0 && loss.value(1).is_nan() && loss.is_null(2));
-    assert_eq!(numbers(first, "metrics.odd/it's").value(1), f64::NEG_INFINITY);
+    assert_eq!(numbers(first, "metrics.odd/one x").value(1), f64::NEG_INFINITY);
     let started: &TimestampMillisecondArray = first.column_by_name("start_time").unwrap().as_primitive();
     assert_eq!(started.value(7), 1_700_000_000_007);
     assert!(first.column_by_name("end_time").unwrap().is_null(0));
@@ -122,7 +122,7 @@ async fn tables_come_in_batches_and_the_same_from_a_file() {
 async fn chosen_columns_alone_are_exported_and_nothing_gives_no_batch() {
     let (store, experiment, _) = store().await;
     let only = |key: &str| Columns::Only([key.to_owned()].into());
-    let columns = SearchColumns { metrics: only("odd/it's"), params: only("lr"), tags: only("none") };
+    let columns = SearchColumns { metrics: only("odd/one x"), params: only("lr"), tags: only("none") };
     let search = Search::new().with_filter("params.lr = '0.1'");
     let search = search.with_columns(columns);
     let runs = batches(&mut export::runs(Arc::clone(&store), &[experiment], &search).await.unwrap()).await;
@@ -130,7 +130,7 @@ async fn chosen_columns_alone_are_exported_and_nothing_gives_no_batch() {
     let points =
         batches(&mut export::history(Arc::clone(&store), HistoryScope::Search(vec![experiment], Box::new(search))))
             .await;
-    assert_eq!((points.len(), text(&points[0], "key").value(0)), (1, "odd/it's"));
+    assert_eq!((points.len(), text(&points[0], "key").value(0)), (1, "odd/one x"));
     let none = Search::new().with_filter("params.lr = 'x'");
     let mut empty = export::runs(Arc::clone(&store), &[experiment], &none).await.unwrap();
     assert!(empty.next().await.unwrap().is_none());
