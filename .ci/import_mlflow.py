@@ -8,7 +8,8 @@ again and again; every experiment, run, param, tag, metric history, dataset, fil
 """
 import json, math, os, pathlib, random, signal, socket, subprocess, sys, tempfile, time, urllib.request
 
-os.environ.update(MLFLOW_ENABLE_FILE_STORE="true", MLFLOW_ALLOW_FILE_STORE="true", MLFLOW_HTTP_REQUEST_TIMEOUT="60")
+os.environ.update(MLFLOW_ENABLE_FILE_STORE="true", MLFLOW_ALLOW_FILE_STORE="true", MLFLOW_HTTP_REQUEST_TIMEOUT="60",
+                  MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true")
 import mlflow
 import numpy
 from mlflow.entities import Metric, Param, RunTag, ViewType
@@ -18,7 +19,7 @@ IMPORT, SERVER = sys.argv[1:3]
 OURS = ("mlops.imported.", "mlops.mlflow.stage")
 
 
-def fill(uri, seed):
+def fill(uri, seed, runs=40):
     chance = random.Random(seed)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
@@ -26,7 +27,7 @@ def fill(uri, seed):
     tags = {"team": "risk: #1", "note": "it's \"quoted\"\nline", "ünï": "ß 'x'"}
     fraud = client.create_experiment("fraud: #1", tags=tags)
     gone = client.create_experiment("gone: yes")
-    for index in range(40):
+    for index in range(runs):
         name = ["plain", "it's: #odd", "ünï 'q' \"d\"", "- x", "null", "12"][index % 6]
         with mlflow.start_run(experiment_id=fraud if index % 9 else gone, run_name=name) as run:
             values = [Metric("loss", chance.random(), 1_700_000_000_000 + step, step) for step in range(900)]
@@ -197,7 +198,8 @@ def main():
         check("SQLite", want, ["--mlflow-sqlite", str(work / "mlflow.db"), "--files", str(work / "mlruns")], work)
         with MlflowServer(work) as url:
             # Its answers say infinities are the largest numbers, too.
-            check("server", state(fill(url, 3), False), ["--mlflow-server", url], work)
+            check("server", state(fill(url, 3, 8), False), ["--mlflow-server", url], work)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ use crate::{
 
 /// Most experiments of one store.
 const EXPERIMENTS_MAX: usize = 100_000;
+const EXPERIMENTS_PER_PAGE: usize = 1_000;
 const RUNS_PER_PAGE: usize = 100;
 const POINTS_PER_PAGE: usize = 10_000;
 
@@ -59,7 +60,9 @@ impl ImportSource for StoreSource {
     }
 
     async fn experiments(&self, _: &mut ImportReport) -> Result<Vec<Experiment>> {
-        let (mut all, mut search) = (Vec::new(), Search::new().with_view(View::All));
+        // MLflow's server takes a missing size of the page for 0 and refuses it.
+        let (mut all, mut search) =
+            (Vec::new(), Search::new().with_view(View::All).with_max_results(EXPERIMENTS_PER_PAGE));
         loop {
             let page = self.store.search_experiments(&search).await?;
             all.extend(page.items);

@@ -6,6 +6,8 @@
 //! Invariant: a call that creates something is sent once; a call that can be repeated without harm is repeated while the
 //! server is busy or out of reach. What a server promises less than this crate's own stores is its matter: MLflow's
 //! writes params, metrics and tags of a batch in three transactions and keeps infinities as the largest double.
+//!
+//! [`TrackingStore`]: crate::TrackingStore
 
 mod http;
 mod port;
