@@ -68,15 +68,18 @@ type Progress = Arc<dyn Fn(&ImportCounts) + Send + Sync>;
 ///
 /// ```
 /// use std::sync::Arc;
+/// use mlops_core::RunStatus;
 /// use mlops_registry::{
-///     CreateRun, SqlTrackingStore, TrackingStore, TrackingStoreExt, import::{Importer, StoreSource},
+///     CreateRun, RunUpdate, SqlTrackingStore, TrackingStore, TrackingStoreExt, import::{Importer, StoreSource},
 /// };
 /// use mlops_store::SqliteMetaStore;
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let theirs = SqlTrackingStore::builder(Arc::new(SqliteMetaStore::in_memory().await?)).build().await?;
 /// let experiment = theirs.ensure_experiment("fraud").await?;
-/// theirs.create_run(CreateRun::new(experiment)).await?;
+/// let run = theirs.create_run(CreateRun::new(experiment)).await?;
+/// let ended = RunUpdate { status: Some(RunStatus::Finished), ..RunUpdate::default() };
+/// theirs.update_run(&run.id, ended).await?;
 ///
 /// let ours = SqlTrackingStore::builder(Arc::new(SqliteMetaStore::in_memory().await?)).build().await?;
 /// let importer = Importer::new(Arc::new(ours));
