@@ -19,6 +19,8 @@
 //! | from staging to production, by digest | [`promotion`]: [`Promoter`] |
 //! | models in one file | [`bundle`]: [`bundle::export`], [`bundle::import`] |
 //! | users, roles, permissions | [`access`]: [`access::AccessStore`], [`access::Permissions`] |
+//! | experiments, runs and models from MLflow or another store | [`import`]: [`import::Importer`] |
+//! | runs and metric histories as Arrow and Parquet, runs side by side | [`export`]: [`export::runs`], [`export::history`], [`export::compare`] |
 //! | filters such as `metrics.auc > 0.9 AND tags.team = 'risk'` | [`search`] |
 //! | MLflow's REST API over them, as an axum router | `MlflowServer` (feature `mlflow`) |
 //! | pages for people: runs, charts, comparisons, models | `ui` (feature `mlflow`), `MlflowServer::with_ui` |
@@ -67,7 +69,9 @@ pub mod bundle;
 pub mod conformance;
 pub mod documents;
 pub mod evaluation;
+pub mod export;
 mod id_source;
+pub mod import;
 pub mod limits;
 pub mod logged_models;
 #[cfg(feature = "mlflow")]

@@ -70,12 +70,31 @@ impl MlflowRemote {
         Err(Error::internal("a call was never sent"))
     }
 
-    async fn attempt(&self, request: RequestBuilder) -> Result<Value, Failed> {
-        let request = match &self.credentials {
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.credentials {
             Credentials::None => request,
             Credentials::Basic { user, password } => request.basic_auth(user, Some(password)),
             Credentials::Bearer(token) => request.bearer_auth(token),
-        };
+        }
+    }
+
+    /// The answer to a GET whose body is read piece by piece, for as long as it takes.
+    pub(super) async fn stream(&self, url: Url) -> Result<Response> {
+        let sent = self.signed(self.client.request(Method::GET, url)).send().await;
+        let mut response = sent.map_err(|error| {
+            Error::unavailable(format!("tracking server {} does not answer", self.base))
+                .with_source(error.without_url())
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let refusal = body(&mut response).await.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Err(refused(status, &refusal.unwrap_or(Value::Null)))
+    }
+
+    async fn attempt(&self, request: RequestBuilder) -> Result<Value, Failed> {
+        let request = self.signed(request);
         let unreachable = |error: mlops_http::reqwest::Error| {
             let kind = if error.is_timeout() { ErrorKind::DeadlineExceeded } else { ErrorKind::Unavailable };
             let seen = !error.is_connect();

@@ -6,10 +6,13 @@
 //! Invariant: a call that creates something is sent once; a call that can be repeated without harm is repeated while the
 //! server is busy or out of reach. What a server promises less than this crate's own stores is its matter: MLflow's
 //! writes params, metrics and tags of a batch in three transactions and keeps infinities as the largest double.
+//!
+//! [`TrackingStore`]: crate::TrackingStore
 
 mod http;
 mod port;
 mod read;
+mod registered;
 
 use std::{fmt, time::Duration};
 
@@ -17,6 +20,7 @@ use mlops_core::{Error, Result};
 use url::Url;
 
 pub use self::http::RETRIES_MAX;
+pub(crate) use self::registered::Listed;
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;

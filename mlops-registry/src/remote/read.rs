@@ -21,11 +21,11 @@ pub(super) fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str> {
     value.get(name).and_then(Value::as_str).ok_or_else(|| broken(name))
 }
 
-fn text_or_empty(value: &Value, name: &str) -> String {
+pub(super) fn text_or_empty(value: &Value, name: &str) -> String {
     value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn whole(value: &Value, name: &str) -> Result<Option<i64>> {
+pub(super) fn whole(value: &Value, name: &str) -> Result<Option<i64>> {
     match value.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => text.parse().map(Some).map_err(|_| broken(name)),
@@ -33,15 +33,15 @@ fn whole(value: &Value, name: &str) -> Result<Option<i64>> {
     }
 }
 
-fn time(value: &Value, name: &str) -> Result<Option<Timestamp>> {
+pub(super) fn time(value: &Value, name: &str) -> Result<Option<Timestamp>> {
     Ok(whole(value, name)?.map(Timestamp::from_millis))
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     value.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
-fn pairs(value: &Value, name: &str) -> Result<BTreeMap<String, String>> {
+pub(super) fn pairs(value: &Value, name: &str) -> Result<BTreeMap<String, String>> {
     list(value, name).map(|pair| Ok((text(pair, "key")?.to_owned(), text_or_empty(pair, "value")))).collect()
 }
 

@@ -81,6 +81,29 @@ impl SqliteMetaStore {
         Ok(Self::with_parts(file, settings, connection, group, checkpoint))
     }
 
+    /// Opens a file that another program wrote, to be read only: nothing is created, no mode is changed, and a
+    /// transaction that writes fails.
+    ///
+    /// # Errors
+    /// `Unavailable` naming the path when it does not exist or cannot be opened, `DataLoss` when it is no SQLite
+    /// database.
+    pub async fn open_read_only(path: &Path, settings: SqliteSettings) -> Result<Self> {
+        let file = File::new(path, settings);
+        let opening = file.clone();
+        let first = blocking(move || {
+            let connection = opening.reader()?;
+            connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |_| Ok(())).map_err(from_sqlite)?;
+            Ok(connection)
+        })
+        .await?;
+        Ok(Self {
+            readers: Pool::new(settings.readers_max, move || file.reader()),
+            writer: Pool::holding(first),
+            durability: Durability::default(),
+            busy_timeout: Duration::from_millis(settings.busy_timeout_ms),
+        })
+    }
+
     fn with_parts(
         file: File,
         settings: SqliteSettings,

@@ -1,0 +1,529 @@
+//! Writes what a source holds: experiments first, then their runs, then models.
+//!
+//! Invariant: a run gets the tag [`IMPORTED_FROM_TAG`] when it is created and [`IMPORTED_TAG`] after everything else of
+//! it is written. A run that is complete is left alone; any other is written again, which is harmless because points,
+//! params and datasets that are there already count once. Memory holds one page of runs and one of points, and the ids
+//! of runs whose parent comes later.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use mlops_core::{Error, ErrorKind, Metric, Result, RunId, RunStatus};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    report::{ImportCounts, ImportReport},
+    source::ImportSource,
+};
+use crate::{
+    artifacts::ArtifactStore,
+    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, check_key},
+    registry::{Actor, ModelRegistry},
+    search::{PageRequest, Search, View},
+    tracking::{
+        Batch, CreateExperiment, CreateRun, Experiment, ExperimentId, PARENT_RUN_TAG, RUN_NAME_TAG, RunRecord,
+        RunUpdate, TrackingStore,
+    },
+};
+
+/// The tag that says where an experiment, run, model or version was imported from: the name of the source, `#` and the
+/// id it has there.
+pub const IMPORTED_FROM_TAG: &str = "mlops.imported.from";
+/// The tag of what is imported: `true` when complete, `open` for a run that had not ended in the source, which the next
+/// import brings up to date, and `deleted` for what is deleted here because it is in the source.
+pub const IMPORTED_TAG: &str = "mlops.imported.complete";
+/// The tag that says where the source kept the files of a run.
+pub const IMPORTED_FILES_TAG: &str = "mlops.imported.artifact_uri";
+
+const COMPLETE: &str = "true";
+const OPEN: &str = "open";
+const DELETED: &str = "deleted";
+
+/// How to import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImportOptions {
+    /// Read and count, but write nothing. Default false.
+    pub dry_run: bool,
+    /// Names of the experiments to import; empty, the default: all.
+    pub experiments: BTreeSet<String>,
+    /// Largest file that is copied, in bytes. Default 16 GiB.
+    pub file_bytes_max: u64,
+    /// In whose name models are registered.
+    pub actor: Actor,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self { dry_run: false, experiments: BTreeSet::new(), file_bytes_max: 16 << 30, actor: Actor::default() }
+    }
+}
+
+type Progress = Arc<dyn Fn(&ImportCounts) + Send + Sync>;
+
+/// Imports from any [`ImportSource`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use mlops_core::RunStatus;
+/// use mlops_registry::{
+///     CreateRun, RunUpdate, SqlTrackingStore, TrackingStore, TrackingStoreExt, import::{Importer, StoreSource},
+/// };
+/// use mlops_store::SqliteMetaStore;
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let theirs = SqlTrackingStore::builder(Arc::new(SqliteMetaStore::in_memory().await?)).build().await?;
+/// let experiment = theirs.ensure_experiment("fraud").await?;
+/// let run = theirs.create_run(CreateRun::new(experiment)).await?;
+/// let ended = RunUpdate { status: Some(RunStatus::Finished), ..RunUpdate::default() };
+/// theirs.update_run(&run.id, ended).await?;
+///
+/// let ours = SqlTrackingStore::builder(Arc::new(SqliteMetaStore::in_memory().await?)).build().await?;
+/// let importer = Importer::new(Arc::new(ours));
+/// let source = StoreSource::new(Arc::new(theirs), "http://tracking.internal");
+/// assert_eq!(importer.import(&source).await?.counts.runs, 1);
+/// assert_eq!(importer.import(&source).await?.counts.runs_present, 1);
+/// # Ok::<(), mlops_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Importer {
+    pub(super) tracking: Arc<dyn TrackingStore>,
+    pub(super) artifacts: Option<ArtifactStore>,
+    pub(super) registry: Option<Arc<dyn ModelRegistry>>,
+    pub(super) options: ImportOptions,
+    progress: Option<Progress>,
+}
+
+impl fmt::Debug for Importer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Importer")
+            .field("tracking", &self.tracking)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A run whose last step waits until its parent is there.
+struct Waiting {
+    id: RunId,
+    parent: String,
+    state: &'static str,
+}
+
+impl Importer {
+    /// Imports into `tracking`.
+    #[must_use]
+    pub fn new(tracking: Arc<dyn TrackingStore>) -> Self {
+        Self { tracking, artifacts: None, registry: None, options: ImportOptions::default(), progress: None }
+    }
+
+    /// Copies the files of runs as well.
+    #[must_use]
+    pub fn with_artifacts(mut self, artifacts: ArtifactStore) -> Self {
+        self.artifacts = Some(artifacts);
+        self
+    }
+
+    /// Registers models, versions and aliases as well.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Arc<dyn ModelRegistry>) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Replaces the options.
+    #[must_use]
+    pub fn with_options(mut self, options: ImportOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Calls `progress` after every run and model.
+    #[must_use]
+    pub fn with_progress(mut self, progress: impl Fn(&ImportCounts) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+
+    /// Imports everything the source holds that is not here yet.
+    ///
+    /// # Errors
+    /// `Unavailable` or `ResourceExhausted` when the source or a store fails; what was written stays, and calling again
+    /// goes on from there. What is wrong with a single record is in the report.
+    pub async fn import(&self, source: &dyn ImportSource) -> Result<ImportReport> {
+        let mut report = ImportReport::default();
+        for experiment in source.experiments(&mut report).await? {
+            let chosen = self.options.experiments.is_empty() || self.options.experiments.contains(&experiment.name);
+            if chosen {
+                self.experiment(source, &experiment, &mut report).await?;
+            }
+        }
+        if let Some(registry) = &self.registry {
+            self.models(source, registry.as_ref(), &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    pub(super) fn tell(&self, report: &ImportReport) {
+        if let Some(progress) = &self.progress {
+            progress(&report.counts);
+        }
+    }
+
+    async fn experiment(&self, source: &dyn ImportSource, found: &Experiment, report: &mut ImportReport) -> Result<()> {
+        let place = format!("experiment {:?}", found.name);
+        let target = match self.tracking.experiment_by_name(&found.name).await? {
+            Some(existing) if existing.deleted => {
+                if !existing.tags.contains_key(IMPORTED_TAG) {
+                    report.skip(place, "the target has a deleted experiment of that name; restore or rename it");
+                }
+                return Ok(());
+            }
+            Some(existing) => Some(self.add_missing_tags(&existing, found, report).await?),
+            None => {
+                report.counts.experiments += 1;
+                if self.options.dry_run { None } else { self.create_experiment(source, found, report).await? }
+            }
+        };
+        if target.is_none() && !self.options.dry_run {
+            return Ok(());
+        }
+        self.runs(source, found.id, target, report).await?;
+        if let Some(id) = target.filter(|_| found.deleted && !self.options.dry_run) {
+            self.tracking.set_experiment_tags(id, &[(IMPORTED_TAG.to_owned(), DELETED.to_owned())]).await?;
+            self.tracking.delete_experiment(id).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_experiment(
+        &self,
+        source: &dyn ImportSource,
+        found: &Experiment,
+        report: &mut ImportReport,
+    ) -> Result<Option<ExperimentId>> {
+        let mut tags = found.tags.clone();
+        tags.remove(IMPORTED_TAG);
+        tags.insert(IMPORTED_FROM_TAG.to_owned(), origin(source, &found.id.to_string()));
+        let options = CreateExperiment { artifact_location: None, tags };
+        let created = self.tracking.create_experiment(&found.name, options).await;
+        tolerate(created, &format!("experiment {:?}", found.name), report)
+    }
+
+    /// What stands on an experiment that exists stays as it is.
+    async fn add_missing_tags(
+        &self,
+        existing: &Experiment,
+        found: &Experiment,
+        report: &mut ImportReport,
+    ) -> Result<ExperimentId> {
+        let missing = |(key, _): &(&String, &String)| !existing.tags.contains_key(*key);
+        let tags: Vec<_> = found.tags.iter().filter(missing).map(|(k, v)| (k.clone(), v.clone())).collect();
+        // Of an experiment that an import made, tags that are gone were removed on purpose.
+        if !tags.is_empty() && !existing.tags.contains_key(IMPORTED_FROM_TAG) && !self.options.dry_run {
+            let set = self.tracking.set_experiment_tags(existing.id, &tags).await;
+            tolerate(set, &format!("tags of experiment {:?}", found.name), report)?;
+        }
+        Ok(existing.id)
+    }
+
+    async fn runs(
+        &self,
+        source: &dyn ImportSource,
+        from: ExperimentId,
+        to: Option<ExperimentId>,
+        report: &mut ImportReport,
+    ) -> Result<()> {
+        let (mut token, mut waiting) = (None, Vec::new());
+        loop {
+            let page = source.runs(from, token, report).await?;
+            for run in &page.items {
+                waiting.extend(self.run(source, run, to, report).await?);
+                self.tell(report);
+            }
+            token = page.next_page_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                break;
+            }
+        }
+        for child in waiting {
+            let parent = self.imported_run(source, &child.parent, to).await?;
+            let parent = parent.map_or_else(|| child.parent.clone(), |parent| parent.id.to_string());
+            self.complete(&child.id, Some(parent), child.state).await?;
+        }
+        Ok(())
+    }
+
+    /// The run that an import made of the one with that id.
+    pub(super) async fn imported_run(
+        &self,
+        source: &dyn ImportSource,
+        id: &str,
+        experiment: Option<ExperimentId>,
+    ) -> Result<Option<RunRecord>> {
+        let Some(experiment) = experiment else { return Ok(None) };
+        let filter = format!("tags.`{IMPORTED_FROM_TAG}` = '{}'", origin(source, id));
+        let page = PageRequest { max_results: Some(1), token: None };
+        let search = Search { page, ..Search::new().with_view(View::All).with_filter(filter) };
+        Ok(self.tracking.search_runs(&[experiment], &search).await?.items.into_iter().next())
+    }
+
+    async fn run(
+        &self,
+        source: &dyn ImportSource,
+        found: &RunRecord,
+        experiment: Option<ExperimentId>,
+        report: &mut ImportReport,
+    ) -> Result<Option<Waiting>> {
+        let existing = self.imported_run(source, found.id.as_str(), experiment).await?;
+        if let Some(run) = &existing
+            && self.is_done(run).await?
+        {
+            report.counts.runs_present += 1;
+            return Ok(None);
+        }
+        let target = match (existing, experiment) {
+            _ if self.options.dry_run => None,
+            (Some(run), _) => Some(run),
+            (None, Some(experiment)) => {
+                let created = self.tracking.create_run(creation(source, found, experiment)).await;
+                let Some(run) = tolerate(created, &format!("run {}", found.id), report)? else { return Ok(None) };
+                Some(run)
+            }
+            (None, None) => None,
+        };
+        let open = found.ended.is_none() && matches!(found.status, RunStatus::Running | RunStatus::Scheduled);
+        report.counts.runs += 1;
+        report.counts.runs_open += u64::from(open);
+        self.values(found, target.as_ref(), report).await?;
+        self.points(source, found, target.as_ref(), report).await?;
+        self.files(source, found, target.as_ref(), report).await?;
+        let Some(run) = target else { return Ok(None) };
+        if found.status != RunStatus::Running || found.ended.is_some() {
+            let update = RunUpdate { status: Some(found.status), ended: found.ended, name: None };
+            self.tracking.update_run(&run.id, update).await?;
+        }
+        let state = match found.deleted {
+            true => DELETED,
+            false if open => OPEN,
+            false => COMPLETE,
+        };
+        let Some(parent) = found.tags.get(PARENT_RUN_TAG) else {
+            return self.complete(&run.id, None, state).await.map(|()| None);
+        };
+        match self.imported_run(source, parent, experiment).await? {
+            Some(parent) => self.complete(&run.id, Some(parent.id.to_string()), state).await.map(|()| None),
+            None => Ok(Some(Waiting { id: run.id, parent: parent.clone(), state })),
+        }
+    }
+
+    /// Whether nothing of the run is missing; one that was about to be deleted is.
+    async fn is_done(&self, run: &RunRecord) -> Result<bool> {
+        let state = run.tags.get(IMPORTED_TAG).map(String::as_str);
+        if state == Some(DELETED) && !run.deleted && !self.options.dry_run {
+            self.tracking.delete_run(&run.id).await?;
+        }
+        Ok(run.deleted || matches!(state, Some(COMPLETE | DELETED)))
+    }
+
+    async fn complete(&self, id: &RunId, parent: Option<String>, state: &str) -> Result<()> {
+        let parent = parent.map(|parent| (PARENT_RUN_TAG.to_owned(), parent));
+        let tags = parent.into_iter().chain([(IMPORTED_TAG.to_owned(), state.to_owned())]).collect();
+        self.tracking.log_batch(id, &Batch { tags, ..Batch::default() }).await?;
+        if state == DELETED { self.tracking.delete_run(id).await } else { Ok(()) }
+    }
+
+    /// Params, tags and datasets.
+    async fn values(&self, found: &RunRecord, to: Option<&RunRecord>, report: &mut ImportReport) -> Result<()> {
+        let params = admitted("param", found, &found.params, &[], report);
+        let own = [RUN_NAME_TAG, PARENT_RUN_TAG, IMPORTED_FROM_TAG, IMPORTED_TAG, IMPORTED_FILES_TAG];
+        let tags = admitted("tag", found, &found.tags, &own, report);
+        report.counts.params += params.len() as u64;
+        report.counts.tags += tags.len() as u64;
+        report.counts.datasets += found.datasets.len() as u64;
+        let Some(to) = to else { return Ok(()) };
+        let place = format!("run {}", found.id);
+        let of_params = |params: &[(String, String)]| Batch { params: params.to_vec(), ..Batch::default() };
+        self.log_pairs(&to.id, &params, BATCH_PARAMS_MAX, of_params, report).await?;
+        let of_tags = |tags: &[(String, String)]| Batch { tags: tags.to_vec(), ..Batch::default() };
+        self.log_pairs(&to.id, &tags, BATCH_TAGS_MAX, of_tags, report).await?;
+        for dataset in &found.datasets {
+            let linked = self.tracking.log_inputs(&to.id, std::slice::from_ref(dataset)).await;
+            tolerate(linked, &format!("dataset {:?} of {place}", dataset.dataset.name), report)?;
+        }
+        Ok(())
+    }
+
+    /// Logs pairs in batches; of a batch that is refused, each pair apart, so that only the wrong ones are left out.
+    async fn log_pairs(
+        &self,
+        id: &RunId,
+        pairs: &[(String, String)],
+        batch_max: usize,
+        batch: impl Fn(&[(String, String)]) -> Batch + Send + Sync,
+        report: &mut ImportReport,
+    ) -> Result<()> {
+        for pairs in pairs.chunks(batch_max) {
+            let whole = self.tracking.log_batch(id, &batch(pairs)).await;
+            match whole {
+                Err(error) if is_of_the_record(&error) => {}
+                outcome => {
+                    outcome?;
+                    continue;
+                }
+            }
+            for pair in pairs {
+                let logged = self.tracking.log_batch(id, &batch(std::slice::from_ref(pair))).await;
+                tolerate(logged, &format!("{:?} of run {id}", pair.0), report)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn points(
+        &self,
+        source: &dyn ImportSource,
+        found: &RunRecord,
+        to: Option<&RunRecord>,
+        report: &mut ImportReport,
+    ) -> Result<()> {
+        let mut token = None;
+        let mut refused = BTreeSet::new();
+        loop {
+            let page = source.points(found, token, report).await?;
+            let mut points = page.items;
+            points.retain(|point| admits(point, found, &mut refused, report));
+            report.counts.points += points.len() as u64;
+            if let Some(to) = to {
+                for metrics in points.chunks(BATCH_METRICS_MAX) {
+                    let batch = Batch { metrics: metrics.to_vec(), ..Batch::default() };
+                    let logged = self.tracking.log_batch(&to.id, &batch).await;
+                    tolerate(logged, &format!("metrics of run {}", found.id), report)?;
+                }
+            }
+            token = page.next_page_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn files(
+        &self,
+        source: &dyn ImportSource,
+        found: &RunRecord,
+        to: Option<&RunRecord>,
+        report: &mut ImportReport,
+    ) -> Result<()> {
+        let Some(artifacts) = &self.artifacts else { return Ok(()) };
+        let directory = match to.map(|run| ArtifactStore::path_of(&run.artifact_uri)).transpose() {
+            Ok(directory) => directory,
+            Err(error) => {
+                report.skip(format!("files of run {}", found.id), error.message());
+                return Ok(());
+            }
+        };
+        for file in source.files(found, report).await? {
+            let place = format!("file {:?} of run {}", file.path, found.id);
+            if self.options.file_bytes_max < file.size {
+                report.skip(place, format!("it has {} bytes; file_bytes_max allows fewer", file.size));
+                continue;
+            }
+            if let Some(directory) = directory {
+                let copied = async {
+                    let pieces = source.open(found, &file.path).await?;
+                    artifacts.put_pieces(&format!("{directory}/{}", file.path), pieces).await
+                };
+                if tolerate(copied.await, &place, report)?.is_none() {
+                    continue;
+                }
+            }
+            report.counts.files += 1;
+            report.counts.file_bytes += file.size;
+        }
+        Ok(())
+    }
+}
+
+/// What tag [`IMPORTED_FROM_TAG`] says: never with a quote, which a filter could not hold.
+pub(super) fn origin(source: &dyn ImportSource, id: &str) -> String {
+    format!("{}#{id}", source.name()).replace('\'', "%27").replace(|c: char| c.is_control(), "_")
+}
+
+/// The outcome, or none and a note when the record itself is at fault.
+pub(super) fn tolerate<T>(outcome: Result<T>, place: &str, report: &mut ImportReport) -> Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_of_the_record(&error) => {
+            report.skip(place, error.message());
+            Ok(None)
+        }
+        Err(error) => Err(named(error, place)),
+    }
+}
+
+/// Whether the record is at fault and not the store.
+fn is_of_the_record(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidArgument
+            | ErrorKind::AlreadyExists
+            | ErrorKind::FailedPrecondition
+            | ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+    )
+}
+
+fn named(error: Error, place: &str) -> Error {
+    Error::new(error.kind(), format!("import of {place}: {}", error.message())).with_source(error)
+}
+
+fn creation(source: &dyn ImportSource, found: &RunRecord, experiment: ExperimentId) -> CreateRun {
+    let name = Some(found.name.clone()).filter(|name| !name.is_empty());
+    let mut tags = BTreeMap::from([(IMPORTED_FROM_TAG.to_owned(), origin(source, found.id.as_str()))]);
+    if !found.artifact_uri.is_empty() {
+        tags.insert(IMPORTED_FILES_TAG.to_owned(), found.artifact_uri.clone());
+    }
+    CreateRun {
+        experiment,
+        name: name.or_else(|| found.tags.get(RUN_NAME_TAG).cloned()),
+        user: found.user.clone(),
+        started: Some(found.started),
+        tags,
+    }
+}
+
+/// The pairs whose key is acceptable and not in `left_out`.
+fn admitted(
+    what: &str,
+    run: &RunRecord,
+    pairs: &BTreeMap<String, String>,
+    left_out: &[&str],
+    report: &mut ImportReport,
+) -> Vec<(String, String)> {
+    let mut admitted = Vec::with_capacity(pairs.len());
+    for (key, value) in pairs.iter().filter(|(key, _)| !left_out.contains(&key.as_str())) {
+        match check_key(&format!("{what} key"), key) {
+            Ok(()) => admitted.push((key.clone(), value.clone())),
+            Err(error) => report.skip(format!("{what} {key:?} of run {}", run.id), error.message()),
+        }
+    }
+    admitted
+}
+
+/// Whether a point can be logged; each key that cannot is noted once.
+fn admits(point: &Metric, run: &RunRecord, refused: &mut BTreeSet<String>, report: &mut ImportReport) -> bool {
+    let reason = match check_key("metric key", &point.key) {
+        Err(error) => error.message().to_owned(),
+        Ok(()) if point.timestamp.as_millis() < 0 => "points before 1970 are not accepted".to_owned(),
+        Ok(()) => return true,
+    };
+    if refused.insert(point.key.clone()) {
+        report.skip(format!("metric {:?} of run {}", point.key, run.id), reason);
+    }
+    false
+}

@@ -1,0 +1,85 @@
+//! Where runs and models come from: the port of an import.
+//!
+//! Invariant: a source is only read. Its records carry the source's own ids; the importer gives new ones.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use mlops_core::{Metric, Result};
+
+use super::report::ImportReport;
+use crate::{
+    registry::{ModelVersion, RegisteredModel},
+    search::Page,
+    tracking::{Experiment, ExperimentId, RunRecord},
+};
+
+/// One file of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path below the directory of the run's files.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// The pieces of a file in order.
+pub type FilePieces = BoxStream<'static, Result<bytes::Bytes>>;
+
+/// Something that holds experiments, runs and models.
+///
+/// What a source cannot read it notes in the report and leaves out; an error ends the import, which can be repeated.
+/// Tokens of pages are the source's own text.
+#[async_trait]
+pub trait ImportSource: fmt::Debug + Send + Sync {
+    /// What it is, in one line; the same text finds again what was imported before.
+    fn name(&self) -> String;
+
+    /// All experiments, deleted ones included.
+    ///
+    /// # Errors
+    /// `Unavailable` when the source cannot be read, `ResourceExhausted` when there are too many.
+    async fn experiments(&self, report: &mut ImportReport) -> Result<Vec<Experiment>>;
+
+    /// Some runs of an experiment, deleted ones included. Their `metrics` may be empty.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn runs(
+        &self,
+        experiment: ExperimentId,
+        token: Option<String>,
+        report: &mut ImportReport,
+    ) -> Result<Page<RunRecord>>;
+
+    /// Some metric points of a run, of any keys.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn points(&self, run: &RunRecord, token: Option<String>, report: &mut ImportReport) -> Result<Page<Metric>>;
+
+    /// The files of a run; none when the source keeps them out of reach.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn files(&self, run: &RunRecord, report: &mut ImportReport) -> Result<Vec<SourceFile>>;
+
+    /// One of those files.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn open(&self, run: &RunRecord, path: &str) -> Result<FilePieces>;
+
+    /// All registered models.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn models(&self, report: &mut ImportReport) -> Result<Vec<RegisteredModel>>;
+
+    /// The versions of a model, by number.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn versions(&self, model: &RegisteredModel, report: &mut ImportReport) -> Result<Vec<ModelVersion>>;
+}
