@@ -36,6 +36,8 @@ use tokio::net::TcpListener;
 
 use self::stop_signal::stop_signal;
 
+/// Threads for the database and files: more would wait for the same disk, and each keeps memory of its own.
+const BLOCKING_THREADS: usize = 8;
 /// Connections to PostgreSQL at most.
 #[cfg(feature = "postgres")]
 const CONNECTIONS_MAX: u32 = 16;
@@ -67,9 +69,14 @@ struct Options {
     allowed_host: Vec<String>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
+    let outcome = runtime
+        .map_err(|error| Error::unavailable("no threads can be started").with_source(error))
+        .and_then(|runtime| runtime.block_on(run(&options)));
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", error.chain());
