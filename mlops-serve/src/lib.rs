@@ -28,8 +28,11 @@
 
 mod executor;
 mod features;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod model;
 pub mod oip;
+mod protocol;
 mod repository;
 pub mod rollout;
 mod runtime;

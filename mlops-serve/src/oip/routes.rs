@@ -3,20 +3,22 @@
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use mlops_core::{Error, Result, Version};
+use mlops_core::Version;
 use serde_json::json;
 
 use super::{
-    admin,
-    failure::{Answer, Failure},
-    infer,
+    admin, infer,
     wire::{ModelMetadata, ServerMetadata, TensorMetadata},
 };
-use crate::{server::Server, tensor::TensorInfo};
+use crate::{
+    protocol::{Answer, Failure, parse_version},
+    server::Server,
+    tensor::TensorInfo,
+};
 
 pub(crate) fn router(server: Server) -> Router {
     let limit = server.inner.settings.body_bytes_max;
@@ -46,6 +48,10 @@ pub(crate) fn router(server: Server) -> Router {
     if server.inner.prometheus.is_some() {
         router = router.route("/metrics", get(admin::metrics));
     }
+    #[cfg(feature = "grpc")]
+    {
+        router = router.merge(crate::grpc::routes());
+    }
     router
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -53,8 +59,14 @@ pub(crate) fn router(server: Server) -> Router {
         .with_state(server)
 }
 
-async fn unknown_path() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path")
+async fn unknown_path(headers: HeaderMap) -> Response {
+    #[cfg(feature = "grpc")]
+    if let Some(answer) = crate::grpc::unknown_method(&headers) {
+        return answer;
+    }
+    // Only calls are told apart by their headers.
+    drop(headers);
+    Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path").into_response()
 }
 
 async fn wrong_method() -> Failure {
@@ -72,22 +84,23 @@ async fn ready(State(server): State<Server>) -> Response {
 }
 
 async fn server_metadata(State(server): State<Server>) -> Response {
+    let extensions = extensions(&server);
+    let name = server.inner.settings.name.as_str();
+    Json(ServerMetadata { name, version: env!("CARGO_PKG_VERSION"), extensions }).into_response()
+}
+
+/// What the server metadata announces, in Triton's words.
+pub(crate) fn extensions(server: &Server) -> Vec<&'static str> {
     let mut extensions = vec!["binary_tensor_data", "model_configuration", "parameters", "statistics"];
     if server.inner.settings.repository_api {
         extensions.push("model_repository");
     }
-    let name = server.inner.settings.name.as_str();
-    Json(ServerMetadata { name, version: env!("CARGO_PKG_VERSION"), extensions }).into_response()
+    extensions
 }
 
 async fn list_models(State(server): State<Server>) -> Response {
     let names: Vec<String> = server.repository().names().iter().map(ToString::to_string).collect();
     Json(json!({ "models": names })).into_response()
-}
-
-pub(super) fn parse_version(text: &str) -> Result<Version> {
-    // A segment that is no number of ours names a version that does not exist.
-    text.parse().map_err(|_| Error::not_found(format!("there is no model version {text:?}")))
 }
 
 async fn metadata(State(server): State<Server>, Path(model): Path<String>) -> Answer {

@@ -1,4 +1,4 @@
-//! Errors as the protocol tells them: a status and `{"error": text}`.
+//! A failure on its way to the client: a status and `{"error": text}`, the form of most protocols here.
 
 use axum::{
     Json,
@@ -10,15 +10,15 @@ use serde_json::json;
 
 /// An answer that is not 2xx.
 #[derive(Debug)]
-pub(super) struct Failure {
-    status: StatusCode,
-    text: String,
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    pub(crate) text: String,
 }
 
-pub(super) type Answer = Result<Response, Failure>;
+pub(crate) type Answer = Result<Response, Failure>;
 
 impl Failure {
-    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }
     }
 }

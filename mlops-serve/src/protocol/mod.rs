@@ -1,0 +1,16 @@
+//! What the protocol adapters share: the checks of a request against the model's metadata, the way a body comes in,
+//! and how a failure is told.
+//!
+//! Invariant: no adapter hands the server a tensor that did not pass [`Inputs`], so every protocol refuses the same
+//! requests. Nothing here knows the words of one protocol.
+
+pub(crate) mod encoding;
+mod failure;
+mod inputs;
+mod intake;
+mod target;
+
+pub(crate) use failure::{Answer, Failure};
+pub(crate) use inputs::{Inputs, known_output};
+pub(crate) use intake::{Incoming, offload};
+pub(crate) use target::{known_model, parse_version};
