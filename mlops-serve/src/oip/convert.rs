@@ -7,11 +7,11 @@ use mlops_core::{Error, Result};
 use serde_json::{Value, json};
 
 use super::{
-    binary, json as tensor_json,
+    binary,
     wire::{InferRequest, InferResponse, Parameters, RequestInput, RequestOutput, ResponseOutput},
 };
 use crate::{
-    protocol::{Inputs, known_output},
+    protocol::{Inputs, json as tensor_json, known_output},
     repository::LoadedVersion,
     tensor::{Tensor, element_count},
 };

@@ -8,10 +8,9 @@ pub(crate) mod binary;
 mod convert;
 pub(crate) mod describe;
 mod infer;
-mod json;
 mod routes;
 mod wire;
 
 #[cfg(feature = "grpc")]
 pub(crate) use routes::extensions;
-pub(crate) use routes::router;
+pub(crate) use routes::routes;

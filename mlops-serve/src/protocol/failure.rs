@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use mlops_core::{Error, ErrorKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An answer that is not 2xx.
 #[derive(Debug)]
@@ -35,7 +35,15 @@ impl From<Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(json!({ "error": self.text }))).into_response();
+        let body = json!({ "error": self.text });
+        self.told_as(&body)
+    }
+}
+
+impl Failure {
+    /// The answer with a protocol's own body.
+    pub(crate) fn told_as(&self, body: &Value) -> Response {
+        let mut response = (self.status, Json(body)).into_response();
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -75,9 +75,9 @@ impl Server {
         &self.inner.repository
     }
 
-    /// The routes of Open Inference v2 and `/metrics`; binds nothing.
+    /// The routes of Open Inference v2, of the other protocols that the settings turn on, and `/metrics`; binds nothing.
     pub fn into_router(self) -> Router {
-        crate::oip::router(self)
+        crate::router::router(self)
     }
 
     /// Whether every model is in service and no shutdown has begun.
