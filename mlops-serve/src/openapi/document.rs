@@ -71,5 +71,6 @@ fn parameter(name: &str) -> Value {
 /// Unique, as method and path are.
 fn identifier(path: &str, method: &str) -> String {
     let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.fold(method.to_owned(), |all, word| format!("{all}_{word}"))
+    let last = if path.ends_with('/') { "_" } else { "" };
+    words.fold(method.to_owned(), |all, word| format!("{all}_{word}")) + last
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::convert::{self, Form};
 use crate::{
-    protocol::{Failure, Operation, Routes, Target, only_model, predict},
+    protocol::{Answer, Failure, Operation, Routes, Target, only_model, predict},
     server::Server,
 };
 
@@ -58,29 +58,29 @@ async fn parameters(State(server): State<Server>) -> Response {
 }
 
 async fn invocations(State(server): State<Server>, headers: HeaderMap, body: Body) -> Response {
-    match only_model(&server) {
-        Ok(model) => score(&server, model, &headers, body).await,
-        Err(error) => told(&error.into()),
-    }
+    passing_attributes(&headers, score(&server, only_model(&server), &headers, body).await)
 }
 
 async fn invoke(State(server): State<Server>, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Response {
-    score(&server, model, &headers, body).await
+    passing_attributes(&headers, score(&server, Ok(model), &headers, body).await)
 }
 
-async fn score(server: &Server, model: String, headers: &HeaderMap, body: Body) -> Response {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let Some(form) = Form::of(content_type) else {
-        let text = "the content type must be application/json, application/jsonlines or text/csv";
-        return told(&Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
-    };
-    let read = move |body: &[u8], version: &_| convert::read_body(form, body, version);
-    let answer = predict(server, Target::model(model), headers, body, read, convert::write_predictions).await;
+fn passing_attributes(headers: &HeaderMap, answer: Answer) -> Response {
     let mut response = answer.unwrap_or_else(|failure| told(&failure));
     if let Some(attributes) = headers.get(CUSTOM_ATTRIBUTES) {
         response.headers_mut().insert(CUSTOM_ATTRIBUTES, attributes.clone());
     }
     response
+}
+
+async fn score(server: &Server, model: mlops_core::Result<String>, headers: &HeaderMap, body: Body) -> Answer {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let form = Form::of(content_type).ok_or_else(|| {
+        let text = "the content type must be application/json, application/jsonlines or text/csv";
+        Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
+    })?;
+    let read = move |body: &[u8], version: &_| convert::read_body(form, body, version);
+    predict(server, Target::model(model?), headers, body, read, convert::write_predictions).await
 }
 
 /// An error in MLflow's words.
