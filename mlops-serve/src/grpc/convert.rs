@@ -21,7 +21,7 @@ use super::messages::{
 };
 use crate::{
     oip::binary,
-    protocol::{Inputs, known_output},
+    protocol::{Inputs, known_output, largest},
     repository::LoadedVersion,
     server::TensorReply,
     tensor::{Tensor, TensorInfo, TensorType, element_count},
@@ -32,7 +32,7 @@ use crate::{
 pub(super) struct Checked {
     pub(super) tensors: Vec<Tensor>,
     /// Which outputs in which order, and how many classes of each; empty means all.
-    pub(super) outputs: Vec<String>,
+    pub(super) outputs: Vec<(String, Option<usize>)>,
     pub(super) routing_key: Option<String>,
     pub(super) timeout: Option<Duration>,
     /// Whether the answer says that it is the last one.
@@ -50,7 +50,7 @@ pub(super) fn data_bytes(request: &ModelInferRequest) -> usize {
 ///
 /// # Errors
 /// `InvalidArgument` for anything that the model's metadata does not admit.
-pub(super) fn check(request: ModelInferRequest, version: &LoadedVersion) -> Result<Checked> {
+pub(super) fn check(request: &ModelInferRequest, version: &LoadedVersion) -> Result<Checked> {
     let raw = &request.raw_input_contents;
     if !raw.is_empty() && raw.len() != request.inputs.len() {
         return Err(Error::invalid_argument(format!(
@@ -78,7 +78,11 @@ pub(super) fn check(request: ModelInferRequest, version: &LoadedVersion) -> Resu
         inputs.push(Tensor::new(&info.name, info.data_type, shape, values)?);
     }
     let tensors = inputs.finish()?;
-    let outputs = request.outputs.iter().map(|output| Ok(known_output(version, &output.name)?.name.clone()));
+    let outputs = request.outputs.iter().map(|output| {
+        let name = known_output(version, &output.name)?.name.clone();
+        let classes = classes(&output.parameters, &name)?;
+        Ok((name, classes))
+    });
     Ok(Checked {
         outputs: outputs.collect::<Result<_>>()?,
         routing_key: text(&request.parameters, "routing_key"),
@@ -101,6 +105,19 @@ fn text(parameters: &Parameters, name: &str) -> Option<String> {
 
 fn flag(parameters: &Parameters, name: &str) -> bool {
     matches!(choice(parameters, name), Some(ParameterChoice::Bool(true)))
+}
+
+/// The number of classes that the classification extension asks for.
+fn classes(parameters: &Parameters, output: &str) -> Result<Option<usize>> {
+    let count = match choice(parameters, "classification") {
+        None => return Ok(None),
+        Some(ParameterChoice::Int64(count)) => usize::try_from(*count).ok(),
+        Some(ParameterChoice::Uint64(count)) => usize::try_from(*count).ok(),
+        Some(_) => None,
+    };
+    count.filter(|count| *count > 0).map(Some).ok_or_else(|| {
+        Error::invalid_argument(format!("classification of output {output:?} must be a whole number above 0"))
+    })
 }
 
 fn microseconds(parameters: &Parameters) -> Option<Duration> {
@@ -194,15 +211,21 @@ pub(super) fn respond(
     model_name: String,
     id: String,
     reply: &TensorReply,
-    wanted: &[String],
+    wanted: &[(String, Option<usize>)],
     mark_final: bool,
 ) -> Result<ModelInferResponse> {
-    let all: Vec<&str> = reply.outputs.iter().map(Tensor::name).collect();
-    let wanted = if wanted.is_empty() { all } else { wanted.iter().map(String::as_str).collect() };
+    let wanted: Vec<(&str, Option<usize>)> = match wanted {
+        [] => reply.outputs.iter().map(|tensor| (tensor.name(), None)).collect(),
+        some => some.iter().map(|(name, classes)| (name.as_str(), *classes)).collect(),
+    };
     let (mut outputs, mut raw_output_contents) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
-    for name in wanted {
+    for (name, classes) in wanted {
         let tensor = reply.outputs.iter().find(|tensor| tensor.name() == name);
         let tensor = tensor.ok_or_else(|| Error::internal(format!("the model did not give its output {name:?}")))?;
+        let tensor = match classes {
+            Some(count) => &largest(tensor, count)?,
+            None => tensor,
+        };
         raw_output_contents.push(Bytes::from(binary::encode(tensor.values())));
         outputs.push(InferTensor {
             name: name.to_owned(),

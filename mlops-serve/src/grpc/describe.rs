@@ -204,10 +204,12 @@ pub(super) async fn unload(server: Server, request: RepositoryModelRequest, _: A
 
 /// What this server does not offer; clients are told so rather than left with an unknown method.
 pub(super) async fn not_offered(_server: Server, _request: Empty, _: Ambient) -> Result<Empty> {
-    Err(Error::unimplemented("shared memory, trace and log settings are not offered by this server"))
+    Err(Error::unimplemented(
+        "registering shared memory, trace settings and log settings are not offered by this server",
+    ))
 }
 
-/// No region of shared memory is ever registered.
-pub(super) async fn no_regions(_server: Server, _request: Empty, _: Ambient) -> Result<Empty> {
+/// No region of shared memory is ever registered, so none is listed and forgetting all of them succeeds.
+pub(super) async fn nothing(_server: Server, _request: Empty, _: Ambient) -> Result<Empty> {
     Ok(Empty {})
 }

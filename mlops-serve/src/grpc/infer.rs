@@ -32,7 +32,7 @@ pub(super) async fn infer(
     let wanted = server.inner.wanted(&request.model_name, version)?;
     let (model, id) = (std::mem::take(&mut request.model_name), std::mem::take(&mut request.id));
     let (described_by, bytes) = (Arc::clone(&wanted.described_by), convert::data_bytes(&request));
-    let checked = offload(&server, bytes, move || convert::check(request, &described_by)).await?;
+    let checked = offload(&server, bytes, move || convert::check(&request, &described_by)).await?;
     let options = InferOptions {
         request_id: Some(id.clone()).filter(|id| !id.is_empty()),
         version,

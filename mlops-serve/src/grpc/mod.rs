@@ -14,5 +14,7 @@ mod infer;
 mod messages;
 mod reflection;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use service::{routes, unknown_method};

@@ -164,13 +164,13 @@ fn answer(question: Option<&Question>) -> Result<Reply, Status> {
 mod tests {
     use super::*;
 
-    fn ask(question: Question) -> Reply {
-        answer(Some(&question)).unwrap()
+    fn ask(question: &Question) -> Reply {
+        answer(Some(question)).unwrap()
     }
 
     #[test]
     fn services_and_their_files_are_found() {
-        let Reply::Services(services) = ask(Question::ListServices(String::new())) else { panic!("no services") };
+        let Reply::Services(services) = ask(&Question::ListServices(String::new())) else { panic!("no services") };
         let names: Vec<&str> = services.service.iter().map(|service| service.name.as_str()).collect();
         for name in ["inference.GRPCInferenceService", "grpc.health.v1.Health"] {
             assert!(names.contains(&name), "{names:?}");
@@ -181,9 +181,9 @@ mod tests {
             "inference.ModelInferRequest.InferInputTensor",
             "inference.ModelConfig",
         ] {
-            assert!(matches!(ask(Question::FileContainingSymbol(symbol.into())), Reply::Files(_)), "{symbol}");
+            assert!(matches!(ask(&Question::FileContainingSymbol(symbol.into())), Reply::Files(_)), "{symbol}");
         }
-        assert!(matches!(ask(Question::FileContainingSymbol("inference.None".into())), Reply::Error(_)));
-        assert!(matches!(ask(Question::FileByFilename("none.proto".into())), Reply::Error(_)));
+        assert!(matches!(ask(&Question::FileContainingSymbol("inference.None".into())), Reply::Error(_)));
+        assert!(matches!(ask(&Question::FileByFilename("none.proto".into())), Reply::Error(_)));
     }
 }

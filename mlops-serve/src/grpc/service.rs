@@ -33,9 +33,9 @@ pub(crate) fn routes() -> Router<Server> {
         .route("/grpc.health.v1.Health/Watch", server_streaming(health::watch));
     for kind in ["System", "Cuda"] {
         router = router
-            .route(&inference(&format!("{kind}SharedMemoryStatus")), unary(describe::no_regions))
+            .route(&inference(&format!("{kind}SharedMemoryStatus")), unary(describe::nothing))
             .route(&inference(&format!("{kind}SharedMemoryRegister")), unary(describe::not_offered))
-            .route(&inference(&format!("{kind}SharedMemoryUnregister")), unary(describe::not_offered));
+            .route(&inference(&format!("{kind}SharedMemoryUnregister")), unary(describe::nothing));
     }
     for method in ["TraceSetting", "LogSettings"] {
         router = router.route(&inference(method), unary(describe::not_offered));

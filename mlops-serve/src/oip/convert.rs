@@ -1,6 +1,6 @@
 //! Between the protocol and tensors: every check of a request, and the form of an answer.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use mlops_core::{Error, Result};
@@ -11,7 +11,7 @@ use super::{
     wire::{InferRequest, InferResponse, Parameters, RequestInput, RequestOutput, ResponseOutput},
 };
 use crate::{
-    protocol::{Inputs, json as tensor_json, known_output},
+    protocol::{Inputs, json as tensor_json, known_output, largest},
     repository::LoadedVersion,
     tensor::{Tensor, element_count},
 };
@@ -19,9 +19,18 @@ use crate::{
 /// What an answer should look like.
 #[derive(Debug, Default)]
 pub(super) struct Wish {
-    /// Which outputs in which order, and whether binary; empty means all.
-    outputs: Vec<(String, Option<bool>)>,
+    /// Which outputs in which order; empty means all.
+    outputs: Vec<WishedOutput>,
     binary_by_default: bool,
+}
+
+/// How one output should look.
+#[derive(Debug)]
+struct WishedOutput {
+    name: String,
+    binary: Option<bool>,
+    /// Only the largest values, as text.
+    classes: Option<usize>,
 }
 
 /// A checked request.
@@ -144,13 +153,34 @@ fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, inputs: &Inputs
     Tensor::new(name, data_type, shape, values)
 }
 
+/// The number of classes that the classification extension asks for.
+fn classes(parameters: Option<&Parameters>, output: &str) -> Result<Option<usize>> {
+    let Some(wanted) = parameters.and_then(|all| all.get("classification")) else { return Ok(None) };
+    let count = wanted.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
+    count.map(Some).ok_or_else(|| {
+        Error::invalid_argument(format!("classification of output {output:?} must be a whole number above 0"))
+    })
+}
+
 fn wish(outputs: &[RequestOutput], parameters: Option<&Parameters>, version: &LoadedVersion) -> Result<Wish> {
     let mut wanted = Vec::with_capacity(outputs.len());
     for output in outputs {
         known_output(version, &output.name)?;
-        wanted.push((output.name.clone(), flag(output.parameters.as_ref(), "binary_data")));
+        let parameters = output.parameters.as_ref();
+        wanted.push(WishedOutput {
+            name: output.name.clone(),
+            binary: flag(parameters, "binary_data"),
+            classes: classes(parameters, &output.name)?,
+        });
     }
     Ok(Wish { outputs: wanted, binary_by_default: flag(parameters, "binary_data_output").unwrap_or(false) })
+}
+
+fn classified(tensor: &Tensor, classes: Option<usize>) -> Result<Cow<'_, Tensor>> {
+    match classes {
+        Some(count) => largest(tensor, count).map(Cow::Owned),
+        None => Ok(Cow::Borrowed(tensor)),
+    }
 }
 
 /// The body of an answer, and the length of its JSON part when binary tensors follow.
@@ -160,14 +190,16 @@ pub(super) fn respond(
     tensors: &[Tensor],
     wish: &Wish,
 ) -> Result<(Vec<u8>, Option<usize>)> {
-    let all: Vec<(String, Option<bool>)> = tensors.iter().map(|tensor| (tensor.name().to_owned(), None)).collect();
+    let plain = |tensor: &Tensor| WishedOutput { name: tensor.name().to_owned(), binary: None, classes: None };
+    let all: Vec<WishedOutput> = tensors.iter().map(plain).collect();
     let wanted = if wish.outputs.is_empty() { &all } else { &wish.outputs };
     let (mut outputs, mut tail) = (Vec::with_capacity(wanted.len()), Vec::new());
-    for (name, binary_data) in wanted {
+    for WishedOutput { name, binary, classes } in wanted {
         let tensor = tensors.iter().find(|tensor| tensor.name() == name);
         let tensor = tensor.ok_or_else(|| Error::internal(format!("the model did not give its output {name:?}")))?;
+        let tensor = classified(tensor, *classes)?;
         let (mut parameters, mut data) = (None, None);
-        if binary_data.unwrap_or(wish.binary_by_default) {
+        if binary.unwrap_or(wish.binary_by_default) {
             let bytes = binary::encode(tensor.values());
             parameters = Some(json!({ "binary_data_size": bytes.len() }));
             tail.push(bytes);
@@ -175,7 +207,7 @@ pub(super) fn respond(
             data = Some(tensor_json::encode(name, tensor.values())?);
         }
         let (shape, datatype) = (tensor.shape().to_vec(), tensor.data_type().name());
-        outputs.push(ResponseOutput { name: tensor.name(), shape, datatype, parameters, data });
+        outputs.push(ResponseOutput { name, shape, datatype, parameters, data });
     }
     let response = InferResponse { model_name: model, model_version: version.to_string(), id, outputs };
     let mut body =

@@ -1,4 +1,5 @@
-//! Open Inference v2 over REST, with Triton's binary tensors and repository calls.
+//! Open Inference v2 over REST, with Triton's extensions: binary tensors, classification, generate,
+//! repository, configuration and statistics.
 //!
 //! The router binds nothing. Requests are checked against the model's metadata before the model sees them; every
 //! answer that is not 2xx is `{"error": text}`.
@@ -7,6 +8,7 @@ pub(crate) mod admin;
 pub(crate) mod binary;
 mod convert;
 pub(crate) mod describe;
+mod generate;
 mod infer;
 mod routes;
 mod wire;

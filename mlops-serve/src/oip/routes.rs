@@ -10,7 +10,7 @@ use mlops_core::Version;
 use serde_json::json;
 
 use super::{
-    admin, infer,
+    admin, generate, infer,
     wire::{ModelMetadata, ServerMetadata, TensorMetadata},
 };
 use crate::{
@@ -22,6 +22,8 @@ use crate::{
 /// The routes of the protocol and its extensions.
 pub(crate) fn routes(server: &Server) -> Routes {
     const INFER: Operation = Operation::new("Predicts").takes("InferRequest").gives("InferResponse");
+    const GENERATE: Operation = Operation::new("Predicts one row of named values").takes("Object").gives("Object");
+    const STREAM: Operation = Operation::new("Predicts one row, told as an event").takes("Object").gives_events();
     const METADATA: Operation = Operation::new("What a model takes and gives").gives("ModelMetadata");
     const READY: Operation = Operation::new("Whether a model answers").gives("Ready");
     const CONFIG: Operation = Operation::new("How a model is served").gives("Object");
@@ -37,6 +39,8 @@ pub(crate) fn routes(server: &Server) -> Routes {
         .get("/v2/models/{model}", METADATA, metadata)
         .get("/v2/models/{model}/ready", READY, model_ready)
         .post("/v2/models/{model}/infer", INFER, infer::infer)
+        .post("/v2/models/{model}/generate", GENERATE, generate::generate)
+        .post("/v2/models/{model}/generate_stream", STREAM, generate::stream)
         .get("/v2/models/{model}/config", CONFIG, admin::config)
         .get("/v2/models/{model}/stats", STATISTICS, admin::model_statistics)
         .get("/v2/models/{model}/versions/{version}", METADATA, version_metadata)
@@ -44,11 +48,19 @@ pub(crate) fn routes(server: &Server) -> Routes {
         .get("/v2/models/{model}/versions/{version}/stats", STATISTICS, admin::version_statistics)
         .get("/v2/models/{model}/versions/{version}/ready", READY, version_ready)
         .post("/v2/models/{model}/versions/{version}/infer", INFER, infer::infer_version)
+        .post("/v2/models/{model}/versions/{version}/generate", GENERATE, generate::generate_version)
+        .post("/v2/models/{model}/versions/{version}/generate_stream", STREAM, generate::stream_version)
         .post(
             "/v2/repository/index",
             Operation::new("Models and their states").takes("IndexRequest").gives("Index"),
             admin::repository_index,
         );
+    for kind in ["system", "cuda"] {
+        let base = format!("/v2/{kind}sharedmemory");
+        routes = routes
+            .get(&format!("{base}/status"), Operation::new("Regions of shared memory: none").gives("Index"), no_regions)
+            .post(&format!("{base}/unregister"), Operation::new("Forgets regions: there are none"), nothing_to_forget);
+    }
     if server.inner.settings.repository_api {
         routes = routes.post("/v2/repository/models/{model}/load", Operation::new("Loads a model"), admin::load).post(
             "/v2/repository/models/{model}/unload",
@@ -80,11 +92,22 @@ async fn server_metadata(State(server): State<Server>) -> Response {
 
 /// What the server metadata announces, in Triton's words.
 pub(crate) fn extensions(server: &Server) -> Vec<&'static str> {
-    let mut extensions = vec!["binary_tensor_data", "model_configuration", "parameters", "statistics"];
+    let mut extensions =
+        vec!["binary_tensor_data", "classification", "generate", "model_configuration", "parameters", "statistics"];
     if server.inner.settings.repository_api {
         extensions.push("model_repository");
     }
     extensions
+}
+
+/// No region is ever registered: clients send their tensors.
+async fn no_regions() -> Response {
+    Json(json!([])).into_response()
+}
+
+/// Clients forget all regions before they begin, which must not fail.
+async fn nothing_to_forget() -> StatusCode {
+    StatusCode::OK
 }
 
 async fn list_models(State(server): State<Server>) -> Response {

@@ -26,37 +26,35 @@ fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
-fn content(schema: Option<&str>) -> Value {
-    match schema {
-        Some(schema) => json!({ "application/json": { "schema": reference(schema) } }),
-        None => json!({}),
-    }
+fn content(schema: &str) -> Value {
+    json!({ "application/json": { "schema": reference(schema) } })
 }
 
 fn operation(path: &str, method: &str, what: &Operation) -> Value {
-    let mut success = json!({ "description": "success" });
-    if what.text {
-        success["content"] = json!({ "text/plain": { "schema": { "type": "string" } } });
-    } else if what.response.is_some() {
-        success["content"] = content(what.response);
-    }
-    let mut operation = json!({
-        "operationId": identifier(path, method),
-        "summary": what.summary,
-        "responses": {
-            "200": success,
-            "4XX": { "description": "the request cannot be answered", "content": content(Some("Error")) },
-            "5XX": { "description": "the server cannot answer", "content": content(Some("Error")) },
-        },
+    let error = |description: &str| json!({ "description": description, "content": content("Error") });
+    let responses = json!({
+        "200": success(what),
+        "4XX": error("the request cannot be answered"),
+        "5XX": error("the server cannot answer"),
     });
+    let body = what.request.map(|schema| json!({ "required": true, "content": content(schema) }));
     let parameters: Vec<Value> = parameters(path).map(parameter).collect();
-    if !parameters.is_empty() {
-        operation["parameters"] = Value::Array(parameters);
-    }
-    if let Some(schema) = what.request {
-        operation["requestBody"] = json!({ "required": true, "content": content(Some(schema)) });
-    }
-    operation
+    let mut operation = Map::new();
+    operation.insert("operationId".to_owned(), identifier(path, method).into());
+    operation.insert("summary".to_owned(), what.summary.into());
+    operation.extend((!parameters.is_empty()).then(|| ("parameters".to_owned(), parameters.into())));
+    operation.extend(body.map(|body| ("requestBody".to_owned(), body)));
+    operation.insert("responses".to_owned(), responses);
+    operation.into()
+}
+
+fn success(what: &Operation) -> Value {
+    let content = match (what.text, what.response) {
+        (Some(kind), _) => json!({ kind: { "schema": { "type": "string" } } }),
+        (None, Some(schema)) => content(schema),
+        (None, None) => return json!({ "description": "success" }),
+    };
+    json!({ "description": "success", "content": content })
 }
 
 /// The names in braces.

@@ -4,6 +4,7 @@
 //! Invariant: no adapter hands the server a tensor that did not pass [`Inputs`], so every protocol refuses the same
 //! requests. Nothing here knows the words of one protocol.
 
+mod classes;
 pub(crate) mod encoding;
 mod failure;
 mod inputs;
@@ -15,6 +16,7 @@ mod routes;
 mod settings;
 mod target;
 
+pub(crate) use classes::largest;
 pub(crate) use failure::{Answer, Failure};
 pub(crate) use inputs::{Inputs, known_output};
 pub(crate) use intake::{Incoming, offload};

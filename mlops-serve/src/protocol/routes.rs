@@ -17,14 +17,14 @@ pub(crate) struct Operation {
     /// Names of schemas in the document.
     pub(crate) request: Option<&'static str>,
     pub(crate) response: Option<&'static str>,
-    /// Whether the success has a body that is no JSON.
-    pub(crate) text: bool,
+    /// Content type of a success that is no JSON.
+    pub(crate) text: Option<&'static str>,
 }
 
 impl Operation {
     /// An operation without bodies.
     pub(crate) const fn new(summary: &'static str) -> Self {
-        Self { summary, request: None, response: None, text: false }
+        Self { summary, request: None, response: None, text: None }
     }
 
     /// Takes a JSON body of this schema.
@@ -41,7 +41,13 @@ impl Operation {
 
     /// Answers with text.
     pub(crate) const fn gives_text(mut self) -> Self {
-        self.text = true;
+        self.text = Some("text/plain");
+        self
+    }
+
+    /// Answers with server-sent events.
+    pub(crate) const fn gives_events(mut self) -> Self {
+        self.text = Some("text/event-stream");
         self
     }
 }

@@ -62,10 +62,10 @@ async fn list(
     let names = server.repository().names();
     let models: Vec<Value> = names.iter().skip(from).take(limit).map(|name| named(name.as_str())).collect();
     let next = from.saturating_add(limit);
-    let mut body = json!({ "models": models });
-    if next < names.len() {
-        body["nextPageToken"] = Value::from(next.to_string());
-    }
+    let body = match next < names.len() {
+        true => json!({ "models": models, "nextPageToken": next.to_string() }),
+        false => json!({ "models": models }),
+    };
     Ok(Json(body).into_response())
 }
 

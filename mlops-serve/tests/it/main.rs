@@ -9,4 +9,5 @@ mod openapi;
 mod scoring;
 mod swap;
 mod torchserve;
+mod triton;
 mod v1;

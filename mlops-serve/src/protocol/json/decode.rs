@@ -307,7 +307,7 @@ mod tests {
     fn the_shape_is_that_of_the_nesting() {
         let info = TensorInfo::new("x", TensorType::Fp32, [-1, -1]);
         assert_eq!(read(&info, "[[1,2,3],[4,5,6]]").unwrap().shape(), [2, 3]);
-        assert_eq!(read(&info, "[]").unwrap().shape(), [0]);
+        assert_eq!(read(&info, "[]").unwrap().shape(), [0, 0]);
         assert_eq!(read(&info, "[[],[]]").unwrap().shape(), [2, 0]);
         assert_eq!(read(&info, "[1,2]").unwrap().shape(), [2]);
         for irregular in ["[[1],[2,3]]", "[1,[2]]", "[[1],2]", "[[[1]],[2]]", "[[1],[]]", "[[],[1]]", "3", "{}"] {
