@@ -1,4 +1,5 @@
-//! A model server for Open Inference v2: everything in a directory of packages, and demo models for clients to
+//! A model server for Open Inference v2 over REST and gRPC, and for the clients of KServe v1, TensorFlow Serving,
+//! TorchServe, SageMaker, MLflow and Azure ML: everything in a directory of packages, and demo models for clients to
 //! try.
 //!
 //! ```text
@@ -8,8 +9,11 @@
 //! ```
 //!
 //! `DIR/<model>/<version>/` holds a package (`manifest.json` and its files); the newest version of each model is
-//! served, and swapped when a newer one appears. Ctrl-C or a termination signal ends it after the last answer.
+//! served, and swapped when a newer one appears. `--http` answers gRPC too; `--grpc` opens a second port for clients that
+//! want one. Ctrl-C or a termination signal ends it after the last answer.
 
+#[path = "common/iris_model.rs"]
+mod iris_model;
 #[path = "common/stop_signal.rs"]
 mod stop_signal;
 
@@ -18,14 +22,15 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 use clap::Parser;
 use mlops::{
     Error, Result,
-    core::{ModelRef, PrometheusMeter, Selector, Version},
+    core::{ModelName, ModelRef, PrometheusMeter, Selector, Version},
     serve::{
-        DirectorySource, IdentityModel, ModelConfig, ModelRepository, Runtimes, Server, ServerSettings, TensorType,
+        DirectorySource, IdentityModel, ModelConfig, ModelRepository, ProtocolSettings, Runtimes, Server,
+        ServerSettings, TensorType,
     },
 };
 use tokio::net::TcpListener;
 
-use self::stop_signal::stop_signal;
+use self::{iris_model::iris_model, stop_signal::stop_signal};
 
 /// How often the directory is looked at for newer versions.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -40,10 +45,13 @@ struct Options {
     /// Where to answer REST requests; port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8000")]
     http: SocketAddr,
-    /// Where to answer gRPC requests.
+    /// A second address, for gRPC clients that do not take the first.
     #[arg(long, value_name = "HOST:PORT")]
     grpc: Option<SocketAddr>,
-    /// Adds identity_<dtype> for every datatype: INPUT0 comes back as OUTPUT0.
+    /// The model of protocols whose paths name none; the only one served when not given.
+    #[arg(long, value_name = "MODEL")]
+    default_model: Option<ModelName>,
+    /// Adds iris, and identity_<dtype> for every datatype: INPUT0 comes back as OUTPUT0.
     #[arg(long)]
     demo_models: bool,
 }
@@ -60,25 +68,53 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<()> {
-    if options.grpc.is_some() {
-        return Err(Error::invalid_argument("--grpc is not available in this build; leave it out to serve REST alone"));
-    }
     let repository = load(options).await?;
-    let settings = ServerSettings { repository_api: true, ..ServerSettings::default() };
+    let protocols = ProtocolSettings {
+        torchserve: true,
+        invocations: true,
+        azureml: true,
+        default_model: options.default_model.clone(),
+        ..ProtocolSettings::default()
+    };
+    let settings = ServerSettings { repository_api: true, protocols, ..ServerSettings::default() };
     let server = Server::builder(Arc::clone(&repository))
         .with_settings(settings)
         .with_prometheus(Arc::new(PrometheusMeter::default()))
         .build()?;
-    let listener = TcpListener::bind(options.http).await.map_err(|error| {
-        Error::unavailable(format!("cannot listen on {}; choose another --http", options.http)).with_source(error)
-    })?;
-    let address =
-        listener.local_addr().map_err(|error| Error::unavailable("the socket has no address").with_source(error))?;
-    println!("http://{address}");
+    let first = listen(options.http).await?;
+    let second = match options.grpc {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    println!("http://{}", address_of(&first)?);
+    if let Some(second) = &second {
+        println!("grpc://{}", address_of(second)?);
+    }
     let watcher = repository.watch(LOOK_EVERY);
-    let served = server.serve(listener, stop_signal()).await;
+    let served = serve(server, first, second).await;
     watcher.stop().await?;
     served
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::unavailable(format!("cannot listen on {address}; choose another address")).with_source(error)
+    })
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|error| Error::unavailable("the socket has no address").with_source(error))
+}
+
+/// Both listeners have all of the server.
+async fn serve(server: Server, first: TcpListener, second: Option<TcpListener>) -> Result<()> {
+    let also = async {
+        match second {
+            Some(second) => server.clone().serve(second, stop_signal()).await,
+            None => Ok(()),
+        }
+    };
+    tokio::try_join!(server.clone().serve(first, stop_signal()), also).map(drop)
 }
 
 /// The models of the directory, and the demo models when asked for. A model that does not load is named and left
@@ -96,6 +132,10 @@ async fn load(options: &Options) -> Result<Arc<ModelRepository>> {
         repository.add(ModelConfig::new(ModelRef { name, selector: Selector::Latest }))?;
     }
     if options.demo_models {
+        let iris: ModelName = "iris".parse()?;
+        if !repository.names().contains(&iris) {
+            repository.register(&iris, Version(1), iris_model()?)?;
+        }
         for data_type in TensorType::all() {
             let name = format!("identity_{}", data_type.name().to_lowercase()).parse()?;
             repository.register_tensors(&name, Version(1), Arc::new(IdentityModel::new(data_type)))?;

@@ -1,27 +1,36 @@
 //! Between the protocol and tensors: every check of a request, and the form of an answer.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use arrow_array::new_null_array;
 use bytes::Bytes;
 use mlops_core::{Error, Result};
 use serde_json::{Value, json};
 
 use super::{
-    binary, json as tensor_json,
+    binary,
     wire::{InferRequest, InferResponse, Parameters, RequestInput, RequestOutput, ResponseOutput},
 };
 use crate::{
+    protocol::{Inputs, json as tensor_json, known_output, largest},
     repository::LoadedVersion,
-    tensor::{Tensor, TensorInfo, TensorType, element_count},
+    tensor::{Tensor, element_count},
 };
 
 /// What an answer should look like.
 #[derive(Debug, Default)]
 pub(super) struct Wish {
-    /// Which outputs in which order, and whether binary; empty means all.
-    outputs: Vec<(String, Option<bool>)>,
+    /// Which outputs in which order; empty means all.
+    outputs: Vec<WishedOutput>,
     binary_by_default: bool,
+}
+
+/// How one output should look.
+#[derive(Debug)]
+struct WishedOutput {
+    name: String,
+    binary: Option<bool>,
+    /// Only the largest values, as text.
+    classes: Option<usize>,
 }
 
 /// A checked request.
@@ -61,12 +70,10 @@ pub(super) fn check(body: &Bytes, header_length: Option<&str>, version: &LoadedV
 fn check_json(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> Result<Checked> {
     let request: InferRequest<'_> = serde_json::from_slice(json)
         .map_err(|error| Error::invalid_argument(format!("the request is not Open Inference JSON: {error}")))?;
-    let mut tensors: Vec<Tensor> = Vec::with_capacity(request.inputs.len().min(version.inputs.len()));
+    let mut inputs = Inputs::of(version);
     for input in &request.inputs {
-        if tensors.iter().any(|tensor| tensor.name() == input.name) {
-            return Err(Error::invalid_argument(format!("input {:?} is given twice", input.name)));
-        }
-        tensors.push(read_input(input, &mut binary_part, version)?);
+        let tensor = read_input(input, &mut binary_part, &inputs)?;
+        inputs.push(tensor);
     }
     if !binary_part.is_empty() {
         return Err(Error::invalid_argument(format!(
@@ -74,7 +81,7 @@ fn check_json(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> R
             binary_part.len()
         )));
     }
-    complete(&mut tensors, version)?;
+    let tensors = inputs.finish()?;
     let parameters = request.parameters.as_ref();
     let text = |name: &str| parameters.and_then(|all| all.get(name)).and_then(Value::as_str).map(str::to_owned);
     let timeout_us = parameters.and_then(|all| all.get("timeout")).and_then(Value::as_u64).filter(|&us| us > 0);
@@ -120,20 +127,10 @@ fn check_raw(body: &Bytes, version: &LoadedVersion) -> Result<Checked> {
     Ok(Checked { id: None, routing_key: None, timeout: None, tensors, wish })
 }
 
-fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, version: &LoadedVersion) -> Result<Tensor> {
+fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, inputs: &Inputs<'_>) -> Result<Tensor> {
     let name = input.name.as_str();
-    let Some(info) = version.inputs.iter().find(|info| info.name == name) else {
-        let known: Vec<&str> = version.inputs.iter().map(|info| info.name.as_str()).collect();
-        return Err(Error::invalid_argument(format!(
-            "input {name:?} is not one of the model's inputs: {}",
-            known.join(", ")
-        )));
-    };
-    let data_type: TensorType = input.datatype.parse()?;
-    if data_type != info.data_type {
-        return Err(Error::invalid_argument(format!("input {name:?} must be {}, found {data_type}", info.data_type)));
-    }
-    let shape = read_shape(input, info)?;
+    let (info, shape) = inputs.declared(name, &input.datatype, &input.shape)?;
+    let data_type = info.data_type;
     let count = element_count(name, &shape)?;
     let size = input.parameters.as_ref().and_then(|all| all.get("binary_data_size"));
     let values = match (input.data, size) {
@@ -156,45 +153,34 @@ fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, version: &Loade
     Tensor::new(name, data_type, shape, values)
 }
 
-fn read_shape(input: &RequestInput<'_>, info: &TensorInfo) -> Result<Vec<usize>> {
-    let shape = input.shape.iter().map(|dim| usize::try_from(*dim)).collect::<std::result::Result<Vec<_>, _>>();
-    let shape = shape.map_err(|_| Error::invalid_argument(format!("shape of input {:?} is too large", info.name)))?;
-    if info.admits(&shape) {
-        return Ok(shape);
-    }
-    Err(Error::invalid_argument(format!("input {:?} has shape {shape:?}, the model takes {:?}", info.name, info.shape)))
-}
-
-/// Inputs that were left out: optional ones stay out, nullable ones become null in every row (Open Inference has no
-/// null of its own), any other is an error.
-fn complete(tensors: &mut Vec<Tensor>, version: &LoadedVersion) -> Result<()> {
-    let rows = tensors.first().map(Tensor::rows);
-    for info in &version.inputs {
-        if tensors.iter().any(|tensor| tensor.name() == info.name)
-            || version.optional_input.as_ref() == Some(&info.name)
-        {
-            continue;
-        }
-        let (true, Some(rows)) = (info.nullable, rows) else {
-            return Err(Error::invalid_argument(format!("input {:?} is missing", info.name)));
-        };
-        let shape: Vec<usize> = info.shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(rows)).collect();
-        let count = element_count(&info.name, &shape)?;
-        let values = new_null_array(&info.data_type.storage(), count);
-        tensors.push(Tensor::new(&info.name, info.data_type, shape, values)?);
-    }
-    Ok(())
+/// The number of classes that the classification extension asks for.
+fn classes(parameters: Option<&Parameters>, output: &str) -> Result<Option<usize>> {
+    let Some(wanted) = parameters.and_then(|all| all.get("classification")) else { return Ok(None) };
+    let count = wanted.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
+    count.map(Some).ok_or_else(|| {
+        Error::invalid_argument(format!("classification of output {output:?} must be a whole number above 0"))
+    })
 }
 
 fn wish(outputs: &[RequestOutput], parameters: Option<&Parameters>, version: &LoadedVersion) -> Result<Wish> {
     let mut wanted = Vec::with_capacity(outputs.len());
     for output in outputs {
-        if !version.outputs.iter().any(|info| info.name == output.name) {
-            return Err(Error::invalid_argument(format!("output {:?} is not one of the model's outputs", output.name)));
-        }
-        wanted.push((output.name.clone(), flag(output.parameters.as_ref(), "binary_data")));
+        known_output(version, &output.name)?;
+        let parameters = output.parameters.as_ref();
+        wanted.push(WishedOutput {
+            name: output.name.clone(),
+            binary: flag(parameters, "binary_data"),
+            classes: classes(parameters, &output.name)?,
+        });
     }
     Ok(Wish { outputs: wanted, binary_by_default: flag(parameters, "binary_data_output").unwrap_or(false) })
+}
+
+fn classified(tensor: &Tensor, classes: Option<usize>) -> Result<Cow<'_, Tensor>> {
+    match classes {
+        Some(count) => largest(tensor, count).map(Cow::Owned),
+        None => Ok(Cow::Borrowed(tensor)),
+    }
 }
 
 /// The body of an answer, and the length of its JSON part when binary tensors follow.
@@ -204,14 +190,16 @@ pub(super) fn respond(
     tensors: &[Tensor],
     wish: &Wish,
 ) -> Result<(Vec<u8>, Option<usize>)> {
-    let all: Vec<(String, Option<bool>)> = tensors.iter().map(|tensor| (tensor.name().to_owned(), None)).collect();
+    let plain = |tensor: &Tensor| WishedOutput { name: tensor.name().to_owned(), binary: None, classes: None };
+    let all: Vec<WishedOutput> = tensors.iter().map(plain).collect();
     let wanted = if wish.outputs.is_empty() { &all } else { &wish.outputs };
     let (mut outputs, mut tail) = (Vec::with_capacity(wanted.len()), Vec::new());
-    for (name, binary_data) in wanted {
+    for WishedOutput { name, binary, classes } in wanted {
         let tensor = tensors.iter().find(|tensor| tensor.name() == name);
         let tensor = tensor.ok_or_else(|| Error::internal(format!("the model did not give its output {name:?}")))?;
+        let tensor = classified(tensor, *classes)?;
         let (mut parameters, mut data) = (None, None);
-        if binary_data.unwrap_or(wish.binary_by_default) {
+        if binary.unwrap_or(wish.binary_by_default) {
             let bytes = binary::encode(tensor.values());
             parameters = Some(json!({ "binary_data_size": bytes.len() }));
             tail.push(bytes);
@@ -219,7 +207,7 @@ pub(super) fn respond(
             data = Some(tensor_json::encode(name, tensor.values())?);
         }
         let (shape, datatype) = (tensor.shape().to_vec(), tensor.data_type().name());
-        outputs.push(ResponseOutput { name: tensor.name(), shape, datatype, parameters, data });
+        outputs.push(ResponseOutput { name, shape, datatype, parameters, data });
     }
     let response = InferResponse { model_name: model, model_version: version.to_string(), id, outputs };
     let mut body =

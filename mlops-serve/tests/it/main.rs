@@ -2,5 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod client;
+mod clouds;
 mod open_inference;
+mod openapi;
+mod scoring;
 mod swap;
+mod torchserve;
+mod triton;
+mod v1;

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-    http::{Request, StatusCode},
-};
+use axum::{Router, body::Body, http::StatusCode};
 use mlops_core::{DataType, Signature, TensorSpec, Version};
 use mlops_serve::{ClosureModel, ModelRepository, Server};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
+
+use crate::client::call;
 
 fn router() -> Router {
     let column = |name: &str| TensorSpec::column(name, DataType::Float64);
@@ -19,14 +16,6 @@ fn router() -> Router {
     let repository = Arc::new(ModelRepository::new());
     repository.register(&"echo".parse().unwrap(), Version(1), Arc::new(model)).unwrap();
     Server::builder(repository).build().unwrap().into_router()
-}
-
-async fn call(router: &Router, method: &str, path: &str, body: impl Into<Body>) -> (StatusCode, Value) {
-    let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
-    let response = router.clone().oneshot(request).await.unwrap();
-    let status = response.status();
-    let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
-    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
 fn x(data: &Value, shape: &Value, datatype: &str) -> String {

@@ -1,0 +1,241 @@
+//! The services on the wire: framed messages through the router.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Request, StatusCode},
+};
+use bytes::Bytes;
+use mlops_core::Version;
+use prost::Message;
+use tonic::Code;
+use tower::ServiceExt as _;
+
+use super::messages::{
+    Empty, InferParameter, InferTensor, InferTensorContents, ModelConfigResponse, ModelInferRequest,
+    ModelInferResponse, ModelStatisticsResponse, ModelStreamInferResponse, ModelVersionRequest, ParameterChoice,
+    ReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelRequest, RequestedOutput,
+};
+use crate::{IdentityModel, ModelRepository, Server, ServerSettings, TensorType};
+
+fn router(settings: ServerSettings) -> Router {
+    let repository = Arc::new(ModelRepository::new());
+    for data_type in TensorType::all() {
+        let name = data_type.name().to_lowercase().parse().unwrap();
+        repository.register_tensors(&name, Version(1), Arc::new(IdentityModel::new(data_type))).unwrap();
+    }
+    Server::builder(repository).with_settings(settings).build().unwrap().into_router()
+}
+
+fn framed(message: &impl Message) -> Vec<u8> {
+    let body = message.encode_to_vec();
+    [&[0], u32::try_from(body.len()).unwrap().to_be_bytes().as_slice(), &body].concat()
+}
+
+/// The messages of an answer, or the status that came in its place.
+async fn send<A: Message + Default>(router: &Router, method: &str, body: Vec<u8>) -> Result<Vec<A>, (Code, String)> {
+    let path = format!("/inference.GRPCInferenceService/{method}");
+    let request = Request::post(path).header("content-type", "application/grpc").body(Body::from(body)).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK, "errors travel in the gRPC status");
+    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    if let Some(code) = header("grpc-status").filter(|code| code != "0") {
+        return Err((Code::from_i32(code.parse().unwrap()), header("grpc-message").unwrap_or_default()));
+    }
+    let mut rest = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let mut messages = Vec::new();
+    while !rest.is_empty() {
+        let head = rest.split_to(5);
+        let length = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize;
+        messages.push(A::decode(rest.split_to(length)).unwrap());
+    }
+    Ok(messages)
+}
+
+async fn call<A: Message + Default>(method: &str, message: &impl Message) -> Result<A, (Code, String)> {
+    let settings = ServerSettings { repository_api: true, ..ServerSettings::default() };
+    send(&router(settings), method, framed(message)).await.map(|mut messages: Vec<A>| messages.remove(0))
+}
+
+fn input(datatype: &str, shape: &[i64], contents: Option<InferTensorContents>) -> InferTensor {
+    InferTensor {
+        name: "INPUT0".into(),
+        datatype: datatype.into(),
+        shape: shape.to_vec(),
+        contents,
+        ..InferTensor::default()
+    }
+}
+
+fn raw(bytes: &[u8]) -> ModelInferRequest {
+    ModelInferRequest {
+        model_name: "fp32".into(),
+        id: "7".into(),
+        inputs: vec![input("FP32", &[1, 2], None)],
+        raw_input_contents: vec![Bytes::copy_from_slice(bytes)],
+        ..ModelInferRequest::default()
+    }
+}
+
+fn typed(contents: InferTensorContents) -> ModelInferRequest {
+    ModelInferRequest {
+        raw_input_contents: Vec::new(),
+        inputs: vec![input("FP32", &[1, 2], Some(contents))],
+        ..raw(&[])
+    }
+}
+
+fn numbers() -> InferTensorContents {
+    InferTensorContents { fp32_contents: vec![1.0, 2.5], ..InferTensorContents::default() }
+}
+
+#[tokio::test]
+async fn raw_and_typed_inputs_are_both_answered_raw() {
+    let bytes: Vec<u8> = [1.0_f32, 2.5].iter().flat_map(|value| value.to_le_bytes()).collect();
+    for request in [raw(&bytes), typed(numbers())] {
+        let answer: ModelInferResponse = call("ModelInfer", &request).await.unwrap();
+        assert_eq!((answer.id.as_str(), answer.model_version.as_str()), ("7", "1"));
+        assert_eq!(answer.raw_output_contents, [Bytes::from(bytes.clone())]);
+        assert_eq!((answer.outputs[0].name.as_str(), &answer.outputs[0].shape), ("OUTPUT0", &vec![1, 2]));
+        assert_eq!(answer.outputs[0].contents, None);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_an_invalid_argument() {
+    let bytes = [0_u8; 8];
+    let with = |change: fn(&mut ModelInferRequest)| {
+        let mut request = raw(&bytes);
+        change(&mut request);
+        request
+    };
+    let int = InferTensorContents { int_contents: vec![1, 2], ..InferTensorContents::default() };
+    let both = InferTensorContents { int_contents: vec![1], ..numbers() };
+    let short = InferTensorContents { fp32_contents: vec![1.0], ..InferTensorContents::default() };
+    let refused = [
+        ("bytes too few", raw(&bytes[..7])),
+        ("surplus raw entry", with(|request| request.raw_input_contents.push(Bytes::new()))),
+        ("raw and typed", with(|request| request.inputs[0].contents = Some(numbers()))),
+        ("no data", with(|request| request.raw_input_contents.clear())),
+        ("negative dimension", with(|request| request.inputs[0].shape = vec![-1, 2])),
+        ("rank", with(|request| request.inputs[0].shape = vec![2])),
+        ("overflow", with(|request| request.inputs[0].shape = vec![i64::MAX, i64::MAX])),
+        ("name", with(|request| request.inputs[0].name = "x".into())),
+        ("datatype", with(|request| request.inputs[0].datatype = "INT32".into())),
+        ("unknown datatype", with(|request| request.inputs[0].datatype = "FP99".into())),
+        (
+            "duplicate",
+            with(|request| {
+                request.inputs.push(request.inputs[0].clone());
+                request.raw_input_contents.push(request.raw_input_contents[0].clone());
+            }),
+        ),
+        (
+            "no input",
+            with(|request| {
+                request.inputs.clear();
+                request.raw_input_contents.clear();
+            }),
+        ),
+        (
+            "output",
+            with(|request| request.outputs.push(RequestedOutput { name: "x".into(), ..RequestedOutput::default() })),
+        ),
+        ("wrong field", typed(int)),
+        ("two fields", typed(both)),
+        ("too few values", typed(short)),
+    ];
+    for (what, request) in refused {
+        let (code, text) = call::<ModelInferResponse>("ModelInfer", &request).await.unwrap_err();
+        assert_eq!(code, Code::InvalidArgument, "{what}: {text}");
+    }
+    for change in [
+        |request: &mut ModelInferRequest| request.model_name = "none".into(),
+        |request: &mut ModelInferRequest| {
+            request.model_version = "9".into();
+        },
+    ] {
+        assert_eq!(call::<ModelInferResponse>("ModelInfer", &with(change)).await.unwrap_err().0, Code::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn narrow_integers_are_checked_and_half_floats_need_raw() {
+    let request = |datatype: &str, contents: InferTensorContents| ModelInferRequest {
+        model_name: datatype.to_lowercase(),
+        inputs: vec![input(datatype, &[1, 1], Some(contents))],
+        ..ModelInferRequest::default()
+    };
+    let uint = |value| InferTensorContents { uint_contents: vec![value], ..InferTensorContents::default() };
+    let answer: ModelInferResponse = call("ModelInfer", &request("UINT8", uint(255))).await.unwrap();
+    assert_eq!(answer.raw_output_contents, [Bytes::from_static(&[255])]);
+    for refused in [request("UINT8", uint(256)), request("FP16", numbers())] {
+        let (code, _) = call::<ModelInferResponse>("ModelInfer", &refused).await.unwrap_err();
+        assert_eq!(code, Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn classes_are_told_as_text() {
+    let parameters =
+        [("classification".to_owned(), InferParameter { parameter_choice: Some(ParameterChoice::Int64(1)) })];
+    let mut request = typed(numbers());
+    request.outputs.push(RequestedOutput { name: "OUTPUT0".into(), parameters: parameters.into() });
+    let answer: ModelInferResponse = call("ModelInfer", &request).await.unwrap();
+    assert_eq!((answer.outputs[0].datatype.as_str(), &answer.outputs[0].shape), ("BYTES", &vec![1, 1]));
+    assert_eq!(answer.raw_output_contents, [Bytes::from_static(b"\x0a\0\0\x002.500000:1")]);
+}
+
+#[tokio::test]
+async fn a_stream_answers_in_order_and_outlives_an_error() {
+    let mut bodies = Vec::new();
+    for index in 0..5 {
+        let mut request = typed(numbers());
+        request.id = index.to_string();
+        if index == 2 {
+            request.model_name = "none".into();
+        }
+        bodies.extend(framed(&request));
+    }
+    let router = router(ServerSettings::default());
+    let answers: Vec<ModelStreamInferResponse> = send(&router, "ModelStreamInfer", bodies).await.unwrap();
+    let ids: Vec<&str> = answers.iter().map(|answer| answer.infer_response.as_ref().unwrap().id.as_str()).collect();
+    assert_eq!(ids, ["0", "1", "2", "3", "4"]);
+    let failed: Vec<bool> = answers.iter().map(|answer| !answer.error_message.is_empty()).collect();
+    assert_eq!(failed, [false, false, true, false, false]);
+}
+
+#[tokio::test]
+async fn models_are_described_counted_unloaded_and_loaded() {
+    let router = router(ServerSettings { repository_api: true, ..ServerSettings::default() });
+    let model = ModelVersionRequest { name: "fp32".into(), version: String::new() };
+    let named = RepositoryModelRequest { model_name: "fp32".into(), ..RepositoryModelRequest::default() };
+    let ready =
+        async || -> bool { send::<ReadyResponse>(&router, "ModelReady", framed(&model)).await.unwrap()[0].ready };
+    send::<ModelInferResponse>(&router, "ModelInfer", framed(&typed(numbers()))).await.unwrap();
+    let config: Vec<ModelConfigResponse> = send(&router, "ModelConfig", framed(&model)).await.unwrap();
+    let config = config[0].config.as_ref().unwrap();
+    assert_eq!((config.name.as_str(), config.input[0].data_type, &config.input[0].dims), ("fp32", 11, &vec![-1]));
+    let statistics: Vec<ModelStatisticsResponse> = send(&router, "ModelStatistics", framed(&model)).await.unwrap();
+    assert_eq!(statistics[0].model_stats[0].inference_count, 1);
+    let index: Vec<RepositoryIndexResponse> =
+        send(&router, "RepositoryIndex", framed(&RepositoryIndexRequest::default())).await.unwrap();
+    assert_eq!(index[0].models.len(), TensorType::all().len());
+    assert!(ready().await);
+    send::<Empty>(&router, "RepositoryModelUnload", framed(&named)).await.unwrap();
+    assert!(!ready().await);
+    send::<Empty>(&router, "RepositoryModelLoad", framed(&named)).await.unwrap();
+    assert!(ready().await);
+}
+
+#[tokio::test]
+async fn bounds_switches_and_unknown_methods_are_told_by_their_codes() {
+    let small = router(ServerSettings { body_bytes_max: 100, ..ServerSettings::default() });
+    let code = async |method: &str, body: Vec<u8>| send::<Empty>(&small, method, body).await.unwrap_err().0;
+    assert_eq!(code("ModelInfer", framed(&raw(&[0; 200]))).await, Code::OutOfRange);
+    assert_eq!(code("RepositoryModelLoad", framed(&RepositoryModelRequest::default())).await, Code::Unimplemented);
+    assert_eq!(code("SystemSharedMemoryRegister", framed(&Empty {})).await, Code::Unimplemented);
+    assert_eq!(code("None", framed(&Empty {})).await, Code::Unimplemented);
+}
