@@ -1,19 +1,27 @@
 //! Runs an ONNX model on inputs from a JSON file and prints its outputs as JSON.
 //!
 //! ```text
-//! onnx_run MODEL.onnx INPUTS.json [--repeat N]
+//! onnx_run MODEL.onnx INPUTS.json [--repeat N | --rows]
 //! ```
 //!
 //! Inputs and outputs are in the tensor form of Open Inference: `[{"name", "datatype", "shape", "data"}]`, with `null`
 //! for not-a-number and `"INF"`, `"-INF"` for what JSON cannot say. With `--repeat` the model runs N times more and
-//! `{"microseconds": ...}`, the median of a run, is printed instead.
+//! `{"microseconds": ...}`, the median of a run, is printed instead. With `--rows` the model is run on a record batch as
+//! well, and must answer the same.
 
 #![allow(clippy::disallowed_methods, reason = "a program that measures takes the time itself")]
 
-use std::{process::ExitCode, time::Instant};
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
-use mlops_core::{DataType, Error, Result};
-use mlops_onnx::{Data, OnnxModel, Tensor, Text};
+use mlops_core::{
+    DataType, Error, Model, Result,
+    arrow_array::{
+        ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+        StringArray,
+    },
+    arrow_schema::Field,
+};
+use mlops_onnx::{Data, OnnxGraph, OnnxModel, Tensor, Text};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -35,7 +43,8 @@ fn run(arguments: &[String]) -> Result<Value> {
         return Err(Error::invalid_argument("usage: onnx_run MODEL.onnx INPUTS.json [--repeat N]"));
     };
     let read = |path: &String| std::fs::read(path).map_err(|error| Error::not_found(format!("{path}: {error}")));
-    let model = OnnxModel::from_bytes(&read(model)?)?;
+    let bytes = read(model)?;
+    let model = OnnxGraph::from_bytes(&bytes)?;
     let inputs: Vec<Value> = serde_json::from_slice(&read(inputs)?).map_err(|error| odd(&error.to_string()))?;
     let inputs = inputs.iter().map(tensor).collect::<Result<Vec<_>>>()?;
     let inputs: Vec<(&str, Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
@@ -52,7 +61,40 @@ fn run(arguments: &[String]) -> Result<Value> {
         times.sort_by(f64::total_cmp);
         return Ok(json!({ "microseconds": times.get(times.len() / 2) }));
     }
+    if options.iter().any(|option| option == "--rows") {
+        by_rows(&OnnxModel::from_bytes(&bytes)?, &inputs, &model.run(&inputs)?)?;
+    }
     Ok(model.run(&inputs)?.iter().map(|(name, tensor)| output(name, tensor)).collect())
+}
+
+/// Answers as a model on record batches are those on tensors.
+fn by_rows(model: &OnnxModel, inputs: &[(&str, Tensor)], wanted: &[(String, Tensor)]) -> Result<()> {
+    let rows = inputs.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(0);
+    let columns = inputs.iter().map(|(_, tensor)| column(tensor)).collect::<Result<Vec<_>>>()?;
+    let batch = RecordBatch::try_new(Arc::new(model.signature().input_schema()), columns)?;
+    let outputs = model.predict(&batch)?;
+    for ((name, tensor), found) in wanted.iter().zip(outputs.columns()) {
+        if found.len() != rows || format!("{:?}", column(tensor)?) != format!("{found:?}") {
+            return Err(Error::internal(format!("output {name:?} differs between tensors and rows")));
+        }
+    }
+    Ok(())
+}
+
+fn column(tensor: &Tensor) -> Result<ArrayRef> {
+    let flat: ArrayRef = match tensor.data() {
+        Data::Float32(values) => Arc::new(Float32Array::from(values.to_vec())),
+        Data::Float64(values) => Arc::new(Float64Array::from(values.to_vec())),
+        Data::Int64(values) => Arc::new(Int64Array::from(values.to_vec())),
+        Data::Int32(values) => Arc::new(Int32Array::from(values.to_vec())),
+        Data::Bool(values) => Arc::new(BooleanArray::from(values.to_vec())),
+        Data::String(values) => Arc::new(StringArray::from_iter_values(values.iter())),
+        other => return Err(odd(&format!("{} has no column here", other.data_type()))),
+    };
+    tensor.shape().iter().skip(1).rev().try_fold(flat, |inner, &dim| {
+        let field = Arc::new(Field::new_list_field(inner.data_type().clone(), true));
+        Ok(Arc::new(FixedSizeListArray::try_new(field, dim as i32, inner, None)?) as ArrayRef)
+    })
 }
 
 fn odd(what: &str) -> Error {

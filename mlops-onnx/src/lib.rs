@@ -14,7 +14,7 @@
 //! | look for | in |
 //! |---|---|
 //! | a model on record batches, with its signature | [`OnnxModel`] |
-//! | values below that level | [`Tensor`], [`Data`] |
+//! | a graph on tensors of any shape | [`OnnxGraph`], [`Tensor`], [`Data`] |
 //! | bounds for models from unknown hands | [`Limits`] |
 //!
 //! Guarantees: bytes that are no model, graphs that do not hold together and operators that are not known are errors
@@ -43,5 +43,5 @@ mod tensor;
 mod trees;
 
 pub use limits::Limits;
-pub use model::{INPUT_VALUE, OnnxModel};
+pub use model::{INPUT_VALUE, OnnxGraph, OnnxModel};
 pub use tensor::{Data, Element, Tensor, Text};

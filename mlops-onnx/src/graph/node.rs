@@ -17,7 +17,6 @@ pub(crate) struct NodeDef {
     pub(crate) domain: String,
     /// Version of the operator set of `domain`.
     pub(crate) version: i64,
-    pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     attributes: BTreeMap<String, Value>,
     limits: Limits,
@@ -56,7 +55,6 @@ impl NodeDef {
             op_type: node.op_type,
             domain: node.domain,
             version,
-            inputs: node.inputs.len(),
             outputs: node.outputs.len(),
             attributes,
             limits: limits.clone(),

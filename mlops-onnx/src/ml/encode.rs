@@ -1,6 +1,7 @@
 //! Categories to numbers and back: `OneHotEncoder`, `LabelEncoder`, `CategoryMapper`.
 //!
-//! A repeated key keeps its last value; a missing number is a key like any other.
+//! A repeated key keeps its last value. A missing number is a key like any other from version 4 of LabelEncoder on;
+//! before, it matches nothing.
 
 use std::collections::HashMap;
 
@@ -159,7 +160,12 @@ fn label_encoder(node: &NodeDef) -> Result<Kernel> {
         (None, DataType::Float64) => Data::from(vec![-0.0_f64]),
         (None, other) => crate::tensor::cast(&Data::from(vec![node.int("default_int64", -1)?]), other)?,
     };
-    let mapping = Mapping::new(&keys, &values, &default)?;
+    let mut mapping = Mapping::new(&keys, &values, &default)?;
+    if node.version < 4
+        && let Lookup::Singles(keys) = &mut mapping.lookup
+    {
+        keys.remove(&single_bits(f32::NAN));
+    }
     Ok(Kernel::one(move |args| mapping.run(args.get(0)?)))
 }
 

@@ -7,7 +7,7 @@ use crate::{
     Tensor,
     graph::{Args, Kernel, NodeDef},
     ops::multiply_into,
-    trees::{PostTransform, SecondScore, write_scores},
+    trees::{PostTransform, SecondScore, one_score_probit, write_scores},
 };
 
 /// Coefficients turned to features x targets, so that products run along targets.
@@ -88,6 +88,9 @@ fn classifier(node: &NodeDef) -> Result<Kernel> {
     };
     let (linear, post) = (Linear::new(node, targets)?, post(node)?);
     let two = targets == 1 && labels.len() == 2;
+    if two && post == PostTransform::Probit {
+        return Err(one_score_probit());
+    }
     let labels = if targets == 1 { labels.or_binary() } else { labels };
     Ok(Kernel::many(move |args: &Args<'_>| {
         let (rows, scores) = linear.scores(args)?;

@@ -9,7 +9,7 @@ use super::{Labels, linear::winner, post};
 use crate::{
     Tensor,
     graph::{Args, Kernel, NodeDef},
-    trees::{PostTransform, SecondScore, logistic, write_scores},
+    trees::{PostTransform, SecondScore, logistic, one_score_probit, write_scores},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl KernelFunction {
     }
 
     fn apply(&self, a: &[f32], b: &[f32]) -> f32 {
-        let dot = || a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let dot = || a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32;
         match self.shape {
             Shape::Linear => dot(),
             Shape::Poly => (self.gamma * dot() + self.coef0).powf(self.degree),
@@ -98,7 +98,8 @@ fn regressor(node: &NodeDef) -> Result<Kernel> {
         check_width(width, features)?;
         let value = |row: &[f32]| {
             let terms = supports.chunks_exact(features).zip(&weights);
-            let sum = terms.map(|(support, weight)| function.apply(row, support) * weight).sum::<f32>() + rho;
+            let terms = terms.map(|(support, weight)| f64::from(function.apply(row, support)) * f64::from(*weight));
+            let sum = (terms.sum::<f64>() + f64::from(rho)) as f32;
             match one_class {
                 true if sum > 0.0 => 1.0,
                 true => -1.0,
@@ -161,6 +162,9 @@ fn classifier(node: &NodeDef) -> Result<Kernel> {
     let all_positive = coefficients.iter().all(|&value| value >= 0.0);
     let platt = a.iter().copied().zip(b.iter().copied()).collect();
     let post = post(node)?;
+    if post == PostTransform::Probit && classes == 2 && vectors > 0 && a.is_empty() {
+        return Err(one_score_probit());
+    }
     let svm =
         Classifier { function, labels, ranges, vectors, features, coefficients, supports, rho, platt, post, all_positive };
     Ok(Kernel::many(move |args: &Args<'_>| svm.run(args)))
@@ -223,7 +227,7 @@ impl Classifier {
             return (class, probabilities);
         }
         let second = match (classes, self.post) {
-            (2, PostTransform::None) => SecondScore::Positive,
+            (2, PostTransform::None) => SecondScore::Opposite,
             (2, _) => SecondScore::Complement,
             _ => SecondScore::None,
         };

@@ -46,25 +46,39 @@ fn shaped(rows: usize, row: &[usize]) -> Vec<usize> {
     std::iter::once(rows).chain(row.iter().copied()).collect()
 }
 
-fn own_spec(input: &Input) -> Result<TensorSpec> {
+/// The input as rows, and whether it takes exactly one of them.
+fn own_spec(input: &Input) -> Result<(TensorSpec, bool)> {
+    let name = &input.name;
+    let Some([first, row @ ..]) = input.shape.as_deref() else {
+        return Err(Error::invalid_argument(format!(
+            "input {name:?} has no row dimension; declare its shape as [None, ...] when exporting"
+        )));
+    };
+    if let Some(rows) = first.filter(|&rows| rows != 1) {
+        return Err(Error::invalid_argument(format!(
+            "input {name:?} takes exactly {rows} rows; export the model with a dynamic first dimension"
+        )));
+    }
     let open = || {
         Error::invalid_argument(format!(
-            "input {:?} has an open dimension besides the rows; export it with the number of features, such as [None, 20]",
-            input.name
+            "input {name:?} has an open dimension besides the rows; export it with the number of features, such as \
+             [None, 20]"
         ))
     };
-    let row = input.row.iter().copied().collect::<Option<Vec<usize>>>().ok_or_else(open)?;
-    Ok(TensorSpec::tensor(&input.name, input.data_type, row))
+    let row = row.iter().copied().collect::<Option<Vec<usize>>>().ok_or_else(open)?;
+    Ok((TensorSpec::tensor(name, input.data_type, row), first.is_some()))
 }
 
 impl Contract {
     pub(super) fn derive(plan: &Plan, declared: &Declared) -> Result<Self> {
-        let own = declared.inputs.iter().map(own_spec).collect::<Result<Vec<_>>>()?;
-        let outputs = probe(plan, declared, &own)?;
+        let inputs = declared.inputs.iter().map(own_spec).collect::<Result<Vec<_>>>()?;
+        let (own, singles): (Vec<TensorSpec>, Vec<bool>) = inputs.into_iter().unzip();
+        let single = singles.contains(&true);
+        let specs = probe(plan, declared, &own, single)?;
         let feeds = own.iter().enumerate().map(|(i, spec)| feed(vec![i], spec)).collect();
-        let signature = Signature::new(own.clone(), outputs)?;
+        let signature = Signature::new(own.clone(), specs)?;
         let outputs = declared.outputs.iter().map(|output| output.name.clone()).collect();
-        Ok(Self { signature, feeds, own, outputs, single: declared.single() })
+        Ok(Self { signature, feeds, own, outputs, single })
     }
 
     pub(super) fn signature(&self) -> &Signature {
@@ -197,7 +211,7 @@ fn row_by_row(plan: &Plan, inputs: &[Tensor], rows: usize) -> Result<Vec<Tensor>
 }
 
 /// Type and row shape of each output, found by running rows of zeros and empty texts.
-fn probe(plan: &Plan, declared: &Declared, own: &[TensorSpec]) -> Result<Vec<TensorSpec>> {
+fn probe(plan: &Plan, declared: &Declared, own: &[TensorSpec], single: bool) -> Result<Vec<TensorSpec>> {
     let run = |rows: usize| -> Result<Vec<Tensor>> {
         let blank = |spec: &TensorSpec| {
             let shape = shaped(rows, &spec.row_shape);
@@ -206,7 +220,7 @@ fn probe(plan: &Plan, declared: &Declared, own: &[TensorSpec]) -> Result<Vec<Ten
         };
         plan.run(own.iter().map(blank).collect::<Result<Vec<_>>>()?)
     };
-    let (few, more) = if declared.single() { (1, 1) } else { (2, 3) };
+    let (few, more) = if single { (1, 1) } else { (2, 3) };
     let outcome = run(few).and_then(|first| Ok((first, run(more)?)));
     let (first, second) = match outcome {
         Ok(outcome) => outcome,

@@ -8,10 +8,8 @@ use crate::proto::{Dim, Graph, ValueKind, element_type};
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) data_type: DataType,
-    /// Dimensions of one row; none where the file leaves them open.
-    pub(super) row: Vec<Option<usize>>,
-    /// The first dimension is fixed to one.
-    pub(super) single: bool,
+    /// Dimensions, none where the file leaves them open; none at all when it does not even say how many there are.
+    pub(super) shape: Option<Vec<Option<usize>>>,
 }
 
 #[derive(Debug)]
@@ -43,11 +41,6 @@ impl Declared {
         }
         Ok(Self { inputs, outputs })
     }
-
-    /// Whether the model takes exactly one row.
-    pub(super) fn single(&self) -> bool {
-        self.inputs.iter().any(|input| input.single)
-    }
 }
 
 fn read_input(name: &str, kind: &ValueKind) -> Result<Input> {
@@ -55,22 +48,8 @@ fn read_input(name: &str, kind: &ValueKind) -> Result<Input> {
         return Err(Error::unimplemented(format!("input {name:?} is not a tensor; maps and sequences are not supported")));
     };
     let data_type = element_type(*elem_type)?;
-    let Some([first, row @ ..]) = shape.as_deref() else {
-        return Err(Error::invalid_argument(format!(
-            "input {name:?} has no row dimension; declare its shape as [None, ...] when exporting"
-        )));
-    };
-    let single = match first {
-        Dim::Free => false,
-        Dim::Fixed(1) => true,
-        Dim::Fixed(rows) => {
-            return Err(Error::invalid_argument(format!(
-                "input {name:?} takes exactly {rows} rows; export the model with a dynamic first dimension"
-            )));
-        }
-    };
-    let row = row.iter().map(fixed).collect();
-    Ok(Input { name: name.to_owned(), data_type, row, single })
+    let shape = shape.as_ref().map(|dims| dims.iter().map(fixed).collect());
+    Ok(Input { name: name.to_owned(), data_type, shape })
 }
 
 fn fixed(dim: &Dim) -> Option<usize> {

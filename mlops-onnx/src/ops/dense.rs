@@ -118,6 +118,31 @@ where
     Tensor::new(shape, values)
 }
 
+/// `CDist`: Euclidean distances, or their squares, of all rows of one matrix to all of another.
+pub(super) fn distances(node: &NodeDef) -> Result<Kernel> {
+    let root = match node.text("metric", "sqeuclidean")? {
+        "euclidean" => true,
+        "sqeuclidean" => false,
+        other => return Err(Error::unimplemented(format!("CDist with metric {other:?} is not supported"))),
+    };
+    Ok(Kernel::one(move |args| {
+        let (a, b) = (args.get(0)?, args.get(1)?);
+        let ((rows, width), (others, other_width)) = (a.matrix()?, b.matrix()?);
+        if width != other_width || width == 0 {
+            return Err(Error::invalid_argument(format!("rows of {width} have no distance to rows of {other_width}")));
+        }
+        args.limits.elements(&[rows, others])?;
+        let (left, right) = (a.converted::<f64>()?, b.converted::<f64>()?);
+        let distance = |a: &[f64], b: &[f64]| {
+            let square: f64 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
+            if root { square.sqrt() } else { square }
+        };
+        let row = |a| right.chunks_exact(width).map(move |b| distance(a, b));
+        let values: Vec<f64> = left.chunks_exact(width).flat_map(row).collect();
+        Tensor::new([rows, others], crate::tensor::cast(&Data::from(values), a.data_type())?)
+    }))
+}
+
 #[derive(Debug)]
 struct Gemm {
     alpha: f32,

@@ -47,6 +47,7 @@ pub(crate) fn kernel(node: &NodeDef) -> Result<Kernel> {
         "" | "ai.onnx" => main(node),
         "ai.onnx.ml" => traditional(node),
         "com.microsoft" if node.op_type == "Gelu" => activation::kernel(node),
+        "com.microsoft" if node.op_type == "CDist" => dense::distances(node),
         _ => Err(unknown(node)),
     }
 }

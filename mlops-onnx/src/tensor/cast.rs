@@ -1,7 +1,7 @@
 //! Conversion between element types, text included.
 //!
 //! Numbers convert as the processor does, saturating where it saturates; floats become text with eight significant
-//! digits (doubles with seventeen), the way the reference runtime writes them.
+//! digits, the way the reference runtime writes them.
 
 use mlops_core::{DataType, Error, Result};
 
@@ -90,7 +90,7 @@ pub(crate) fn cast(data: &Data, to: DataType) -> Result<Data> {
 fn to_text(data: &Data) -> Data {
     let texts: Vec<Text> = match data {
         Data::Float32(values) => values.iter().map(|&v| format_g(f64::from(v), 8).into()).collect(),
-        Data::Float64(values) => values.iter().map(|&v| format_g(v, 17).into()).collect(),
+        Data::Float64(values) => values.iter().map(|&v| format_g(v, 8).into()).collect(),
         Data::Bool(values) => values.iter().map(|&v| if v { "1" } else { "0" }.into()).collect(),
         _ => each_data!(data, values => values.iter().map(|v| format!("{v}").into()).collect()),
     };

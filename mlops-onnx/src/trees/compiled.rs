@@ -34,7 +34,6 @@ pub(super) struct Compiled<T> {
     /// Features that are compared, in ascending order; columns of a block.
     used: Vec<u32>,
     targets: usize,
-    single_only: bool,
 }
 
 /// The weights of one leaf, in the ensemble's precision.
@@ -69,8 +68,7 @@ impl<T: Real> Compiled<T> {
             codes.push(Code::new(forest, root, &column, &|leaf| T::of_index(number(leaf))));
             lists.push(members.iter().map(|&leaf| weighted(forest.leaf(leaf))).collect());
         }
-        let single_only = leaves.iter().all(|kind| matches!(kind, Leaves::Single(_)));
-        Ok(Self { walk, codes, leaves, lists, used, targets: forest.targets, single_only })
+        Ok(Self { walk, codes, leaves, lists, used, targets: forest.targets })
     }
 
     /// Evaluates `rows` rows of `width` values; `finish` gets each row's number and scores, in order.
@@ -166,11 +164,6 @@ impl<T: Real> Compiled<T> {
                 }
             }
         }
-    }
-
-    /// Whether every leaf has exactly one weight.
-    pub(super) fn single_only(&self) -> bool {
-        self.single_only
     }
 }
 

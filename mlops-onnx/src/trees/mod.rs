@@ -22,5 +22,5 @@ mod score;
 mod select;
 mod walk;
 
-pub(crate) use operators::{classifier, ensemble, regressor};
+pub(crate) use operators::{classifier, ensemble, one_score_probit, regressor};
 pub(crate) use post::{PostTransform, SecondScore, logistic, write_scores};

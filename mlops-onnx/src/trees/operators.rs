@@ -124,7 +124,8 @@ pub(crate) fn regressor(node: &NodeDef) -> Result<Kernel> {
     Ok(regression_kernel(forest, finish, node.limits().tree_nodes_max))
 }
 
-/// `TreeEnsemble` (version 5).
+/// `TreeEnsemble` (version 5). Post transforms are numbered as the standard says; onnxruntime 1.32 exchanges SOFTMAX
+/// and LOGISTIC.
 pub(crate) fn ensemble(node: &NodeDef) -> Result<Kernel> {
     let posts = [
         PostTransform::None,
@@ -148,6 +149,11 @@ pub(crate) fn ensemble(node: &NodeDef) -> Result<Kernel> {
     Ok(if double { kernel.then_cast(DataType::Float64) } else { kernel })
 }
 
+/// Two classes that share one score have no second probability under PROBIT.
+pub(crate) fn one_score_probit() -> Error {
+    Error::unimplemented("post_transform PROBIT is not defined for two classes with one score; use LOGISTIC")
+}
+
 /// `TreeEnsembleClassifier`.
 pub(crate) fn classifier(node: &NodeDef) -> Result<Kernel> {
     let labels = Labels::read(node, "classlabels_int64s")?;
@@ -166,6 +172,9 @@ pub(crate) fn classifier(node: &NodeDef) -> Result<Kernel> {
         one_sided: classes == 2 && weighted.len() == 1,
         all_positive: forest.weights.iter().all(|weight| weight.value >= 0.0),
     };
+    if rules.one_sided && rules.finish.post == PostTransform::Probit {
+        return Err(one_score_probit());
+    }
     let forest = Forest { double: forest.double || double, ..forest };
     let ensemble = Ensemble::new(forest, node.limits().tree_nodes_max);
     Ok(Kernel::many(move |args: &Args<'_>| {

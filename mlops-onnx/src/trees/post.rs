@@ -20,10 +20,8 @@ pub(crate) enum SecondScore {
     None,
     /// One minus the score goes first.
     Complement,
-    /// Mixed weights, the positive class won.
-    Positive,
-    /// Mixed weights, the negative class won.
-    Negative,
+    /// The negative score goes first.
+    Opposite,
 }
 
 impl PostTransform {
@@ -42,16 +40,12 @@ impl PostTransform {
 /// Transforms one row of scores in place; a single score may become two.
 pub(crate) fn write_scores(scores: &mut Vec<f32>, post: PostTransform, second: SecondScore) {
     if let &mut [score] = scores.as_mut_slice() {
-        let logistic_pair = post == PostTransform::Logistic;
         *scores = match (post, second) {
             (PostTransform::Probit, _) => vec![probit(score)],
             (_, SecondScore::None) => vec![score],
+            (PostTransform::Logistic, _) => vec![logistic(-score), logistic(score)],
             (_, SecondScore::Complement) => vec![1.0 - score, score],
-            (_, SecondScore::Positive | SecondScore::Negative) if logistic_pair => {
-                vec![logistic(-score), logistic(score)]
-            }
-            (_, SecondScore::Positive) => vec![-score, score],
-            (_, SecondScore::Negative) => vec![score, -score],
+            (_, SecondScore::Opposite) => vec![-score, score],
         };
         return;
     }
@@ -77,7 +71,7 @@ fn probit(p: f32) -> f32 {
     // The reference's constant, digits and all.
     #[allow(clippy::approx_constant, reason = "results must equal the reference runtime's")]
     let v = 2.0 / (3.14159 * 0.147) + 0.5 * log;
-    let root = (v * v - log / 0.147).sqrt();
+    let root = (v * v - 1.0 / 0.147 * log).sqrt();
     std::f32::consts::SQRT_2 * sign * (root - v).sqrt()
 }
 

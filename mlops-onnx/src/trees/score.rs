@@ -141,7 +141,7 @@ impl Classes {
             [first, other] => {
                 let keep_second = self.add_binary_base(first, other);
                 let positive = if other.1 { other.0 } else { first.0 };
-                let outcome = self.judge(positive.to_f64(), other.1);
+                let outcome = self.judge(positive.to_f64());
                 if !keep_second {
                     row.truncate(1);
                 }
@@ -150,7 +150,8 @@ impl Classes {
             many => (self.winner(many), SecondScore::None),
         };
         let classes = scores.targets;
-        let mut values: Vec<f32> = row.iter().map(|(score, _)| score.to_f32()).collect();
+        // A score that no leaf added to counts as zero, whatever its base value.
+        let mut values: Vec<f32> = row.iter().map(|(score, seen)| if *seen { score.to_f32() } else { 0.0 }).collect();
         write_scores(&mut values, self.finish.post, second);
         values.resize(classes, 0.0);
         to.extend_from_slice(&values);
@@ -160,8 +161,9 @@ impl Classes {
     /// Adds the base values of two classes; answers whether both scores count.
     fn add_binary_base<T: Real>(&self, first: &mut (T, bool), second: &mut (T, bool)) -> bool {
         match self.finish.base.as_slice() {
-            [_, base] if second.1 && self.one_sided => {
-                second.0 = T::of_f64(*base) + second.0;
+            // One score decides: the sum of the first class, as the reference has it.
+            [_, base] if second.1 => {
+                second.0 = T::of_f64(*base) + first.0;
                 first.0 = -second.0;
                 true
             }
@@ -179,15 +181,11 @@ impl Classes {
     }
 
     /// The class of two, and what to make of a single score.
-    fn judge(&self, positive: f64, second_seen: bool) -> (usize, SecondScore) {
-        let _ = second_seen;
-        match (self.one_sided, self.all_positive) {
-            (true, true) if positive > 0.5 => (1, SecondScore::Complement),
-            (true, true) => (0, SecondScore::Complement),
-            (true, false) if positive > 0.0 => (1, SecondScore::Positive),
-            (true, false) => (0, SecondScore::Negative),
-            (false, _) => (usize::from(positive > 0.0), SecondScore::Negative),
+    fn judge(&self, positive: f64) -> (usize, SecondScore) {
+        if self.one_sided && self.all_positive {
+            return (usize::from(positive > 0.5), SecondScore::Complement);
         }
+        (usize::from(positive > 0.0), SecondScore::Opposite)
     }
 
     /// The first class with the highest score among those that a leaf or a base value adds to.
