@@ -61,8 +61,8 @@ def differ(name, ours, reference):
 
 
 def main():
+    import onnx
     import onnxruntime as ort
-    from onnx.reference import ReferenceEvaluator
 
     parser = argparse.ArgumentParser()
     parser.add_argument("program", type=pathlib.Path)
@@ -82,7 +82,11 @@ def main():
             session = ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
             reference = list(as_arrays(session.run(None, feeds)))
             if re.fullmatch(r"tree5_agg._post[12]", name):  # onnxruntime exchanges the two numbers of the standard.
-                reference = list(as_arrays(ReferenceEvaluator(model).run(None, feeds)))
+                other = onnx.ModelProto.FromString(model.SerializeToString())
+                for attribute in other.graph.node[0].attribute:
+                    if attribute.name == "post_transform":
+                        attribute.i = 3 - attribute.i
+                reference = ort.InferenceSession(other.SerializeToString(), settings).run(None, feeds)
         except Exception as error:  # What cannot be made is not ours to judge.
             refused.append((name, f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"))
             continue

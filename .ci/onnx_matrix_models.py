@@ -47,7 +47,7 @@ def to_onnx(model, x, opset=None, zipmap=False, kind=None, options=None):
 def plain_integers():
     """skl2onnx 1.20 gives truth values where onnx 1.23 takes integers only (histogram gradient boosting)."""
     original = helper.make_attribute
-    plain = lambda v: [int(i) for i in v] if isinstance(v, (list, tuple)) and v and isinstance(v[0], (bool, np.bool_)) else v
+    plain = lambda v: [int(i) for i in v] if isinstance(v, (list, tuple)) and any(isinstance(i, (bool, np.bool_)) for i in v) else v
     helper.make_attribute = lambda key, value, *rest, **more: original(key, plain(value), *rest, **more)
     try:
         yield
@@ -296,7 +296,7 @@ def boosting_cases():
         if missing:
             x[rng(8).random(x.shape) < 0.2] = np.nan
         if settings.get("objective", "").startswith(("count", "reg:gamma", "reg:tweedie")):
-            y = np.round(np.exp(y))
+            y = np.round(np.exp(y)) + (settings["objective"] == "reg:gamma")
         model = getattr(xgboost, kind)(n_estimators=settings.pop("n_estimators", 12), max_depth=settings.pop("max_depth", 4), **settings).fit(x, y)
         return convert_xgboost(model, initial_types=[("X", FloatTensorType([None, x.shape[1]]))]), {"X": x[:ROWS]}
 
@@ -308,7 +308,7 @@ def boosting_cases():
     yield "xgb_regression", lambda: xgb("XGBRegressor")
     yield "xgb_regression_missing", lambda: xgb("XGBRegressor", missing=True, max_depth=7)
     yield "xgb_poisson", lambda: xgb("XGBRegressor", objective="count:poisson")
-    yield "xgb_gamma", lambda: xgb("XGBRegressor", objective="reg:gamma")
+    yield "xgb_gamma", lambda: xgb("XGBRegressor", objective="reg:gamma", min_child_weight=0.1)
     yield "xgb_tweedie", lambda: xgb("XGBRegressor", objective="reg:tweedie")
     yield "xgb_hinge", lambda: xgb("XGBRegressor", objective="reg:absoluteerror")
     yield "xgb_random_forest", lambda: xgb("XGBRFRegressor")

@@ -7,7 +7,7 @@
 //!   -d '{"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2]}]}'
 //! ```
 //!
-//! `DIR/<model>/<version>/` holds a package (`manifest.json` and its files); the newest version of each model is
+//! `DIR/<model>/<version>/` holds a package (`manifest.json` and its files) or a bare `model.onnx`; the newest version of each model is
 //! served, and swapped when a newer one appears. Ctrl-C or a termination signal ends it after the last answer.
 
 #[path = "common/stop_signal.rs"]
@@ -20,7 +20,8 @@ use mlops::{
     Error, Result,
     core::{ModelRef, PrometheusMeter, Selector, Version},
     serve::{
-        DirectorySource, IdentityModel, ModelConfig, ModelRepository, Runtimes, Server, ServerSettings, TensorType,
+        DirectorySource, IdentityModel, ModelConfig, ModelRepository, OnnxRuntime, Runtimes, Server, ServerSettings,
+        TensorType,
     },
 };
 use tokio::net::TcpListener;
@@ -90,7 +91,9 @@ async fn load(options: &Options) -> Result<Arc<ModelRepository>> {
     }
     let source = DirectorySource::new(directory);
     let names = source.models()?;
-    let runtimes = Runtimes::new().with_flavors(mlops::train::flavors(), mlops::train::load_package);
+    let runtimes = Runtimes::new()
+        .with_runtime(Arc::new(OnnxRuntime::default()))
+        .with_flavors(mlops::train::flavors(), mlops::train::load_package);
     let repository = Arc::new(ModelRepository::with_source(Arc::new(source), runtimes));
     for name in names {
         repository.add(ModelConfig::new(ModelRef { name, selector: Selector::Latest }))?;

@@ -5,6 +5,7 @@
 //! | the server: predict in process, mount, listen | [`Server`], [`ServerSettings`] |
 //! | which models are served, and hot reload by alias | [`ModelRepository`], [`ModelConfig`] |
 //! | packages of any flavor into models | [`Runtimes`], [`Runtime`], [`ClosureModel`] |
+//! | ONNX models, by themselves or in packages (feature `onnx`, on by default) | `OnnxRuntime` |
 //! | features looked up in the request path | [`FeatureLookup`] |
 //! | canaries and shadows | [`rollout`] |
 //! | Open Inference v2 over REST | [`oip`] |
@@ -33,6 +34,7 @@ pub mod oip;
 mod repository;
 pub mod rollout;
 mod runtime;
+mod runtimes;
 mod server;
 mod settings;
 mod tensor;
@@ -40,7 +42,9 @@ mod tensor;
 pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};
 pub use model::{ClosureModel, IdentityModel, ServedModel, TensorModel};
 pub use repository::{DirectorySource, ModelConfig, ModelRepository, ModelStatus, SyncReport, Watcher};
-pub use runtime::{Runtime, Runtimes};
+pub use runtime::{INPUT_VALUE, Runtime, Runtimes};
+#[cfg(feature = "onnx")]
+pub use runtimes::{ONNX_FILE, ONNX_FLAVOR, OnnxRuntime};
 pub use server::{InferOptions, InferReply, Server, ServerBuilder};
 pub use settings::ServerSettings;
 pub use tensor::{Tensor, TensorInfo, TensorType};
