@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 ROWS = 70  # More than a block of 64 rows, and a rest.
 GOLDEN = {
     "skl_LogisticRegression", "skl_GradientBoostingClassifier", "skl_RandomForestRegressor", "skl_pipeline_mixed",
-    "xgb_binary_missing", "lgbm_binary", "skl_SVC_rbf_proba", "skl_MLPClassifier_relu", "tree5_member",
+    "xgb_binary_missing", "lgbm_binary", "skl_SVC_rbf_proba", "skl_MLPClassifier_relu", "skl_OneHotEncoder_strict_texts", "tree5_member",
     "treec_2_one_sided_base2_LOGISTIC",
 }
 
@@ -88,7 +88,7 @@ def sklearn_cases():
         "LinearRegression": lm.LinearRegression(), "Ridge": lm.Ridge(), "Lasso": lm.Lasso(0.01),
         "ElasticNet": lm.ElasticNet(0.01), "SGDRegressor": lm.SGDRegressor(random_state=0), "Huber": lm.HuberRegressor(),
         "BayesianRidge": lm.BayesianRidge(), "Lars": lm.Lars(), "PassiveAggressiveRegressor": lm.SGDRegressor(random_state=3),
-        "SVR_rbf": svm.SVR(), "SVR_poly": svm.SVR(kernel="poly"), "SVR_linear": svm.SVR(kernel="linear"),
+        "SVR_rbf": svm.SVR(), "SVR_poly": svm.SVR(kernel="poly"), "SVR_linear": svm.SVR(kernel="linear", C=0.1),
         "SVR_sigmoid": svm.SVR(kernel="sigmoid"), "NuSVR": svm.NuSVR(), "LinearSVR": svm.LinearSVR(),
         "DecisionTreeRegressor": tree.DecisionTreeRegressor(random_state=0),
         "RandomForestRegressor": ensemble.RandomForestRegressor(8, max_depth=4, random_state=0),
@@ -186,7 +186,7 @@ def sklearn_cases():
     yield "skl_KNeighborsRegressor_cdist", functools.partial(sk_case, neighbors.KNeighborsRegressor(), "real", options={"optim": "cdist"})
     for strategy in ("mean", "median", "most_frequent", "constant"):
         yield f"skl_SimpleImputer_{strategy}", functools.partial(sk_missing, strategy)
-    for name in ("OneHotEncoder", "OrdinalEncoder", "OneHotEncoder_drop", "OrdinalEncoder_unknown", "TargetEncoder"):
+    for name in ("OneHotEncoder", "OneHotEncoder_strict", "OrdinalEncoder", "OneHotEncoder_drop", "OrdinalEncoder_unknown", "TargetEncoder"):
         for kind in ("texts", "ints"):
             yield f"skl_{name}_{kind}", functools.partial(sk_categories, name, kind)
     for name in ("LabelEncoder", "LabelBinarizer"):
@@ -233,9 +233,9 @@ def sk_categories(name, kind):
     r = rng(5)
     x = r.integers(0, 5, size=(300, 3))
     if kind == "texts":
-        x = np.array(["red", "green", "blue", "a longer one", ""], dtype=object)[x]
+        x = np.array(["red", "green", "blue", "a longer one", "" if name != "OneHotEncoder_strict" else "grey"], dtype=object)[x]
     model = {
-        "OneHotEncoder": preprocessing.OneHotEncoder(handle_unknown="ignore"), "OneHotEncoder_drop": preprocessing.OneHotEncoder(drop="first"),
+        "OneHotEncoder": preprocessing.OneHotEncoder(handle_unknown="ignore"), "OneHotEncoder_strict": preprocessing.OneHotEncoder(), "OneHotEncoder_drop": preprocessing.OneHotEncoder(drop="first"),
         "OrdinalEncoder": preprocessing.OrdinalEncoder(), "TargetEncoder": preprocessing.TargetEncoder(),
         "OrdinalEncoder_unknown": preprocessing.OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),
     }[name]

@@ -114,7 +114,7 @@ impl Builder<'_> {
 
     fn add_node(&mut self, node: proto::Node, label: &str) -> Result<()> {
         let domain = normal_domain(&node.domain);
-        let version = self.opsets.get(domain).copied().unwrap_or(i64::from(domain != ""));
+        let version = self.opsets.get(domain).copied().unwrap_or(i64::from(!domain.is_empty()));
         if version < 1 {
             return Err(Error::invalid_argument("the model does not say which version of the operator set it uses"));
         }
@@ -179,8 +179,12 @@ fn order(nodes: &[proto::Node], writers: &HashMap<String, usize>, wanted: &[Stri
 fn mark_dead(steps: &mut [Step], outputs: &[Source]) {
     let mut needed: BTreeSet<usize> = outputs.iter().filter_map(|source| slot(Some(*source))).collect();
     for step in steps.iter_mut().rev() {
-        let touched: BTreeSet<usize> =
-            step.inputs.iter().filter_map(|source| slot(*source)).chain(step.outputs.iter().flatten().copied()).collect();
+        let touched: BTreeSet<usize> = step
+            .inputs
+            .iter()
+            .filter_map(|source| slot(*source))
+            .chain(step.outputs.iter().flatten().copied())
+            .collect();
         step.dead = touched.iter().copied().filter(|slot| !needed.contains(slot)).collect();
         needed.extend(touched);
     }

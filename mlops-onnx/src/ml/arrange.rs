@@ -28,7 +28,8 @@ pub(crate) fn kernel(node: &NodeDef) -> Result<Kernel> {
                 return Err(Error::invalid_argument("there is nothing to extract from a scalar"));
             };
             let length = x.shape().last().copied().unwrap_or(0);
-            let places = indices.into_iter().map(|index| crate::ops::index_of(index, length)).collect::<Result<Vec<_>>>()?;
+            let places =
+                indices.into_iter().map(|index| crate::ops::index_of(index, length)).collect::<Result<Vec<_>>>()?;
             let picked = crate::ops::along(x, axis, &places)?;
             // A vector counts as one row.
             if axis == 0 { picked.reshaped(vec![1, places.len()]) } else { Ok(picked) }

@@ -42,8 +42,12 @@ impl Lookup {
     fn new(keys: &Data) -> Result<Self> {
         Ok(match keys {
             Data::String(keys) => Self::Texts(keys.iter().cloned().enumerate().map(|(i, key)| (key, i)).collect()),
-            Data::Float32(keys) => Self::Singles(keys.iter().enumerate().map(|(i, &key)| (single_bits(key), i)).collect()),
-            Data::Float64(keys) => Self::Doubles(keys.iter().enumerate().map(|(i, &key)| (double_bits(key), i)).collect()),
+            Data::Float32(keys) => {
+                Self::Singles(keys.iter().enumerate().map(|(i, &key)| (single_bits(key), i)).collect())
+            }
+            Data::Float64(keys) => {
+                Self::Doubles(keys.iter().enumerate().map(|(i, &key)| (double_bits(key), i)).collect())
+            }
             _ => {
                 let keys = Tensor::vector(keys.clone());
                 Self::Ints(keys.converted::<i64>()?.iter().enumerate().map(|(i, &key)| (key, i)).collect())
@@ -183,7 +187,8 @@ fn mapper(node: &NodeDef) -> Result<Kernel> {
 
 fn both_ways(node: &NodeDef, texts: &Data, numbers: &Data) -> Result<Kernel> {
     let to_numbers = Mapping::new(texts, numbers, &Data::from(vec![node.int("default_int64", -1)?]))?;
-    let to_texts = Mapping::new(numbers, texts, &Data::from(vec![Text::from(node.text("default_string", "_Unused")?)]))?;
+    let to_texts =
+        Mapping::new(numbers, texts, &Data::from(vec![Text::from(node.text("default_string", "_Unused")?)]))?;
     Ok(Kernel::one(move |args: &Args<'_>| {
         let x = args.get(0)?;
         if x.data_type() == DataType::String { to_numbers.run(x) } else { to_texts.run(x) }

@@ -100,7 +100,8 @@ fn classifier(node: &NodeDef) -> Result<Kernel> {
         };
         let classes: Vec<usize> = scores.chunks_exact(targets).map(class).collect();
         let second = if two { SecondScore::Complement } else { SecondScore::None };
-        let scores = if post != PostTransform::None || two { transformed(&scores, targets, post, second) } else { scores };
+        let scores =
+            if post != PostTransform::None || two { transformed(&scores, targets, post, second) } else { scores };
         let width = if two { 2 } else { targets };
         Ok(vec![labels.pick(&classes)?, Tensor::new([rows, width], scores)?])
     }))

@@ -53,8 +53,10 @@ fn scaler(node: &NodeDef) -> Result<Kernel> {
             (&[offset], &[scale]) => values.iter().map(|v| (v - offset) * scale).collect(),
             _ => {
                 let rows = values.chunks(width.max(1));
-                rows.flat_map(|row| row.iter().zip(&offset).zip(&scale).map(|((v, offset), scale)| (v - offset) * scale))
-                    .collect()
+                rows.flat_map(|row| {
+                    row.iter().zip(&offset).zip(&scale).map(|((v, offset), scale)| (v - offset) * scale)
+                })
+                .collect()
             }
         };
         Tensor::new(x.shape(), scaled)
@@ -63,9 +65,12 @@ fn scaler(node: &NodeDef) -> Result<Kernel> {
 
 fn imputer(node: &NodeDef) -> Result<Kernel> {
     let (floats, ints) = (node.floats("imputed_value_floats")?.to_vec(), node.ints("imputed_value_int64s")?.to_vec());
-    let (replaced_float, replaced_int) = (node.float("replaced_value_float", 0.0)?, node.int("replaced_value_int64", 0)?);
+    let (replaced_float, replaced_int) =
+        (node.float("replaced_value_float", 0.0)?, node.int("replaced_value_int64", 0)?);
     if floats.is_empty() == ints.is_empty() {
-        return Err(Error::invalid_argument("exactly one of imputed_value_floats and imputed_value_int64s must be given"));
+        return Err(Error::invalid_argument(
+            "exactly one of imputed_value_floats and imputed_value_int64s must be given",
+        ));
     }
     Ok(Kernel::one(move |args: &Args<'_>| {
         let x = args.get(0)?;
@@ -87,7 +92,11 @@ fn imputer(node: &NodeDef) -> Result<Kernel> {
 }
 
 fn fill<T: Copy>(values: &[T], imputed: &[T], gone: impl Fn(&T) -> bool) -> Vec<T> {
-    values.iter().zip(imputed.iter().cycle()).map(|(&value, &imputed)| if gone(&value) { imputed } else { value }).collect()
+    values
+        .iter()
+        .zip(imputed.iter().cycle())
+        .map(|(&value, &imputed)| if gone(&value) { imputed } else { value })
+        .collect()
 }
 
 /// Rows divided by their largest value, sum of magnitudes, or length; a row for which that is zero stays as it is.

@@ -41,7 +41,9 @@ impl KernelFunction {
         let (gamma, coef0, degree) = match node.floats("kernel_params")? {
             [gamma, coef0, degree, ..] => (*gamma, *coef0, *degree),
             [] => (0.0, 0.0, 0.0),
-            other => return Err(Error::invalid_argument(format!("kernel_params must be 3 numbers, found {}", other.len()))),
+            other => {
+                return Err(Error::invalid_argument(format!("kernel_params must be 3 numbers, found {}", other.len())));
+            }
         };
         Ok(Self { shape, gamma, coef0, degree })
     }
@@ -136,7 +138,8 @@ fn classifier(node: &NodeDef) -> Result<Kernel> {
     let mut ranges = Vec::new();
     let mut vectors = 0_usize;
     for &count in node.ints("vectors_per_class")? {
-        let count = usize::try_from(count).map_err(|_| Error::invalid_argument("vectors_per_class has a negative number"))?;
+        let count =
+            usize::try_from(count).map_err(|_| Error::invalid_argument("vectors_per_class has a negative number"))?;
         ranges.push((vectors, count));
         vectors = vectors.saturating_add(count);
     }
@@ -165,8 +168,19 @@ fn classifier(node: &NodeDef) -> Result<Kernel> {
     if post == PostTransform::Probit && classes == 2 && vectors > 0 && a.is_empty() {
         return Err(one_score_probit());
     }
-    let svm =
-        Classifier { function, labels, ranges, vectors, features, coefficients, supports, rho, platt, post, all_positive };
+    let svm = Classifier {
+        function,
+        labels,
+        ranges,
+        vectors,
+        features,
+        coefficients,
+        supports,
+        rho,
+        platt,
+        post,
+        all_positive,
+    };
     Ok(Kernel::many(move |args: &Args<'_>| svm.run(args)))
 }
 
@@ -181,7 +195,7 @@ impl Classifier {
             classes.push(class);
             scores.extend(row_scores);
         }
-        let width = if rows == 0 { self.labels.len() } else { scores.len() / rows };
+        let width = scores.len().checked_div(rows).unwrap_or(self.labels.len());
         Ok(vec![self.labels.pick(&classes)?, Tensor::new([rows, width], scores)?])
     }
 

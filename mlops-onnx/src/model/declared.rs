@@ -45,7 +45,9 @@ impl Declared {
 
 fn read_input(name: &str, kind: &ValueKind) -> Result<Input> {
     let ValueKind::Tensor { elem_type, shape } = kind else {
-        return Err(Error::unimplemented(format!("input {name:?} is not a tensor; maps and sequences are not supported")));
+        return Err(Error::unimplemented(format!(
+            "input {name:?} is not a tensor; maps and sequences are not supported"
+        )));
     };
     let data_type = element_type(*elem_type)?;
     let shape = shape.as_ref().map(|dims| dims.iter().map(fixed).collect());

@@ -35,9 +35,12 @@ impl OnnxGraph {
     /// As [`OnnxGraph::from_bytes`].
     pub fn with_limits(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let model = ModelProto::read(bytes, limits)?;
-        let graph = model.graph.ok_or_else(|| Error::data_loss("the bytes are not an ONNX model: there is no graph"))?;
+        let graph =
+            model.graph.ok_or_else(|| Error::data_loss("the bytes are not an ONNX model: there is no graph"))?;
         if model.has_functions || graph.has_sparse {
-            return Err(Error::unimplemented("the model uses local functions or sparse tensors; export it without them"));
+            return Err(Error::unimplemented(
+                "the model uses local functions or sparse tensors; export it without them",
+            ));
         }
         let declared = Declared::read(&graph)?;
         let names: Vec<String> = declared.inputs.iter().map(|input| input.name.clone()).collect();

@@ -158,8 +158,16 @@ pub(crate) fn erf(x: f64) -> f64 {
         return std::f64::consts::FRAC_2_SQRT_PI * sum;
     }
     const FIT: [f64; 10] = [
-        -1.265_512_23, 1.000_023_68, 0.374_091_96, 0.096_784_18, -0.186_288_06, 0.278_868_07, -1.135_203_98,
-        1.488_515_87, -0.822_152_23, 0.170_872_77,
+        -1.265_512_23,
+        1.000_023_68,
+        0.374_091_96,
+        0.096_784_18,
+        -0.186_288_06,
+        0.278_868_07,
+        -1.135_203_98,
+        1.488_515_87,
+        -0.822_152_23,
+        0.170_872_77,
     ];
     let t = 1.0 / (1.0 + 0.5 * x.abs());
     let polynomial = FIT.iter().rev().fold(0.0, |sum, c| sum * t + c);
@@ -185,7 +193,10 @@ pub(super) fn clip(node: &NodeDef) -> Result<Kernel> {
             (bound(1, f64::NEG_INFINITY)?, bound(2, f64::INFINITY)?)
         };
         let limit = |v: f64| if v < low { low } else { v };
-        let limit = |v: f64| { let v = limit(v); if v > high { high } else { v } };
+        let limit = |v: f64| {
+            let v = limit(v);
+            if v > high { high } else { v }
+        };
         match x.data_type() {
             DataType::Float32 | DataType::Float64 => map(x, |v| limit(v.into()) as f32, limit),
             _ => {

@@ -41,8 +41,20 @@ macro_rules! floats {
                     Combine::Mod => a - (a / b).floor() * b,
                     Combine::Fmod => a % b,
                     // A missing value stays missing.
-                    Combine::Min => if a.is_nan() || a < b { a } else { b },
-                    Combine::Max => if a.is_nan() || a > b { a } else { b },
+                    Combine::Min => {
+                        if a.is_nan() || a < b {
+                            a
+                        } else {
+                            b
+                        }
+                    }
+                    Combine::Max => {
+                        if a.is_nan() || a > b {
+                            a
+                        } else {
+                            b
+                        }
+                    }
                 }
             }
         }
@@ -60,7 +72,9 @@ macro_rules! integers {
                     Combine::Mul => a.wrapping_mul(b),
                     // The standard leaves division by zero open; nothing is divided.
                     Combine::Div => a.checked_div(b).unwrap_or(0),
-                    Combine::Mod => a.checked_rem(b).map_or(0, |r| if r != 0 && (r < 0) != (b < 0) { r + b } else { r }),
+                    Combine::Mod => {
+                        a.checked_rem(b).map_or(0, |r| if r != 0 && (r < 0) != (b < 0) { r + b } else { r })
+                    }
                     Combine::Fmod => a.checked_rem(b).unwrap_or(0),
                     Combine::Min => a.min(b),
                     Combine::Max => a.max(b),

@@ -5,7 +5,7 @@ use mlops_core::{Error, Result};
 use crate::{
     Tensor,
     graph::{Args, Kernel, NodeDef},
-    tensor::{axis_of, broadcast_indices, broadcast_shape, Data},
+    tensor::{Data, axis_of, broadcast_indices, broadcast_shape},
 };
 
 pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {

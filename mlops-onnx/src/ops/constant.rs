@@ -71,7 +71,9 @@ pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {
                 let &[rows, columns] = x.shape() else {
                     return Err(Error::invalid_argument("EyeLike needs a matrix"));
                 };
-                let on = |i: usize, j: usize| i64::try_from(j).ok() == i64::try_from(i).ok().and_then(|i| i.checked_add(offset));
+                let on = |i: usize, j: usize| {
+                    i64::try_from(j).ok() == i64::try_from(i).ok().and_then(|i| i.checked_add(offset))
+                };
                 let values: Vec<f32> =
                     (0..rows).flat_map(|i| (0..columns).map(move |j| f32::from(u8::from(on(i, j))))).collect();
                 let to: DataType = to.unwrap_or(x.data_type());

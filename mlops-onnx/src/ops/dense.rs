@@ -87,7 +87,9 @@ where
     // A vector is a row on the left and a column on the right, and its dimension vanishes again.
     let left = if let &[k] = a_shape { vec![1, k] } else { a_shape.to_vec() };
     let right = if let &[k] = b_shape { vec![k, 1] } else { b_shape.to_vec() };
-    let ([a_outer @ .., m, k], [b_outer @ .., k2, n]) = (left.as_slice(), right.as_slice()) else { return Err(refuse()) };
+    let ([a_outer @ .., m, k], [b_outer @ .., k2, n]) = (left.as_slice(), right.as_slice()) else {
+        return Err(refuse());
+    };
     if k != k2 {
         return Err(refuse());
     }
@@ -176,7 +178,10 @@ impl Gemm {
         if let Some(c) = args.optional(2) {
             let shape = broadcast_shape(product.shape(), c.shape(), args.limits)?;
             if shape != product.shape() {
-                return Err(Error::invalid_argument(format!("shape {:?} of C does not stretch to {shape:?}", c.shape())));
+                return Err(Error::invalid_argument(format!(
+                    "shape {:?} of C does not stretch to {shape:?}",
+                    c.shape()
+                )));
             }
             let summands = c.values::<T>()?;
             match product.shape() {

@@ -28,7 +28,9 @@ pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {
         let parts = super::shape::dimensions(&parts)?;
         let total = parts.iter().try_fold(0_usize, |sum, &part| sum.checked_add(part));
         if total != Some(length) {
-            return Err(Error::invalid_argument(format!("parts {parts:?} do not add up to the {length} of axis {axis}")));
+            return Err(Error::invalid_argument(format!(
+                "parts {parts:?} do not add up to the {length} of axis {axis}"
+            )));
         }
         let mut from = 0;
         let take = |&part: &usize| {
@@ -84,8 +86,9 @@ pub(crate) fn concat(parts: &[&Tensor], axis: i64, limits: &Limits) -> Result<Te
         starts.push((at, part.len() / outer.max(1)));
         at += part.len();
     }
-    let places: Vec<usize> =
-        (0..outer).flat_map(|row| starts.iter().flat_map(move |&(at, size)| at + row * size..at + (row + 1) * size)).collect();
+    let places: Vec<usize> = (0..outer)
+        .flat_map(|row| starts.iter().flat_map(move |&(at, size)| at + row * size..at + (row + 1) * size))
+        .collect();
     joined.gathered(shape, &places, 1)
 }
 
@@ -159,9 +162,12 @@ fn pad(args: &Args<'_>, pads: &[i64], value: f32) -> Result<Tensor> {
         Some(filler) => filler.clone(),
         None => Tensor::vector(crate::tensor::cast(&Data::from(vec![value]), x.data_type())?),
     };
-    let sizes = x.shape().iter().zip(pads).zip(pads.iter().skip(rank)).map(|((&dim, &before), &after)| {
-        i64::try_from(dim).ok()?.checked_add(before)?.checked_add(after)
-    });
+    let sizes = x
+        .shape()
+        .iter()
+        .zip(pads)
+        .zip(pads.iter().skip(rank))
+        .map(|((&dim, &before), &after)| i64::try_from(dim).ok()?.checked_add(before)?.checked_add(after));
     let sizes = sizes.collect::<Option<Vec<i64>>>().ok_or_else(|| Error::invalid_argument("a pad is out of range"))?;
     let shape = super::shape::dimensions(&sizes)?;
     let count = args.limits.elements(&shape)?;

@@ -77,7 +77,9 @@ pub(super) fn batch(node: &NodeDef) -> Result<Kernel> {
         let (scale, bias, mean, variance) = (parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?);
         let channels = x.shape().get(1).copied().unwrap_or(1);
         if [&scale, &bias, &mean, &variance].iter().any(|list| list.len() != channels) {
-            return Err(Error::invalid_argument(format!("parameters must have one value for each of {channels} channels")));
+            return Err(Error::invalid_argument(format!(
+                "parameters must have one value for each of {channels} channels"
+            )));
         }
         let factors: Vec<(f64, f64)> = (scale.iter().zip(variance.iter()).zip(bias.iter().zip(mean.iter())))
             .map(|((scale, variance), (bias, mean))| {

@@ -93,7 +93,8 @@ pub(super) fn element_places(shape: &[usize], indices: &Tensor, axis: usize) -> 
     let place = |(i, index): (usize, i64)| -> Result<usize> {
         let index = index_of(index, length)?;
         let steps = walk.iter().zip(indices.shape()).zip(&own).enumerate();
-        let parts = steps.map(|(a, ((&step, &dim), &stride))| if a == axis { index * stride } else { i / step % dim * stride });
+        let parts =
+            steps.map(|(a, ((&step, &dim), &stride))| if a == axis { index * stride } else { i / step % dim * stride });
         Ok(parts.sum())
     };
     indices.to_ints()?.into_iter().enumerate().map(place).collect()
@@ -111,7 +112,10 @@ fn gather_nd(args: &Args<'_>) -> Result<Tensor> {
         return Err(Error::invalid_argument("the indices of GatherND are a scalar"));
     };
     if width == 0 || width > x.shape().len() {
-        return Err(Error::invalid_argument(format!("GatherND needs 1 to {} indices a place, found {width}", x.shape().len())));
+        return Err(Error::invalid_argument(format!(
+            "GatherND needs 1 to {} indices a place, found {width}",
+            x.shape().len()
+        )));
     }
     let steps = strides(x.shape());
     let inner: usize = x.shape().iter().skip(width).product();

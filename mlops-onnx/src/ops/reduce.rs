@@ -14,7 +14,8 @@ use crate::{
 type Reduction = fn(&[f64]) -> f64;
 
 fn reduction(name: &str) -> Option<Reduction> {
-    let max = |line: &[f64]| line.iter().copied().fold(f64::NEG_INFINITY, |a, b| if b > a || b.is_nan() { b } else { a });
+    let max =
+        |line: &[f64]| line.iter().copied().fold(f64::NEG_INFINITY, |a, b| if b > a || b.is_nan() { b } else { a });
     let min = |line: &[f64]| line.iter().copied().fold(f64::INFINITY, |a, b| if b < a || b.is_nan() { b } else { a });
     Some(match name {
         "ReduceSum" => |line| line.iter().sum(),
@@ -59,11 +60,8 @@ pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {
         let count: usize = shape.iter().take(kept).product();
         let values = x.converted::<f64>()?;
         let sorted: Vec<f64> = places.iter().filter_map(|&place| values.get(place).copied()).collect();
-        let values: Vec<f64> = if length == 0 {
-            vec![reduce(&[]); count]
-        } else {
-            sorted.chunks(length).map(reduce).collect()
-        };
+        let values: Vec<f64> =
+            if length == 0 { vec![reduce(&[]); count] } else { sorted.chunks(length).map(reduce).collect() };
         let sizes = x.shape().iter().zip(&reduced);
         let shape: Vec<usize> =
             sizes.filter_map(|(&dim, &flag)| if !flag { Some(dim) } else { keep.then_some(1) }).collect();

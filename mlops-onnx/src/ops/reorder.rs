@@ -34,10 +34,15 @@ pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {
             let x = args.get(0)?;
             let repeats = dimensions(&args.get(1)?.to_ints()?)?;
             if repeats.len() != x.shape().len() {
-                return Err(Error::invalid_argument(format!("shape {:?} cannot be repeated {repeats:?} times", x.shape())));
+                return Err(Error::invalid_argument(format!(
+                    "shape {:?} cannot be repeated {repeats:?} times",
+                    x.shape()
+                )));
             }
             let sizes = x.shape().iter().zip(&repeats).map(|(dim, times)| dim.checked_mul(*times));
-            let shape = sizes.collect::<Option<Vec<_>>>().ok_or_else(|| Error::resource_exhausted("a repeated shape overflows"))?;
+            let shape = sizes
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| Error::resource_exhausted("a repeated shape overflows"))?;
             args.limits.elements(&shape)?;
             let repeated = super::pick::along;
             let axes = x.shape().iter().zip(&repeats).enumerate();

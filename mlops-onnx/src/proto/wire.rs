@@ -39,7 +39,8 @@ impl<'a> Reader<'a> {
             0 => Field::Varint(self.varint()?),
             1 => Field::Word64(self.array()?),
             2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| damaged("a length exceeds the address space"))?;
+                let length =
+                    usize::try_from(self.varint()?).map_err(|_| damaged("a length exceeds the address space"))?;
                 Field::Bytes(self.take(length)?)
             }
             5 => Field::Word32(self.array()?),

@@ -13,7 +13,9 @@ use crate::limits::Limits;
 /// `InvalidArgument` when they do not fit, `ResourceExhausted` beyond the limits.
 pub(crate) fn broadcast_shape(left: &[usize], right: &[usize], limits: &Limits) -> Result<Vec<usize>> {
     let rank = left.len().max(right.len());
-    let dim = |shape: &[usize], i: usize| (i + shape.len()).checked_sub(rank).map_or(1, |i| shape.get(i).copied().unwrap_or(1));
+    let dim = |shape: &[usize], i: usize| {
+        (i + shape.len()).checked_sub(rank).map_or(1, |i| shape.get(i).copied().unwrap_or(1))
+    };
     let mut shape = Vec::with_capacity(rank);
     for i in 0..rank {
         shape.push(match (dim(left, i), dim(right, i)) {

@@ -98,7 +98,10 @@ fn to_text(data: &Data) -> Data {
 }
 
 fn parse(texts: &[Text], to: DataType) -> Result<Data> {
-    let refuse = || Error::invalid_argument(format!("a text is not a number, so it cannot be cast to {to}")).with(crate::INPUT_VALUE, "text");
+    let refuse = || {
+        Error::invalid_argument(format!("a text is not a number, so it cannot be cast to {to}"))
+            .with(crate::INPUT_VALUE, "text")
+    };
     match to {
         DataType::Float32 => {
             let values = texts.iter().map(|text| text.trim().parse::<f32>()).collect::<Result<Vec<_>, _>>();

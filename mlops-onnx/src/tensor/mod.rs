@@ -11,8 +11,8 @@ use mlops_core::{DataType, Error, Result};
 
 pub(crate) use broadcast::{binary, broadcast_indices, broadcast_shape};
 pub(crate) use cast::cast;
-pub use data::{Data, Element, Text};
 pub(crate) use data::each_data;
+pub use data::{Data, Element, Text};
 pub(crate) use index::{axis_of, strides, transposed};
 
 /// A typed block of values of any rank.

@@ -5,7 +5,7 @@
 use mlops_core::Result;
 
 use super::{
-    forest::{Forest, Weight},
+    forest::{Child, Forest},
     real::Real,
     score::{Aggregate, Scores},
     select::{Code, LANES, Lanes, registers},
@@ -29,15 +29,39 @@ pub(super) struct Compiled<T> {
     walk: Walk<T>,
     codes: Vec<Option<Code<T>>>,
     leaves: Vec<Leaves>,
-    /// For trees with lists: the number of each coded leaf, per tree.
-    lists: Vec<Vec<Weighted<T>>>,
+    /// For coded trees with lists: the leaves by their number in the tree.
+    members: Vec<Vec<u32>>,
+    weights: Weights<T>,
     /// Features that are compared, in ascending order; columns of a block.
     used: Vec<u32>,
     targets: usize,
 }
 
-/// The weights of one leaf, in the ensemble's precision.
-type Weighted<T> = Vec<(usize, T)>;
+/// The weights of all leaves, in the ensemble's precision.
+#[derive(Debug)]
+struct Weights<T> {
+    /// First and last place of each leaf's weights.
+    ranges: Vec<(u32, u32)>,
+    list: Vec<(u32, T)>,
+}
+
+impl<T: Real> Weights<T> {
+    fn new(forest: &Forest) -> Self {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let ranges = forest.leaves.iter().map(|range| (place(range.start), place(range.end))).collect();
+        let list = forest.weights.iter().map(|weight| (weight.target, T::of_f64(weight.value))).collect();
+        Self { ranges, list }
+    }
+
+    /// Adds a leaf's weights to a lane.
+    #[inline(always)]
+    fn add(&self, leaf: u32, scores: &mut Scores<T>, lane: usize, aggregate: Aggregate) {
+        let Some(&(from, to)) = self.ranges.get(leaf as usize) else { return };
+        for &(target, value) in self.list.get(from as usize..to as usize).unwrap_or_default() {
+            scores.add(target as usize, lane, value, aggregate);
+        }
+    }
+}
 
 impl<T: Real> Compiled<T> {
     /// Compiles for precision `T`.
@@ -54,27 +78,27 @@ impl<T: Real> Compiled<T> {
             _ => T::default(),
         };
         let walk = Walk::new(forest, |feature| feature, weight, nodes_max)?;
-        let (mut codes, mut leaves, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut codes, mut leaves, mut members_of) = (Vec::new(), Vec::new(), Vec::new());
         for &root in &forest.roots {
             let members = leaves_of(forest, root);
             let kind = single_target(forest, &members).map_or(Leaves::Lists, Leaves::Single);
             leaves.push(kind);
             if matches!(kind, Leaves::Single(_)) {
                 codes.push(Code::new(forest, root, &column, &weight));
-                lists.push(Vec::new());
+                members_of.push(Vec::new());
                 continue;
             }
             let number = |leaf: u32| members.binary_search(&leaf).ok().and_then(|i| u16::try_from(i).ok()).unwrap_or(0);
             codes.push(Code::new(forest, root, &column, &|leaf| T::of_index(number(leaf))));
-            lists.push(members.iter().map(|&leaf| weighted(forest.leaf(leaf))).collect());
+            members_of.push(members);
         }
-        Ok(Self { walk, codes, leaves, lists, used, targets: forest.targets })
+        let (members, weights) = (members_of, Weights::new(forest));
+        Ok(Self { walk, codes, leaves, members, weights, used, targets: forest.targets })
     }
 
     /// Evaluates `rows` rows of `width` values; `finish` gets each row's number and scores, in order.
     pub(super) fn evaluate(
         &self,
-        forest: &Forest,
         x: &[T],
         width: usize,
         aggregate: Aggregate,
@@ -87,19 +111,19 @@ impl<T: Real> Compiled<T> {
             let rows = block.len() / width;
             if rows >= BLOCK_ROWS_MIN {
                 let scores = &mut Scores::new(self.targets, LANES);
-                self.block(forest, block, width, aggregate, scores);
+                self.block(block, width, aggregate, scores);
                 (0..rows).for_each(|lane| finish(scores, lane));
                 continue;
             }
             for row in block.chunks(width) {
                 let scores = &mut Scores::new(self.targets, 1);
-                self.row(forest, row, aggregate, scores);
+                self.row(row, aggregate, scores);
                 finish(scores, 0);
             }
         }
     }
 
-    fn row(&self, forest: &Forest, row: &[T], aggregate: Aggregate, scores: &mut Scores<T>) {
+    fn row(&self, row: &[T], aggregate: Aggregate, scores: &mut Scores<T>) {
         for first in (0..self.walk.trees()).step_by(PATHS) {
             let ends = self.walk.trees_from(first, row);
             let kinds = self.leaves.iter().skip(first);
@@ -107,46 +131,41 @@ impl<T: Real> Compiled<T> {
                 let (value, leaf) = self.walk.end(at);
                 match *kind {
                     Leaves::Single(target) => scores.add(target as usize, 0, value, aggregate),
-                    Leaves::Lists => add_leaf(forest.leaf(leaf), scores, 0, aggregate),
+                    Leaves::Lists => self.weights.add(leaf, scores, 0, aggregate),
                 }
             }
         }
     }
 
-    fn block(&self, forest: &Forest, block: &[T], width: usize, aggregate: Aggregate, scores: &mut Scores<T>) {
+    fn block(&self, block: &[T], width: usize, aggregate: Aggregate, scores: &mut Scores<T>) {
         let columns = transpose(block, width, &self.used);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let registers = &mut registers::<T>();
-                let trees = self.codes.iter().zip(&self.leaves).zip(&self.lists).enumerate();
-                for (tree, ((code, kind), lists)) in trees {
-                    let Some(code) = code else {
-                        self.walk_block(forest, tree, *kind, (block, width), aggregate, scores);
-                        continue;
-                    };
-                    code.run(&columns, registers);
-                    let [result, ..] = registers;
-                    match *kind {
-                        Leaves::Single(target) => scores.add_lanes(target as usize, result, aggregate),
-                        Leaves::Lists => {
-                            for (lane, number) in result.iter().enumerate() {
-                                for &(target, value) in lists.get(number.to_index()).into_iter().flatten() {
-                                    scores.add(target, lane, value, aggregate);
-                                }
-                            }
+        pulp::Arch::new().dispatch(|| {
+            let registers = &mut registers::<T>();
+            let trees = self.codes.iter().zip(&self.leaves).zip(&self.members).enumerate();
+            for (tree, ((code, kind), members)) in trees {
+                let Some(code) = code else {
+                    self.walk_block(tree, *kind, (block, width), aggregate, scores);
+                    continue;
+                };
+                code.run(&columns, registers);
+                let [result, ..] = registers;
+                match *kind {
+                    Leaves::Single(target) => scores.add_lanes(target as usize, result, aggregate),
+                    Leaves::Lists => {
+                        for (lane, number) in result.iter().enumerate() {
+                            let leaf = members.get(number.to_index()).copied().unwrap_or(u32::MAX);
+                            self.weights.add(leaf, scores, lane, aggregate);
                         }
                     }
                 }
-            },
-        );
+            }
+        });
     }
 
     /// One large tree for a block, rows in step.
     #[inline(always)]
     fn walk_block(
         &self,
-        forest: &Forest,
         tree: usize,
         kind: Leaves,
         (block, width): (&[T], usize),
@@ -160,21 +179,10 @@ impl<T: Real> Compiled<T> {
                 let (value, leaf) = self.walk.end(at);
                 match kind {
                     Leaves::Single(target) => scores.add(target as usize, lane, value, aggregate),
-                    Leaves::Lists => add_leaf(forest.leaf(leaf), scores, lane, aggregate),
+                    Leaves::Lists => self.weights.add(leaf, scores, lane, aggregate),
                 }
             }
         }
-    }
-}
-
-fn weighted<T: Real>(weights: &[Weight]) -> Weighted<T> {
-    weights.iter().map(|weight| (weight.target as usize, T::of_f64(weight.value))).collect()
-}
-
-#[inline(always)]
-fn add_leaf<T: Real>(weights: &[Weight], scores: &mut Scores<T>, lane: usize, aggregate: Aggregate) {
-    for weight in weights {
-        scores.add(weight.target as usize, lane, T::of_f64(weight.value), aggregate);
     }
 }
 
@@ -191,8 +199,7 @@ fn transpose<T: Real>(block: &[T], width: usize, used: &[u32]) -> Vec<Lanes<T>> 
 }
 
 /// The leaves that a tree reaches, ascending.
-fn leaves_of(forest: &Forest, root: super::forest::Child) -> Vec<u32> {
-    use super::forest::Child;
+fn leaves_of(forest: &Forest, root: Child) -> Vec<u32> {
     let (mut stack, mut leaves) = (vec![root], Vec::new());
     let mut seen = std::collections::HashSet::new();
     while let Some(child) = stack.pop() {

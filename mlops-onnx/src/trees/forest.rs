@@ -116,7 +116,9 @@ impl Forest {
             let index = match child {
                 Child::Branch(index) => index,
                 Child::Leaf(leaf) if (leaf as usize) < self.leaves.len() => continue,
-                Child::Leaf(leaf) => return Err(Error::invalid_argument(format!("a tree leads to missing leaf {leaf}"))),
+                Child::Leaf(leaf) => {
+                    return Err(Error::invalid_argument(format!("a tree leads to missing leaf {leaf}")));
+                }
             };
             let Some(visit) = seen.get_mut(index as usize) else {
                 return Err(Error::invalid_argument(format!("a tree leads to missing node {index}")));
@@ -124,7 +126,9 @@ impl Forest {
             match (*visit, leaving) {
                 (_, true) => *visit = Visit::Done,
                 (Visit::Done, _) => {}
-                (Visit::Inside, _) => return Err(Error::invalid_argument(format!("a tree has a cycle at node {index}"))),
+                (Visit::Inside, _) => {
+                    return Err(Error::invalid_argument(format!("a tree has a cycle at node {index}")));
+                }
                 (Visit::New, _) => {
                     *visit = Visit::Inside;
                     let branch = self.branch(index)?;
@@ -154,7 +158,7 @@ mod tests {
     fn check(branches: Vec<Branch>) -> Result<()> {
         let forest = Forest {
             branches,
-            leaves: vec![0..0],
+            leaves: std::iter::repeat_n(0..0, 1).collect(),
             roots: vec![Child::Branch(0)],
             targets: 1,
             features: 1,

@@ -30,7 +30,8 @@ pub(super) fn read(node: &NodeDef, weights: &str, targets: usize) -> Result<Fore
     let (on_true, on_false) = (list("nodes_truenodeids")?, list("nodes_falsenodeids")?);
     let values = sized("nodes_values", &values, count)?;
     let missing = node.ints("nodes_missing_value_tracks_true")?;
-    let missing = if missing.is_empty() { &vec![0; count] } else { sized("nodes_missing_value_tracks_true", missing, count)? };
+    let missing =
+        if missing.is_empty() { &vec![0; count] } else { sized("nodes_missing_value_tracks_true", missing, count)? };
 
     let mut forest = Forest { targets, double: double || double_weights, ..Forest::default() };
     let mut exchanged = Vec::new();
@@ -88,7 +89,8 @@ fn read_weights(
     let (targets, trees, nodes) = (list("ids")?, list("treeids")?, list("nodeids")?);
     let mut by_leaf: Vec<(u32, Weight)> = Vec::with_capacity(count);
     for (((&target, &tree), &id), &value) in targets.iter().zip(trees).zip(nodes).zip(values) {
-        let target = u32::try_from(target).map_err(|_| Error::invalid_argument(format!("{weights} {target} is negative")))?;
+        let target =
+            u32::try_from(target).map_err(|_| Error::invalid_argument(format!("{weights} {target} is negative")))?;
         // A weight of an inner node is never reached.
         if let Child::Leaf(leaf) = find(tree, id)? {
             by_leaf.push((leaf, Weight { target, value }));

@@ -34,13 +34,17 @@ pub(super) fn read(node: &NodeDef, nodes_max: usize) -> Result<Forest> {
     let pass = list("nodes_truenodeids")?.iter().zip(list("nodes_trueleafs")?);
     let fail = list("nodes_falsenodeids")?.iter().zip(list("nodes_falseleafs")?);
     let missing = node.ints("nodes_missing_value_tracks_true")?;
-    let missing = if missing.is_empty() { &vec![0; count] } else { sized("nodes_missing_value_tracks_true", missing, count)? };
+    let missing =
+        if missing.is_empty() { &vec![0; count] } else { sized("nodes_missing_value_tracks_true", missing, count)? };
     let mut members = Members::read(node)?;
     // The first `count` branches stand at the positions that the file refers to; further members of a set follow.
     let mut extra = Vec::new();
     let nodes = modes.iter().zip(features).zip(splits).zip(missing).zip(pass.zip(fail));
     for ((((&mode, &feature), &split), &missing), ((&pass, &pass_leaf), (&fail, &fail_leaf))) in nodes {
-        let name = usize::try_from(mode).ok().and_then(|mode| MODES.get(mode)).ok_or_else(|| unknown_mode(&mode.to_string()))?;
+        let name = usize::try_from(mode)
+            .ok()
+            .and_then(|mode| MODES.get(mode))
+            .ok_or_else(|| unknown_mode(&mode.to_string()))?;
         let feature = feature_id(feature, &mut forest.features)?;
         let (pass, fail) = (child(pass, pass_leaf)?, child(fail, fail_leaf)?);
         if *name != "BRANCH_MEMBER" {
@@ -72,8 +76,8 @@ fn read_leaves(node: &NodeDef, forest: &mut Forest) -> Result<()> {
     let values = tensor_of(node, "leaf_weights")?.converted::<f64>()?;
     let targets = sized("leaf_targetids", node.ints("leaf_targetids")?, values.len())?;
     for (&target, &value) in targets.iter().zip(values.iter()) {
-        let target =
-            u32::try_from(target).map_err(|_| Error::invalid_argument(format!("leaf target {target} is out of range")))?;
+        let target = u32::try_from(target)
+            .map_err(|_| Error::invalid_argument(format!("leaf target {target} is out of range")))?;
         let at = forest.weights.len();
         forest.weights.push(Weight { target, value });
         forest.leaves.push(at..at + 1);

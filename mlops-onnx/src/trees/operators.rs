@@ -53,12 +53,12 @@ impl Ensemble {
             let made = self.double.get_or_init(|| Compiled::new(&self.forest, self.nodes_max).map_err(Arc::new));
             let compiled = made.as_ref().map_err(again)?;
             let values = x.converted::<f64>()?;
-            compiled.evaluate(&self.forest, &values, width, aggregate, &mut |scores, lane| sink.double(scores, lane));
+            compiled.evaluate(&values, width, aggregate, &mut |scores, lane| sink.double(scores, lane));
         } else {
             let made = self.single.get_or_init(|| Compiled::new(&self.forest, self.nodes_max).map_err(Arc::new));
             let compiled = made.as_ref().map_err(again)?;
             let values = x.converted::<f32>()?;
-            compiled.evaluate(&self.forest, &values, width, aggregate, &mut |scores, lane| sink.single(scores, lane));
+            compiled.evaluate(&values, width, aggregate, &mut |scores, lane| sink.single(scores, lane));
         }
         Ok(())
     }
@@ -82,14 +82,19 @@ struct Classification<'a> {
     classes: &'a Classes,
     values: Vec<f32>,
     winners: Vec<usize>,
+    space: Vec<f32>,
+    singles: Vec<(f32, bool)>,
+    doubles: Vec<(f64, bool)>,
 }
 
 impl Sink for Classification<'_> {
     fn single(&mut self, scores: &mut Scores<f32>, lane: usize) {
-        self.winners.push(self.classes.classify(scores, lane, &mut self.values));
+        let row = &mut self.singles;
+        self.winners.push(self.classes.classify((scores, lane), row, &mut self.space, &mut self.values));
     }
     fn double(&mut self, scores: &mut Scores<f64>, lane: usize) {
-        self.winners.push(self.classes.classify(scores, lane, &mut self.values));
+        let row = &mut self.doubles;
+        self.winners.push(self.classes.classify((scores, lane), row, &mut self.space, &mut self.values));
     }
 }
 
@@ -104,7 +109,8 @@ fn regression_kernel(forest: Forest, finish: Finish, nodes_max: usize) -> Kernel
     Kernel::one(move |args: &Args<'_>| {
         let x = args.get(0)?;
         let (rows, _) = x.matrix()?;
-        let mut sink = Regression { finish: &finish, values: Vec::with_capacity(rows.saturating_mul(targets).min(x.len())) };
+        let mut sink =
+            Regression { finish: &finish, values: Vec::with_capacity(args.limits.elements(&[rows, targets])?) };
         ensemble.evaluate(x, finish.aggregate, &mut sink)?;
         Tensor::new([rows, targets], sink.values)
     })
@@ -135,7 +141,8 @@ pub(crate) fn ensemble(node: &NodeDef) -> Result<Kernel> {
         PostTransform::Probit,
     ];
     let aggregates = [Aggregate::Average, Aggregate::Sum, Aggregate::Min, Aggregate::Max];
-    let pick = |name: &str, default: i64| Ok::<_, Error>(usize::try_from(node.int(name, default)?).unwrap_or(usize::MAX));
+    let pick =
+        |name: &str, default: i64| Ok::<_, Error>(usize::try_from(node.int(name, default)?).unwrap_or(usize::MAX));
     let unknown = |name: &str| Error::invalid_argument(format!("attribute {name:?} has an unknown value"));
     let post = *posts.get(pick("post_transform", 0)?).ok_or_else(|| unknown("post_transform"))?;
     let aggregate = *aggregates.get(pick("aggregate_function", 1)?).ok_or_else(|| unknown("aggregate_function"))?;
@@ -180,7 +187,14 @@ pub(crate) fn classifier(node: &NodeDef) -> Result<Kernel> {
     Ok(Kernel::many(move |args: &Args<'_>| {
         let x = args.get(0)?;
         let (rows, _) = x.matrix()?;
-        let mut sink = Classification { classes: &rules, values: Vec::new(), winners: Vec::with_capacity(rows) };
+        let mut sink = Classification {
+            classes: &rules,
+            values: Vec::with_capacity(args.limits.elements(&[rows, classes])?),
+            winners: Vec::with_capacity(rows),
+            space: Vec::new(),
+            singles: Vec::new(),
+            doubles: Vec::new(),
+        };
         ensemble.evaluate(x, Aggregate::Sum, &mut sink)?;
         Ok(vec![labels.pick(&sink.winners)?, Tensor::new([rows, classes], sink.values)?])
     }))

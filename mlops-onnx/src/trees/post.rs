@@ -40,15 +40,23 @@ impl PostTransform {
 /// Transforms one row of scores in place; a single score may become two.
 pub(crate) fn write_scores(scores: &mut Vec<f32>, post: PostTransform, second: SecondScore) {
     if let &mut [score] = scores.as_mut_slice() {
-        *scores = match (post, second) {
-            (PostTransform::Probit, _) => vec![probit(score)],
-            (_, SecondScore::None) => vec![score],
-            (PostTransform::Logistic, _) => vec![logistic(-score), logistic(score)],
-            (_, SecondScore::Complement) => vec![1.0 - score, score],
-            (_, SecondScore::Opposite) => vec![-score, score],
+        let (first, other) = match (post, second) {
+            (PostTransform::Probit, _) => (probit(score), None),
+            (_, SecondScore::None) => (score, None),
+            (PostTransform::Logistic, _) => (logistic(-score), Some(logistic(score))),
+            (_, SecondScore::Complement) => (1.0 - score, Some(score)),
+            (_, SecondScore::Opposite) => (-score, Some(score)),
         };
+        scores.clear();
+        scores.push(first);
+        scores.extend(other);
         return;
     }
+    transform(scores, post);
+}
+
+/// Transforms one row of two scores or more in place.
+pub(crate) fn transform(scores: &mut [f32], post: PostTransform) {
     match post {
         PostTransform::None => {}
         PostTransform::Logistic => scores.iter_mut().for_each(|score| *score = logistic(*score)),

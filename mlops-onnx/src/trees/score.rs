@@ -4,7 +4,7 @@
 //! `base_values` mean for two classes, and which label wins when all weights belong to one class.
 
 use super::{
-    post::{PostTransform, SecondScore, write_scores},
+    post::{PostTransform, SecondScore, transform, write_scores},
     real::Real,
 };
 
@@ -105,22 +105,20 @@ impl Finish {
             (bases, _) if bases.len() == targets => T::of_f64(bases.get(target).copied().unwrap_or(0.0)),
             _ => T::default(),
         };
-        let mut values: Vec<f32> = scores
-            .lane(lane)
-            .enumerate()
-            .map(|(target, (sum, _))| {
-                let value = match self.aggregate {
-                    Aggregate::Average => sum / T::of_f64(self.trees as f64),
-                    _ => sum,
-                };
-                (value + shift(target)).to_f32()
-            })
-            .collect();
+        let from = to.len();
+        to.extend(scores.lane(lane).enumerate().map(|(target, (sum, _))| {
+            let value = match self.aggregate {
+                Aggregate::Average => sum / T::of_f64(self.trees as f64),
+                _ => sum,
+            };
+            (value + shift(target)).to_f32()
+        }));
         // For a single target the reference applies no transform but probit.
-        if targets > 1 || self.post == PostTransform::Probit {
-            write_scores(&mut values, self.post, SecondScore::None);
+        if (targets > 1 || self.post == PostTransform::Probit)
+            && let Some(row) = to.get_mut(from..)
+        {
+            transform(row, self.post);
         }
-        to.extend_from_slice(&values);
     }
 }
 
@@ -134,9 +132,17 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// A classifier's scores for one row, appended to `to`; answers the index of the class.
-    pub(super) fn classify<T: Real>(&self, scores: &Scores<T>, lane: usize, to: &mut Vec<f32>) -> usize {
-        let mut row: Vec<(T, bool)> = scores.lane(lane).collect();
+    /// A classifier's scores for one row, appended to `to`; answers the index of the class. `row` and `values` are
+    /// space to work in.
+    pub(super) fn classify<T: Real>(
+        &self,
+        (scores, lane): (&Scores<T>, usize),
+        row: &mut Vec<(T, bool)>,
+        values: &mut Vec<f32>,
+        to: &mut Vec<f32>,
+    ) -> usize {
+        row.clear();
+        row.extend(scores.lane(lane));
         let (class, second) = match row.as_mut_slice() {
             [first, other] => {
                 let keep_second = self.add_binary_base(first, other);
@@ -151,10 +157,11 @@ impl Classes {
         };
         let classes = scores.targets;
         // A score that no leaf added to counts as zero, whatever its base value.
-        let mut values: Vec<f32> = row.iter().map(|(score, seen)| if *seen { score.to_f32() } else { 0.0 }).collect();
-        write_scores(&mut values, self.finish.post, second);
+        values.clear();
+        values.extend(row.iter().map(|(score, seen)| if *seen { score.to_f32() } else { 0.0 }));
+        write_scores(values, self.finish.post, second);
         values.resize(classes, 0.0);
-        to.extend_from_slice(&values);
+        to.extend_from_slice(values);
         class
     }
 

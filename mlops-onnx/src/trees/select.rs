@@ -137,12 +137,7 @@ impl<T: Real> Code<T> {
 }
 
 #[inline(always)]
-fn apply<T: Real>(
-    select: &Select<T>,
-    registers: &mut Registers<T>,
-    column: &Lanes<T>,
-    passes: impl Fn(T) -> bool,
-) {
+fn apply<T: Real>(select: &Select<T>, registers: &mut Registers<T>, column: &Lanes<T>, passes: impl Fn(T) -> bool) {
     let target = usize::from(select.target);
     match select.from {
         From::Leaves { pass, fail } => {

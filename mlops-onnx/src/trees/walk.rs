@@ -125,7 +125,9 @@ impl<T: Real> Walk<T> {
                 if child < i {
                     return u32::try_from(steps.len()).unwrap_or(u32::MAX);
                 }
-                if child > i && let Some(depth) = depths.get_mut(child) {
+                if child > i
+                    && let Some(depth) = depths.get_mut(child)
+                {
                     *depth = (*depth).max(own + 1);
                 }
             }

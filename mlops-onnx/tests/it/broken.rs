@@ -23,7 +23,11 @@ fn graphs_that_do_not_hold_together_are_refused_by_name() {
     OnnxModel::from_bytes(&model(&[[relu("X", "Y")].as_slice(), &x_and_y()].concat())).unwrap();
     refused(&[relu("Z", "Y")], ErrorKind::InvalidArgument, "value \"Z\" is not computed");
     refused(&[], ErrorKind::InvalidArgument, "value \"Y\" is not computed");
-    refused(&[relu("A", "B"), relu("B", "A"), node("Add", "", &["X", "A"], &["Y"], &[])], ErrorKind::InvalidArgument, "own output");
+    refused(
+        &[relu("A", "B"), relu("B", "A"), node("Add", "", &["X", "A"], &["Y"], &[])],
+        ErrorKind::InvalidArgument,
+        "own output",
+    );
     refused(&[relu("Y", "Y")], ErrorKind::InvalidArgument, "own output");
     refused(&[relu("X", "Y"), relu("X", "Y")], ErrorKind::InvalidArgument, "defined twice");
     refused(&[relu("X", "X")], ErrorKind::InvalidArgument, "defined twice");
@@ -32,9 +36,14 @@ fn graphs_that_do_not_hold_together_are_refused_by_name() {
     refused(&[node("Relu", "", &[], &["Y"], &[])], ErrorKind::InvalidArgument, "input 0 is missing");
     refused(&[node("Relu", "", &["X"], &["Y", "Z"], &[])], ErrorKind::InvalidArgument, "outputs");
     refused(&[node("Concat", "", &["X", "X"], &["Y"], &[number("axis", 7)])], ErrorKind::InvalidArgument, "axis 7");
-    refused(&[node("Softmax", "", &["X"], &["Y"], &[floats("axis", &[1.0])])], ErrorKind::InvalidArgument, "must be of type Int");
+    refused(
+        &[node("Softmax", "", &["X"], &["Y"], &[floats("axis", &[1.0])])],
+        ErrorKind::InvalidArgument,
+        "must be of type Int",
+    );
     refused(&[node("ReduceSum", "", &["X"], &["Y"], &[])], ErrorKind::InvalidArgument, "not one row for each");
-    let scaler = node("Scaler", "ai.onnx.ml", &["X"], &["Y"], &[floats("offset", &[0.0; 3]), floats("scale", &[1.0; 3])]);
+    let scaler =
+        node("Scaler", "ai.onnx.ml", &["X"], &["Y"], &[floats("offset", &[0.0; 3]), floats("scale", &[1.0; 3])]);
     refused(&[scaler], ErrorKind::InvalidArgument, "3 values for 2 columns");
 }
 
@@ -44,7 +53,11 @@ fn sizes_that_a_file_claims_are_not_believed() {
     let expand = node("ConstantOfShape", "", &["S"], &["Y"], &[]);
     refused(&[claims, expand], ErrorKind::ResourceExhausted, "elements_max");
     let empty = stored("S", 1, &[1 << 40, 1 << 20], &[]);
-    refused(&[empty, node("Add", "", &["X", "S"], &["Y"], &[])], ErrorKind::InvalidArgument, "does not hold 0 elements");
+    refused(
+        &[empty, node("Add", "", &["X", "S"], &["Y"], &[])],
+        ErrorKind::InvalidArgument,
+        "does not hold 0 elements",
+    );
     let tight = Limits { items_max: 3, ..Limits::default() };
     let many = model(&[node("Relu", "", &["X"], &["Y"], &[]), x_and_y().concat()]);
     assert_eq!(OnnxModel::with_limits(&many, &tight).unwrap_err().kind(), ErrorKind::ResourceExhausted);
@@ -72,7 +85,11 @@ fn trees_with_cycles_or_gaps_are_refused() {
     };
     refused(&tree(&[1, 0, 0], &[2, 2, 0], &[0; 3]), ErrorKind::InvalidArgument, "cycle");
     refused(&tree(&[1, 9, 0], &[2, 2, 0], &[0; 3]), ErrorKind::InvalidArgument, "refers to node 9");
-    refused(&tree(&[1, 2, 0], &[2, 2, 0], &[5, 0, 0]), ErrorKind::InvalidArgument, "compare feature 5, but rows have 2");
+    refused(
+        &tree(&[1, 2, 0], &[2, 2, 0], &[5, 0, 0]),
+        ErrorKind::InvalidArgument,
+        "compare feature 5, but rows have 2",
+    );
     refused(&tree(&[1, 2], &[2, 2, 0], &[0; 3]), ErrorKind::InvalidArgument, "nodes_truenodeids");
     refused(&tree(&[1, 2, 0], &[2, 2, 0], &[-1, 0, 0]), ErrorKind::InvalidArgument, "feature -1");
 }

@@ -41,12 +41,9 @@ pub fn number(name: &str, value: i64) -> Vec<u8> {
     attribute(name, 2, int(3, value))
 }
 
-pub fn text(name: &str, value: &str) -> Vec<u8> {
-    attribute(name, 3, bytes(4, value.as_bytes()))
-}
-
 pub fn node(operator: &str, domain: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
-    let names = |number, names: &[&str]| names.iter().flat_map(|name| bytes(number, name.as_bytes())).collect::<Vec<_>>();
+    let names =
+        |number, names: &[&str]| names.iter().flat_map(|name| bytes(number, name.as_bytes())).collect::<Vec<_>>();
     let head = [names(1, inputs), names(2, outputs), bytes(3, b"n"), bytes(4, operator.as_bytes())].concat();
     bytes(1, &[head, attributes.concat(), bytes(7, domain.as_bytes())].concat())
 }

@@ -18,7 +18,8 @@ fn number(value: &Value) -> f64 {
 }
 
 fn tensor(value: &Value) -> (String, Tensor) {
-    let shape: Vec<usize> = value["shape"].as_array().unwrap().iter().map(|dim| dim.as_u64().unwrap() as usize).collect();
+    let shape: Vec<usize> =
+        value["shape"].as_array().unwrap().iter().map(|dim| dim.as_u64().unwrap() as usize).collect();
     let values = value["data"].as_array().unwrap();
     let data: Data = match value["datatype"].as_str().unwrap() {
         "FP32" => values.iter().map(|v| number(v) as f32).collect::<Vec<_>>().into(),

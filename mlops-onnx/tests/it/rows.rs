@@ -52,11 +52,13 @@ fn a_missing_value_takes_the_false_branch_in_every_form() {
 
 #[test]
 fn a_signature_may_name_columns_and_let_numbers_be_missing() {
-    let scaler = node("Scaler", "ai.onnx.ml", &["X"], &["Y"], &[floats("offset", &[1.0, 2.0]), floats("scale", &[2.0, 3.0])]);
+    let scaler =
+        node("Scaler", "ai.onnx.ml", &["X"], &["Y"], &[floats("offset", &[1.0, 2.0]), floats("scale", &[2.0, 3.0])]);
     let file = model(&[scaler, value(11, "X", &[0, 2]), value(12, "Y", &[0, 2])]);
     let own = OnnxModel::from_bytes(&file).unwrap();
     assert_eq!(own.signature().inputs(), [TensorSpec::tensor("X", DataType::Float32, [2])]);
-    let columns = [TensorSpec::column("age", DataType::Float64).nullable(), TensorSpec::column("visits", DataType::Int64)];
+    let columns =
+        [TensorSpec::column("age", DataType::Float64).nullable(), TensorSpec::column("visits", DataType::Int64)];
     let signature = Signature::new(columns, own.signature().outputs().to_vec()).unwrap();
     let model = own.with_signature(signature.clone()).unwrap();
     let age: ArrayRef = Arc::new(Float64Array::from(vec![Some(3.0), None]));
@@ -71,7 +73,8 @@ fn a_signature_may_name_columns_and_let_numbers_be_missing() {
     let three = ["a", "b", "c"].map(|name| TensorSpec::column(name, DataType::Float32));
     let wide = Signature::new(three, own().signature().outputs().to_vec()).unwrap();
     assert!(own().with_signature(wide).unwrap_err().message().contains("3 columns"));
-    let other = Signature::new(own().signature().inputs().to_vec(), [TensorSpec::column("Z", DataType::Float32)]).unwrap();
+    let other =
+        Signature::new(own().signature().inputs().to_vec(), [TensorSpec::column("Z", DataType::Float32)]).unwrap();
     assert!(own().with_signature(other).unwrap_err().message().contains("output \"Z\""));
 }
 

@@ -63,5 +63,7 @@ pub(super) fn package(directory: &Path) -> Result<ModelPackage> {
 /// Without the runtime, such a file has no signature.
 #[cfg(not(feature = "onnx"))]
 pub(super) fn package(directory: &Path) -> Result<ModelPackage> {
-    Err(Error::failed_precondition(format!("directory {directory:?} holds {BARE_FILE} without a manifest.json; build with feature \"onnx\"")))
+    Err(Error::failed_precondition(format!(
+        "directory {directory:?} holds {BARE_FILE} without a manifest.json; build with feature \"onnx\""
+    )))
 }

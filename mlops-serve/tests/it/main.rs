@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[cfg(feature = "onnx")]
+mod onnx;
 mod open_inference;
 mod swap;
