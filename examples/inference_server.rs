@@ -8,9 +8,9 @@
 //!   -d '{"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2]}]}'
 //! ```
 //!
-//! `DIR/<model>/<version>/` holds a package (`manifest.json` and its files); the newest version of each model is
-//! served, and swapped when a newer one appears. `--http` answers gRPC too; `--grpc` opens a second port for clients that
-//! want one. Ctrl-C or a termination signal ends it after the last answer.
+//! `DIR/<model>/<version>/` holds a package (`manifest.json` and its files) or a bare `model.onnx`; the newest version of
+//! each model is served, and swapped when a newer one appears. `--http` answers gRPC too; `--grpc` opens a second port for
+//! clients that want one. Ctrl-C or a termination signal ends it after the last answer.
 
 #[path = "common/iris_model.rs"]
 mod iris_model;
@@ -24,7 +24,7 @@ use mlops::{
     Error, Result,
     core::{ModelName, ModelRef, PrometheusMeter, Selector, Version},
     serve::{
-        DirectorySource, IdentityModel, ModelConfig, ModelRepository, ProtocolSettings, Runtimes, Server,
+        DirectorySource, IdentityModel, ModelConfig, ModelRepository, OnnxRuntime, ProtocolSettings, Runtimes, Server,
         ServerSettings, TensorType,
     },
 };
@@ -126,7 +126,9 @@ async fn load(options: &Options) -> Result<Arc<ModelRepository>> {
     }
     let source = DirectorySource::new(directory);
     let names = source.models()?;
-    let runtimes = Runtimes::new().with_flavors(mlops::train::flavors(), mlops::train::load_package);
+    let runtimes = Runtimes::new()
+        .with_runtime(Arc::new(OnnxRuntime::default()))
+        .with_flavors(mlops::train::flavors(), mlops::train::load_package);
     let repository = Arc::new(ModelRepository::with_source(Arc::new(source), runtimes));
     for name in names {
         repository.add(ModelConfig::new(ModelRef { name, selector: Selector::Latest }))?;

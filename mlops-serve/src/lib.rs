@@ -5,6 +5,7 @@
 //! | the server: predict in process, mount, listen | [`Server`], [`ServerSettings`] |
 //! | which models are served, and hot reload by alias | [`ModelRepository`], [`ModelConfig`] |
 //! | packages of any flavor into models | [`Runtimes`], [`Runtime`], [`ClosureModel`] |
+//! | ONNX models, by themselves or in packages (feature `onnx`, on by default) | `OnnxRuntime` |
 //! | features looked up in the request path | [`FeatureLookup`] |
 //! | canaries and shadows | [`rollout`] |
 //! | Open Inference v2 over REST | [`oip`] |
@@ -39,6 +40,7 @@ mod repository;
 pub mod rollout;
 mod router;
 mod runtime;
+mod runtimes;
 mod scoring;
 mod server;
 mod settings;
@@ -51,7 +53,9 @@ pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};
 pub use model::{ClosureModel, IdentityModel, ServedModel, TensorModel};
 pub use protocol::{ProtocolSettings, VertexSettings};
 pub use repository::{DirectorySource, ModelConfig, ModelRepository, ModelStatus, SyncReport, Watcher};
-pub use runtime::{Runtime, Runtimes};
+pub use runtime::{INPUT_VALUE, Runtime, Runtimes};
+#[cfg(feature = "onnx")]
+pub use runtimes::{ONNX_FILE, ONNX_FLAVOR, OnnxRuntime};
 pub use server::{InferOptions, InferReply, Server, ServerBuilder};
 pub use settings::ServerSettings;
 pub use tensor::{Tensor, TensorInfo, TensorType};

@@ -6,6 +6,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use mlops_core::{Error, Model, ModelPackage, Result};
 
+/// The context key of a model's error that a value of a row causes, such as a category the model was not trained on. Such an
+/// error on the made-up row of the warm-up is no failure of the model.
+pub const INPUT_VALUE: &str = "input_value";
+
 /// Loads packages of one or more flavors.
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// The flavors it reads, such as `mlops.gbdt`.

@@ -1,6 +1,6 @@
 //! A directory as a source of models: `ROOT/<model>/<version>/manifest.json` and the files it lists.
 //!
-//! `ROOT/<model>/aliases.json` may map aliases to versions. Files outside the version's directory are never read,
+//! A version's directory without a manifest may hold a bare `model.onnx`. `ROOT/<model>/aliases.json` may map aliases to versions. Files outside the version's directory are never read,
 //! whatever a manifest says.
 
 use std::{
@@ -16,6 +16,8 @@ use mlops_core::{
     Selector, Version,
 };
 
+use super::bare::{self, BARE_FILE, BareFiles};
+
 /// Largest package that is read, bytes.
 pub(super) const PACKAGE_BYTES_MAX: u64 = 4 << 30;
 /// Largest manifest or alias file that is read, bytes.
@@ -25,13 +27,14 @@ pub(super) const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct DirectorySource {
     root: PathBuf,
+    bare: BareFiles,
 }
 
 impl DirectorySource {
     /// Reads below `root`.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), bare: BareFiles::default() }
     }
 
     /// The models that have a directory, in order.
@@ -79,10 +82,15 @@ impl DirectorySource {
             Selector::Latest => newest(&name, &model)?,
             Selector::Alias(alias) => aliased(&name, &model, alias)?,
         };
-        let path = model.join(version.to_string()).join("manifest.json");
-        if !path.is_file() {
-            return Err(Error::not_found(format!("model \"{name}\" has no version {version} in the repository")));
+        let directory = model.join(version.to_string());
+        match Content::of(&directory) {
+            Some(Content::Package) => {}
+            Some(Content::Bare) => return Ok(ModelVersionId { name, version, digest: self.bare.digest(&directory)? }),
+            None => {
+                return Err(Error::not_found(format!("model \"{name}\" has no version {version} in the repository")));
+            }
         }
+        let path = directory.join("manifest.json");
         let manifest: PackageManifest = parse(&path, &read(&path, MANIFEST_BYTES_MAX)?)?;
         let json = serde_json::to_vec(&manifest)
             .map_err(|error| Error::internal("package manifest cannot be written as JSON").with_source(error))?;
@@ -91,6 +99,9 @@ impl DirectorySource {
 
     fn fetch_blocking(&self, id: &ModelVersionId) -> Result<ModelPackage> {
         let directory = self.model_dir(&id.name)?.join(id.version.to_string());
+        if Content::of(&directory) == Some(Content::Bare) {
+            return unchanged(id, bare::package(&directory)?);
+        }
         let path = directory.join("manifest.json");
         let manifest: PackageManifest = parse(&path, &read(&path, MANIFEST_BYTES_MAX)?)?;
         let mut files = BTreeMap::new();
@@ -100,14 +111,31 @@ impl DirectorySource {
             room = room.saturating_sub(bytes.len() as u64);
             files.insert(name.clone(), Bytes::from(bytes));
         }
-        let package = ModelPackage::from_parts(manifest, files)?;
-        if package.digest()? != id.digest {
-            return Err(Error::data_loss(format!(
-                "model \"{}\" version {} changed while it was read",
-                id.name, id.version
-            )));
+        unchanged(id, ModelPackage::from_parts(manifest, files)?)
+    }
+}
+
+/// The package, when it is the one that was asked for.
+fn unchanged(id: &ModelVersionId, package: ModelPackage) -> Result<ModelPackage> {
+    if package.digest()? == id.digest {
+        return Ok(package);
+    }
+    Err(Error::data_loss(format!("model \"{}\" version {} changed while it was read", id.name, id.version)))
+}
+
+/// What a version's directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Package,
+    Bare,
+}
+
+impl Content {
+    fn of(directory: &Path) -> Option<Self> {
+        if directory.join("manifest.json").is_file() {
+            return Some(Self::Package);
         }
-        Ok(package)
+        directory.join(BARE_FILE).is_file().then_some(Self::Bare)
     }
 }
 
@@ -138,7 +166,7 @@ fn inside(path: &str) -> Result<&Path> {
 
 fn newest(name: &ModelName, model: &Path) -> Result<Version> {
     let versions = entries(model)?.into_iter().filter_map(|entry| entry.parse::<Version>().ok());
-    let complete = versions.filter(|version| model.join(version.to_string()).join("manifest.json").is_file());
+    let complete = versions.filter(|version| Content::of(&model.join(version.to_string())).is_some());
     complete.max().ok_or_else(|| Error::not_found(format!("model \"{name}\" has no version in the repository")))
 }
 
@@ -158,7 +186,7 @@ fn entries(directory: &Path) -> Result<Vec<String>> {
     Ok(names.filter(|name| !name.starts_with('.')).collect())
 }
 
-fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+pub(super) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     let size = fs::metadata(path).map_err(|error| missing_file(path, error))?.len();
     if size > bytes_max {
         return Err(Error::resource_exhausted(format!("file {path:?} has {size} bytes; at most {bytes_max} are read")));
@@ -166,7 +194,7 @@ fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| missing_file(path, error))
 }
 
-fn missing_file(path: &Path, error: std::io::Error) -> Error {
+pub(super) fn missing_file(path: &Path, error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => Error::data_loss(format!("file {path:?} is missing")).with_source(error),
         _ => unavailable(path, error),

@@ -4,6 +4,7 @@
 //! and swaps it in. A new version is loaded and warmed up before it is visible; an old one lives until its last
 //! request is answered.
 
+mod bare;
 mod config;
 mod counters;
 mod directory;

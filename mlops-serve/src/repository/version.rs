@@ -13,6 +13,7 @@ use crate::{
     executor::{Payload, guarded},
     features::FeatureLookup,
     model::ServedModel,
+    runtime::INPUT_VALUE,
     tensor::{Tensor, TensorInfo, TensorType, empty_outputs, to_column},
 };
 
@@ -80,10 +81,14 @@ impl LoadedVersion {
         let ServedModel::Rows(model) = &self.model else { return Ok(()) };
         let signature = model.signature();
         let probe = probe_row(signature)?;
-        guarded(|| {
+        let outcome = guarded(|| {
             let outputs = model.predict(&probe)?;
             check_outputs(signature, &outputs, 1)
-        })
+        });
+        match outcome {
+            Err(error) if error.context().iter().any(|(key, _)| *key == INPUT_VALUE) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// Computes the outputs of inputs that fit the description, and checks them against it. Computation.

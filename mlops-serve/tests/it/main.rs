@@ -4,6 +4,8 @@
 
 mod client;
 mod clouds;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod open_inference;
 mod openapi;
 mod scoring;

@@ -1,0 +1,229 @@
+//! A forest ready to evaluate: code for small trees, steps for all, and who adds to which target.
+//!
+//! Rows come in blocks of [`LANES`]; a few rows alone are walked. Both give the same sums.
+
+use mlops_core::Result;
+
+use super::{
+    forest::{Child, Forest},
+    real::Real,
+    score::{Aggregate, Scores},
+    select::{Code, LANES, Lanes, registers},
+    walk::{PATHS, Walk},
+};
+
+/// From this many rows on, a block is cheaper than single walks.
+const BLOCK_ROWS_MIN: usize = 6;
+
+/// What a tree's leaves hold.
+#[derive(Debug, Clone, Copy)]
+enum Leaves {
+    /// One weight each, all for this target: paths end with the weight.
+    Single(u32),
+    /// Any weights: paths end with the number of the leaf.
+    Lists,
+}
+
+#[derive(Debug)]
+pub(super) struct Compiled<T> {
+    walk: Walk<T>,
+    codes: Vec<Option<Code<T>>>,
+    leaves: Vec<Leaves>,
+    /// For coded trees with lists: the leaves by their number in the tree.
+    members: Vec<Vec<u32>>,
+    weights: Weights<T>,
+    /// Features that are compared, in ascending order; columns of a block.
+    used: Vec<u32>,
+    targets: usize,
+}
+
+/// The weights of all leaves, in the ensemble's precision.
+#[derive(Debug)]
+struct Weights<T> {
+    /// First and last place of each leaf's weights.
+    ranges: Vec<(u32, u32)>,
+    list: Vec<(u32, T)>,
+}
+
+impl<T: Real> Weights<T> {
+    fn new(forest: &Forest) -> Self {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let ranges = forest.leaves.iter().map(|range| (place(range.start), place(range.end))).collect();
+        let list = forest.weights.iter().map(|weight| (weight.target, T::of_f64(weight.value))).collect();
+        Self { ranges, list }
+    }
+
+    /// Adds a leaf's weights to a lane.
+    #[inline(always)]
+    fn add(&self, leaf: u32, scores: &mut Scores<T>, lane: usize, aggregate: Aggregate) {
+        let Some(&(from, to)) = self.ranges.get(leaf as usize) else { return };
+        for &(target, value) in self.list.get(from as usize..to as usize).unwrap_or_default() {
+            scores.add(target as usize, lane, value, aggregate);
+        }
+    }
+}
+
+impl<T: Real> Compiled<T> {
+    /// Compiles for precision `T`.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` beyond `nodes_max`.
+    pub(super) fn new(forest: &Forest, nodes_max: usize) -> Result<Self> {
+        let mut used: Vec<u32> = forest.branches.iter().map(|branch| branch.feature).collect();
+        used.sort_unstable();
+        used.dedup();
+        let column = |feature: u32| used.binary_search(&feature).map_or(0, |i| u32::try_from(i).unwrap_or(0));
+        let weight = |leaf: u32| match forest.leaf(leaf) {
+            [weight] => T::of_f64(weight.value),
+            _ => T::default(),
+        };
+        let walk = Walk::new(forest, |feature| feature, weight, nodes_max)?;
+        let (mut codes, mut leaves, mut members_of) = (Vec::new(), Vec::new(), Vec::new());
+        for &root in &forest.roots {
+            let members = leaves_of(forest, root);
+            let kind = single_target(forest, &members).map_or(Leaves::Lists, Leaves::Single);
+            leaves.push(kind);
+            if matches!(kind, Leaves::Single(_)) {
+                codes.push(Code::new(forest, root, &column, &weight));
+                members_of.push(Vec::new());
+                continue;
+            }
+            let number = |leaf: u32| members.binary_search(&leaf).ok().and_then(|i| u16::try_from(i).ok()).unwrap_or(0);
+            codes.push(Code::new(forest, root, &column, &|leaf| T::of_index(number(leaf))));
+            members_of.push(members);
+        }
+        let (members, weights) = (members_of, Weights::new(forest));
+        Ok(Self { walk, codes, leaves, members, weights, used, targets: forest.targets })
+    }
+
+    /// Evaluates `rows` rows of `width` values; `finish` gets each row's number and scores, in order.
+    pub(super) fn evaluate(
+        &self,
+        x: &[T],
+        width: usize,
+        aggregate: Aggregate,
+        finish: &mut dyn FnMut(&mut Scores<T>, usize),
+    ) {
+        if width == 0 {
+            return;
+        }
+        for block in x.chunks(width.saturating_mul(LANES)) {
+            let rows = block.len() / width;
+            if rows >= BLOCK_ROWS_MIN {
+                let scores = &mut Scores::new(self.targets, LANES);
+                self.block(block, width, aggregate, scores);
+                (0..rows).for_each(|lane| finish(scores, lane));
+                continue;
+            }
+            for row in block.chunks(width) {
+                let scores = &mut Scores::new(self.targets, 1);
+                self.row(row, aggregate, scores);
+                finish(scores, 0);
+            }
+        }
+    }
+
+    fn row(&self, row: &[T], aggregate: Aggregate, scores: &mut Scores<T>) {
+        for first in (0..self.walk.trees()).step_by(PATHS) {
+            let ends = self.walk.trees_from(first, row);
+            let kinds = self.leaves.iter().skip(first);
+            for (&at, kind) in ends.iter().zip(kinds) {
+                let (value, leaf) = self.walk.end(at);
+                match *kind {
+                    Leaves::Single(target) => scores.add(target as usize, 0, value, aggregate),
+                    Leaves::Lists => self.weights.add(leaf, scores, 0, aggregate),
+                }
+            }
+        }
+    }
+
+    fn block(&self, block: &[T], width: usize, aggregate: Aggregate, scores: &mut Scores<T>) {
+        let columns = transpose(block, width, &self.used);
+        pulp::Arch::new().dispatch(|| {
+            let registers = &mut registers::<T>();
+            let trees = self.codes.iter().zip(&self.leaves).zip(&self.members).enumerate();
+            for (tree, ((code, kind), members)) in trees {
+                let Some(code) = code else {
+                    self.walk_block(tree, *kind, (block, width), aggregate, scores);
+                    continue;
+                };
+                code.run(&columns, registers);
+                let [result, ..] = registers;
+                match *kind {
+                    Leaves::Single(target) => scores.add_lanes(target as usize, result, aggregate),
+                    Leaves::Lists => {
+                        for (lane, number) in result.iter().enumerate() {
+                            let leaf = members.get(number.to_index()).copied().unwrap_or(u32::MAX);
+                            self.weights.add(leaf, scores, lane, aggregate);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// One large tree for a block, rows in step.
+    #[inline(always)]
+    fn walk_block(
+        &self,
+        tree: usize,
+        kind: Leaves,
+        (block, width): (&[T], usize),
+        aggregate: Aggregate,
+        scores: &mut Scores<T>,
+    ) {
+        for (group, rows) in block.chunks(width * PATHS).enumerate() {
+            let value = |feature: usize, row: usize| rows.get(row * width + feature).copied().unwrap_or_default();
+            let ends = self.walk.rows(tree, value);
+            for (lane, &at) in (group * PATHS..).zip(ends.iter().take(rows.len() / width)) {
+                let (value, leaf) = self.walk.end(at);
+                match kind {
+                    Leaves::Single(target) => scores.add(target as usize, lane, value, aggregate),
+                    Leaves::Lists => self.weights.add(leaf, scores, lane, aggregate),
+                }
+            }
+        }
+    }
+}
+
+/// The features that are compared, each for all rows of the block; lanes beyond the rows repeat nothing.
+fn transpose<T: Real>(block: &[T], width: usize, used: &[u32]) -> Vec<Lanes<T>> {
+    let column = |&feature: &u32| {
+        let mut lanes = [T::default(); LANES];
+        for (lane, row) in lanes.iter_mut().zip(block.chunks_exact(width)) {
+            *lane = row.get(feature as usize).copied().unwrap_or_default();
+        }
+        lanes
+    };
+    used.iter().map(column).collect()
+}
+
+/// The leaves that a tree reaches, ascending.
+fn leaves_of(forest: &Forest, root: Child) -> Vec<u32> {
+    let (mut stack, mut leaves) = (vec![root], Vec::new());
+    let mut seen = std::collections::HashSet::new();
+    while let Some(child) = stack.pop() {
+        match child {
+            Child::Leaf(leaf) => leaves.push(leaf),
+            Child::Branch(index) if seen.insert(index) => {
+                stack.extend(forest.branch(index).into_iter().flat_map(|branch| [branch.pass, branch.fail]));
+            }
+            Child::Branch(_) => {}
+        }
+    }
+    leaves.sort_unstable();
+    leaves.dedup();
+    leaves
+}
+
+/// The target that every one of these leaves adds one weight to.
+fn single_target(forest: &Forest, leaves: &[u32]) -> Option<u32> {
+    let mut target = None;
+    for &leaf in leaves {
+        let [weight] = forest.leaf(leaf) else { return None };
+        if *target.get_or_insert(weight.target) != weight.target {
+            return None;
+        }
+    }
+    target
+}

@@ -1,0 +1,178 @@
+//! Small trees without paths: all comparisons for a block of rows, then selects from the leaves up.
+//!
+//! A tree becomes straight-line code over a few registers of [`LANES`] values each. Evaluating the heavier child first
+//! keeps the registers below the logarithm of the leaves (Sethi and Ullman 1970). An instruction's loop has no branch,
+//! so the compiler turns it into vector code; what an instruction does is decided once per block, not per row.
+
+use super::{
+    forest::{Child, Compare, Forest},
+    real::Real,
+};
+
+/// Rows that are evaluated together.
+pub(super) const LANES: usize = 64;
+/// A tree with more comparisons is walked instead.
+pub(super) const BRANCHES_MAX: usize = 128;
+const REGISTERS: usize = 8;
+
+/// One column of a block.
+pub(super) type Lanes<T> = [T; LANES];
+pub(super) type Registers<T> = [Lanes<T>; REGISTERS];
+
+pub(super) fn registers<T: Real>() -> Registers<T> {
+    [[T::default(); LANES]; REGISTERS]
+}
+
+#[derive(Debug, Clone, Copy)]
+enum From<T> {
+    /// Both children are leaves.
+    Leaves { pass: T, fail: T },
+    /// One is a leaf, the other is in the target register.
+    Leaf { leaf: T, passes: bool },
+    /// The target register and another.
+    Register { other: u8, target_passes: bool },
+}
+
+/// One comparison and select.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Select<T> {
+    threshold: T,
+    column: u32,
+    compare: Compare,
+    missing_passes: bool,
+    target: u8,
+    from: From<T>,
+}
+
+/// The code of one tree.
+#[derive(Debug, Default)]
+pub(super) struct Code<T> {
+    selects: Vec<Select<T>>,
+    /// The whole tree, when it is a single leaf.
+    constant: Option<T>,
+}
+
+/// What compiling a subtree gave.
+enum Value<T> {
+    Leaf(T),
+    Register,
+}
+
+impl<T: Real> Code<T> {
+    /// Compiles a tree; none when it is too large.
+    pub(super) fn new(
+        forest: &Forest,
+        root: Child,
+        column_of: &impl Fn(u32) -> u32,
+        leaf_value: &impl Fn(u32) -> T,
+    ) -> Option<Self> {
+        let mut budget = BRANCHES_MAX;
+        registers_needed(forest, root, &mut budget)?;
+        let mut code = Self { selects: Vec::new(), constant: None };
+        if let Value::Leaf(value) = code.compile(forest, root, 0, column_of, leaf_value)? {
+            code.constant = Some(value);
+        }
+        Some(code)
+    }
+
+    /// Recursion is bounded by [`BRANCHES_MAX`], which the caller has checked.
+    fn compile(
+        &mut self,
+        forest: &Forest,
+        child: Child,
+        target: usize,
+        column_of: &impl Fn(u32) -> u32,
+        leaf_value: &impl Fn(u32) -> T,
+    ) -> Option<Value<T>> {
+        let index = match child {
+            Child::Leaf(leaf) => return Some(Value::Leaf(leaf_value(leaf))),
+            Child::Branch(index) => index,
+        };
+        let branch = forest.branch(index).ok()?;
+        let need = |child| registers_needed(forest, child, &mut BRANCHES_MAX.clone());
+        let pass_first = need(branch.pass)? >= need(branch.fail)?;
+        let (first, second) = if pass_first { (branch.pass, branch.fail) } else { (branch.fail, branch.pass) };
+        let first = self.compile(forest, first, target, column_of, leaf_value)?;
+        let other = if matches!(first, Value::Register) { target + 1 } else { target };
+        let second = self.compile(forest, second, other, column_of, leaf_value)?;
+        let from = match (first, second) {
+            (Value::Leaf(first), Value::Leaf(second)) if pass_first => From::Leaves { pass: first, fail: second },
+            (Value::Leaf(first), Value::Leaf(second)) => From::Leaves { pass: second, fail: first },
+            (Value::Register, Value::Leaf(leaf)) => From::Leaf { leaf, passes: !pass_first },
+            (Value::Leaf(leaf), Value::Register) => From::Leaf { leaf, passes: pass_first },
+            (Value::Register, Value::Register) => {
+                From::Register { other: u8::try_from(other).ok()?, target_passes: pass_first }
+            }
+        };
+        self.selects.push(Select {
+            threshold: T::of_f64(branch.threshold),
+            column: column_of(branch.feature),
+            compare: branch.compare,
+            missing_passes: branch.missing_passes,
+            target: u8::try_from(target).ok().filter(|&target| usize::from(target) < REGISTERS)?,
+            from,
+        });
+        Some(Value::Register)
+    }
+
+    /// Evaluates a block; the result is in register 0.
+    #[inline(always)]
+    pub(super) fn run(&self, columns: &[Lanes<T>], registers: &mut Registers<T>) {
+        if let (Some(value), [first, ..]) = (self.constant, registers.as_mut_slice()) {
+            *first = [value; LANES];
+        }
+        for select in &self.selects {
+            let Some(column) = columns.get(select.column as usize) else { continue };
+            let t = select.threshold;
+            match (select.compare, select.missing_passes) {
+                (Compare::LessOrEqual, false) => apply(select, registers, column, |x| x <= t),
+                (Compare::LessOrEqual, true) => apply(select, registers, column, |x| (x <= t) | x.missing()),
+                (Compare::Less, false) => apply(select, registers, column, |x| x < t),
+                (Compare::Less, true) => apply(select, registers, column, |x| (x < t) | x.missing()),
+                (Compare::Equal, false) => apply(select, registers, column, |x| x == t),
+                (Compare::Equal, true) => apply(select, registers, column, |x| (x == t) | x.missing()),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn apply<T: Real>(select: &Select<T>, registers: &mut Registers<T>, column: &Lanes<T>, passes: impl Fn(T) -> bool) {
+    let target = usize::from(select.target);
+    match select.from {
+        From::Leaves { pass, fail } => {
+            let Some(to) = registers.get_mut(target) else { return };
+            for (to, &x) in to.iter_mut().zip(column) {
+                *to = if passes(x) { pass } else { fail };
+            }
+        }
+        From::Leaf { leaf, passes: true } => {
+            let Some(to) = registers.get_mut(target) else { return };
+            for (to, &x) in to.iter_mut().zip(column) {
+                *to = if passes(x) { leaf } else { *to };
+            }
+        }
+        From::Leaf { leaf, passes: false } => {
+            let Some(to) = registers.get_mut(target) else { return };
+            for (to, &x) in to.iter_mut().zip(column) {
+                *to = if passes(x) { *to } else { leaf };
+            }
+        }
+        From::Register { other, target_passes } => {
+            let Ok([to, other]) = registers.get_disjoint_mut([target, usize::from(other)]) else { return };
+            for ((to, &other), &x) in to.iter_mut().zip(other.iter()).zip(column) {
+                *to = if passes(x) == target_passes { *to } else { other };
+            }
+        }
+    }
+}
+
+/// Registers that a subtree takes; none when it has more comparisons than the budget.
+fn registers_needed(forest: &Forest, child: Child, budget: &mut usize) -> Option<usize> {
+    let Child::Branch(index) = child else { return Some(0) };
+    *budget = budget.checked_sub(1)?;
+    let branch = forest.branch(index).ok()?;
+    let pass = registers_needed(forest, branch.pass, budget)?;
+    let fail = registers_needed(forest, branch.fail, budget)?;
+    Some(if pass == fail { pass + 1 } else { pass.max(fail) })
+}
