@@ -12,8 +12,8 @@ use super::{
     walk::{PATHS, Walk},
 };
 
-/// From this many rows on, a block is cheaper than single walks.
-const BLOCK_ROWS_MIN: usize = 6;
+/// What a comparison of a whole block costs, in steps of a single row's walk (measured: 5 ns to 3 ns).
+const SELECT_STEPS: usize = 2;
 
 /// What a tree's leaves hold.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,9 @@ pub(super) struct Compiled<T> {
     /// Features that are compared, in ascending order; columns of a block.
     used: Vec<u32>,
     targets: usize,
+    /// Comparisons of all coded trees, and the longest paths of the same trees, summed.
+    selects: usize,
+    steps: usize,
 }
 
 /// The weights of all leaves, in the ensemble's precision.
@@ -93,7 +96,10 @@ impl<T: Real> Compiled<T> {
             members_of.push(members);
         }
         let (members, weights) = (members_of, Weights::new(forest));
-        Ok(Self { walk, codes, leaves, members, weights, used, targets: forest.targets })
+        let coded = codes.iter().enumerate().filter_map(|(tree, code)| Some((tree, code.as_ref()?)));
+        let (selects, steps) =
+            coded.fold((0, 0), |(selects, steps), (tree, code)| (selects + code.len(), steps + walk.tree_depth(tree)));
+        Ok(Self { walk, codes, leaves, members, weights, used, targets: forest.targets, selects, steps })
     }
 
     /// Evaluates `rows` rows of `width` values; `finish` gets each row's number and scores, in order.
@@ -109,7 +115,7 @@ impl<T: Real> Compiled<T> {
         }
         for block in x.chunks(width.saturating_mul(LANES)) {
             let rows = block.len() / width;
-            if rows >= BLOCK_ROWS_MIN {
+            if rows > 1 && rows.saturating_mul(self.steps) >= self.selects.saturating_mul(SELECT_STEPS) {
                 let scores = &mut Scores::new(self.targets, LANES);
                 self.block(block, width, aggregate, scores);
                 (0..rows).for_each(|lane| finish(scores, lane));

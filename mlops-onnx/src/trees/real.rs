@@ -17,10 +17,13 @@ pub(crate) trait Real:
     /// Small whole numbers travel in vector lanes too.
     fn of_index(index: u16) -> Self;
     fn to_index(self) -> usize;
+    /// `a` when the condition holds, else `b`: by bits, so that neither is loaded only when needed, which would keep
+    /// loops over registers from becoming vector code.
+    fn choose(condition: bool, a: Self, b: Self) -> Self;
 }
 
 macro_rules! real {
-    ($type:ty) => {
+    ($type:ty, $bits:ty) => {
         impl Real for $type {
             fn below(self) -> Self {
                 if self == Self::NEG_INFINITY { Self::NAN } else { self.next_down() }
@@ -45,9 +48,14 @@ macro_rules! real {
             fn to_index(self) -> usize {
                 self as usize
             }
+            #[inline(always)]
+            fn choose(condition: bool, a: Self, b: Self) -> Self {
+                let mask = if condition { <$bits>::MAX } else { 0 };
+                Self::from_bits((a.to_bits() & mask) | (b.to_bits() & !mask))
+            }
         }
     };
 }
 
-real!(f32);
-real!(f64);
+real!(f32, u32);
+real!(f64, u64);

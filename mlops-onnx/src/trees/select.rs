@@ -115,6 +115,11 @@ impl<T: Real> Code<T> {
         Some(Value::Register)
     }
 
+    /// Comparisons that a block takes.
+    pub(super) fn len(&self) -> usize {
+        self.selects.len()
+    }
+
     /// Evaluates a block; the result is in register 0.
     #[inline(always)]
     pub(super) fn run(&self, columns: &[Lanes<T>], registers: &mut Registers<T>) {
@@ -143,25 +148,28 @@ fn apply<T: Real>(select: &Select<T>, registers: &mut Registers<T>, column: &Lan
         From::Leaves { pass, fail } => {
             let Some(to) = registers.get_mut(target) else { return };
             for (to, &x) in to.iter_mut().zip(column) {
-                *to = if passes(x) { pass } else { fail };
+                *to = T::choose(passes(x), pass, fail);
             }
         }
         From::Leaf { leaf, passes: true } => {
             let Some(to) = registers.get_mut(target) else { return };
             for (to, &x) in to.iter_mut().zip(column) {
-                *to = if passes(x) { leaf } else { *to };
+                *to = T::choose(passes(x), leaf, *to);
             }
         }
         From::Leaf { leaf, passes: false } => {
             let Some(to) = registers.get_mut(target) else { return };
             for (to, &x) in to.iter_mut().zip(column) {
-                *to = if passes(x) { *to } else { leaf };
+                *to = T::choose(passes(x), *to, leaf);
             }
         }
         From::Register { other, target_passes } => {
             let Ok([to, other]) = registers.get_disjoint_mut([target, usize::from(other)]) else { return };
-            for ((to, &other), &x) in to.iter_mut().zip(other.iter()).zip(column) {
-                *to = if passes(x) == target_passes { *to } else { other };
+            let lanes = to.iter_mut().zip(other.iter()).zip(column);
+            if target_passes {
+                lanes.for_each(|((to, &other), &x)| *to = T::choose(passes(x), *to, other));
+            } else {
+                lanes.for_each(|((to, &other), &x)| *to = T::choose(passes(x), other, *to));
             }
         }
     }

@@ -139,6 +139,11 @@ impl<T: Real> Walk<T> {
         self.roots.len()
     }
 
+    /// Longest path of a tree, in steps.
+    pub(super) fn tree_depth(&self, tree: usize) -> usize {
+        self.depths.get(tree).map_or(0, |&depth| depth as usize)
+    }
+
     /// Leaf value and leaf number that a path ended at.
     #[inline(always)]
     pub(super) fn end(&self, at: u32) -> (T, u32) {
