@@ -6,6 +6,7 @@ mod client;
 mod clouds;
 mod open_inference;
 mod openapi;
+mod robust;
 mod scoring;
 mod swap;
 mod torchserve;
