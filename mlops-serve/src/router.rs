@@ -41,7 +41,11 @@ pub(crate) fn routes(server: &Server) -> Routes {
     if let Some(vertex) = &protocols.vertex {
         routes = vertex::with_routes(routes, vertex);
     }
-    if protocols.openapi { openapi::with_document(routes, &settings.name) } else { routes }
+    if protocols.openapi && !routes.has(openapi::PATH, "get") {
+        openapi::with_document(routes, &settings.name)
+    } else {
+        routes
+    }
 }
 
 pub(crate) fn router(server: Server) -> Router {

@@ -12,7 +12,7 @@ use super::{
     messages::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse},
 };
 use crate::{
-    protocol::{offload, parse_version},
+    protocol::{bytes_of, offload, parse_version},
     server::{InferOptions, Server},
 };
 
@@ -41,7 +41,7 @@ pub(super) async fn infer(
         ..InferOptions::default()
     };
     let reply = server.infer_tensors(wanted, checked.tensors, options, started).await?;
-    let bytes = reply.outputs.iter().map(|tensor| tensor.values().get_array_memory_size()).sum::<usize>();
+    let bytes = bytes_of(&reply.outputs);
     let (outputs, mark_final) = (checked.outputs, checked.mark_final);
     let encode = move || convert::respond(model, id, &reply, &outputs, mark_final);
     if bytes > server.inner.settings.offload_bytes {

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use super::convert::{self, Wish};
 use crate::{
     protocol::{
-        Answer, Incoming,
+        Answer, Incoming, bytes_of,
         encoding::{self, Encoding},
         parse_version,
     },
     server::{InferOptions, Server, TensorReply},
-    tensor::Tensor,
 };
 use axum::{
     body::Bytes,
@@ -83,7 +82,7 @@ async fn write(
     accepted: Option<Encoding>,
 ) -> Answer {
     let settings = &server.inner.settings;
-    let bytes: usize = reply.outputs.iter().map(bytes_of).fold(0, usize::saturating_add);
+    let bytes = bytes_of(&reply.outputs);
     let encoding = accepted.filter(|_| bytes >= settings.compress_bytes_min);
     let (name, variant) = (model.to_owned(), reply.variant);
     let encode = move || {
@@ -103,14 +102,6 @@ async fn write(
     let mut response = respond(written);
     response.headers_mut().insert("mlops-variant", HeaderValue::from_static(variant.as_str()));
     Ok(response)
-}
-
-/// Size in binary form; JSON takes a few times as much.
-fn bytes_of(tensor: &Tensor) -> usize {
-    match tensor.data_type().element_bytes() {
-        Some(size) => tensor.values().len().saturating_mul(size),
-        None => tensor.values().get_buffer_memory_size(),
-    }
 }
 
 fn respond(written: Written) -> Response {

@@ -13,9 +13,11 @@ use axum::{
 
 use crate::protocol::{Operation, Routes};
 
+/// Where the document is.
+pub(crate) const PATH: &str = "/openapi.json";
+
 /// Adds `/openapi.json`, which describes `routes` and itself.
 pub(crate) fn with_document(routes: Routes, name: &str) -> Routes {
-    const PATH: &str = "/openapi.json";
     const WHAT: Operation = Operation::new("This document").gives("Object");
     let itself = (PATH.to_owned(), "get", WHAT);
     let document = document::of(routes.operations().iter().chain(std::iter::once(&itself)), name);

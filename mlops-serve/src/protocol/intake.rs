@@ -14,7 +14,7 @@ use super::{
     Failure,
     encoding::{self, Encoding, Inflated},
 };
-use crate::{executor::guarded, server::Server};
+use crate::{executor::guarded, server::Server, tensor::Tensor};
 
 /// A body as it came.
 #[derive(Debug)]
@@ -73,4 +73,13 @@ pub(crate) async fn offload<T: Send + 'static>(
         return server.inner.executor.run(work).await;
     }
     guarded(work)
+}
+
+/// Size of tensors in binary form; JSON takes a few times as much.
+pub(crate) fn bytes_of(tensors: &[Tensor]) -> usize {
+    let bytes = |tensor: &Tensor| match tensor.data_type().element_bytes() {
+        Some(size) => tensor.values().len().saturating_mul(size),
+        None => tensor.values().get_buffer_memory_size(),
+    };
+    tensors.iter().map(bytes).fold(0, usize::saturating_add)
 }

@@ -19,7 +19,9 @@ mod target;
 pub(crate) use classes::largest;
 pub(crate) use failure::{Answer, Failure};
 pub(crate) use inputs::{Inputs, known_output};
-pub(crate) use intake::{Incoming, offload};
+#[cfg(feature = "grpc")]
+pub(crate) use intake::offload;
+pub(crate) use intake::{Incoming, bytes_of};
 pub(crate) use predict::{Target, predict};
 pub(crate) use records::{Key, Layout, Read, Shown, read, transposed, write};
 pub(crate) use routes::{Operation, Routes};

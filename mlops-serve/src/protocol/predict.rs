@@ -13,7 +13,7 @@ use axum::{
 };
 use mlops_core::{Result, Version};
 
-use super::{Failure, Incoming};
+use super::{Failure, Incoming, bytes_of};
 use crate::{
     repository::LoadedVersion,
     rollout::Variant,
@@ -59,8 +59,8 @@ pub(crate) async fn predict<W: Send + 'static>(
     let options =
         InferOptions { version: target.version, variant: target.variant, routing_key, ..InferOptions::default() };
     let reply = server.infer_tensors(wanted, tensors, options, started).await?;
-    let (variant, bytes) = (reply.variant, reply.outputs.iter().map(|tensor| tensor.values().get_array_memory_size()));
-    let body = if bytes.fold(0, usize::saturating_add) > server.inner.settings.offload_bytes {
+    let variant = reply.variant;
+    let body = if bytes_of(&reply.outputs) > server.inner.settings.offload_bytes {
         server.inner.executor.finish(move || write(&reply, known)).await?
     } else {
         write(&reply, known)?

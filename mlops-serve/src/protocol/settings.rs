@@ -62,7 +62,10 @@ impl ProtocolSettings {
     pub(crate) fn validate(&self) -> Result<()> {
         let Some(vertex) = &self.vertex else { return Ok(()) };
         let routes = [&vertex.predict_route, &vertex.health_route];
-        let fits = |route: &&String| route.starts_with('/') && !route.contains(['{', '}', '*', '?', '#']);
+        // The methods of gRPC are paths too.
+        let call = |route: &str| route.starts_with("/inference.") || route.starts_with("/grpc.");
+        let fits =
+            |route: &&String| route.starts_with('/') && !route.contains(['{', '}', '*', '?', '#']) && !call(route);
         if !routes.iter().all(fits) || vertex.predict_route == vertex.health_route {
             return Err(Error::invalid_argument(format!(
                 "vertex routes {routes:?} must be two paths that begin with / and have no placeholders"

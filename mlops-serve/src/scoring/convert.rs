@@ -1,11 +1,13 @@
 //! Bodies of `/invocations` to tensors, and outputs to its answer.
 
+use std::sync::Arc;
+
 use mlops_core::{Error, Result};
 use serde_json::value::RawValue;
 
 use super::csv::{self, Cell};
 use crate::{
-    protocol::{Key, Layout, Read, Shown, read, transposed, write},
+    protocol::{Key, Layout, Read, Shown, json::Scalars, read, transposed, write},
     repository::LoadedVersion,
     server::TensorReply,
     tensor::{Tensor, TensorType},
@@ -130,5 +132,39 @@ pub(super) fn write_predictions(reply: &TensorReply, shown: Shown) -> Result<Vec
     let mut out = b"{\"predictions\":".to_vec();
     write(reply, shown, false, &mut out)?;
     out.push(b'}');
+    Ok(out)
+}
+
+/// A line per row: the elements of all outputs side by side, text in quotes.
+///
+/// # Errors
+/// As [`Scalars::of`]; `Internal` when outputs differ in their rows.
+pub(super) fn write_csv(reply: &TensorReply) -> Result<Vec<u8>> {
+    let rows = reply.outputs.first().map_or(0, Tensor::rows);
+    let mut columns = Vec::new();
+    for tensor in &reply.outputs {
+        let count = tensor.values().len();
+        if tensor.rows() != rows {
+            return Err(Error::internal("the outputs differ in their rows, so they cannot be told row by row"));
+        }
+        let flat = Tensor::new(tensor.name(), tensor.data_type(), [count], Arc::clone(tensor.values()))?;
+        columns.push((flat, count.checked_div(rows).unwrap_or(0)));
+    }
+    let scalars = columns.iter().map(|(flat, width)| Ok((Scalars::of(flat, false)?, *width)));
+    let scalars: Vec<(Scalars<'_>, usize)> = scalars.collect::<Result<_>>()?;
+    let (mut out, mut cell) = (Vec::new(), Vec::new());
+    for row in 0..rows {
+        let mut comma = false;
+        for (scalars, width) in &scalars {
+            for index in row * width..(row + 1) * width {
+                out.extend_from_slice(if comma { b"," } else { b"" });
+                comma = true;
+                cell.clear();
+                scalars.row(index, &mut cell)?;
+                out.extend_from_slice(&csv::cell(&cell));
+            }
+        }
+        out.push(b'\n');
+    }
     Ok(out)
 }

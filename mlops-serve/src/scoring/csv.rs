@@ -50,6 +50,16 @@ pub(super) struct Cell {
     pub(super) quoted: bool,
 }
 
+/// A JSON value as a cell: numbers and flags as they are, text in quotes.
+pub(super) fn cell(json: &[u8]) -> Vec<u8> {
+    let text = match serde_json::from_slice(json) {
+        Ok(serde_json::Value::String(text)) => text,
+        Ok(serde_json::Value::Object(bytes)) => serde_json::Value::Object(bytes).to_string(),
+        _ => return json.to_vec(),
+    };
+    format!("\"{}\"", text.replace('"', "\"\"")).into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

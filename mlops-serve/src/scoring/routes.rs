@@ -4,7 +4,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use mlops_core::ErrorKind;
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::convert::{self, Form};
 use crate::{
     protocol::{Answer, Failure, Operation, Routes, Target, only_model, predict},
-    server::Server,
+    server::{Server, TensorReply},
 };
 
 type Body = Result<Bytes, BytesRejection>;
@@ -80,7 +80,20 @@ async fn score(server: &Server, model: mlops_core::Result<String>, headers: &Hea
         Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
     })?;
     let read = move |body: &[u8], version: &_| convert::read_body(form, body, version);
-    predict(server, Target::model(model?), headers, body, read, convert::write_predictions).await
+    let target = Target::model(model?);
+    if !accepts_csv(headers) {
+        return predict(server, target, headers, body, read, convert::write_predictions).await;
+    }
+    let write = |reply: &TensorReply, _| convert::write_csv(reply);
+    let mut response = predict(server, target, headers, body, read, write).await?;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv"));
+    Ok(response)
+}
+
+/// Whether CSV is asked for, and nothing else.
+fn accepts_csv(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/csv"))
 }
 
 /// An error in MLflow's words.

@@ -8,6 +8,7 @@ mod clouds;
 mod onnx;
 mod open_inference;
 mod openapi;
+mod robust;
 mod scoring;
 mod swap;
 mod torchserve;

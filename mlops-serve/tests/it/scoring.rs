@@ -54,6 +54,19 @@ async fn csv_and_json_lines_are_rows() {
 }
 
 #[tokio::test]
+async fn csv_is_answered_where_it_is_asked_for() {
+    for (model, body, expected) in
+        [("pair", "1,2\n4,3", "1,1.0,2.0\n0,4.0,3.0\n"), ("word", "\"a\"\"b\"", "\"a\"\"b\"\n")]
+    {
+        let request = Request::post("/invocations").header("content-type", "text/csv").header("accept", "text/csv");
+        let request = request.body(Body::from(body)).unwrap();
+        let (status, headers, answer) = send(&everything(model), request).await;
+        assert_eq!((status, &headers["content-type"]), (StatusCode::OK, &"text/csv".parse().unwrap()), "{answer}");
+        assert_eq!(answer, json!(expected));
+    }
+}
+
+#[tokio::test]
 async fn errors_are_told_in_mlflows_words() {
     let cases = [
         ("application/json", "{"),
