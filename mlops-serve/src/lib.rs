@@ -26,19 +26,30 @@
 //! Guarantees: a request is answered by one version from start to end, and the answer names it; swapping versions
 //! fails no request; a request is checked against the model's signature before the model sees it; queues are bounded.
 
+mod azureml;
 mod executor;
 mod features;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod model;
 pub mod oip;
+mod openapi;
+mod protocol;
 mod repository;
 pub mod rollout;
+mod router;
 mod runtime;
+mod scoring;
 mod server;
 mod settings;
 mod tensor;
+mod torchserve;
+mod v1;
+mod vertex;
 
 pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};
 pub use model::{ClosureModel, IdentityModel, ServedModel, TensorModel};
+pub use protocol::{ProtocolSettings, VertexSettings};
 pub use repository::{DirectorySource, ModelConfig, ModelRepository, ModelStatus, SyncReport, Watcher};
 pub use runtime::{Runtime, Runtimes};
 pub use server::{InferOptions, InferReply, Server, ServerBuilder};

@@ -3,6 +3,8 @@
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::ProtocolSettings;
+
 /// Settings of a [`Server`](crate::Server).
 ///
 /// ```
@@ -39,6 +41,8 @@ pub struct ServerSettings {
     pub drain_timeout_ms: u64,
     /// Whether clients may load and unload models over the protocol.
     pub repository_api: bool,
+    /// The protocols that are spoken beside Open Inference.
+    pub protocols: ProtocolSettings,
     /// Prefix of the request ids that the server makes, unique per replica; empty takes the start time.
     pub instance: String,
 }
@@ -58,6 +62,7 @@ impl Default for ServerSettings {
             compress_bytes_min: 1 << 10,
             drain_timeout_ms: 30_000,
             repository_api: false,
+            protocols: ProtocolSettings::default(),
             instance: String::new(),
         }
     }
@@ -82,6 +87,7 @@ impl ServerSettings {
         if self.workers > 1024 {
             faults.push(format!("workers is {}; at most 1024", self.workers));
         }
+        faults.extend(self.protocols.validate().err().map(|error| error.message().to_owned()));
         if faults.is_empty() {
             return Ok(());
         }

@@ -7,16 +7,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use mlops_core::{Error, ModelName, Result, Version};
+use mlops_core::{Error, Result, Version};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
-    describe::{Config, Statistics},
-    failure::Answer,
-    routes::parse_version,
+use super::describe::{Config, Statistics};
+use crate::{
+    protocol::{Answer, known_model, parse_version},
+    repository::ModelStatus,
+    server::Server,
 };
-use crate::{repository::ModelStatus, server::Server};
 
 #[derive(Debug, Default, Deserialize)]
 struct IndexRequest {
@@ -45,18 +45,13 @@ fn index_line(status: ModelStatus) -> serde_json::Value {
     line
 }
 
-/// A name that cannot be one names nothing.
-fn known(model: &str) -> Result<ModelName> {
-    model.parse().map_err(|_| Error::not_found(format!("model {model:?} is not served here")))
-}
-
 pub(super) async fn load(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    server.repository().load(&known(&model)?).await?;
+    server.repository().load(&known_model(&model)?).await?;
     Ok(StatusCode::OK.into_response())
 }
 
 pub(super) async fn unload(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    server.repository().unload(&known(&model)?)?;
+    server.repository().unload(&known_model(&model)?)?;
     Ok(StatusCode::OK.into_response())
 }
 
@@ -83,7 +78,7 @@ fn statistics(server: &Server, model: Option<&str>, version: Option<Version>) ->
 ///
 /// # Errors
 /// `NotFound` for a model or version that is not loaded.
-pub(super) fn collect(server: &Server, model: Option<&str>, version: Option<Version>) -> Result<Vec<Statistics>> {
+pub(crate) fn collect(server: &Server, model: Option<&str>, version: Option<Version>) -> Result<Vec<Statistics>> {
     let entries = match model {
         Some(model) => vec![server.inner.repository.entry(model)?],
         None => server.inner.repository.entries(),

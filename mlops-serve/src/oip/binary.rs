@@ -80,7 +80,7 @@ fn decode_bytes(name: &str, count: usize, mut bytes: &[u8]) -> Result<BinaryArra
 }
 
 /// The bytes of a tensor's values.
-pub(super) fn encode(values: &ArrayRef) -> Vec<u8> {
+pub(crate) fn encode(values: &ArrayRef) -> Vec<u8> {
     macro_rules! plain {
         ($($type:ty),*) => {
             $(if let Some(array) = values.as_primitive_opt::<$type>() {

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use arrow_array::new_null_array;
 use bytes::Bytes;
 use mlops_core::{Error, Result};
 use serde_json::{Value, json};
 
 use super::{
-    binary, json as tensor_json,
+    binary,
     wire::{InferRequest, InferResponse, Parameters, RequestInput, RequestOutput, ResponseOutput},
 };
 use crate::{
+    protocol::{Inputs, json as tensor_json, known_output},
     repository::LoadedVersion,
-    tensor::{Tensor, TensorInfo, TensorType, element_count},
+    tensor::{Tensor, element_count},
 };
 
 /// What an answer should look like.
@@ -61,12 +61,10 @@ pub(super) fn check(body: &Bytes, header_length: Option<&str>, version: &LoadedV
 fn check_json(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> Result<Checked> {
     let request: InferRequest<'_> = serde_json::from_slice(json)
         .map_err(|error| Error::invalid_argument(format!("the request is not Open Inference JSON: {error}")))?;
-    let mut tensors: Vec<Tensor> = Vec::with_capacity(request.inputs.len().min(version.inputs.len()));
+    let mut inputs = Inputs::of(version);
     for input in &request.inputs {
-        if tensors.iter().any(|tensor| tensor.name() == input.name) {
-            return Err(Error::invalid_argument(format!("input {:?} is given twice", input.name)));
-        }
-        tensors.push(read_input(input, &mut binary_part, version)?);
+        let tensor = read_input(input, &mut binary_part, &inputs)?;
+        inputs.push(tensor);
     }
     if !binary_part.is_empty() {
         return Err(Error::invalid_argument(format!(
@@ -74,7 +72,7 @@ fn check_json(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> R
             binary_part.len()
         )));
     }
-    complete(&mut tensors, version)?;
+    let tensors = inputs.finish()?;
     let parameters = request.parameters.as_ref();
     let text = |name: &str| parameters.and_then(|all| all.get(name)).and_then(Value::as_str).map(str::to_owned);
     let timeout_us = parameters.and_then(|all| all.get("timeout")).and_then(Value::as_u64).filter(|&us| us > 0);
@@ -120,20 +118,10 @@ fn check_raw(body: &Bytes, version: &LoadedVersion) -> Result<Checked> {
     Ok(Checked { id: None, routing_key: None, timeout: None, tensors, wish })
 }
 
-fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, version: &LoadedVersion) -> Result<Tensor> {
+fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, inputs: &Inputs<'_>) -> Result<Tensor> {
     let name = input.name.as_str();
-    let Some(info) = version.inputs.iter().find(|info| info.name == name) else {
-        let known: Vec<&str> = version.inputs.iter().map(|info| info.name.as_str()).collect();
-        return Err(Error::invalid_argument(format!(
-            "input {name:?} is not one of the model's inputs: {}",
-            known.join(", ")
-        )));
-    };
-    let data_type: TensorType = input.datatype.parse()?;
-    if data_type != info.data_type {
-        return Err(Error::invalid_argument(format!("input {name:?} must be {}, found {data_type}", info.data_type)));
-    }
-    let shape = read_shape(input, info)?;
+    let (info, shape) = inputs.declared(name, &input.datatype, &input.shape)?;
+    let data_type = info.data_type;
     let count = element_count(name, &shape)?;
     let size = input.parameters.as_ref().and_then(|all| all.get("binary_data_size"));
     let values = match (input.data, size) {
@@ -156,42 +144,10 @@ fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, version: &Loade
     Tensor::new(name, data_type, shape, values)
 }
 
-fn read_shape(input: &RequestInput<'_>, info: &TensorInfo) -> Result<Vec<usize>> {
-    let shape = input.shape.iter().map(|dim| usize::try_from(*dim)).collect::<std::result::Result<Vec<_>, _>>();
-    let shape = shape.map_err(|_| Error::invalid_argument(format!("shape of input {:?} is too large", info.name)))?;
-    if info.admits(&shape) {
-        return Ok(shape);
-    }
-    Err(Error::invalid_argument(format!("input {:?} has shape {shape:?}, the model takes {:?}", info.name, info.shape)))
-}
-
-/// Inputs that were left out: optional ones stay out, nullable ones become null in every row (Open Inference has no
-/// null of its own), any other is an error.
-fn complete(tensors: &mut Vec<Tensor>, version: &LoadedVersion) -> Result<()> {
-    let rows = tensors.first().map(Tensor::rows);
-    for info in &version.inputs {
-        if tensors.iter().any(|tensor| tensor.name() == info.name)
-            || version.optional_input.as_ref() == Some(&info.name)
-        {
-            continue;
-        }
-        let (true, Some(rows)) = (info.nullable, rows) else {
-            return Err(Error::invalid_argument(format!("input {:?} is missing", info.name)));
-        };
-        let shape: Vec<usize> = info.shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(rows)).collect();
-        let count = element_count(&info.name, &shape)?;
-        let values = new_null_array(&info.data_type.storage(), count);
-        tensors.push(Tensor::new(&info.name, info.data_type, shape, values)?);
-    }
-    Ok(())
-}
-
 fn wish(outputs: &[RequestOutput], parameters: Option<&Parameters>, version: &LoadedVersion) -> Result<Wish> {
     let mut wanted = Vec::with_capacity(outputs.len());
     for output in outputs {
-        if !version.outputs.iter().any(|info| info.name == output.name) {
-            return Err(Error::invalid_argument(format!("output {:?} is not one of the model's outputs", output.name)));
-        }
+        known_output(version, &output.name)?;
         wanted.push((output.name.clone(), flag(output.parameters.as_ref(), "binary_data")));
     }
     Ok(Wish { outputs: wanted, binary_by_default: flag(parameters, "binary_data_output").unwrap_or(false) })

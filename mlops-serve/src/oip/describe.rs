@@ -13,9 +13,9 @@ use crate::{
 
 /// A count and nanoseconds in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Spent {
-    pub(super) count: u64,
-    pub(super) ns: u64,
+pub(crate) struct Spent {
+    pub(crate) count: u64,
+    pub(crate) ns: u64,
 }
 
 impl From<&Duty> for Spent {
@@ -26,43 +26,43 @@ impl From<&Duty> for Spent {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Phases {
-    pub(super) success: Spent,
-    pub(super) fail: Spent,
-    pub(super) queue: Spent,
-    pub(super) compute_input: Spent,
-    pub(super) compute_infer: Spent,
-    pub(super) compute_output: Spent,
-    pub(super) cache_hit: Spent,
-    pub(super) cache_miss: Spent,
+pub(crate) struct Phases {
+    pub(crate) success: Spent,
+    pub(crate) fail: Spent,
+    pub(crate) queue: Spent,
+    pub(crate) compute_input: Spent,
+    pub(crate) compute_infer: Spent,
+    pub(crate) compute_output: Spent,
+    pub(crate) cache_hit: Spent,
+    pub(crate) cache_miss: Spent,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct BatchSize {
-    pub(super) batch_size: u64,
-    pub(super) compute_input: Spent,
-    pub(super) compute_infer: Spent,
-    pub(super) compute_output: Spent,
+pub(crate) struct BatchSize {
+    pub(crate) batch_size: u64,
+    pub(crate) compute_input: Spent,
+    pub(crate) compute_infer: Spent,
+    pub(crate) compute_output: Spent,
 }
 
 /// What a version did; `inference_count` counts rows, `execution_count` runs of the model.
 #[derive(Debug, Serialize)]
-pub(super) struct Statistics {
-    pub(super) name: String,
-    pub(super) version: String,
+pub(crate) struct Statistics {
+    pub(crate) name: String,
+    pub(crate) version: String,
     /// Milliseconds since the epoch; 0 before the first.
-    pub(super) last_inference: u64,
-    pub(super) inference_count: u64,
-    pub(super) execution_count: u64,
-    pub(super) inference_stats: Phases,
-    pub(super) response_stats: BTreeMap<String, Phases>,
-    pub(super) batch_stats: Vec<BatchSize>,
+    pub(crate) last_inference: u64,
+    pub(crate) inference_count: u64,
+    pub(crate) execution_count: u64,
+    pub(crate) inference_stats: Phases,
+    pub(crate) response_stats: BTreeMap<String, Phases>,
+    pub(crate) batch_stats: Vec<BatchSize>,
     /// Runs of the model by the reason why no more requests shared them; our own addition.
-    pub(super) batch_closed: BTreeMap<&'static str, u64>,
+    pub(crate) batch_closed: BTreeMap<&'static str, u64>,
 }
 
 impl Statistics {
-    pub(super) fn of(name: &str, version: &LoadedVersion) -> Self {
+    pub(crate) fn of(name: &str, version: &LoadedVersion) -> Self {
         let counters = &version.counters;
         let none = Spent { count: 0, ns: 0 };
         let mut sizes: BTreeMap<u64, Spent> = BTreeMap::new();
@@ -105,26 +105,26 @@ impl Statistics {
 
 /// One tensor of a model configuration.
 #[derive(Debug, Serialize)]
-pub(super) struct ConfigTensor {
-    pub(super) name: String,
-    pub(super) data_type: String,
-    pub(super) dims: Vec<i64>,
+pub(crate) struct ConfigTensor {
+    pub(crate) name: String,
+    pub(crate) data_type: String,
+    pub(crate) dims: Vec<i64>,
 }
 
 /// The parts of Triton's model configuration that have a meaning here.
 #[derive(Debug, Serialize)]
-pub(super) struct Config {
-    pub(super) name: String,
-    pub(super) platform: String,
-    pub(super) backend: String,
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) platform: String,
+    pub(crate) backend: String,
     /// Most rows that share a prediction; 0 for a model whose first dimension is not the rows.
-    pub(super) max_batch_size: i32,
-    pub(super) input: Vec<ConfigTensor>,
-    pub(super) output: Vec<ConfigTensor>,
+    pub(crate) max_batch_size: i32,
+    pub(crate) input: Vec<ConfigTensor>,
+    pub(crate) output: Vec<ConfigTensor>,
 }
 
 impl Config {
-    pub(super) fn of(entry: &Entry, version: &LoadedVersion) -> Self {
+    pub(crate) fn of(entry: &Entry, version: &LoadedVersion) -> Self {
         let batches = version.batches();
         let tensors = |infos: &[TensorInfo]| infos.iter().map(|info| tensor(info, batches)).collect();
         Self {

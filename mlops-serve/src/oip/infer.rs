@@ -5,30 +5,26 @@
 
 use std::sync::Arc;
 
+use super::convert::{self, Wish};
+use crate::{
+    protocol::{
+        Answer, Incoming,
+        encoding::{self, Encoding},
+        parse_version,
+    },
+    server::{InferOptions, Server, TensorReply},
+    tensor::Tensor,
+};
 use axum::{
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
-};
-use mlops_core::Result;
-
-use super::{
-    convert::{self, Checked, Wish},
-    encoding::{self, Encoding, Inflated},
-    failure::{Answer, Failure},
-    routes::parse_version,
-};
-use crate::{
-    executor::guarded,
-    repository::LoadedVersion,
-    server::{InferOptions, Server, TensorReply},
-    tensor::Tensor,
 };
 
 pub(super) const HEADER_LENGTH: &str = "inference-header-content-length";
 
-type Body = std::result::Result<Bytes, BytesRejection>;
+type Body = Result<Bytes, BytesRejection>;
 
 pub(super) async fn infer(
     State(server): State<Server>,
@@ -49,18 +45,15 @@ pub(super) async fn infer_version(
 }
 
 async fn answer(server: &Server, model: &str, version: Option<String>, headers: &HeaderMap, body: Body) -> Answer {
-    let body = body.map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))?;
+    let incoming = Incoming::new(headers, body)?;
     let started = server.inner.clock.monotonic();
     let version = version.as_deref().map(parse_version).transpose()?;
     let wanted = server.inner.wanted(model, version)?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let request = Request {
-        body,
-        encoding: encoding::of_request(headers)?,
-        header_length: headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned()),
-        body_bytes_max: server.inner.settings.body_bytes_max,
-    };
-    let checked = read(server, request, &wanted.described_by).await?;
+    let header_length = headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned());
+    let described_by = Arc::clone(&wanted.described_by);
+    let parse = move |body: Bytes| convert::check(&body, header_length.as_deref(), &described_by);
+    let checked = incoming.read(server, parse).await?;
     let sticky = wanted.state.rollout.as_ref().and_then(|active| active.rollout.settings.sticky_by.clone());
     let routing_key = checked.routing_key.or_else(|| sticky.and_then(|name| header(&name)));
     let options = InferOptions {
@@ -72,45 +65,6 @@ async fn answer(server: &Server, model: &str, version: Option<String>, headers: 
     };
     let reply = server.infer_tensors(wanted, checked.tensors, options, started).await?;
     write(server, model, checked.id, reply, checked.wish, encoding::for_response(headers)).await
-}
-
-/// A request as it came.
-struct Request {
-    body: Bytes,
-    encoding: Option<Encoding>,
-    header_length: Option<String>,
-    body_bytes_max: usize,
-}
-
-impl Request {
-    /// None when the body inflates to more than the limit.
-    fn check(self, version: &LoadedVersion) -> Result<Option<Checked>> {
-        let body = match self.encoding {
-            None => self.body,
-            Some(encoding) => match encoding::inflate(encoding, &self.body, self.body_bytes_max)? {
-                Inflated::Body(body) => body,
-                Inflated::TooLarge => return Ok(None),
-            },
-        };
-        convert::check(&body, self.header_length.as_deref(), version).map(Some)
-    }
-}
-
-async fn read(
-    server: &Server,
-    request: Request,
-    version: &Arc<LoadedVersion>,
-) -> std::result::Result<Checked, Failure> {
-    let limit = request.body_bytes_max;
-    let checked = if request.encoding.is_some() || request.body.len() > server.inner.settings.offload_bytes {
-        let version = Arc::clone(version);
-        server.inner.executor.run(move || request.check(&version)).await?
-    } else {
-        guarded(|| request.check(version))?
-    };
-    checked.ok_or_else(|| {
-        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body inflates to more than {limit} bytes"))
-    })
 }
 
 /// The bytes of an answer.

@@ -3,15 +3,14 @@
 //! The router binds nothing. Requests are checked against the model's metadata before the model sees them; every
 //! answer that is not 2xx is `{"error": text}`.
 
-mod admin;
+pub(crate) mod admin;
 pub(crate) mod binary;
 mod convert;
-mod describe;
-mod encoding;
-mod failure;
+pub(crate) mod describe;
 mod infer;
-mod json;
 mod routes;
 mod wire;
 
-pub(crate) use routes::router;
+#[cfg(feature = "grpc")]
+pub(crate) use routes::extensions;
+pub(crate) use routes::routes;

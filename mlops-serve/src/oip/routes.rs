@@ -1,64 +1,65 @@
 //! The routes, with the handlers for health and metadata.
 
 use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, Path, State},
+    Json,
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
-use mlops_core::{Error, Result, Version};
+use mlops_core::Version;
 use serde_json::json;
 
 use super::{
-    admin,
-    failure::{Answer, Failure},
-    infer,
+    admin, infer,
     wire::{ModelMetadata, ServerMetadata, TensorMetadata},
 };
-use crate::{server::Server, tensor::TensorInfo};
+use crate::{
+    protocol::{Answer, Operation, Routes, parse_version},
+    server::Server,
+    tensor::TensorInfo,
+};
 
-pub(crate) fn router(server: Server) -> Router {
-    let limit = server.inner.settings.body_bytes_max;
-    let mut router = Router::new()
-        .route("/v2/health/live", get(live))
-        .route("/v2/health/ready", get(ready))
-        .route("/v2", get(server_metadata))
-        .route("/v2/", get(server_metadata))
-        .route("/v2/models", get(list_models))
-        .route("/v2/models/{model}", get(metadata))
-        .route("/v2/models/{model}/ready", get(model_ready))
-        .route("/v2/models/{model}/infer", post(infer::infer))
-        .route("/v2/models/{model}/config", get(admin::config))
-        .route("/v2/models/{model}/stats", get(admin::model_statistics))
-        .route("/v2/models/stats", get(admin::all_statistics))
-        .route("/v2/models/{model}/versions/{version}", get(version_metadata))
-        .route("/v2/models/{model}/versions/{version}/config", get(admin::version_config))
-        .route("/v2/models/{model}/versions/{version}/stats", get(admin::version_statistics))
-        .route("/v2/models/{model}/versions/{version}/ready", get(version_ready))
-        .route("/v2/models/{model}/versions/{version}/infer", post(infer::infer_version))
-        .route("/v2/repository/index", post(admin::repository_index));
+/// The routes of the protocol and its extensions.
+pub(crate) fn routes(server: &Server) -> Routes {
+    const INFER: Operation = Operation::new("Predicts").takes("InferRequest").gives("InferResponse");
+    const METADATA: Operation = Operation::new("What a model takes and gives").gives("ModelMetadata");
+    const READY: Operation = Operation::new("Whether a model answers").gives("Ready");
+    const CONFIG: Operation = Operation::new("How a model is served").gives("Object");
+    const STATISTICS: Operation = Operation::new("What models did so far").gives("Statistics");
+    let root = Operation::new("Name, version and extensions of the server").gives("ServerMetadata");
+    let mut routes = Routes::new()
+        .get("/v2/health/live", Operation::new("Whether the process answers").gives("Live"), live)
+        .get("/v2/health/ready", Operation::new("Whether every model is in service").gives("Ready"), ready)
+        .get("/v2", root.clone(), server_metadata)
+        .get("/v2/", root, server_metadata)
+        .get("/v2/models", Operation::new("Names of the models").gives("Models"), list_models)
+        .get("/v2/models/stats", STATISTICS, admin::all_statistics)
+        .get("/v2/models/{model}", METADATA, metadata)
+        .get("/v2/models/{model}/ready", READY, model_ready)
+        .post("/v2/models/{model}/infer", INFER, infer::infer)
+        .get("/v2/models/{model}/config", CONFIG, admin::config)
+        .get("/v2/models/{model}/stats", STATISTICS, admin::model_statistics)
+        .get("/v2/models/{model}/versions/{version}", METADATA, version_metadata)
+        .get("/v2/models/{model}/versions/{version}/config", CONFIG, admin::version_config)
+        .get("/v2/models/{model}/versions/{version}/stats", STATISTICS, admin::version_statistics)
+        .get("/v2/models/{model}/versions/{version}/ready", READY, version_ready)
+        .post("/v2/models/{model}/versions/{version}/infer", INFER, infer::infer_version)
+        .post(
+            "/v2/repository/index",
+            Operation::new("Models and their states").takes("IndexRequest").gives("Index"),
+            admin::repository_index,
+        );
     if server.inner.settings.repository_api {
-        router = router
-            .route("/v2/repository/models/{model}/load", post(admin::load))
-            .route("/v2/repository/models/{model}/unload", post(admin::unload));
+        routes = routes.post("/v2/repository/models/{model}/load", Operation::new("Loads a model"), admin::load).post(
+            "/v2/repository/models/{model}/unload",
+            Operation::new("Unloads a model"),
+            admin::unload,
+        );
     }
     if server.inner.prometheus.is_some() {
-        router = router.route("/metrics", get(admin::metrics));
+        routes = routes.get("/metrics", Operation::new("Measurements").gives_text(), admin::metrics);
     }
-    router
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(limit))
-        .with_state(server)
-}
-
-async fn unknown_path() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path")
-}
-
-async fn wrong_method() -> Failure {
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+    routes
 }
 
 async fn live() -> Response {
@@ -72,22 +73,23 @@ async fn ready(State(server): State<Server>) -> Response {
 }
 
 async fn server_metadata(State(server): State<Server>) -> Response {
+    let extensions = extensions(&server);
+    let name = server.inner.settings.name.as_str();
+    Json(ServerMetadata { name, version: env!("CARGO_PKG_VERSION"), extensions }).into_response()
+}
+
+/// What the server metadata announces, in Triton's words.
+pub(crate) fn extensions(server: &Server) -> Vec<&'static str> {
     let mut extensions = vec!["binary_tensor_data", "model_configuration", "parameters", "statistics"];
     if server.inner.settings.repository_api {
         extensions.push("model_repository");
     }
-    let name = server.inner.settings.name.as_str();
-    Json(ServerMetadata { name, version: env!("CARGO_PKG_VERSION"), extensions }).into_response()
+    extensions
 }
 
 async fn list_models(State(server): State<Server>) -> Response {
     let names: Vec<String> = server.repository().names().iter().map(ToString::to_string).collect();
     Json(json!({ "models": names })).into_response()
-}
-
-pub(super) fn parse_version(text: &str) -> Result<Version> {
-    // A segment that is no number of ours names a version that does not exist.
-    text.parse().map_err(|_| Error::not_found(format!("there is no model version {text:?}")))
 }
 
 async fn metadata(State(server): State<Server>, Path(model): Path<String>) -> Answer {

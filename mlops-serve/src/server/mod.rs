@@ -75,9 +75,9 @@ impl Server {
         &self.inner.repository
     }
 
-    /// The routes of Open Inference v2 and `/metrics`; binds nothing.
+    /// The routes of Open Inference v2, of the other protocols that the settings turn on, and `/metrics`; binds nothing.
     pub fn into_router(self) -> Router {
-        crate::oip::router(self)
+        crate::router::router(self)
     }
 
     /// Whether every model is in service and no shutdown has begun.
@@ -87,7 +87,25 @@ impl Server {
     }
 }
 
+/// How often a stream looks whether the server is shutting down.
+#[cfg(feature = "grpc")]
+const DRAINING_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+
 impl Inner {
+    /// Whether a shutdown has begun.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Completes when a shutdown has begun: streams without an end of their own would hold it up.
+    #[cfg(feature = "grpc")]
+    pub(crate) async fn until_draining(&self) {
+        while !self.is_draining() {
+            tokio::time::sleep(DRAINING_LOOK_EVERY).await;
+        }
+    }
+
     /// An id that this process never gave before.
     pub(crate) fn next_request_id(&self) -> String {
         format!("{}-{}", self.instance, self.requests.fetch_add(1, Ordering::Relaxed))

@@ -1,4 +1,4 @@
-//! Errors as the protocol tells them: a status and `{"error": text}`.
+//! A failure on its way to the client: a status and `{"error": text}`, the form of most protocols here.
 
 use axum::{
     Json,
@@ -6,19 +6,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use mlops_core::{Error, ErrorKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An answer that is not 2xx.
 #[derive(Debug)]
-pub(super) struct Failure {
-    status: StatusCode,
-    text: String,
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    pub(crate) text: String,
 }
 
-pub(super) type Answer = Result<Response, Failure>;
+pub(crate) type Answer = Result<Response, Failure>;
 
 impl Failure {
-    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }
     }
 }
@@ -35,7 +35,15 @@ impl From<Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(json!({ "error": self.text }))).into_response();
+        let body = json!({ "error": self.text });
+        self.told_as(&body)
+    }
+}
+
+impl Failure {
+    /// The answer with a protocol's own body.
+    pub(crate) fn told_as(&self, body: &Value) -> Response {
+        let mut response = (self.status, Json(body)).into_response();
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -14,17 +14,17 @@ use flate2::{
 };
 use mlops_core::{Error, Result};
 
-use super::failure::Failure;
+use super::Failure;
 
 /// A compression that the server reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     Gzip,
     Deflate,
 }
 
 impl Encoding {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
             Self::Deflate => "deflate",
@@ -44,7 +44,7 @@ impl Encoding {
 ///
 /// # Errors
 /// 415 for anything but `gzip`, `deflate` and `identity`.
-pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<Encoding>, Failure> {
+pub(crate) fn of_request(headers: &HeaderMap) -> Result<Option<Encoding>, Failure> {
     let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(None) };
     let token = value.to_str().unwrap_or_default().trim();
     if token.eq_ignore_ascii_case("identity") {
@@ -57,7 +57,7 @@ pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<Encoding>, Failur
 }
 
 /// The compression that the client prefers among those the server writes; none when it accepts neither.
-pub(super) fn for_response(headers: &HeaderMap) -> Option<Encoding> {
+pub(crate) fn for_response(headers: &HeaderMap) -> Option<Encoding> {
     let listed = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let mut best: Option<(f32, Encoding)> = None;
     for part in listed.flat_map(|list| list.split(',')) {
@@ -73,7 +73,7 @@ pub(super) fn for_response(headers: &HeaderMap) -> Option<Encoding> {
 
 /// What inflating came to.
 #[derive(Debug)]
-pub(super) enum Inflated {
+pub(crate) enum Inflated {
     Body(Bytes),
     TooLarge,
 }
@@ -82,7 +82,7 @@ pub(super) enum Inflated {
 ///
 /// # Errors
 /// `InvalidArgument` for damaged data.
-pub(super) fn inflate(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Inflated> {
+pub(crate) fn inflate(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Inflated> {
     // RFC 1950: method 8 in the low four bits, and the first two bytes are a multiple of 31.
     let zlib =
         matches!(body, [first, second, ..] if first & 15 == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0);
@@ -107,7 +107,7 @@ fn read_all(decoder: impl Read, encoding: Encoding, bytes_max: usize) -> Result<
 ///
 /// # Errors
 /// Never in practice: memory is the only thing written to.
-pub(super) fn deflate(encoding: Encoding, body: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn deflate(encoding: Encoding, body: &[u8]) -> Result<Vec<u8>> {
     let room = Vec::with_capacity(body.len() / 2);
     let written = match encoding {
         Encoding::Gzip => {

@@ -1,0 +1,99 @@
+//! The routes, and the headers that every answer of `/score` has.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Query, State, rejection::BytesRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::convert;
+use crate::{
+    protocol::{Failure, Operation, Routes, Target, only_model, predict},
+    server::Server,
+};
+
+type Body = Result<Bytes, BytesRejection>;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
+
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .get("/", Operation::new("Whether the server answers").gives_text(), alive)
+        .post("/score", Operation::new("Predicts rows").takes("Anything").gives("Anything"), score)
+        .options("/score", Operation::new("For browsers that ask first"), preflight)
+        .get("/swagger.json", Operation::new("Description of /score").gives("Object"), swagger)
+}
+
+async fn alive(State(server): State<Server>) -> Response {
+    if server.is_ready() {
+        return "Healthy".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy").into_response()
+}
+
+async fn preflight() -> StatusCode {
+    StatusCode::OK
+}
+
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    #[serde(default)]
+    version: Option<String>,
+}
+
+async fn swagger(State(server): State<Server>, Query(wanted): Query<Wanted>) -> Response {
+    let version = match wanted.version.as_deref() {
+        None | Some("2") => 2,
+        Some("3") => 3,
+        Some(_) => {
+            return told(&Failure::new(StatusCode::NOT_FOUND, "the description comes in version 2 and 3"));
+        }
+    };
+    Json(convert::swagger(&server.inner.settings.name, version)).into_response()
+}
+
+async fn score(State(server): State<Server>, headers: HeaderMap, body: Body) -> Response {
+    let begun = server.inner.clock.monotonic();
+    let answer = match only_model(&server) {
+        Ok(model) => {
+            let target = Target::model(model);
+            predict(&server, target, &headers, body, convert::read_body, convert::write_value).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    let failed = answer.is_err();
+    let mut response = answer.unwrap_or_else(|failure| told(&failure));
+    let told = response.headers_mut();
+    if !failed {
+        let took = server.inner.clock.monotonic().saturating_sub(begun).as_secs_f64() * 1e3;
+        put(told, "x-ms-run-fn-exec-ms", &format!("{took:.3}"));
+    }
+    put(told, "x-ms-run-function-failed", if failed { "True" } else { "False" });
+    put(told, "x-ms-server-version", concat!("mlops/", env!("CARGO_PKG_VERSION")));
+    let id = server.inner.next_request_id();
+    put(told, "x-request-id", &id);
+    match headers.get(&REQUEST_ID) {
+        Some(given) => drop(told.insert(REQUEST_ID, given.clone())),
+        None => put(told, "x-ms-request-id", &id),
+    }
+    if let Some(given) = headers.get(&CLIENT_REQUEST_ID) {
+        told.insert(CLIENT_REQUEST_ID, given.clone());
+    }
+    response
+}
+
+/// Values that are no header, such as an instance with line ends in its name, are left out.
+fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+fn told(failure: &Failure) -> Response {
+    failure.told_as(&json!({ "message": failure.text }))
+}

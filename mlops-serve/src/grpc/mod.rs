@@ -1,0 +1,18 @@
+//! Open Inference v2 over gRPC, with Triton's extensions, the standard health service and reflection.
+//!
+//! Served by the router that serves REST, on the same port: HTTP/2 requests to a method's path are calls. Every
+//! request passes the checks that it would pass over REST. The messages are written by hand in `messages.rs` and
+//! described to clients by `proto/*.proto`; `proto/descriptors.bin` is what `protoc --include_imports
+//! --descriptor_set_out` makes of those files, so no build needs `protoc`.
+
+mod call;
+mod codec;
+mod convert;
+mod describe;
+mod health;
+mod infer;
+mod messages;
+mod reflection;
+mod service;
+
+pub(crate) use service::{routes, unknown_method};

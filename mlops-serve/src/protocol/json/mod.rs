@@ -1,0 +1,10 @@
+//! Tensor data as JSON: numbers straight into typed vectors, flat or nested, and back.
+
+mod decode;
+mod element;
+mod encode;
+mod non_finite;
+
+pub(crate) use decode::{decode, decode_rows, decode_whole};
+pub(crate) use encode::{Scalars, encode};
+pub(crate) use non_finite::quoted;

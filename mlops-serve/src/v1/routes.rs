@@ -1,0 +1,161 @@
+//! The routes. A call is `name:verb` in the last segment of its path, which is told apart here.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode},
+    response::IntoResponse as _,
+};
+use mlops_core::{Error, Result, Version};
+use serde_json::json;
+
+use super::{
+    convert,
+    wire::{Metadata, ModelSpec, ModelState, SignatureDefs, SignatureMetadata, VersionState},
+};
+use crate::{
+    protocol::{Answer, Failure, Operation, Routes, Target, parse_version, predict},
+    rollout::Variant,
+    server::Server,
+};
+
+type Body = std::result::Result<Bytes, BytesRejection>;
+
+pub(crate) fn routes() -> Routes {
+    const STATE: Operation = Operation::new("State of the versions of a model").gives("Object");
+    const METADATA: Operation = Operation::new("What a model takes and gives").gives("Object");
+    const VERBS: &[(&str, Operation)] = &[
+        ("predict", Operation::new("Predicts rows or columns").takes("Predict").gives("Predictions")),
+        ("classify", Operation::new("Scores the classes of examples").takes("Examples").gives("Result")),
+        ("regress", Operation::new("Predicts a number for examples").takes("Examples").gives("Result")),
+        ("explain", Operation::new("Not offered: answers 501").takes("Predict")),
+    ];
+    Routes::new()
+        .get("/v1/models", Operation::new("Names of the models").gives("Models"), list)
+        .get("/v1/models/{model}", STATE, state)
+        .get("/v1/models/{model}/metadata", METADATA, metadata)
+        .verbs("/v1/models/{model}", VERBS, call)
+        .get("/v1/models/{model}/versions/{version}", STATE, version_state)
+        .get("/v1/models/{model}/versions/{version}/metadata", METADATA, version_metadata)
+        .verbs("/v1/models/{model}/versions/{version}", VERBS, version_call)
+        .get("/v1/models/{model}/labels/{label}", STATE, label_state)
+        .get("/v1/models/{model}/labels/{label}/metadata", METADATA, label_metadata)
+        .verbs("/v1/models/{model}/labels/{label}", VERBS, label_call)
+}
+
+async fn list(State(server): State<Server>) -> Answer {
+    let names: Vec<String> = server.repository().names().iter().map(ToString::to_string).collect();
+    Ok(Json(json!({ "models": names })).into_response())
+}
+
+/// The part before the verb, and the verb.
+fn split(segment: &str) -> Result<(&str, &str), Failure> {
+    let unknown = || Failure::new(StatusCode::NOT_FOUND, "calls end in :predict, :classify, :regress or :explain");
+    segment.rsplit_once(':').ok_or_else(unknown)
+}
+
+async fn call(State(server): State<Server>, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Answer {
+    let (model, verb) = split(&model)?;
+    answer(&server, Target::model(model), verb, &headers, body).await
+}
+
+async fn version_call(
+    State(server): State<Server>,
+    Path((model, version)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let (version, verb) = split(&version)?;
+    let target = Target { version: Some(parse_version(version)?), ..Target::model(model) };
+    answer(&server, target, verb, &headers, body).await
+}
+
+async fn label_call(
+    State(server): State<Server>,
+    Path((model, label)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let (label, verb) = split(&label)?;
+    let variant = Some(labelled(&server, &model, label)?.1);
+    answer(&server, Target { variant, ..Target::model(model) }, verb, &headers, body).await
+}
+
+async fn answer(server: &Server, target: Target, verb: &str, headers: &HeaderMap, body: Body) -> Answer {
+    match verb {
+        "predict" => predict(server, target, headers, body, convert::read_predict, convert::write_predict).await,
+        "classify" => predict(server, target, headers, body, convert::read_examples, convert::write_classes).await,
+        "regress" => predict(server, target, headers, body, convert::read_examples, convert::write_values).await,
+        "explain" => Err(Error::unimplemented("this server does not explain predictions").into()),
+        _ => Err(Failure::new(StatusCode::NOT_FOUND, format!("there is no call {verb:?}"))),
+    }
+}
+
+/// The version and the side of a rollout that a label means.
+fn labelled(server: &Server, model: &str, label: &str) -> Result<(Version, Variant)> {
+    let state = server.inner.repository.entry(model)?.state();
+    let candidate = state.rollout.as_ref().filter(|active| active.rollout.is_active());
+    let found = match label {
+        "stable" => state.default.map(|version| (version, Variant::Champion)),
+        "canary" => candidate.map(|active| (active.rollout.candidate, Variant::Canary)),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        Error::not_found(format!(
+            "model {model:?} has no label {label:?} now; stable is the version in service, canary that of a rollout"
+        ))
+    })
+}
+
+async fn state(State(server): State<Server>, Path(model): Path<String>) -> Answer {
+    let ready = server.inner.repository.entry(&model)?.state().champion().is_some();
+    let model_version_status = states(&server, &model, None);
+    Ok(Json(ModelState { name: Some(model), ready: Some(ready), model_version_status }).into_response())
+}
+
+async fn version_state(State(server): State<Server>, Path((model, version)): Path<(String, String)>) -> Answer {
+    one_state(&server, &model, parse_version(&version)?)
+}
+
+async fn label_state(State(server): State<Server>, Path((model, label)): Path<(String, String)>) -> Answer {
+    one_state(&server, &model, labelled(&server, &model, &label)?.0)
+}
+
+fn one_state(server: &Server, model: &str, version: Version) -> Answer {
+    let model_version_status = states(server, model, Some(version));
+    if model_version_status.is_empty() {
+        return Err(Error::not_found(format!("model {model:?} has no version {version}")).into());
+    }
+    Ok(Json(ModelState { name: None, ready: None, model_version_status }).into_response())
+}
+
+fn states(server: &Server, model: &str, version: Option<Version>) -> Vec<VersionState> {
+    let lines = server.repository().index();
+    let wanted = lines.iter().filter(|line| line.name.as_str() == model);
+    wanted.filter(|line| version.is_none() || line.version == version).filter_map(convert::version_state).collect()
+}
+
+async fn metadata(State(server): State<Server>, Path(model): Path<String>) -> Answer {
+    describe(&server, model, None)
+}
+
+async fn version_metadata(State(server): State<Server>, Path((model, version)): Path<(String, String)>) -> Answer {
+    describe(&server, model, Some(parse_version(&version)?))
+}
+
+async fn label_metadata(State(server): State<Server>, Path((model, label)): Path<(String, String)>) -> Answer {
+    let version = labelled(&server, &model, &label)?.0;
+    describe(&server, model, Some(version))
+}
+
+fn describe(server: &Server, model: String, version: Option<Version>) -> Answer {
+    let wanted = server.inner.wanted(&model, version)?;
+    let described = &wanted.described_by;
+    let signature_def = [(convert::SIGNATURE, convert::signature(described))].into();
+    let metadata = Metadata {
+        model_spec: ModelSpec { name: model, signature_name: "", version: described.version.to_string() },
+        metadata: SignatureMetadata { signature_def: SignatureDefs { signature_def } },
+    };
+    Ok(Json(metadata).into_response())
+}
