@@ -8,6 +8,8 @@
 //! | features looked up in the request path | [`FeatureLookup`] |
 //! | canaries and shadows | [`rollout`] |
 //! | Open Inference v2 over REST | [`oip`] |
+//! | who may do what, and how much of it | [`Access`], [`LimitSettings`] |
+//! | metrics, access log, traces | [`ObserveSettings`] |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -26,12 +28,16 @@
 //! Guarantees: a request is answered by one version from start to end, and the answer names it; swapping versions
 //! fails no request; a request is checked against the model's signature before the model sees it; queues are bounded.
 
+mod access;
 mod azureml;
 mod executor;
 mod features;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod limits;
+mod metrics;
 mod model;
+mod observe;
 pub mod oip;
 mod openapi;
 mod protocol;
@@ -43,15 +49,23 @@ mod scoring;
 mod server;
 mod settings;
 mod tensor;
+#[cfg(feature = "tls")]
+mod tls;
 mod torchserve;
 mod v1;
 mod vertex;
 
+pub use access::{Access, ApiKeys, Authenticator, Credentials};
+pub use executor::Priority;
 pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};
+pub use limits::{LimitSettings, TenantLimits};
 pub use model::{ClosureModel, IdentityModel, ServedModel, TensorModel};
+pub use observe::ObserveSettings;
 pub use protocol::{ProtocolSettings, VertexSettings};
 pub use repository::{DirectorySource, ModelConfig, ModelRepository, ModelStatus, SyncReport, Watcher};
 pub use runtime::{Runtime, Runtimes};
-pub use server::{InferOptions, InferReply, Server, ServerBuilder};
+pub use server::{ConnectionSettings, InferOptions, InferReply, Server, ServerBuilder};
 pub use settings::ServerSettings;
 pub use tensor::{Tensor, TensorInfo, TensorType};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
