@@ -11,6 +11,8 @@
 //! | Open Inference v2 over REST, with Triton's extensions | [`oip`] |
 //! | the same over gRPC, on the same port | feature `grpc` |
 //! | KServe v1, TensorFlow Serving, TorchServe, SageMaker, MLflow, Azure ML, Vertex AI, OpenAPI | [`ProtocolSettings`] |
+//! | who may do what, and how much of it | [`Access`], [`LimitSettings`] |
+//! | metrics, access log, traces | [`ObserveSettings`] |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,12 +31,16 @@
 //! Guarantees: a request is answered by one version from start to end, and the answer names it; swapping versions
 //! fails no request; a request is checked against the model's signature before the model sees it; queues are bounded.
 
+mod access;
 mod azureml;
 mod executor;
 mod features;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod limits;
+mod metrics;
 mod model;
+mod observe;
 pub mod oip;
 mod openapi;
 mod protocol;
@@ -47,17 +53,25 @@ mod scoring;
 mod server;
 mod settings;
 mod tensor;
+#[cfg(feature = "tls")]
+mod tls;
 mod torchserve;
 mod v1;
 mod vertex;
 
+pub use access::{Access, ApiKeys, Authenticator, Credentials};
+pub use executor::Priority;
 pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};
+pub use limits::{LimitSettings, TenantLimits};
 pub use model::{ClosureModel, IdentityModel, ServedModel, TensorModel};
+pub use observe::ObserveSettings;
 pub use protocol::{ProtocolSettings, VertexSettings};
 pub use repository::{DirectorySource, ModelConfig, ModelRepository, ModelStatus, SyncReport, Watcher};
 pub use runtime::{INPUT_VALUE, Runtime, Runtimes};
 #[cfg(feature = "onnx")]
 pub use runtimes::{ONNX_FILE, ONNX_FLAVOR, OnnxRuntime};
-pub use server::{InferOptions, InferReply, Server, ServerBuilder};
+pub use server::{ConnectionSettings, InferOptions, InferReply, Server, ServerBuilder};
 pub use settings::ServerSettings;
 pub use tensor::{Tensor, TensorInfo, TensorType};
+#[cfg(feature = "tls")]
+pub use tls::Tls;

@@ -4,11 +4,12 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderMap, StatusCode},
+    middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
 };
 
 use crate::{
-    azureml, oip, openapi,
+    access, azureml, limits, observe, oip, openapi,
     protocol::{Failure, Routes},
     scoring,
     server::Server,
@@ -57,6 +58,9 @@ pub(crate) fn router(server: Server) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(limit))
+        .layer(from_fn_with_state(server.clone(), limits::admit))
+        .layer(from_fn_with_state(server.clone(), access::enter))
+        .layer(from_fn_with_state(server.clone(), observe::watch))
         .with_state(server)
 }
 

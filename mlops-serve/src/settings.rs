@@ -3,7 +3,7 @@
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::ProtocolSettings;
+use crate::{limits::LimitSettings, observe::ObserveSettings, protocol::ProtocolSettings, server::ConnectionSettings};
 
 /// Settings of a [`Server`](crate::Server).
 ///
@@ -21,6 +21,9 @@ pub struct ServerSettings {
     pub workers: usize,
     /// Jobs that may wait for a worker; one more is refused with `ResourceExhausted` (429).
     pub queue_max: usize,
+    /// Rows that may wait for a worker, of all models together; a request that would make it more is refused with
+    /// `ResourceExhausted` (429) unless nothing else waits.
+    pub queue_rows_max: usize,
     /// How long a job may wait for a worker before it is refused with `Unavailable` (503), milliseconds.
     pub queue_timeout_ms: u64,
     /// How long a request may take in all, feature lookup included, before `DeadlineExceeded` (504),
@@ -39,10 +42,19 @@ pub struct ServerSettings {
     pub compress_bytes_min: usize,
     /// How long a graceful shutdown waits for requests in flight, milliseconds.
     pub drain_timeout_ms: u64,
+    /// How often a server that listens lets each model predict an example, so that it is ready only while they do,
+    /// milliseconds; 0 never.
+    pub readiness_check_ms: u64,
     /// Whether clients may load and unload models over the protocol.
     pub repository_api: bool,
     /// The protocols that are spoken beside Open Inference.
     pub protocols: ProtocolSettings,
+    /// What one tenant and all together may do.
+    pub limits: LimitSettings,
+    /// What is said about requests: metrics, log, headers.
+    pub observe: ObserveSettings,
+    /// Bounds of connections, for a server that listens itself.
+    pub connections: ConnectionSettings,
     /// Prefix of the request ids that the server makes, unique per replica; empty takes the start time.
     pub instance: String,
 }
@@ -53,6 +65,7 @@ impl Default for ServerSettings {
             name: "mlops".into(),
             workers: 2,
             queue_max: 256,
+            queue_rows_max: 1 << 18,
             queue_timeout_ms: 5_000,
             timeout_ms: 30_000,
             inline_below_us: 100,
@@ -61,8 +74,12 @@ impl Default for ServerSettings {
             offload_bytes: 64 << 10,
             compress_bytes_min: 1 << 10,
             drain_timeout_ms: 30_000,
+            readiness_check_ms: 0,
             repository_api: false,
             protocols: ProtocolSettings::default(),
+            limits: LimitSettings::default(),
+            observe: ObserveSettings::default(),
+            connections: ConnectionSettings::default(),
             instance: String::new(),
         }
     }
@@ -77,6 +94,7 @@ impl ServerSettings {
         let positive = [
             ("workers", self.workers as u64),
             ("queue_max", self.queue_max as u64),
+            ("queue_rows_max", self.queue_rows_max as u64),
             ("queue_timeout_ms", self.queue_timeout_ms),
             ("timeout_ms", self.timeout_ms),
             ("body_bytes_max", self.body_bytes_max as u64),
@@ -88,6 +106,8 @@ impl ServerSettings {
             faults.push(format!("workers is {}; at most 1024", self.workers));
         }
         faults.extend(self.protocols.validate().err().map(|error| error.message().to_owned()));
+        faults.extend(self.limits.faults());
+        faults.extend(self.connections.faults());
         if faults.is_empty() {
             return Ok(());
         }

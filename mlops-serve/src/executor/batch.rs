@@ -1,6 +1,6 @@
 //! Dynamic batching: calls of one version that waited together share one prediction.
 //!
-//! Pull model: a batch is what waits when a worker becomes idle, so nobody waits for company. Invariant: every call
+//! Pull model: a batch is what waits when a worker becomes idle. Invariant: every call
 //! gets exactly the answer it would have got alone. When a shared prediction fails, its halves are tried apart until
 //! the call at fault is alone with its error.
 
@@ -11,35 +11,11 @@ use arrow_select::concat::{concat, concat_batches};
 use mlops_core::{Clock, Error, Result};
 use tokio::sync::oneshot;
 
-use super::guarded;
+use super::{guarded, lane::BatchPolicy, pace::Pace, priority::Priority};
 use crate::{
-    repository::LoadedVersion,
-    tensor::{Tensor, TensorType},
+    repository::{LoadedVersion, Rejection},
+    tensor::Tensor,
 };
-
-/// Which calls may share a prediction: same loaded version, same types and dimensions behind the rows.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct LaneKey {
-    version: usize,
-    tensors: Vec<(String, TensorType, Vec<usize>)>,
-}
-
-impl LaneKey {
-    /// The key of a call; the address names the version, which the lane keeps alive.
-    pub(super) fn new(version: &Arc<LoadedVersion>, payload: &Payload) -> Self {
-        let tensors = match payload {
-            Payload::Rows(_) => Vec::new(),
-            Payload::Tensors(tensors) => tensors
-                .iter()
-                .map(|tensor| {
-                    let dims = tensor.shape().iter().skip(1).copied().collect();
-                    (tensor.name().to_owned(), tensor.data_type(), dims)
-                })
-                .collect(),
-        };
-        Self { version: Arc::as_ptr(version).addr(), tensors }
-    }
-}
 
 /// What goes into a prediction, and what comes out.
 #[derive(Debug, Clone)]
@@ -65,8 +41,77 @@ pub(crate) struct Predicted {
 pub(super) struct Call {
     pub(super) inputs: Payload,
     pub(super) rows: usize,
+    pub(super) priority: Priority,
     pub(super) queued_at: Duration,
+    /// When its time in the queue is over.
+    pub(super) patience_ends: Duration,
+    /// When its caller gives up.
+    pub(super) deadline: Duration,
+    /// What it will take, as recent predictions of the version went.
+    pub(super) pace: Pace,
     pub(super) reply: oneshot::Sender<Result<Predicted>>,
+}
+
+/// What may become of a waiting call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// It can be answered.
+    Live,
+    /// Nobody waits for the answer.
+    Cancelled,
+    /// Its caller gives up before an answer can be there.
+    PastDeadline,
+    /// It waited longer than the server lets anything wait.
+    Overdue,
+}
+
+impl Call {
+    pub(super) fn outlook(&self, now: Duration) -> Outlook {
+        if self.reply.is_closed() {
+            Outlook::Cancelled
+        } else if now >= self.deadline {
+            Outlook::PastDeadline
+        } else if now > self.patience_ends {
+            Outlook::Overdue
+        } else {
+            Outlook::Live
+        }
+    }
+
+    /// Answers a call that is not run, and counts why.
+    pub(super) fn refuse_dead(self, version: &LoadedVersion, now: Duration) {
+        let waited = now.saturating_sub(self.queued_at);
+        let (reason, error) = match self.outlook(now) {
+            Outlook::Cancelled | Outlook::Live => (Rejection::Cancelled, None),
+            Outlook::PastDeadline => (Rejection::Deadline, Some(past_deadline(waited))),
+            Outlook::Overdue => (Rejection::QueueTimeout, Some(overdue(waited))),
+        };
+        version.counters.rejected(reason);
+        if let Some(error) = error {
+            // The caller may have gone meanwhile; nobody wants the answer then.
+            let _ = self.reply.send(Err(error));
+        }
+    }
+}
+
+/// A call that made way for another.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) version: Arc<LoadedVersion>,
+    pub(super) call: Call,
+}
+
+impl Removed {
+    /// Answers it and counts why.
+    pub(super) fn refuse(self, now: Duration) {
+        if self.call.outlook(now) != Outlook::Live {
+            return self.call.refuse_dead(&self.version, now);
+        }
+        self.version.counters.rejected(Rejection::Evicted);
+        let error = Error::resource_exhausted("more urgent requests filled the queue; retry later");
+        // The caller may have gone meanwhile; nobody wants the answer then.
+        let _ = self.call.reply.send(Err(error));
+    }
 }
 
 /// Why a batch took no more calls.
@@ -74,17 +119,25 @@ pub(super) struct Call {
 pub(crate) enum Close {
     /// One more would have been too many rows.
     Full,
-    /// Nobody else waited.
-    QueueEmpty,
+    /// A worker was idle and nobody else waited.
+    Idle,
+    /// Company was waited for as long as the model's settings allow.
+    Delay,
+    /// The others that waited for the version have other dimensions.
+    Shape,
     /// It was cheap enough to run at once, without queue.
     Inline,
 }
 
 impl Close {
+    pub(crate) const ALL: [Self; 5] = [Self::Full, Self::Idle, Self::Delay, Self::Shape, Self::Inline];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
-            Self::QueueEmpty => "queue_empty",
+            Self::Idle => "idle",
+            Self::Delay => "delay",
+            Self::Shape => "shape",
             Self::Inline => "inline",
         }
     }
@@ -94,23 +147,19 @@ impl Close {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) version: Arc<LoadedVersion>,
+    pub(super) policy: BatchPolicy,
     pub(super) calls: Vec<Call>,
+    /// Calls that are refused unrun.
+    pub(super) dead: Vec<Call>,
     pub(super) closed_by: Close,
 }
 
 impl Batch {
-    /// Answers every call whose caller still waits and whose time in the queue is not over.
-    pub(super) fn run(mut self, clock: &dyn Clock, queue_timeout: Duration) {
+    /// Answers every call.
+    pub(super) fn run(mut self, clock: &dyn Clock) {
         let begun = clock.monotonic();
-        let calls = std::mem::take(&mut self.calls);
-        for call in calls.into_iter().filter(|call| !call.reply.is_closed()) {
-            let waited = begun.saturating_sub(call.queued_at);
-            if waited > queue_timeout {
-                // The caller may have gone meanwhile; nobody wants the answer then.
-                let _ = call.reply.send(Err(overdue(waited)));
-            } else {
-                self.calls.push(call);
-            }
+        for call in std::mem::take(&mut self.dead) {
+            call.refuse_dead(&self.version, begun);
         }
         let calls = std::mem::take(&mut self.calls);
         self.answer(calls, begun, clock);
@@ -142,7 +191,10 @@ impl Batch {
     /// Finds the call at fault by halves: `2 log2(n)` more predictions for one bad call among `n`.
     fn answer_apart(&self, mut calls: Vec<Call>, error: Error, begun: Duration, clock: &dyn Clock) {
         if calls.len() > 1 {
-            calls.retain(|call| !call.reply.is_closed());
+            let now = clock.monotonic();
+            for call in calls.extract_if(.., |call| call.outlook(now) != Outlook::Live) {
+                call.refuse_dead(&self.version, now);
+            }
             let back = calls.split_off(calls.len() / 2);
             self.answer(calls, begun, clock);
             self.answer(back, begun, clock);
@@ -155,6 +207,13 @@ impl Batch {
 
 pub(super) fn overdue(waited: Duration) -> Error {
     Error::unavailable(format!("waited {} ms for a worker; the server is overloaded", waited.as_millis()))
+}
+
+fn past_deadline(waited: Duration) -> Error {
+    Error::deadline_exceeded(format!(
+        "the deadline passed after {} ms in the queue; the request was not run",
+        waited.as_millis()
+    ))
 }
 
 fn mixed() -> Error {

@@ -5,6 +5,9 @@
 //! batch, see [`batch`]; everything else is a job of its own.
 
 mod batch;
+mod lane;
+mod pace;
+mod priority;
 mod queue;
 
 use std::{
@@ -17,11 +20,27 @@ use std::{
 use mlops_core::{Clock, Error, Result};
 use tokio::sync::oneshot;
 
-use batch::{Call, LaneKey, overdue};
+use batch::{Call, overdue};
 pub(crate) use batch::{Close, Payload, Predicted};
+pub(crate) use lane::BatchPolicy;
+pub(crate) use pace::{Pace, PaceMaker};
+pub use priority::Priority;
+pub(crate) use queue::QueueLimits;
 use queue::{Job, Queue, Refused, Work};
 
-use crate::repository::LoadedVersion;
+use crate::repository::{LoadedVersion, Rejection};
+
+/// A prediction that is asked for.
+#[derive(Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) version: &'a Arc<LoadedVersion>,
+    pub(crate) inputs: Payload,
+    pub(crate) rows: usize,
+    pub(crate) policy: BatchPolicy,
+    pub(crate) priority: Priority,
+    /// When the caller gives up, on the monotonic clock.
+    pub(crate) deadline: Duration,
+}
 
 /// Runs computation for async callers.
 pub(crate) struct Executor {
@@ -42,12 +61,16 @@ impl Drop for Executor {
     }
 }
 
-fn work(queue: &Queue, clock: &dyn Clock, queue_timeout: Duration) {
+fn work(queue: &Queue, clock: &dyn Clock) {
     while let Some(work) = queue.next() {
         match work {
             // Jobs catch their own panics, see `Executor::job`.
             Work::Job(job) => job(),
-            Work::Batch(batch) => batch.run(clock, queue_timeout),
+            Work::Batch(batch) => {
+                let (version, policy) = (Arc::clone(&batch.version), batch.policy);
+                batch.run(clock);
+                queue.finished(&version, policy);
+            }
         }
     }
 }
@@ -73,44 +96,60 @@ impl Executor {
     /// `ResourceExhausted` when the operating system gives no thread.
     pub(crate) fn start(
         workers: usize,
-        queue_max: usize,
+        limits: QueueLimits,
         queue_timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let executor = Self { queue: Arc::new(Queue::new(queue_max)), clock, queue_timeout };
+        let queue = Arc::new(Queue::new(limits, workers, Arc::clone(&clock)));
+        let executor = Self { queue, clock, queue_timeout };
         for index in 0..workers {
             let (queue, clock) = (Arc::clone(&executor.queue), Arc::clone(&executor.clock));
             let thread = std::thread::Builder::new().name(format!("mlops-serve-{index}"));
             thread
-                .spawn(move || work(&queue, &*clock, queue_timeout))
+                .spawn(move || work(&queue, &*clock))
                 .map_err(|error| Error::resource_exhausted("no thread for a serving worker").with_source(error))?;
         }
         Ok(executor)
     }
 
-    /// Entries waiting for a worker.
-    pub(crate) fn waiting(&self) -> usize {
+    /// Entries and rows waiting for a worker.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
         self.queue.waiting()
     }
 
-    /// Predicts on a worker, together with other calls of the version that wait when a worker becomes idle, up to
-    /// `batch_rows_max` rows. Dropping the future before that cancels the call.
+    /// Predictions of one version waiting for a worker.
+    pub(crate) fn waiting_for(&self, version: &Arc<LoadedVersion>) -> usize {
+        self.queue.waiting_for(version)
+    }
+
+    /// Predicts on a worker, together with other calls of the version that wait when a worker becomes idle. Dropping
+    /// the future before that cancels the call.
     ///
     /// # Errors
-    /// `ResourceExhausted` when the queue is full, `Unavailable` when the wait for a worker was too long,
+    /// `ResourceExhausted` when the queue is full or so long that the answer would come after the deadline;
+    /// `Unavailable` when the wait for a worker was too long; `DeadlineExceeded` when the deadline passed before it ran;
     /// `Internal` when the model panicked, and what the model returns for these rows.
-    pub(crate) async fn predict(
-        &self,
-        version: &Arc<LoadedVersion>,
-        inputs: Payload,
-        rows: usize,
-        batch_rows_max: usize,
-    ) -> Result<Predicted> {
+    pub(crate) async fn predict(&self, ask: Ask<'_>) -> Result<Predicted> {
+        let Ask { version, inputs, rows, policy, priority, deadline } = ask;
         let (reply, answer) = oneshot::channel();
-        let key = LaneKey::new(version, &inputs);
-        let call = Call { inputs, rows, queued_at: self.clock.monotonic(), reply };
-        let admitted = self.queue.push_call(key, Arc::clone(version), batch_rows_max, call);
-        admitted.map_err(|refused| self.refusal(refused))?;
+        let queued_at = self.clock.monotonic();
+        let call = Call {
+            inputs,
+            rows,
+            priority,
+            queued_at,
+            patience_ends: queued_at.saturating_add(self.queue_timeout),
+            deadline,
+            pace: version.counters.pace(),
+            reply,
+        };
+        match self.queue.push_call(version, policy, call) {
+            Ok(removed) => removed.into_iter().for_each(|removed| removed.refuse(self.clock.monotonic())),
+            Err(refused) => {
+                version.counters.rejected(reason(refused));
+                return Err(self.refusal(refused));
+            }
+        }
         answer.await.unwrap_or_else(|_| Err(shutting_down()))
     }
 
@@ -168,13 +207,35 @@ impl Executor {
     }
 
     fn refusal(&self, refused: Refused) -> Error {
+        let limits = self.queue.limits();
         match refused {
-            Refused::Full => Error::resource_exhausted(format!(
+            Refused::Entries => Error::resource_exhausted(format!(
                 "all workers are busy and {} requests wait; retry later",
-                self.queue.waiting_max()
+                limits.entries
             )),
+            Refused::Rows => Error::resource_exhausted(format!(
+                "all workers are busy and the queue takes no more than {} rows; retry later",
+                limits.rows
+            )),
+            Refused::TooLate(wait) => Error::resource_exhausted(format!(
+                "what waits takes about {} ms, longer than the request has; retry later",
+                wait.as_millis()
+            ))
+            .with(RETRY_AFTER, wait.as_secs().saturating_add(1)),
             Refused::Closed => shutting_down(),
         }
+    }
+}
+
+/// Key of the error context that says after how many seconds a refused request may come again.
+pub(crate) const RETRY_AFTER: &str = "retry_after_s";
+
+fn reason(refused: Refused) -> Rejection {
+    match refused {
+        Refused::Entries => Rejection::QueueFull,
+        Refused::Rows => Rejection::QueueRows,
+        Refused::TooLate(_) => Rejection::Shed,
+        Refused::Closed => Rejection::ShuttingDown,
     }
 }
 
@@ -186,8 +247,12 @@ mod tests {
 
     use super::*;
 
+    fn limits(entries: usize) -> QueueLimits {
+        QueueLimits { entries, rows: 1 << 20 }
+    }
+
     fn executor(workers: usize, queue_max: usize, timeout: Duration) -> Arc<Executor> {
-        Arc::new(Executor::start(workers, queue_max, timeout, Arc::new(SystemClock::new())).unwrap())
+        Arc::new(Executor::start(workers, limits(queue_max), timeout, Arc::new(SystemClock::new())).unwrap())
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +273,7 @@ mod tests {
         tokio::task::spawn_blocking(move || wait_started.recv().unwrap()).await.unwrap();
         let waiting = Arc::clone(&executor);
         let second = tokio::spawn(async move { waiting.run(|| Ok(2)).await });
-        while executor.waiting() == 0 {
+        while executor.waiting().0 == 0 {
             tokio::task::yield_now().await;
         }
         let refused = executor.run(|| Ok(3)).await.unwrap_err();
@@ -231,7 +296,7 @@ mod tests {
     async fn a_job_that_waited_too_long_does_not_run() {
         let clock = Arc::new(mlops_core::testing::ManualClock::at("2024-01-01".parse().unwrap()));
         let shared: Arc<dyn Clock> = Arc::<mlops_core::testing::ManualClock>::clone(&clock);
-        let executor = Executor::start(1, 4, Duration::from_millis(10), shared).unwrap();
+        let executor = Executor::start(1, limits(4), Duration::from_millis(10), shared).unwrap();
         let (release, held) = channel::<()>();
         let first = executor.run(move || {
             held.recv().unwrap();

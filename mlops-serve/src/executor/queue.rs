@@ -1,14 +1,22 @@
 //! The one queue in front of the workers: jobs of their own, and lanes of calls that may share a prediction.
 //!
-//! Invariant: at most `waiting_max` admitted entries wait; what waits longest is served first, and a lane that still
-//! has calls after its turn goes to the back, so no model starves another.
+//! Invariant: at most `limits.entries` admitted entries with `limits.rows` rows wait. The most urgent is served first;
+//! among equals lanes and jobs take turns, so no model starves another. A worker that asks gets what is there: it
+//! waits for company only where a policy says so, and only while another batch of the same version is in flight.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use super::batch::{Batch, Call, Close, LaneKey};
+use mlops_core::Clock;
+
+use super::{
+    batch::{Batch, Call, Close, Outlook, Removed},
+    lane::{BatchPolicy, Lane, LaneKey, address},
+    priority::Priority,
+};
 use crate::repository::LoadedVersion;
 
 /// A closure that runs or reports why it does not.
@@ -20,157 +28,327 @@ pub(super) enum Work {
     Batch(Batch),
 }
 
-enum Turn {
-    Job(Job),
-    Lane(LaneKey),
-}
-
-struct Lane {
-    version: Arc<LoadedVersion>,
-    rows_max: usize,
-    calls: VecDeque<Call>,
-}
-
-struct State {
-    turns: VecDeque<Turn>,
-    lanes: HashMap<LaneKey, Lane>,
-    waiting: usize,
-    open: bool,
+/// Most that may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QueueLimits {
+    /// Jobs and calls together.
+    pub(crate) entries: usize,
+    /// Rows of all calls; one call is admitted to an empty queue whatever its size.
+    pub(crate) rows: usize,
 }
 
 /// Why an entry was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    Full,
+    /// As many entries wait as may.
+    Entries,
+    /// As many rows wait as may.
+    Rows,
+    /// What waits takes longer than the caller would wait; how long, as recent predictions went.
+    TooLate(Duration),
     Closed,
+}
+
+#[derive(Default)]
+struct State {
+    /// Last steps of admitted requests: before everything else.
+    finishing: VecDeque<Job>,
+    jobs: VecDeque<(u64, Job)>,
+    lanes: HashMap<LaneKey, Lane>,
+    /// Batches being predicted, by version; only of versions whose policy has a delay.
+    in_flight: HashMap<usize, usize>,
+    turn: u64,
+    entries: usize,
+    rows: usize,
+    closed: bool,
 }
 
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
-    waiting_max: usize,
+    limits: QueueLimits,
+    workers: u64,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a worker finds when it looks.
+enum Next {
+    Lane(LaneKey),
+    Job,
+    /// Nothing before that time.
+    Wait(Duration),
+    Nothing,
 }
 
 impl Queue {
-    pub(super) fn new(waiting_max: usize) -> Self {
-        let state = State { turns: VecDeque::new(), lanes: HashMap::new(), waiting: 0, open: true };
-        Self { state: Mutex::new(state), changed: Condvar::new(), waiting_max }
+    pub(super) fn new(limits: QueueLimits, workers: usize, clock: Arc<dyn Clock>) -> Self {
+        let workers = u64::try_from(workers.max(1)).unwrap_or(u64::MAX);
+        Self { state: Mutex::default(), changed: Condvar::new(), limits, workers, clock }
     }
 
-    pub(super) fn waiting_max(&self) -> usize {
-        self.waiting_max
+    pub(super) fn limits(&self) -> QueueLimits {
+        self.limits
     }
 
-    pub(super) fn waiting(&self) -> usize {
-        self.with(|state| state.waiting)
+    /// Entries and rows that wait.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.entries, state.rows)
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Calls of one version that wait.
+    pub(super) fn waiting_for(&self, version: &Arc<LoadedVersion>) -> usize {
+        let version = address(version);
+        let state = self.lock();
+        state.lanes.iter().filter(|(key, _)| key.version() == version).map(|(_, lane)| lane.calls.len()).sum()
     }
 
-    fn admit(&self, enter: impl FnOnce(&mut State)) -> Result<(), Refused> {
-        self.with(|state| {
-            if !state.open {
-                return Err(Refused::Closed);
-            }
-            if state.waiting >= self.waiting_max {
-                return Err(Refused::Full);
-            }
-            state.waiting += 1;
-            enter(state);
-            Ok(())
-        })?;
-        self.changed.notify_one();
-        Ok(())
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a job behind what waits.
     pub(super) fn push(&self, job: Job) -> Result<(), Refused> {
-        self.admit(|state| state.turns.push_back(Turn::Job(job)))
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        if state.entries >= self.limits.entries {
+            return Err(Refused::Entries);
+        }
+        state.entries += 1;
+        let turn = state.next_turn();
+        state.jobs.push_back((turn, job));
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
     }
 
     /// Adds the last step of a request that was admitted before: ahead of what waits, whatever waits. There is at most
     /// one for each request in flight.
     pub(super) fn push_front(&self, job: Job) -> Result<(), Refused> {
-        self.with(|state| {
-            if !state.open {
-                return Err(Refused::Closed);
-            }
-            state.waiting += 1;
-            state.turns.push_front(Turn::Job(job));
-            Ok(())
-        })?;
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        state.entries += 1;
+        state.finishing.push_back(job);
+        drop(state);
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Adds a call to the lane of its kind.
+    /// Adds a call to the lane of its kind. When there is no room, calls that nobody waits for make way first, then the
+    /// last call of a lower priority, which the caller of this method has to refuse.
     pub(super) fn push_call(
         &self,
-        key: LaneKey,
-        version: Arc<LoadedVersion>,
-        rows_max: usize,
+        version: &Arc<LoadedVersion>,
+        policy: BatchPolicy,
         call: Call,
-    ) -> Result<(), Refused> {
-        self.admit(|state| {
-            let lane = state.lanes.entry(key.clone()).or_insert_with(|| {
-                state.turns.push_back(Turn::Lane(key));
-                Lane { version, rows_max, calls: VecDeque::new() }
-            });
-            lane.calls.push_back(call);
-        })
+    ) -> Result<Vec<Removed>, Refused> {
+        let key = LaneKey::new(version, &call.inputs);
+        let now = self.clock.monotonic();
+        let mut state = self.lock();
+        let removed = self.make_room(&mut state, &call, now)?;
+        state.entries += 1;
+        state.rows = state.rows.saturating_add(call.rows);
+        if !state.lanes.contains_key(&key) {
+            let turn = state.next_turn();
+            state.lanes.insert(key.clone(), Lane::new(Arc::clone(version), policy, turn));
+        }
+        if let Some(lane) = state.lanes.get_mut(&key) {
+            lane.push(call);
+        }
+        drop(state);
+        self.changed.notify_one();
+        Ok(removed)
+    }
+
+    fn make_room(&self, state: &mut State, call: &Call, now: Duration) -> Result<Vec<Removed>, Refused> {
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        let mut removed = Vec::new();
+        if self.no_room(state, call, now).is_err() {
+            removed = state.remove_dead(now);
+        }
+        let mut verdict = self.no_room(state, call, now);
+        if matches!(verdict, Err(Refused::Entries | Refused::Rows)) {
+            removed.extend(state.evict_below(call.priority));
+            verdict = self.no_room(state, call, now);
+        }
+        verdict.map(|()| removed)
+    }
+
+    fn no_room(&self, state: &State, call: &Call, now: Duration) -> Result<(), Refused> {
+        if state.entries >= self.limits.entries {
+            return Err(Refused::Entries);
+        }
+        if state.rows > 0 && state.rows.saturating_add(call.rows) > self.limits.rows {
+            return Err(Refused::Rows);
+        }
+        // An empty queue takes every call: its time is what corrects an estimate that was too high. Calls that are
+        // more urgent do not wait for what is there.
+        if call.priority == Priority::High || state.lanes.is_empty() {
+            return Ok(());
+        }
+        let backlog = state.lanes.values().map(Lane::backlog_nanos).fold(0, u64::saturating_add);
+        let wait = Duration::from_nanos(backlog / self.workers);
+        let own = Duration::from_nanos(call.pace.expected(1, call.rows));
+        if now.saturating_add(wait).saturating_add(own) > call.deadline {
+            return Err(Refused::TooLate(wait));
+        }
+        Ok(())
     }
 
     /// Waits for work; none once the queue is closed and empty.
     pub(super) fn next(&self) -> Option<Work> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         loop {
-            match state.turns.pop_front() {
-                Some(Turn::Job(job)) => {
-                    state.waiting = state.waiting.saturating_sub(1);
-                    return Some(Work::Job(job));
+            if let Some(job) = state.finishing.pop_front() {
+                state.entries = state.entries.saturating_sub(1);
+                return Some(Work::Job(job));
+            }
+            let now = self.clock.monotonic();
+            match state.choose(now) {
+                Next::Job => {
+                    if let Some((_, job)) = state.jobs.pop_front() {
+                        state.entries = state.entries.saturating_sub(1);
+                        return Some(Work::Job(job));
+                    }
                 }
-                Some(Turn::Lane(key)) => {
-                    if let Some(batch) = state.take_batch(key) {
+                Next::Lane(key) => {
+                    if let Some(batch) = state.take_batch(key, now) {
                         return Some(Work::Batch(batch));
                     }
                 }
-                None if !state.open => return None,
-                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Next::Wait(until) => {
+                    let rest = until.saturating_sub(now);
+                    state = self.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Next::Nothing if state.closed => return None,
+                Next::Nothing => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
 
+    /// Notes that a batch is predicted; those that waited for company because of it wait no longer.
+    pub(super) fn finished(&self, version: &Arc<LoadedVersion>, policy: BatchPolicy) {
+        if policy.delay.is_zero() {
+            return;
+        }
+        let version = address(version);
+        let mut state = self.lock();
+        if let Some(count) = state.in_flight.get_mut(&version) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                state.in_flight.remove(&version);
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Takes nothing more; workers end when what waits is done.
     pub(super) fn close(&self) {
-        self.with(|state| state.open = false);
+        self.lock().closed = true;
         self.changed.notify_all();
     }
 }
 
 impl State {
-    /// As many calls of one lane as fit together, the oldest first; a call larger than the limit goes alone.
-    fn take_batch(&mut self, key: LaneKey) -> Option<Batch> {
-        let lane = self.lanes.get_mut(&key)?;
-        let (mut calls, mut rows, mut closed_by) = (Vec::new(), 0_usize, Close::QueueEmpty);
-        while let Some(next) = lane.calls.front() {
-            let full = lane.rows_max <= 1 || rows.saturating_add(next.rows) > lane.rows_max;
-            if !calls.is_empty() && full {
-                closed_by = Close::Full;
-                break;
+    fn next_turn(&mut self) -> u64 {
+        self.turn = self.turn.wrapping_add(1);
+        self.turn
+    }
+
+    fn left(&mut self, call: &Call) {
+        self.entries = self.entries.saturating_sub(1);
+        self.rows = self.rows.saturating_sub(call.rows);
+    }
+
+    /// The most urgent ripe entry, among equals the one whose turn came first.
+    fn choose(&self, now: Duration) -> Next {
+        let mut best = self.jobs.front().map(|(turn, _)| (Priority::Normal, *turn));
+        let (mut key, mut earliest) = (None, None);
+        for (candidate, lane) in &self.lanes {
+            let Some(first) = lane.calls.front() else { continue };
+            let ripe_at = lane.ripe_at(self.in_flight.contains_key(&candidate.version()));
+            if ripe_at > now && !self.closed {
+                earliest = Some(earliest.map_or(ripe_at, |at: Duration| at.min(ripe_at)));
+                continue;
             }
-            let Some(call) = lane.calls.pop_front() else { break };
-            self.waiting = self.waiting.saturating_sub(1);
-            rows = rows.saturating_add(call.rows);
-            calls.push(call);
+            let rank = (first.priority, lane.turn);
+            if best.is_none_or(|best| rank < best) {
+                (best, key) = (Some(rank), Some(candidate));
+            }
         }
-        let version = Arc::clone(&lane.version);
+        match (key, best, earliest) {
+            (Some(key), ..) => Next::Lane(key.clone()),
+            (None, Some(_), _) => Next::Job,
+            (None, None, Some(until)) => Next::Wait(until),
+            (None, None, None) => Next::Nothing,
+        }
+    }
+
+    /// As many calls of one lane as fit together; a call larger than the limit goes alone.
+    fn take_batch(&mut self, key: LaneKey, now: Duration) -> Option<Batch> {
+        let turn = self.next_turn();
+        let in_flight = self.in_flight.contains_key(&key.version());
+        let lane = self.lanes.get_mut(&key)?;
+        let taken = lane.take(|call| call.outlook(now) == Outlook::Live);
+        let (version, policy, emptied) = (Arc::clone(&lane.version), lane.policy, lane.calls.is_empty());
+        lane.turn = turn;
+        for call in taken.calls.iter().chain(&taken.dead) {
+            self.left(call);
+        }
+        if emptied {
+            self.lanes.remove(&key);
+        }
+        let other_shape = || self.lanes.keys().any(|other| other.version() == key.version() && *other != key);
+        let closed_by = match (taken.full, policy.delay.is_zero()) {
+            (true, _) => Close::Full,
+            (false, false) if in_flight => Close::Delay,
+            _ if other_shape() => Close::Shape,
+            _ => Close::Idle,
+        };
+        if !policy.delay.is_zero() {
+            *self.in_flight.entry(key.version()).or_insert(0) += 1;
+        }
+        Some(Batch { version, policy, calls: taken.calls, dead: taken.dead, closed_by })
+    }
+
+    /// Calls whose callers have gone or will have.
+    fn remove_dead(&mut self, now: Duration) -> Vec<Removed> {
+        let mut dead = Vec::new();
+        for lane in self.lanes.values_mut() {
+            let version = Arc::clone(&lane.version);
+            let calls = lane.take_dead(|call| call.outlook(now) == Outlook::Live);
+            dead.extend(calls.into_iter().map(|call| Removed { version: Arc::clone(&version), call }));
+        }
+        self.lanes.retain(|_, lane| !lane.calls.is_empty());
+        for removed in &dead {
+            self.left(&removed.call);
+        }
+        dead
+    }
+
+    /// The last of the least urgent calls, if it is less urgent than `priority`.
+    fn evict_below(&mut self, priority: Priority) -> Option<Removed> {
+        let last = |lane: &Lane| lane.calls.back().map(|call| (call.priority, call.queued_at));
+        let (key, lane) = self.lanes.iter_mut().max_by_key(|(_, lane)| last(lane))?;
+        if last(lane)?.0 <= priority {
+            return None;
+        }
+        let (key, version, call) = (key.clone(), Arc::clone(&lane.version), lane.pop_last()?);
         if lane.calls.is_empty() {
             self.lanes.remove(&key);
-        } else {
-            self.turns.push_back(Turn::Lane(key));
         }
-        Some(Batch { version, calls, closed_by }).filter(|batch| !batch.calls.is_empty())
+        self.left(&call);
+        Some(Removed { version, call })
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -20,6 +20,7 @@ use super::messages::{
     Parameters,
 };
 use crate::{
+    executor::Priority,
     oip::binary,
     protocol::{Inputs, known_output, largest},
     repository::LoadedVersion,
@@ -35,6 +36,7 @@ pub(super) struct Checked {
     pub(super) outputs: Vec<(String, Option<usize>)>,
     pub(super) routing_key: Option<String>,
     pub(super) timeout: Option<Duration>,
+    pub(super) priority: Priority,
     /// Whether the answer says that it is the last one.
     pub(super) mark_final: bool,
 }
@@ -86,7 +88,8 @@ pub(super) fn check(request: &ModelInferRequest, version: &LoadedVersion) -> Res
     Ok(Checked {
         outputs: outputs.collect::<Result<_>>()?,
         routing_key: text(&request.parameters, "routing_key"),
-        timeout: microseconds(&request.parameters),
+        timeout: number(&request.parameters, "timeout").filter(|&us| us > 0).map(Duration::from_micros),
+        priority: Priority::from_level(number(&request.parameters, "priority").unwrap_or(0)),
         mark_final: flag(&request.parameters, "triton_enable_empty_final_response"),
         tensors,
     })
@@ -109,24 +112,21 @@ fn flag(parameters: &Parameters, name: &str) -> bool {
 
 /// The number of classes that the classification extension asks for.
 fn classes(parameters: &Parameters, output: &str) -> Result<Option<usize>> {
-    let count = match choice(parameters, "classification") {
-        None => return Ok(None),
-        Some(ParameterChoice::Int64(count)) => usize::try_from(*count).ok(),
-        Some(ParameterChoice::Uint64(count)) => usize::try_from(*count).ok(),
-        Some(_) => None,
-    };
+    if choice(parameters, "classification").is_none() {
+        return Ok(None);
+    }
+    let count = number(parameters, "classification").and_then(|count| usize::try_from(count).ok());
     count.filter(|count| *count > 0).map(Some).ok_or_else(|| {
         Error::invalid_argument(format!("classification of output {output:?} must be a whole number above 0"))
     })
 }
 
-fn microseconds(parameters: &Parameters) -> Option<Duration> {
-    let us = match choice(parameters, "timeout")? {
-        ParameterChoice::Int64(us) => u64::try_from(*us).ok()?,
-        ParameterChoice::Uint64(us) => *us,
-        _ => return None,
-    };
-    (us > 0).then(|| Duration::from_micros(us))
+fn number(parameters: &Parameters, name: &str) -> Option<u64> {
+    match choice(parameters, name)? {
+        ParameterChoice::Int64(value) => u64::try_from(*value).ok(),
+        ParameterChoice::Uint64(value) => Some(*value),
+        _ => None,
+    }
 }
 
 /// The values of the one field that the datatype uses; every other field must be empty.

@@ -12,6 +12,7 @@ use super::{
     messages::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse},
 };
 use crate::{
+    observe,
     protocol::{bytes_of, offload, parse_version},
     server::{InferOptions, Server},
 };
@@ -37,6 +38,7 @@ pub(super) async fn infer(
         request_id: Some(id.clone()).filter(|id| !id.is_empty()),
         version,
         routing_key: checked.routing_key,
+        priority: checked.priority,
         timeout: [checked.timeout, ambient.timeout].into_iter().flatten().min(),
         ..InferOptions::default()
     };
@@ -58,13 +60,14 @@ pub(super) fn stream(
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
     let draining = server.clone();
     let requests = requests.take_until(async move { draining.inner.until_draining().await });
-    let ended = server.clone();
+    let (ended, notes) = (server.clone(), observe::current());
     let answers = requests.map(move |request| {
-        let server = server.clone();
+        let (server, notes) = (server.clone(), notes.clone());
         async move {
             let request = request?;
             let id = request.id.clone();
-            Ok(infer(server, request, Ambient::default()).await.map_or_else(|error| failed(&error, id), answered))
+            let answer = observe::carry(notes, infer(server, request, Ambient::default())).await;
+            Ok(answer.map_or_else(|error| failed(&error, id), answered))
         }
     });
     let goodbye = stream::once(async move {

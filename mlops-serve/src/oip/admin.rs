@@ -114,6 +114,6 @@ fn configuration(server: &Server, model: &str, version: Option<Version>) -> Answ
 }
 
 pub(super) async fn metrics(State(server): State<Server>) -> Response {
-    let text = server.inner.prometheus.as_ref().map(|meter| meter.render()).unwrap_or_default();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], crate::metrics::scrape(&server))
+        .into_response()
 }

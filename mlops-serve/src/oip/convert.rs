@@ -11,6 +11,7 @@ use super::{
     wire::{InferRequest, InferResponse, Parameters, RequestInput, RequestOutput, ResponseOutput},
 };
 use crate::{
+    executor::Priority,
     protocol::{Inputs, json as tensor_json, known_output, largest},
     repository::LoadedVersion,
     tensor::{Tensor, element_count},
@@ -39,6 +40,7 @@ pub(super) struct Checked {
     pub(super) id: Option<String>,
     pub(super) routing_key: Option<String>,
     pub(super) timeout: Option<Duration>,
+    pub(super) priority: Priority,
     pub(super) tensors: Vec<Tensor>,
     pub(super) wish: Wish,
 }
@@ -84,10 +86,12 @@ fn check_json(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> R
     let tensors = inputs.finish()?;
     let parameters = request.parameters.as_ref();
     let text = |name: &str| parameters.and_then(|all| all.get(name)).and_then(Value::as_str).map(str::to_owned);
-    let timeout_us = parameters.and_then(|all| all.get("timeout")).and_then(Value::as_u64).filter(|&us| us > 0);
+    let number = |name: &str| parameters.and_then(|all| all.get(name)).and_then(Value::as_u64);
+    let timeout_us = number("timeout").filter(|&us| us > 0);
     Ok(Checked {
         routing_key: text("routing_key"),
         timeout: timeout_us.map(Duration::from_micros),
+        priority: Priority::from_level(number("priority").unwrap_or(0)),
         wish: wish(request.outputs.as_deref().unwrap_or_default(), parameters, version)?,
         id: request.id,
         tensors,
@@ -124,7 +128,7 @@ fn check_raw(body: &Bytes, version: &LoadedVersion) -> Result<Checked> {
     let values = binary::decode(&info.name, info.data_type, count, &bytes)?;
     let tensors = vec![Tensor::new(&info.name, info.data_type, shape, values)?];
     let wish = Wish { outputs: Vec::new(), binary_by_default: true };
-    Ok(Checked { id: None, routing_key: None, timeout: None, tensors, wish })
+    Ok(Checked { id: None, routing_key: None, timeout: None, priority: Priority::Normal, tensors, wish })
 }
 
 fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, inputs: &Inputs<'_>) -> Result<Tensor> {

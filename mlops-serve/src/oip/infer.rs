@@ -60,6 +60,7 @@ async fn answer(server: &Server, model: &str, version: Option<String>, headers: 
         version,
         routing_key,
         timeout: checked.timeout,
+        priority: checked.priority,
         ..InferOptions::default()
     };
     let reply = server.infer_tensors(wanted, checked.tensors, options, started).await?;

@@ -68,7 +68,7 @@ pub(crate) fn routes(server: &Server) -> Routes {
             admin::unload,
         );
     }
-    if server.inner.prometheus.is_some() {
+    if server.inner.settings.observe.metrics || server.inner.prometheus.is_some() {
         routes = routes.get("/metrics", Operation::new("Measurements").gives_text(), admin::metrics);
     }
     routes
@@ -92,8 +92,15 @@ async fn server_metadata(State(server): State<Server>) -> Response {
 
 /// What the server metadata announces, in Triton's words.
 pub(crate) fn extensions(server: &Server) -> Vec<&'static str> {
-    let mut extensions =
-        vec!["binary_tensor_data", "classification", "generate", "model_configuration", "parameters", "statistics"];
+    let mut extensions = vec![
+        "binary_tensor_data",
+        "classification",
+        "generate",
+        "model_configuration",
+        "parameters",
+        "schedule_policy",
+        "statistics",
+    ];
     if server.inner.settings.repository_api {
         extensions.push("model_repository");
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use mlops_core::{ModelName, ModelRef};
 
 use crate::features::FeatureLookup;
@@ -21,6 +22,12 @@ pub struct ModelConfig {
     pub rows_max: usize,
     /// Most rows of requests that share a prediction; 1 lets every request be predicted alone.
     pub batch_rows_max: usize,
+    /// How long a request may wait for others to share a prediction with. Nobody waits while a worker is idle: it counts
+    /// only while another prediction of the same version is running. Zero never waits.
+    pub batch_delay: Duration,
+    /// Rows with every input of the model, which it must be able to predict for the server to be ready, see
+    /// [`Server::check_readiness`](crate::Server::check_readiness); a made-up row otherwise.
+    pub example: Option<RecordBatch>,
 }
 
 impl ModelConfig {
@@ -28,7 +35,16 @@ impl ModelConfig {
     #[must_use]
     pub fn new(reference: ModelRef) -> Self {
         let name = reference.name.clone();
-        Self { reference, name, features: None, timeout: None, rows_max: 1 << 20, batch_rows_max: 256 }
+        Self {
+            reference,
+            name,
+            features: None,
+            timeout: None,
+            rows_max: 1 << 20,
+            batch_rows_max: 256,
+            batch_delay: Duration::ZERO,
+            example: None,
+        }
     }
 
     /// Serves it under another name.
@@ -63,6 +79,20 @@ impl ModelConfig {
     #[must_use]
     pub fn with_batch_rows_max(mut self, rows_max: usize) -> Self {
         self.batch_rows_max = rows_max;
+        self
+    }
+
+    /// Lets requests wait for company while another prediction of the version is running.
+    #[must_use]
+    pub fn with_batch_delay(mut self, delay: Duration) -> Self {
+        self.batch_delay = delay;
+        self
+    }
+
+    /// Tries the model out on these rows when the server checks that it is ready.
+    #[must_use]
+    pub fn with_example(mut self, rows: RecordBatch) -> Self {
+        self.example = Some(rows);
         self
     }
 }

@@ -13,7 +13,11 @@ use std::{
 
 use mlops_core::Timestamp;
 
-use crate::executor::Close;
+use crate::{
+    executor::{Close, Pace, PaceMaker},
+    metrics::{Failed, Red},
+    rollout::Variant,
+};
 
 /// A count with the time it took.
 #[derive(Debug, Default)]
@@ -34,6 +38,60 @@ impl Duty {
     }
 }
 
+/// Why a prediction was asked for and not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rejection {
+    /// As many requests waited as may.
+    QueueFull,
+    /// As many rows waited as may.
+    QueueRows,
+    /// The answer would have come after the deadline.
+    Shed,
+    /// A more urgent request took its place.
+    Evicted,
+    /// It waited for a worker longer than the settings allow.
+    QueueTimeout,
+    /// Its deadline passed in the queue.
+    Deadline,
+    /// Its caller went away while it waited.
+    Cancelled,
+    /// The server was shutting down.
+    ShuttingDown,
+}
+
+impl Rejection {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::QueueFull,
+        Self::QueueRows,
+        Self::Shed,
+        Self::Evicted,
+        Self::QueueTimeout,
+        Self::Deadline,
+        Self::Cancelled,
+        Self::ShuttingDown,
+    ];
+
+    /// The value of the label `reason`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::QueueRows => "queue_rows",
+            Self::Shed => "shed",
+            Self::Evicted => "evicted",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+/// The variants that are told apart.
+const VARIANTS: [Variant; 3] = [Variant::Champion, Variant::Canary, Variant::Pinned];
+
+/// Buckets of the histogram of batch sizes: 1, 2, 4 ... rows.
+const BATCH_BUCKETS: u32 = 13;
+
 /// Batches larger than this are counted under the next power of two, so that the histogram stays small.
 const EXACT_BATCH_ROWS: u64 = 64;
 
@@ -50,8 +108,21 @@ pub(crate) struct Counters {
     pub(crate) last_ms: AtomicU64,
     /// Slow-decaying maximum of the time of small calls, nanoseconds; the maximum value when unknown.
     small_call_nanos: AtomicU64,
+    /// The last [`Pace`].
+    fixed_nanos: AtomicU64,
+    row_nanos: AtomicU64,
+    /// By variant.
+    reds: [Red; VARIANTS.len()],
+    failures: [AtomicU64; Failed::ALL.len()],
+    rejections: [AtomicU64; Rejection::ALL.len()],
     /// Predictions by rows and the reason why the batch was closed.
-    batches: Mutex<BTreeMap<(u64, Close), BatchDuty>>,
+    batches: Mutex<Batches>,
+}
+
+#[derive(Debug, Default)]
+struct Batches {
+    duties: BTreeMap<(u64, Close), BatchDuty>,
+    pace: PaceMaker,
 }
 
 /// Predictions of one size.
@@ -59,6 +130,7 @@ pub(crate) struct Counters {
 pub(crate) struct BatchDuty {
     pub(crate) count: u64,
     pub(crate) nanos: u64,
+    pub(crate) rows: u64,
 }
 
 impl Default for Counters {
@@ -73,12 +145,42 @@ impl Default for Counters {
             rows: AtomicU64::new(0),
             last_ms: AtomicU64::new(0),
             small_call_nanos: AtomicU64::new(u64::MAX),
+            fixed_nanos: AtomicU64::new(0),
+            row_nanos: AtomicU64::new(0),
+            reds: Default::default(),
+            failures: Default::default(),
+            rejections: Default::default(),
             batches: Mutex::default(),
         }
     }
 }
 
 impl Counters {
+    /// Notes how a request to a variant ended.
+    pub(crate) fn ended(&self, variant: Variant, code: u16, took: Duration) {
+        let place = VARIANTS.iter().position(|known| *known == variant);
+        if let Some(red) = place.and_then(|place| self.reds.get(place)) {
+            red.answered(code, took);
+        }
+    }
+
+    /// Rate, errors and duration by variant.
+    pub(crate) fn reds(&self) -> impl Iterator<Item = (Variant, &Red)> {
+        VARIANTS.into_iter().zip(&self.reds)
+    }
+
+    /// Notes a request that was not answered with a prediction.
+    pub(crate) fn failed(&self, reason: Failed, took: Duration) {
+        self.fail.add(took);
+        if let Some(count) = self.failures.get(reason as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn failures(&self, reason: Failed) -> u64 {
+        self.failures.get(reason as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
     /// Notes an answered request.
     pub(crate) fn answered(&self, rows: usize, took: Duration, at: Timestamp) {
         self.success.add(took);
@@ -90,15 +192,65 @@ impl Counters {
     pub(crate) fn executed(&self, rows: usize, took: Duration, closed_by: Close) {
         let rows = rows as u64;
         let size = if rows <= EXACT_BATCH_ROWS { rows } else { rows.checked_next_power_of_two().unwrap_or(u64::MAX) };
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        let duty = batches.entry((size, closed_by)).or_default();
+        let duty = batches.duties.entry((size, closed_by)).or_default();
         duty.count += 1;
-        duty.nanos = duty.nanos.saturating_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        duty.rows = duty.rows.saturating_add(rows);
+        duty.nanos = duty.nanos.saturating_add(nanos);
+        if closed_by != Close::Inline {
+            let pace = batches.pace.learn(rows, nanos);
+            self.fixed_nanos.store(pace.fixed, Ordering::Relaxed);
+            self.row_nanos.store(pace.row, Ordering::Relaxed);
+        }
     }
 
     /// Predictions by rows (above 64: the next power of two) and the reason why the batch was closed.
     pub(crate) fn batches(&self) -> BTreeMap<(u64, Close), BatchDuty> {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).duties.clone()
+    }
+
+    /// Predictions by the reason why the batch was closed.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = (Close, u64)> {
+        let mut counts: BTreeMap<Close, u64> = Close::ALL.into_iter().map(|reason| (reason, 0)).collect();
+        for ((_, reason), duty) in self.batches() {
+            *counts.entry(reason).or_insert(0) += duty.count;
+        }
+        counts.into_iter()
+    }
+
+    /// Predictions of at most as many rows as each power of two up to [`BATCH_BUCKETS`], and rows in all.
+    pub(crate) fn batch_rows(&self) -> (Vec<(f64, u64)>, f64) {
+        let batches = self.batches();
+        let up_to = |bound: u64| {
+            batches
+                .iter()
+                .filter(|((size, _), _)| *size <= bound)
+                .map(|(_, duty)| duty.count)
+                .fold(0, u64::saturating_add)
+        };
+        let mut buckets: Vec<(f64, u64)> =
+            (0..BATCH_BUCKETS).map(|power| 1_u64 << power).map(|bound| (bound as f64, up_to(bound))).collect();
+        buckets.push((f64::INFINITY, up_to(u64::MAX)));
+        let rows = batches.values().map(|duty| duty.rows).fold(0, u64::saturating_add);
+        (buckets, rows as f64)
+    }
+
+    /// What a prediction of the version takes, as recent ones went.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace { fixed: self.fixed_nanos.load(Ordering::Relaxed), row: self.row_nanos.load(Ordering::Relaxed) }
+    }
+
+    /// Counts a prediction that was not made.
+    pub(crate) fn rejected(&self, reason: Rejection) {
+        if let Some(count) = self.rejections.get(reason as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Predictions that were not made, by reason.
+    pub(crate) fn rejections(&self) -> impl Iterator<Item = (Rejection, u64)> + '_ {
+        Rejection::ALL.into_iter().zip(&self.rejections).map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
     }
 
     /// Notes how long a small call took. The estimate follows a slower call at once and forgets it by 1/16

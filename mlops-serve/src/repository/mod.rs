@@ -20,7 +20,7 @@ use std::{
 use mlops_core::{Error, Model, ModelName, ModelRef, ModelSource, Result, Selector, Version};
 
 pub use config::ModelConfig;
-pub(crate) use counters::Duty;
+pub(crate) use counters::{Counters, Duty, Rejection};
 pub use directory::DirectorySource;
 pub use sync::SyncReport;
 pub(crate) use version::{LoadedVersion, predict_rows};

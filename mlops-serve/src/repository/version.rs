@@ -78,15 +78,27 @@ impl LoadedVersion {
     /// # Errors
     /// The model's error, `Internal` for a panic or a broken contract.
     pub(crate) fn warm_up(&self) -> Result<()> {
+        self.try_out(None)
+    }
+
+    /// Predicts `example`, or one made-up row. Computation. Models on raw tensors have no rows to make up.
+    ///
+    /// # Errors
+    /// The model's error, `Internal` for a panic or a broken contract.
+    pub(crate) fn try_out(&self, example: Option<&RecordBatch>) -> Result<()> {
         let ServedModel::Rows(model) = &self.model else { return Ok(()) };
         let signature = model.signature();
-        let probe = probe_row(signature)?;
+        let rows = match example {
+            Some(example) => signature.project_inputs(example)?,
+            None => probe_row(signature)?,
+        };
         let outcome = guarded(|| {
-            let outputs = model.predict(&probe)?;
-            check_outputs(signature, &outputs, 1)
+            let outputs = model.predict(&rows)?;
+            check_outputs(signature, &outputs, rows.num_rows())
         });
         match outcome {
-            Err(error) if error.context().iter().any(|(key, _)| *key == INPUT_VALUE) => Ok(()),
+            // A row that was made up may hold values that no real one has.
+            Err(error) if example.is_none() && error.context().iter().any(|(key, _)| *key == INPUT_VALUE) => Ok(()),
             outcome => outcome,
         }
     }

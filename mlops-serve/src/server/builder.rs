@@ -11,7 +11,15 @@ use std::{
 use mlops_core::{Clock, EventBus, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock};
 
 use super::{Inner, Server};
-use crate::{executor::Executor, repository::ModelRepository, settings::ServerSettings};
+use crate::{
+    access::Access,
+    executor::{Executor, QueueLimits},
+    limits::Tenants,
+    metrics::Traffic,
+    observe::SpanIds,
+    repository::ModelRepository,
+    settings::ServerSettings,
+};
 
 /// The parts of a [`Server`].
 #[derive(Debug)]
@@ -21,6 +29,7 @@ pub struct ServerBuilder {
     settings: ServerSettings,
     clock: Arc<dyn Clock>,
     meter: Option<Arc<dyn Meter>>,
+    access: Option<Access>,
     prometheus: Option<Arc<PrometheusMeter>>,
     predictions: Option<Arc<dyn PredictionSink>>,
     events: Option<Arc<dyn EventBus>>,
@@ -33,6 +42,7 @@ impl ServerBuilder {
             settings: ServerSettings::default(),
             clock: Arc::new(SystemClock::new()),
             meter: None,
+            access: None,
             prometheus: None,
             predictions: None,
             events: None,
@@ -57,7 +67,13 @@ impl ServerBuilder {
         self
     }
 
-    /// Shows this meter at `GET /metrics`; measurements go there unless [`ServerBuilder::with_meter`] says otherwise.
+    /// Who may do what over protocols; everybody everything otherwise. In-process calls are the application's own.
+    pub fn with_access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Shows this meter at `GET /metrics`, behind the server's own measurements; rare events go there unless [`ServerBuilder::with_meter`] says otherwise.
     pub fn with_prometheus(mut self, meter: Arc<PrometheusMeter>) -> Self {
         self.prometheus = Some(meter);
         self
@@ -83,16 +99,22 @@ impl ServerBuilder {
         let settings = self.settings;
         settings.validate()?;
         let queue_timeout = Duration::from_millis(settings.queue_timeout_ms);
-        let executor = Executor::start(settings.workers, settings.queue_max, queue_timeout, Arc::clone(&self.clock))?;
+        let limits = QueueLimits { entries: settings.queue_max, rows: settings.queue_rows_max };
+        let executor = Executor::start(settings.workers, limits, queue_timeout, Arc::clone(&self.clock))?;
         let prometheus = self.prometheus;
         let shown = prometheus.as_ref().map(|meter| Arc::<PrometheusMeter>::clone(meter) as Arc<dyn Meter>);
-        let meter = self.meter.or(shown).unwrap_or_else(|| Arc::new(NoMeter));
+        let meter = self.meter.clone().or(shown).unwrap_or_else(|| Arc::new(NoMeter));
         let instance = if settings.instance.is_empty() {
             format!("{:x}", self.clock.now().as_micros())
         } else {
             settings.instance.clone()
         };
         let inner = Inner {
+            measured: self.meter,
+            access: self.access,
+            tenants: Tenants::new(&settings.limits),
+            traffic: Traffic::default(),
+            span_ids: SpanIds::new(&instance),
             settings,
             repository: self.repository,
             executor,
@@ -104,6 +126,7 @@ impl ServerBuilder {
             instance,
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            healthy: AtomicBool::new(true),
         };
         Ok(Server { inner: Arc::new(inner) })
     }

@@ -11,9 +11,11 @@ use mlops_core::{Error, ErrorKind, Model, ModelName, PredictionBatch, Result, Ti
 
 use super::{ActiveRollout, Inner, Server};
 use crate::{
-    executor::{Close, Payload, Predicted, guarded},
+    executor::{Ask, BatchPolicy, Close, Payload, Predicted, Priority, guarded},
     features::common_time,
+    metrics::Failed,
     model::ServedModel,
+    observe,
     repository::{Entry, EntryState, LoadedVersion, predict_rows},
     rollout::{Phase, Variant},
     tensor::{Tensor, from_batch, to_column},
@@ -32,6 +34,8 @@ pub struct InferOptions {
     pub routing_key: Option<String>,
     /// A shorter deadline than the server's.
     pub timeout: Option<Duration>,
+    /// Whether it is served before or after others that wait.
+    pub priority: Priority,
 }
 
 /// An answer.
@@ -64,6 +68,30 @@ pub(crate) struct Wanted {
     pinned: bool,
 }
 
+/// Counts a request whose caller went away before the answer.
+struct Unanswered<'a> {
+    inner: &'a Inner,
+    routed: &'a Routed,
+    armed: bool,
+}
+
+impl Unanswered<'_> {
+    fn disarm(&mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            let took = self.inner.clock.monotonic().saturating_sub(self.routed.started);
+            let counters = &self.routed.version.counters;
+            counters.failed(Failed::Cancelled, took);
+            counters.ended(self.routed.variant, ErrorKind::Cancelled.http_status(), took);
+        }
+    }
+}
+
 /// A request that knows who answers it.
 struct Routed {
     entry: Arc<Entry>,
@@ -74,6 +102,7 @@ struct Routed {
     shadow: Option<Arc<LoadedVersion>>,
     request_id: Arc<str>,
     timeout: Duration,
+    priority: Priority,
     started: Duration,
 }
 
@@ -108,6 +137,9 @@ impl Server {
         started: Duration,
     ) -> Result<TensorReply> {
         let inner = &self.inner;
+        if let Some(access) = &inner.access {
+            access.permit_prediction(&wanted.entry.config.name).await?;
+        }
         let key = sticky_name(&wanted)
             .and_then(|name| key_text(tensors.iter().find(|tensor| tensor.name() == name)?.values()));
         let rows = tensors.first().map_or(1, Tensor::rows);
@@ -165,6 +197,7 @@ impl Inner {
 
     fn route(&self, wanted: Wanted, options: InferOptions, sticky: Option<String>, started: Duration) -> Routed {
         let request_id: Arc<str> = options.request_id.unwrap_or_else(|| self.next_request_id()).into();
+        let priority = options.priority;
         let rollout = wanted.state.rollout.clone().filter(|active| active.rollout.is_active() && !wanted.pinned);
         let candidate =
             rollout.as_ref().and_then(|active| wanted.state.versions.get(&active.rollout.candidate)).cloned();
@@ -185,11 +218,12 @@ impl Inner {
         }
         let mut timeout = Duration::from_millis(self.settings.timeout_ms);
         timeout = timeout.min(wanted.entry.config.timeout.unwrap_or(timeout)).min(options.timeout.unwrap_or(timeout));
-        Routed { entry: wanted.entry, version, variant, rollout, shadow, request_id, timeout, started }
+        Routed { entry: wanted.entry, version, variant, rollout, shadow, request_id, timeout, priority, started }
     }
 
     /// Keeps the deadline and counts the outcome.
     async fn answer<T>(&self, routed: &Routed, rows: usize, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut unanswered = Unanswered { inner: self, routed, armed: true };
         let outcome = tokio::time::timeout(routed.timeout, work).await.unwrap_or_else(|_| {
             let limit = routed.timeout.as_millis();
             Err(Error::deadline_exceeded(format!(
@@ -198,28 +232,38 @@ impl Inner {
             )))
         });
         let took = self.clock.monotonic().saturating_sub(routed.started);
+        unanswered.disarm();
         match &outcome {
             Ok(_) => routed.version.counters.answered(rows, took, self.clock.now()),
-            Err(_) => routed.version.counters.fail.add(took),
+            Err(error) => routed.version.counters.failed(Failed::of(error), took),
         }
+        self.note(routed, rows);
         self.measure(routed, took, outcome.as_ref().err());
         outcome
     }
 
+    fn note(&self, routed: &Routed, rows: usize) {
+        let Some(notes) = observe::current() else { return };
+        notes.write(|noted| {
+            noted.answered_by = Some((routed.entry.config.name.clone(), routed.version.version, routed.variant));
+            noted.rows = rows;
+        });
+    }
+
     fn measure(&self, routed: &Routed, took: Duration, error: Option<&Error>) {
-        let (model, version) = (routed.entry.config.name.as_str(), routed.version.version.to_string());
-        let code = error.map_or(200, |error| error.kind().http_status()).to_string();
-        let labels = [("model", model), ("version", version.as_str()), ("code", code.as_str())];
-        self.meter.count("mlops_serve_requests_total", &labels, 1);
-        self.meter.observe(
-            "mlops_serve_request_seconds",
-            &[("model", model), ("version", &version)],
-            took.as_secs_f64(),
-        );
-        if error.is_some_and(|error| error.kind() == ErrorKind::ResourceExhausted) {
-            self.meter.count("mlops_serve_queue_rejections_total", &[("model", model)], 1);
+        let code = error.map_or(200, |error| error.kind().http_status());
+        routed.version.counters.ended(routed.variant, code, took);
+        if let Some(meter) = &self.measured {
+            let (model, version) = (routed.entry.config.name.as_str(), routed.version.version.to_string());
+            let (labels, code) = ([("model", model), ("version", version.as_str())], code.to_string());
+            let [model_label, version_label] = labels;
+            meter.count("mlops_serve_requests_total", &[model_label, version_label, ("code", code.as_str())], 1);
+            meter.observe("mlops_serve_request_seconds", &labels, took.as_secs_f64());
+            if error.is_some_and(|error| error.kind() == ErrorKind::ResourceExhausted) {
+                meter.count("mlops_serve_queue_rejections_total", &[("model", model)], 1);
+            }
+            meter.gauge("mlops_serve_queue_depth", &[], self.executor.waiting().0 as f64);
         }
-        self.meter.gauge("mlops_serve_queue_depth", &[], self.executor.waiting() as f64);
         // A full queue or a client that is wrong says nothing about the arm.
         let fault = |kind| !matches!(kind, ErrorKind::ResourceExhausted | ErrorKind::Cancelled);
         if let Some(active) = routed.rollout.as_ref().filter(|_| error.is_none_or(|error| fault(error.kind()))) {
@@ -273,11 +317,18 @@ impl Inner {
             counters.executed(rows, took, Close::Inline);
             Predicted { outputs, waited: Duration::ZERO, took }
         } else {
-            let batch_rows_max = if version.batches() { routed.entry.config.batch_rows_max } else { 1 };
-            self.executor.predict(version, inputs, rows, batch_rows_max).await?
+            let config = &routed.entry.config;
+            let rows_max = if version.batches() { config.batch_rows_max } else { 1 };
+            let policy = BatchPolicy { rows_max, delay: config.batch_delay };
+            let deadline = routed.started.saturating_add(routed.timeout);
+            let ask = Ask { version, inputs, rows, policy, priority: routed.priority, deadline };
+            self.executor.predict(ask).await?
         };
         counters.queue.add(predicted.waited);
         counters.compute_infer.add(predicted.took);
+        if let Some(notes) = observe::current() {
+            notes.write(|noted| (noted.queue, noted.compute) = (predicted.waited, predicted.took));
+        }
         if small {
             counters.small_call(predicted.took);
         }

@@ -5,8 +5,9 @@
 
 mod arm;
 mod builder;
+mod connections;
 mod infer;
-mod listen;
+mod readiness;
 mod rollouts;
 
 use std::sync::{
@@ -19,10 +20,14 @@ use mlops_core::{Clock, EventBus, Meter, PredictionSink, PrometheusMeter};
 
 pub(crate) use arm::ActiveRollout;
 pub use builder::ServerBuilder;
+pub use connections::ConnectionSettings;
 pub(crate) use infer::TensorReply;
 pub use infer::{InferOptions, InferReply};
 
-use crate::{executor::Executor, repository::ModelRepository, settings::ServerSettings};
+use crate::{
+    access::Access, executor::Executor, limits::Tenants, metrics::Traffic, observe::SpanIds,
+    repository::ModelRepository, settings::ServerSettings,
+};
 
 /// A model server.
 ///
@@ -55,12 +60,20 @@ pub(crate) struct Inner {
     pub(crate) executor: Executor,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) meter: Arc<dyn Meter>,
+    /// The application's own meter, told of every request.
+    measured: Option<Arc<dyn Meter>>,
+    pub(crate) access: Option<Access>,
+    pub(crate) tenants: Tenants,
+    pub(crate) traffic: Traffic,
+    pub(crate) span_ids: SpanIds,
     pub(crate) prometheus: Option<Arc<PrometheusMeter>>,
     pub(crate) predictions: Option<Arc<dyn PredictionSink>>,
     pub(crate) events: Option<Arc<dyn EventBus>>,
     instance: String,
     requests: AtomicU64,
     draining: AtomicBool,
+    /// What the last check of readiness said.
+    healthy: AtomicBool,
 }
 
 impl Server {
@@ -80,10 +93,11 @@ impl Server {
         crate::router::router(self)
     }
 
-    /// Whether every model is in service and no shutdown has begun.
+    /// Whether every model is in service, predicted when it was last tried out, and no shutdown has begun.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.inner.draining.load(Ordering::Relaxed) && self.inner.repository.is_ready()
+        let (draining, healthy) = (&self.inner.draining, &self.inner.healthy);
+        !draining.load(Ordering::Relaxed) && healthy.load(Ordering::Relaxed) && self.inner.repository.is_ready()
     }
 }
 
@@ -93,7 +107,6 @@ const DRAINING_LOOK_EVERY: std::time::Duration = std::time::Duration::from_milli
 
 impl Inner {
     /// Whether a shutdown has begun.
-    #[cfg(feature = "grpc")]
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

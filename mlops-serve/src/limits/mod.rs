@@ -1,0 +1,13 @@
+//! How much one tenant, and all together, may ask for at a time.
+//!
+//! A tenant is the principal of a request, or the digest of its API key where no access control names one. Invariant:
+//! what is kept of tenants is bounded; when it is full the one that has been quiet for longest is forgotten.
+
+mod admit;
+mod bucket;
+mod settings;
+mod tenants;
+
+pub(crate) use admit::admit;
+pub use settings::{LimitSettings, TenantLimits};
+pub(crate) use tenants::Tenants;

@@ -1,0 +1,14 @@
+//! What is seen of a request from outside: its trace context, a line in the access log, and where its time went.
+//!
+//! Invariant: watching never changes an answer beyond its headers, and no log line or label holds a row value, a query
+//! string or a secret.
+
+mod notes;
+mod settings;
+mod trace;
+mod watch;
+
+pub(crate) use notes::{carry, current};
+pub use settings::ObserveSettings;
+pub(crate) use trace::SpanIds;
+pub(crate) use watch::watch;

@@ -1,0 +1,55 @@
+//! What the parts of the server find out about one request, kept until it is answered.
+//!
+//! A protocol adapter knows nothing of it: the outermost layer opens the notes for the task, whoever learns something
+//! writes it down, and the layer reads it when the answer is there. In-process calls have none.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use mlops_core::{ModelName, Principal, Version};
+
+use crate::rollout::Variant;
+
+/// What is known of a request so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Noted {
+    pub(crate) principal: Option<Arc<Principal>>,
+    pub(crate) answered_by: Option<(ModelName, Version, Variant)>,
+    pub(crate) rows: usize,
+    pub(crate) queue: Duration,
+    pub(crate) compute: Duration,
+}
+
+/// The notes of one request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Notes(Arc<Mutex<Noted>>);
+
+tokio::task_local! {
+    static NOTES: Notes;
+}
+
+impl Notes {
+    pub(crate) fn read(&self) -> Noted {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn write(&self, change: impl FnOnce(&mut Noted)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The notes of the request that this task answers; none for calls in process.
+pub(crate) fn current() -> Option<Notes> {
+    NOTES.try_with(Notes::clone).ok()
+}
+
+/// Runs `work` with `notes`, for work that outlives the handler, such as the answers of a stream.
+pub(crate) async fn carry<T>(notes: Option<Notes>, work: impl Future<Output = T>) -> T {
+    match notes {
+        Some(notes) => NOTES.scope(notes, work).await,
+        None => work.await,
+    }
+}

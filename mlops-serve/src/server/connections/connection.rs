@@ -1,0 +1,74 @@
+//! One connection from the first byte to the last.
+
+use std::{pin::pin, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::sleep,
+};
+use tower::ServiceExt as _;
+
+use super::{ConnectionSettings, opening::Opening};
+use crate::access::PeerCertificate;
+
+/// HTTP with the bounds of the settings.
+pub(super) fn http(settings: &ConnectionSettings) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let bytes = usize::try_from(settings.header_bytes_max).unwrap_or(usize::MAX);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(settings.header_timeout_ms))
+        .max_buf_size(bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(settings.header_bytes_max)
+        .max_concurrent_streams(settings.streams_max)
+        .keep_alive_interval(Duration::from_millis(settings.ping_every_ms))
+        .keep_alive_timeout(Duration::from_millis(settings.ping_timeout_ms));
+    builder
+}
+
+/// Answers the requests of a connection until it ends. When `draining` says so it lingers for a moment, for requests
+/// that are on their way, and then takes no more.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    certificate: Option<PeerCertificate>,
+    router: Router,
+    settings: &ConnectionSettings,
+    mut draining: watch::Receiver<bool>,
+) {
+    let stream = Opening::new(stream, Duration::from_millis(settings.header_timeout_ms));
+    let service = router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
+        request.map(Body::new)
+    });
+    let builder = http(settings);
+    let mut connection =
+        pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let mut lingered = pin!(async {
+        // The sender lives as long as the server listens.
+        let _ = draining.wait_for(|draining| *draining).await;
+        sleep(Duration::from_millis(settings.linger_ms)).await;
+    });
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = lingered.as_mut() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %error, "a connection ended early");
+    }
+}
