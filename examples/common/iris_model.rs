@@ -20,7 +20,7 @@ const CENTERS: [[f32; 4]; 3] =
     [[5.006, 3.428, 1.462, 0.246], [5.936, 2.770, 4.260, 1.326], [6.588, 2.974, 5.552, 2.026]];
 
 /// Input `X`, outputs `label` and `probabilities`: the softmax of the negative squared distances.
-pub fn iris_model() -> Result<Arc<dyn Model>> {
+pub(crate) fn iris_model() -> Result<Arc<dyn Model>> {
     let inputs = [TensorSpec::tensor("X", DataType::Float32, [4])];
     let outputs =
         [TensorSpec::column("label", DataType::Int64), TensorSpec::tensor("probabilities", DataType::Float32, [3])];
