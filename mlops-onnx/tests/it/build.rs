@@ -1,11 +1,11 @@
 //! Writes small ONNX models by hand, so that tests and benchmarks can make good and broken ones.
 
 /// One length-delimited field.
-pub fn bytes(number: u64, content: &[u8]) -> Vec<u8> {
+pub(crate) fn bytes(number: u64, content: &[u8]) -> Vec<u8> {
     [varint(number << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
 }
 
-pub fn varint(mut value: u64) -> Vec<u8> {
+pub(crate) fn varint(mut value: u64) -> Vec<u8> {
     let mut out = Vec::new();
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -15,7 +15,7 @@ pub fn varint(mut value: u64) -> Vec<u8> {
     out
 }
 
-pub fn int(number: u64, value: i64) -> Vec<u8> {
+pub(crate) fn int(number: u64, value: i64) -> Vec<u8> {
     [varint(number << 3), varint(value as u64)].concat()
 }
 
@@ -23,25 +23,25 @@ fn attribute(name: &str, kind: i64, value: Vec<u8>) -> Vec<u8> {
     bytes(5, &[bytes(1, name.as_bytes()), value, int(20, kind)].concat())
 }
 
-pub fn ints(name: &str, values: &[i64]) -> Vec<u8> {
+pub(crate) fn ints(name: &str, values: &[i64]) -> Vec<u8> {
     let packed: Vec<u8> = values.iter().flat_map(|&value| varint(value as u64)).collect();
     attribute(name, 7, bytes(8, &packed))
 }
 
-pub fn floats(name: &str, values: &[f32]) -> Vec<u8> {
+pub(crate) fn floats(name: &str, values: &[f32]) -> Vec<u8> {
     let packed: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     attribute(name, 6, bytes(7, &packed))
 }
 
-pub fn texts(name: &str, values: &[&str]) -> Vec<u8> {
+pub(crate) fn texts(name: &str, values: &[&str]) -> Vec<u8> {
     attribute(name, 8, values.iter().flat_map(|value| bytes(9, value.as_bytes())).collect())
 }
 
-pub fn number(name: &str, value: i64) -> Vec<u8> {
+pub(crate) fn number(name: &str, value: i64) -> Vec<u8> {
     attribute(name, 2, int(3, value))
 }
 
-pub fn node(operator: &str, domain: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn node(operator: &str, domain: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
     let names =
         |number, names: &[&str]| names.iter().flat_map(|name| bytes(number, name.as_bytes())).collect::<Vec<_>>();
     let head = [names(1, inputs), names(2, outputs), bytes(3, b"n"), bytes(4, operator.as_bytes())].concat();
@@ -49,26 +49,26 @@ pub fn node(operator: &str, domain: &str, inputs: &[&str], outputs: &[&str], att
 }
 
 /// An input (field 11) or output (field 12) of floats; a dimension of 0 is open.
-pub fn value(number: u64, name: &str, dims: &[i64]) -> Vec<u8> {
+pub(crate) fn value(number: u64, name: &str, dims: &[i64]) -> Vec<u8> {
     let dim = |&dim: &i64| bytes(1, &if dim == 0 { bytes(2, b"N") } else { int(1, dim) });
     let tensor = [int(1, 1), bytes(2, &dims.iter().flat_map(dim).collect::<Vec<_>>())].concat();
     bytes(number, &[bytes(1, name.as_bytes()), bytes(2, &bytes(1, &tensor))].concat())
 }
 
 /// A stored tensor: type, dimensions, raw values.
-pub fn stored(name: &str, data_type: i64, dims: &[i64], raw: &[u8]) -> Vec<u8> {
+pub(crate) fn stored(name: &str, data_type: i64, dims: &[i64], raw: &[u8]) -> Vec<u8> {
     let dims: Vec<u8> = dims.iter().flat_map(|&dim| int(1, dim)).collect();
     bytes(5, &[dims, int(2, data_type), bytes(8, name.as_bytes()), bytes(9, raw)].concat())
 }
 
 /// A whole model of these parts of a graph.
-pub fn model(parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn model(parts: &[Vec<u8>]) -> Vec<u8> {
     let opset = |domain: &str, version| bytes(8, &[bytes(1, domain.as_bytes()), int(2, version)].concat());
     [int(1, 8), bytes(7, &parts.concat()), opset("", 17), opset("ai.onnx.ml", 3)].concat()
 }
 
 /// A regressor of complete random trees over `features` columns, with splits between 0 and 1.
-pub fn forest(trees: usize, depth: u32, features: u64, targets: i64) -> Vec<u8> {
+pub(crate) fn forest(trees: usize, depth: u32, features: u64, targets: i64) -> Vec<u8> {
     let mut random = {
         let mut state = 88_172_645_463_325_252_u64;
         move || {
