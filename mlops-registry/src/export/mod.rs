@@ -1,7 +1,7 @@
 //! Runs and metric histories as Arrow record batches and Parquet files, and several runs side by side.
 //!
 //! [`runs`] gives a table with one row for each run, [`history`] one with a row for each point. Both are read batch by
-//! batch, so memory holds one page of runs or points whatever their number. [`write_parquet`] (feature `parquet`) makes a
+//! batch, so memory holds one page of runs or points whatever their number. `write_parquet` (feature `parquet`) makes a
 //! file of either. [`compare`] tells in what a few runs differ.
 //!
 //! Invariant: reading changes nothing, and what is absent is null, never zero or empty.
