@@ -29,8 +29,18 @@ const HEALTH: [&str; 8] = [
     "/inference.GRPCInferenceService/ServerReady",
 ];
 
-const PREDICT: [&str; 8] =
-    ["/infer", "/invocations", "/invoke", "/score", ":predict", ":classify", ":regress", ":explain"];
+const PREDICT: [&str; 10] = [
+    "/infer",
+    "/generate",
+    "/generate_stream",
+    "/invocations",
+    "/invoke",
+    "/score",
+    ":predict",
+    ":classify",
+    ":regress",
+    ":explain",
+];
 
 impl Purpose {
     /// `own_health` and `own_predict` are paths that the settings chose.

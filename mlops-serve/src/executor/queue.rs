@@ -218,7 +218,7 @@ impl Queue {
                     }
                 }
                 Next::Lane(key) => {
-                    if let Some(batch) = state.take_batch(key, now) {
+                    if let Some(batch) = state.take_batch(&key, now) {
                         return Some(Work::Batch(batch));
                     }
                 }
@@ -292,10 +292,10 @@ impl State {
     }
 
     /// As many calls of one lane as fit together; a call larger than the limit goes alone.
-    fn take_batch(&mut self, key: LaneKey, now: Duration) -> Option<Batch> {
+    fn take_batch(&mut self, key: &LaneKey, now: Duration) -> Option<Batch> {
         let turn = self.next_turn();
         let in_flight = self.in_flight.contains_key(&key.version());
-        let lane = self.lanes.get_mut(&key)?;
+        let lane = self.lanes.get_mut(key)?;
         let taken = lane.take(|call| call.outlook(now) == Outlook::Live);
         let (version, policy, emptied) = (Arc::clone(&lane.version), lane.policy, lane.calls.is_empty());
         lane.turn = turn;
@@ -303,9 +303,9 @@ impl State {
             self.left(call);
         }
         if emptied {
-            self.lanes.remove(&key);
+            self.lanes.remove(key);
         }
-        let other_shape = || self.lanes.keys().any(|other| other.version() == key.version() && *other != key);
+        let other_shape = || self.lanes.keys().any(|other| other.version() == key.version() && other != key);
         let closed_by = match (taken.full, policy.delay.is_zero()) {
             (true, _) => Close::Full,
             (false, false) if in_flight => Close::Delay,
