@@ -50,7 +50,9 @@ async fn a_statement_that_was_given_up_undoes_the_transaction() {
     store.execute("CREATE TABLE t (id BIGINT)", &[]).await.unwrap();
     let mut tx = store.begin().await.unwrap();
     tx.execute("INSERT INTO t VALUES (1)", &[]).await.unwrap();
-    assert!(tx.execute("INSERT INTO t VALUES (2)", &[]).now_or_never().is_none(), "it runs on another thread");
+    // Long enough that no thread has done it before the first look at its answer.
+    let long = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT i FROM n";
+    assert!(tx.execute(long, &[]).now_or_never().is_none(), "it runs on another thread");
     assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::FailedPrecondition);
     // The next one begins only when the statement has ended.
     let mut tx = store.begin().await.unwrap();
