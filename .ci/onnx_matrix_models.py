@@ -88,7 +88,7 @@ def sklearn_cases():
         "LinearRegression": lm.LinearRegression(), "Ridge": lm.Ridge(), "Lasso": lm.Lasso(0.01),
         "ElasticNet": lm.ElasticNet(0.01), "SGDRegressor": lm.SGDRegressor(random_state=0), "Huber": lm.HuberRegressor(),
         "BayesianRidge": lm.BayesianRidge(), "Lars": lm.Lars(), "PassiveAggressiveRegressor": lm.SGDRegressor(random_state=3),
-        "SVR_rbf": svm.SVR(), "SVR_poly": svm.SVR(kernel="poly"), "SVR_linear": svm.SVR(kernel="linear", C=0.1),
+        "SVR_rbf": svm.SVR(), "SVR_poly": svm.SVR(kernel="poly"), "SVR_linear": svm.SVR(kernel="linear"),
         "SVR_sigmoid": svm.SVR(kernel="sigmoid"), "NuSVR": svm.NuSVR(), "LinearSVR": svm.LinearSVR(),
         "DecisionTreeRegressor": tree.DecisionTreeRegressor(random_state=0),
         "RandomForestRegressor": ensemble.RandomForestRegressor(8, max_depth=4, random_state=0),

@@ -19,8 +19,8 @@
 //!
 //! Guarantees: bytes that are no model, graphs that do not hold together and operators that are not known are errors
 //! that name the node, found when the model is loaded; nothing is allocated by a size that a file merely claims; no
-//! input makes it panic. Results are within 1e-5 of onnxruntime; sums over trees are those of a plain loop over the
-//! trees, bit by bit, in single precision.
+//! input makes it panic. Results are within 1e-5 of onnxruntime, of the larger of 1 and the value; sums over trees are
+//! those of a plain loop over the trees, bit by bit, in single precision.
 //!
 //! Not here: control flow (`If`, `Loop`, `Scan`), sequences and maps (the scores that `ZipMap` would wrap stay a
 //! tensor), convolutions, half precision, files with external data.

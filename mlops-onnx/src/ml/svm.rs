@@ -9,6 +9,7 @@ use super::{Labels, linear::winner, post};
 use crate::{
     Tensor,
     graph::{Args, Kernel, NodeDef},
+    ops::multiply_into,
     trees::{PostTransform, SecondScore, logistic, one_score_probit, write_scores},
 };
 
@@ -48,17 +49,47 @@ impl KernelFunction {
         Ok(Self { shape, gamma, coef0, degree })
     }
 
-    fn apply(&self, a: &[f32], b: &[f32]) -> f32 {
-        let dot = || a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>() as f32;
+    /// The function of a product of two vectors; what it is of a distance, [`Vectors::kernels`] knows.
+    fn of_product(&self, dot: f32) -> f32 {
         match self.shape {
-            Shape::Linear => dot(),
-            Shape::Poly => (self.gamma * dot() + self.coef0).powf(self.degree),
-            Shape::Sigmoid => (self.gamma * dot() + self.coef0).tanh(),
-            Shape::Rbf => {
-                let distance: f32 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
-                (-self.gamma * distance).exp()
-            }
+            Shape::Linear | Shape::Rbf => dot,
+            Shape::Poly => (self.gamma * dot + self.coef0).powf(self.degree),
+            Shape::Sigmoid => (self.gamma * dot + self.coef0).tanh(),
         }
+    }
+}
+
+/// Support vectors, or rows of coefficients, that rows are set against.
+#[derive(Debug)]
+struct Vectors {
+    function: KernelFunction,
+    plain: Vec<f32>,
+    /// Turned to features x vectors, so that products run along vectors.
+    turned: Vec<f32>,
+    features: usize,
+    count: usize,
+}
+
+impl Vectors {
+    fn new(function: KernelFunction, plain: Vec<f32>, features: usize) -> Self {
+        let count = plain.len().checked_div(features).unwrap_or(0);
+        let column = |feature: usize| plain.iter().skip(feature).step_by(features).copied();
+        let turned = (0..features).flat_map(column).collect();
+        Self { function, plain, turned, features, count }
+    }
+
+    /// The kernel function of a row and each vector.
+    fn kernels(&self, row: &[f32]) -> Vec<f32> {
+        let function = &self.function;
+        if function.shape == Shape::Rbf {
+            let vectors = self.plain.chunks_exact(self.features);
+            let distances = vectors.map(|vector| row.iter().zip(vector).map(|(a, b)| (a - b) * (a - b)).sum::<f32>());
+            return distances.map(|distance| (-function.gamma * distance).exp()).collect();
+        }
+        let mut products = vec![0.0; self.count];
+        multiply_into(row, &self.turned, &mut products, self.features, self.count);
+        products.iter_mut().for_each(|product| *product = function.of_product(*product));
+        products
     }
 }
 
@@ -94,14 +125,15 @@ fn regressor(node: &NodeDef) -> Result<Kernel> {
             supports.len()
         )));
     }
+    let supports = Vectors::new(function, supports, features);
     Ok(Kernel::one(move |args| {
         let x = args.get(0)?;
         let (rows, width) = x.matrix()?;
         check_width(width, features)?;
         let value = |row: &[f32]| {
-            let terms = supports.chunks_exact(features).zip(&weights);
-            let terms = terms.map(|(support, weight)| f64::from(function.apply(row, support)) * f64::from(*weight));
-            let sum = (terms.sum::<f64>() + f64::from(rho)) as f32;
+            let mut sum = [0.0];
+            multiply_into(&supports.kernels(row), &weights, &mut sum, weights.len(), 1);
+            let sum = sum[0] + rho;
             match one_class {
                 true if sum > 0.0 => 1.0,
                 true => -1.0,
@@ -115,14 +147,12 @@ fn regressor(node: &NodeDef) -> Result<Kernel> {
 /// A classifier of support vectors or, without them, of one row of coefficients a class.
 #[derive(Debug)]
 struct Classifier {
-    function: KernelFunction,
+    /// Support vectors or, without them, one row of coefficients a class.
+    vectors: Vectors,
     labels: Labels,
     /// First support vector and number of them, per class; empty in the linear form.
     ranges: Vec<(usize, usize)>,
-    vectors: usize,
-    features: usize,
     coefficients: Vec<f32>,
-    supports: Vec<f32>,
     rho: Vec<f32>,
     platt: Vec<(f32, f32)>,
     post: PostTransform,
@@ -156,7 +186,7 @@ fn classifier(node: &NodeDef) -> Result<Kernel> {
             && supports.len() % vectors == 0;
         (supports.len() / vectors, fits)
     } else {
-        function.shape = Shape::Linear;
+        (function.shape, ranges) = (Shape::Linear, Vec::new());
         (coefficients.len() / classes, coefficients.len() % classes == 0 && !rho.is_empty())
     };
     if !fits || a.len() != b.len() || features == 0 {
@@ -168,19 +198,9 @@ fn classifier(node: &NodeDef) -> Result<Kernel> {
     if post == PostTransform::Probit && classes == 2 && vectors > 0 && a.is_empty() {
         return Err(one_score_probit());
     }
-    let svm = Classifier {
-        function,
-        labels,
-        ranges,
-        vectors,
-        features,
-        coefficients,
-        supports,
-        rho,
-        platt,
-        post,
-        all_positive,
-    };
+    let rows = if vectors > 0 { supports } else { coefficients.clone() };
+    let vectors = Vectors::new(function, rows, features);
+    let svm = Classifier { vectors, labels, ranges, coefficients, rho, platt, post, all_positive };
     Ok(Kernel::many(move |args: &Args<'_>| svm.run(args)))
 }
 
@@ -188,10 +208,10 @@ impl Classifier {
     fn run(&self, args: &Args<'_>) -> Result<Vec<Tensor>> {
         let x = args.get(0)?;
         let (rows, width) = x.matrix()?;
-        check_width(width, self.features)?;
+        check_width(width, self.vectors.features)?;
         let (mut classes, mut scores) = (Vec::with_capacity(rows), Vec::new());
         for row in x.converted::<f32>()?.chunks_exact(width) {
-            let (class, row_scores) = if self.vectors == 0 { self.linear(row) } else { self.supported(row) };
+            let (class, row_scores) = if self.ranges.is_empty() { self.linear(row) } else { self.supported(row) };
             classes.push(class);
             scores.extend(row_scores);
         }
@@ -201,8 +221,8 @@ impl Classifier {
 
     fn linear(&self, row: &[f32]) -> (usize, Vec<f32>) {
         let rho = self.rho.first().copied().unwrap_or(0.0);
-        let weights = self.coefficients.chunks_exact(self.features);
-        let mut scores: Vec<f32> = weights.map(|weights| self.function.apply(row, weights) + rho).collect();
+        let mut scores = self.vectors.kernels(row);
+        scores.iter_mut().for_each(|score| *score += rho);
         let best = winner(&scores);
         let highest = scores.get(best).copied().unwrap_or(0.0);
         let class = if self.labels.len() == 2 { self.binary_class(highest, best) } else { best };
@@ -217,8 +237,7 @@ impl Classifier {
     }
 
     fn supported(&self, row: &[f32]) -> (usize, Vec<f32>) {
-        let kernels: Vec<f32> =
-            self.supports.chunks_exact(self.features).map(|support| self.function.apply(row, support)).collect();
+        let kernels = self.vectors.kernels(row);
         let classes = self.labels.len();
         let mut votes = vec![0_u32; classes];
         let mut scores = Vec::with_capacity(self.rho.len());
@@ -251,7 +270,7 @@ impl Classifier {
 
     /// The part that one class's support vectors give to a pair, by a row of coefficients.
     fn pair(&self, kernels: &[f32], (first, count): (usize, usize), row: usize) -> f64 {
-        let weights = self.coefficients.iter().skip(row * self.vectors + first).take(count);
+        let weights = self.coefficients.iter().skip(row * self.vectors.count + first).take(count);
         weights.zip(kernels.iter().skip(first)).map(|(weight, kernel)| f64::from(weight * kernel)).sum()
     }
 

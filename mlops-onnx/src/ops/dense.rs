@@ -1,15 +1,17 @@
 //! Matrix products: `MatMul` (batched, with broadcasting) and `Gemm`.
 //!
-//! Products are summed row by row in the order of the inner dimension, so a row's result does not depend on how many
-//! rows come with it.
+//! Shapes are settled here; the products are made in [`super::product`].
 
 use mlops_core::{DataType, Error, Result};
 
-use super::no_type;
+use super::{
+    no_type,
+    product::{Scalar, multiply_into},
+};
 use crate::{
     Limits, Tensor,
     graph::{Args, Kernel, NodeDef},
-    tensor::{Data, Element, broadcast_indices, broadcast_shape, transposed},
+    tensor::{Data, broadcast_indices, broadcast_shape, transposed},
 };
 
 pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {
@@ -42,30 +44,6 @@ pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {
         DataType::Float64 => gemm.run::<f64>(args),
         other => Err(no_type(other)),
     }))
-}
-
-/// A float that products are made of.
-pub(crate) trait Scalar:
-    Element + Copy + Default + std::ops::Mul<Output = Self> + std::ops::AddAssign + From<f32>
-{
-}
-impl Scalar for f32 {}
-impl Scalar for f64 {}
-
-/// `c += a b`, with `a` of `m` rows of `k` and `b` of `k` rows of `n`.
-pub(crate) fn multiply_into<T: Scalar>(a: &[T], b: &[T], c: &mut [T], k: usize, n: usize) {
-    if k == 0 || n == 0 {
-        return;
-    }
-    pulp::Arch::new().dispatch(|| {
-        for (a, c) in a.chunks_exact(k).zip(c.chunks_exact_mut(n)) {
-            for (&a, b) in a.iter().zip(b.chunks_exact(n)) {
-                for (c, &b) in c.iter_mut().zip(b) {
-                    *c += a * b;
-                }
-            }
-        }
-    });
 }
 
 fn batched<T: Scalar>(a: &Tensor, b: &Tensor, limits: &Limits) -> Result<Tensor>
@@ -101,13 +79,10 @@ where
     if !values.is_empty() {
         let pairs = broadcast_indices(a_outer, &outer).into_iter().zip(broadcast_indices(b_outer, &outer));
         for ((i, j), c) in pairs.zip(values.chunks_exact_mut(m * n)) {
-            let part = |from: &[T], i: usize, size: usize| from.get(i * size..(i + 1) * size).map(<[T]>::to_vec);
-            if b_outer.is_empty() && a_outer.is_empty() {
-                multiply_into(a, b, c, k, n);
-                continue;
-            }
-            let (Some(a), Some(b)) = (part(a, i, m * k), part(b, j, k * n)) else { return Err(refuse()) };
-            multiply_into(&a, &b, c, k, n);
+            let (Some(a), Some(b)) = (a.get(i * m * k..(i + 1) * m * k), b.get(j * k * n..(j + 1) * k * n)) else {
+                return Err(refuse());
+            };
+            multiply_into(a, b, c, k, n);
         }
     }
     if b_shape.len() == 1 {

@@ -12,15 +12,16 @@ mod extremes;
 mod join;
 mod normalize;
 mod pick;
+mod product;
 mod reduce;
 mod reorder;
 mod shape;
 
 use mlops_core::{DataType, Error, Result};
 
-pub(crate) use dense::multiply_into;
 pub(crate) use join::concat as concat_within;
 pub(crate) use pick::{along, index_of};
+pub(crate) use product::multiply_into;
 
 use crate::{
     Limits, Tensor,

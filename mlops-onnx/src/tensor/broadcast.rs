@@ -59,7 +59,12 @@ pub(crate) fn binary<T: Clone, U>(
         (_, [b]) if shape.as_slice() == left_shape => left.iter().map(|a| f(a, b)).collect(),
         ([a], _) if shape.as_slice() == right_shape => right.iter().map(|b| f(a, b)).collect(),
         _ if shape.as_slice() == left_shape && is_tail(right_shape, left_shape) => {
-            left.chunks(right.len()).flat_map(|row| row.iter().zip(right).map(|(a, b)| f(a, b))).collect()
+            // A row at a time, so that the loop within is vector code.
+            let mut values = Vec::with_capacity(left.len());
+            for row in left.chunks(right.len()) {
+                values.extend(row.iter().zip(right).map(|(a, b)| f(a, b)));
+            }
+            values
         }
         _ => {
             let pairs = broadcast_indices(left_shape, &shape).into_iter().zip(broadcast_indices(right_shape, &shape));

@@ -1,6 +1,7 @@
 //! A forest ready to evaluate: code for small trees, steps for all, and who adds to which target.
 //!
-//! Rows come in blocks of [`LANES`]; a few rows alone are walked. Both give the same sums.
+//! Rows come in blocks of 8 to [`LANES_MAX`], as wide as the rows at hand; a few rows alone are walked. All give the
+//! same sums.
 
 use mlops_core::Result;
 
@@ -8,7 +9,7 @@ use super::{
     forest::{Child, Forest},
     real::Real,
     score::{Aggregate, Scores},
-    select::{Code, LANES, Lanes, registers},
+    select::{Code, LANES_MAX, Lanes, registers},
     walk::{PATHS, Walk},
 };
 
@@ -82,17 +83,19 @@ impl<T: Real> Compiled<T> {
         };
         let walk = Walk::new(forest, |feature| feature, weight, nodes_max)?;
         let (mut codes, mut leaves, mut members_of) = (Vec::new(), Vec::new(), Vec::new());
-        for &root in &forest.roots {
+        for (tree, &root) in forest.roots.iter().enumerate() {
+            // A small file may hold trees whose shared branches would become more code than it has bytes.
+            let branches_max = walk.tree_len(tree);
             let members = leaves_of(forest, root);
             let kind = single_target(forest, &members).map_or(Leaves::Lists, Leaves::Single);
             leaves.push(kind);
             if matches!(kind, Leaves::Single(_)) {
-                codes.push(Code::new(forest, root, &column, &weight));
+                codes.push(Code::new(forest, root, branches_max, &column, &weight));
                 members_of.push(Vec::new());
                 continue;
             }
             let number = |leaf: u32| members.binary_search(&leaf).ok().and_then(|i| u16::try_from(i).ok()).unwrap_or(0);
-            codes.push(Code::new(forest, root, &column, &|leaf| T::of_index(number(leaf))));
+            codes.push(Code::new(forest, root, branches_max, &column, &|leaf| T::of_index(number(leaf))));
             members_of.push(members);
         }
         let (members, weights) = (members_of, Weights::new(forest));
@@ -113,19 +116,23 @@ impl<T: Real> Compiled<T> {
         if width == 0 {
             return;
         }
-        for block in x.chunks(width.saturating_mul(LANES)) {
+        for block in x.chunks(width.saturating_mul(LANES_MAX)) {
             let rows = block.len() / width;
-            if rows > 1 && rows.saturating_mul(self.steps) >= self.selects.saturating_mul(SELECT_STEPS) {
-                let scores = &mut Scores::new(self.targets, LANES);
-                self.block(block, width, aggregate, scores);
-                (0..rows).for_each(|lane| finish(scores, lane));
+            if rows == 1 || rows.saturating_mul(self.steps) < self.selects.saturating_mul(SELECT_STEPS) {
+                for row in block.chunks(width) {
+                    let scores = &mut Scores::new(self.targets, 1);
+                    self.row(row, aggregate, scores);
+                    finish(scores, 0);
+                }
                 continue;
             }
-            for row in block.chunks(width) {
-                let scores = &mut Scores::new(self.targets, 1);
-                self.row(row, aggregate, scores);
-                finish(scores, 0);
-            }
+            let scores = &mut match rows {
+                ..=8 => self.block::<8>(block, width, aggregate),
+                ..=16 => self.block::<16>(block, width, aggregate),
+                ..=32 => self.block::<32>(block, width, aggregate),
+                _ => self.block::<LANES_MAX>(block, width, aggregate),
+            };
+            (0..rows).for_each(|lane| finish(scores, lane));
         }
     }
 
@@ -143,10 +150,13 @@ impl<T: Real> Compiled<T> {
         }
     }
 
-    fn block(&self, block: &[T], width: usize, aggregate: Aggregate, scores: &mut Scores<T>) {
-        let columns = transpose(block, width, &self.used);
+    /// At most `L` rows.
+    fn block<const L: usize>(&self, block: &[T], width: usize, aggregate: Aggregate) -> Scores<T> {
+        let columns = transpose::<T, L>(block, width, &self.used);
+        let mut sums = Scores::new(self.targets, L);
+        let scores = &mut sums;
         pulp::Arch::new().dispatch(|| {
-            let registers = &mut registers::<T>();
+            let registers = &mut registers::<T, L>();
             let trees = self.codes.iter().zip(&self.leaves).zip(&self.members).enumerate();
             for (tree, ((code, kind), members)) in trees {
                 let Some(code) = code else {
@@ -166,6 +176,7 @@ impl<T: Real> Compiled<T> {
                 }
             }
         });
+        sums
     }
 
     /// One large tree for a block, rows in step.
@@ -193,9 +204,9 @@ impl<T: Real> Compiled<T> {
 }
 
 /// The features that are compared, each for all rows of the block; lanes beyond the rows repeat nothing.
-fn transpose<T: Real>(block: &[T], width: usize, used: &[u32]) -> Vec<Lanes<T>> {
+fn transpose<T: Real, const L: usize>(block: &[T], width: usize, used: &[u32]) -> Vec<Lanes<T, L>> {
     let column = |&feature: &u32| {
-        let mut lanes = [T::default(); LANES];
+        let mut lanes = [T::default(); L];
         for (lane, row) in lanes.iter_mut().zip(block.chunks_exact(width)) {
             *lane = row.get(feature as usize).copied().unwrap_or_default();
         }

@@ -1,6 +1,6 @@
 //! Small trees without paths: all comparisons for a block of rows, then selects from the leaves up.
 //!
-//! A tree becomes straight-line code over a few registers of [`LANES`] values each. Evaluating the heavier child first
+//! A tree becomes straight-line code over a few registers of 8 to [`LANES_MAX`] values each. Evaluating the heavier child first
 //! keeps the registers below the logarithm of the leaves (Sethi and Ullman 1970). An instruction's loop has no branch,
 //! so the compiler turns it into vector code; what an instruction does is decided once per block, not per row.
 
@@ -9,18 +9,18 @@ use super::{
     real::Real,
 };
 
-/// Rows that are evaluated together.
-pub(super) const LANES: usize = 64;
+/// Most rows that are evaluated together.
+pub(super) const LANES_MAX: usize = 64;
 /// A tree with more comparisons is walked instead.
-pub(super) const BRANCHES_MAX: usize = 128;
+const BRANCHES_MAX: usize = 128;
 const REGISTERS: usize = 8;
 
-/// One column of a block.
-pub(super) type Lanes<T> = [T; LANES];
-pub(super) type Registers<T> = [Lanes<T>; REGISTERS];
+/// One column of a block of `L` rows.
+pub(super) type Lanes<T, const L: usize> = [T; L];
+pub(super) type Registers<T, const L: usize> = [Lanes<T, L>; REGISTERS];
 
-pub(super) fn registers<T: Real>() -> Registers<T> {
-    [[T::default(); LANES]; REGISTERS]
+pub(super) fn registers<T: Real, const L: usize>() -> Registers<T, L> {
+    [[T::default(); L]; REGISTERS]
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,14 +59,15 @@ enum Value<T> {
 }
 
 impl<T: Real> Code<T> {
-    /// Compiles a tree; none when it is too large.
+    /// Compiles a tree of at most `branches_max` comparisons, shared ones counted for each path; none for a larger.
     pub(super) fn new(
         forest: &Forest,
         root: Child,
+        branches_max: usize,
         column_of: &impl Fn(u32) -> u32,
         leaf_value: &impl Fn(u32) -> T,
     ) -> Option<Self> {
-        let mut budget = BRANCHES_MAX;
+        let mut budget = branches_max.min(BRANCHES_MAX);
         registers_needed(forest, root, &mut budget)?;
         let mut code = Self { selects: Vec::new(), constant: None };
         if let Value::Leaf(value) = code.compile(forest, root, 0, column_of, leaf_value)? {
@@ -122,9 +123,9 @@ impl<T: Real> Code<T> {
 
     /// Evaluates a block; the result is in register 0.
     #[inline(always)]
-    pub(super) fn run(&self, columns: &[Lanes<T>], registers: &mut Registers<T>) {
+    pub(super) fn run<const L: usize>(&self, columns: &[Lanes<T, L>], registers: &mut Registers<T, L>) {
         if let (Some(value), [first, ..]) = (self.constant, registers.as_mut_slice()) {
-            *first = [value; LANES];
+            *first = [value; L];
         }
         for select in &self.selects {
             let Some(column) = columns.get(select.column as usize) else { continue };
@@ -142,7 +143,12 @@ impl<T: Real> Code<T> {
 }
 
 #[inline(always)]
-fn apply<T: Real>(select: &Select<T>, registers: &mut Registers<T>, column: &Lanes<T>, passes: impl Fn(T) -> bool) {
+fn apply<T: Real, const L: usize>(
+    select: &Select<T>,
+    registers: &mut Registers<T, L>,
+    column: &Lanes<T, L>,
+    passes: impl Fn(T) -> bool,
+) {
     let target = usize::from(select.target);
     match select.from {
         From::Leaves { pass, fail } => {

@@ -139,6 +139,12 @@ impl<T: Real> Walk<T> {
         self.roots.len()
     }
 
+    /// The steps of a tree.
+    pub(super) fn tree_len(&self, tree: usize) -> usize {
+        let first = |tree: usize| self.roots.get(tree).map_or(self.steps.len(), |&root| root as usize);
+        first(tree + 1).saturating_sub(first(tree))
+    }
+
     /// Longest path of a tree, in steps.
     pub(super) fn tree_depth(&self, tree: usize) -> usize {
         self.depths.get(tree).map_or(0, |&depth| depth as usize)
