@@ -54,7 +54,7 @@ def main():
     baselines = options.baselines.resolve()
     if not (work / f"cur_{rows}.parquet").exists():
         subprocess.run([python_of(work, "scipy"), baselines / "monitor_gen.py", work, str(rows)], check=True)
-    subprocess.run(["cargo", "build", "--quiet", "--release", "-p", "mlops-bench-peers"], check=True, cwd=HERE)
+    subprocess.run(["cargo", "build", "--quiet", "--release", "-p", "mlops-bench-peers", "--no-default-features"], check=True, cwd=HERE)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE / "target"))
     program = target / "release/monitor"
     ours = lambda part: lines([program, work, "--rows", str(rows), "--only", part])
