@@ -107,7 +107,7 @@ async fn log_of(signature: &Signature, location: &Path) -> Result<Arc<Prediction
             &location.to_string_lossy(),
             Arc::new(signature.input_schema()),
             Arc::new(signature.output_schema()),
-            Arc::new(SystemClock),
+            Arc::new(SystemClock::new()),
             PredictionLogSettings::default(),
         )
         .await?,
