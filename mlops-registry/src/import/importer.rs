@@ -296,7 +296,7 @@ impl Importer {
             }
             (None, None) => None,
         };
-        let open = found.ended.is_none() && matches!(found.status, RunStatus::Running | RunStatus::Scheduled);
+        let open = found.ended.is_none() && !found.status.is_end();
         report.counts.runs += 1;
         report.counts.runs_open += u64::from(open);
         self.values(found, target.as_ref(), report).await?;

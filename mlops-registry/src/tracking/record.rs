@@ -195,6 +195,14 @@ impl DatasetInput {
     }
 }
 
+/// Refuses to end a run with a status that is no end.
+pub(crate) fn check_end(status: RunStatus) -> Result<()> {
+    if status.is_end() {
+        return Ok(());
+    }
+    Err(Error::invalid_argument("a run ends as finished, failed or killed"))
+}
+
 /// The status as it is stored and as clients write it.
 pub(crate) fn status_name(status: RunStatus) -> &'static str {
     match status {

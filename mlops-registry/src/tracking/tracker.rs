@@ -11,7 +11,7 @@ use mlops_core::{Clock, Error, Metric, Result, RunId, RunLogger, RunStatus, Syst
 
 use super::{
     PARENT_RUN_TAG,
-    record::{Batch, CreateRun, ExperimentId, RunRecord, RunUpdate},
+    record::{Batch, CreateRun, ExperimentId, RunRecord, RunUpdate, check_end},
     store::{TrackingStore, TrackingStoreExt as _},
 };
 use crate::{
@@ -211,9 +211,7 @@ impl RunLogger for Run {
     }
 
     async fn finish(&self, status: RunStatus) -> Result<()> {
-        if matches!(status, RunStatus::Running | RunStatus::Scheduled) {
-            return Err(Error::invalid_argument("a run ends as finished, failed or killed"));
-        }
+        check_end(status)?;
         let record = self.record().await?;
         if record.status == status && record.ended.is_some() {
             return Ok(());

@@ -313,9 +313,7 @@ impl RunLogger for OfflineRun {
     }
 
     async fn finish(&self, status: RunStatus) -> Result<()> {
-        if matches!(status, RunStatus::Running | RunStatus::Scheduled) {
-            return Err(Error::invalid_argument("a run ends as finished, failed or killed"));
-        }
+        check_end(status)?;
         let ended = self.logger.clock.now();
         self.logger.shared.append(Entry::Finish { run: self.id.clone(), status, ended }).await
     }

@@ -27,11 +27,7 @@ pub struct RunChange {
 
 /// Whether nothing more is to be expected of a run.
 pub(super) fn is_over(record: &RunRecord) -> bool {
-    record.deleted || is_end(record.status)
-}
-
-fn is_end(status: RunStatus) -> bool {
-    !matches!(status, RunStatus::Running | RunStatus::Scheduled)
+    record.deleted || record.status.is_end()
 }
 
 impl From<&Batch> for RunChange {
@@ -61,7 +57,7 @@ impl RunChange {
     /// Whether the run ends with it.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        self.deleted || self.status.is_some_and(is_end)
+        self.deleted || self.status.is_some_and(RunStatus::is_end)
     }
 
     /// About how much memory it takes.
