@@ -145,9 +145,9 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
         Ok(())
     }
 
-    /// Sets aside what the store calls wrong; any other error is final.
+    /// Sets aside what the store calls wrong, unless all that follows of the run would be lost; any other error is final.
     async fn settle(&mut self, entry: &Entry, outcome: Result<()>) -> Result<()> {
-        let (Err(error), Some(run)) = (outcome.as_ref(), values_of(entry)) else { return outcome };
+        let (Err(error), Some(run)) = (outcome.as_ref(), entry.written()) else { return outcome };
         if error.kind() != ErrorKind::InvalidArgument {
             return outcome;
         }
@@ -249,14 +249,6 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
         let id = run.clone();
         let there = self.shared.on_disk(move |state, _| Ok(state.runs.get(&id).and_then(|seen| seen.there.clone())));
         there.await?.ok_or_else(|| Error::data_loss(format!("the offline journal does not say how run {run} began")))
-    }
-}
-
-/// The run of an entry that can be left out without losing those that follow.
-fn values_of(entry: &Entry) -> Option<&RunId> {
-    match entry {
-        Entry::Log { run, .. } | Entry::Inputs { run, .. } | Entry::Finish { run, .. } => Some(run),
-        Entry::Start(_) | Entry::File { .. } | Entry::Sent { .. } | Entry::Known { .. } => None,
     }
 }
 
