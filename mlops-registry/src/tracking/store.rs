@@ -9,7 +9,10 @@ use super::{
     record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate},
     sample::{self, HistorySample, Paged},
 };
-use crate::search::{Columns, Page, PageRequest, RESULTS_MAX, Search, SearchColumns};
+use crate::{
+    limits::SEARCH_EXPERIMENTS_MAX,
+    search::{Columns, Page, PageRequest, RESULTS_MAX, Search, SearchColumns, View},
+};
 
 /// Keeps experiments and runs. Every write is durable when it returns and either happens whole or
 /// not at all.
@@ -262,3 +265,21 @@ pub trait TrackingStoreExt: TrackingStore {
 }
 
 impl<T: TrackingStore + ?Sized> TrackingStoreExt for T {}
+
+/// A run, deleted or not, that has a tag with a value, in which there is no quote.
+pub(crate) async fn run_tagged(
+    store: &dyn TrackingStore,
+    experiments: &[ExperimentId],
+    tag: &str,
+    value: &str,
+) -> Result<Option<RunRecord>> {
+    let filter = format!("tags.`{tag}` = '{value}'");
+    let search = Search::new().with_filter(filter).with_view(View::All).with_max_results(1);
+    for experiments in experiments.chunks(SEARCH_EXPERIMENTS_MAX) {
+        let found = store.search_runs(experiments, &search).await?.items;
+        if !found.is_empty() {
+            return Ok(found.into_iter().next());
+        }
+    }
+    Ok(None)
+}

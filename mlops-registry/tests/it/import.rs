@@ -1,14 +1,20 @@
-//! An MLflow file store and another tracking store, imported once, again, and with damage.
+//! Imports from MLflow's files, database and server, from another store and from Weights & Biases: once, again, and with
+//! damage.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use mlops_core::{Alias, ModelName, RunStatus, Version};
 use mlops_registry::{
-    ArtifactStore, ModelRegistry, PageRequest, RunRecord, Search, SqlModelRegistry, SqlTrackingStore, TrackingStore,
-    View,
-    import::{ImportOptions, Importer, MlflowFiles, MlflowSqlite, StoreSource, WandbRuns},
+    ArtifactStore, CreateExperiment, CreateRun, MlflowRemote, MlflowServer, ModelRegistry, PageRequest, RunRecord,
+    Search, SqlModelRegistry, SqlTrackingStore, TrackingStore, View,
+    import::{
+        IMPORTED_FROM_TAG, ImportOptions, Importer, MlflowApi, MlflowFiles, MlflowSqlite, StoreSource, WandbRuns,
+    },
 };
 use mlops_store::{BlobStore, MetaStoreExt as _, SqliteMetaStore, SqliteSettings};
+use tokio::net::TcpListener;
+
+use super::{in_memory, registry, tracking};
 
 fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
@@ -118,6 +124,67 @@ async fn a_file_store_is_imported_once_with_what_is_wrong_named() {
     let again = importer.import(&source).await.unwrap().counts;
     assert_eq!((again.runs, again.runs_present, again.versions, again.versions_present), (0, 2, 0, 1));
     assert_eq!(runs(tracking.as_ref()).await, found);
+}
+
+#[tokio::test]
+async fn an_experiment_that_the_import_did_not_make_is_not_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    fixture(directory.path());
+    write(directory.path(), ".trash/0/meta.yaml", "experiment_id: '0'\nlifecycle_stage: deleted\nname: Default\n");
+    let tracking = store().await;
+    let own = tracking.create_experiment("gone", CreateExperiment::default()).await.unwrap();
+    let run = tracking.create_run(CreateRun::new(own)).await.unwrap().id;
+    let source = MlflowFiles::open(directory.path()).unwrap();
+    for _ in 0..2 {
+        let report = Importer::new(Arc::clone(&tracking)).import(&source).await.unwrap();
+        let told = report.notes.iter().filter(|note| note.reason.contains("not of this import")).count();
+        assert_eq!(told, 2, "{:?}", report.notes);
+        for name in ["gone", "Default"] {
+            let own = tracking.experiment_by_name(name).await.unwrap().unwrap();
+            assert!(!own.deleted && own.tags.is_empty(), "{own:?}");
+        }
+        assert!(!tracking.run(&run).await.unwrap().deleted);
+    }
+    // What the import made goes when the source deletes it.
+    let meta = "experiment_id: '7'\nlifecycle_stage: deleted\nname: 'risk: #1'\n";
+    write(directory.path(), "7/meta.yaml", meta);
+    Importer::new(Arc::clone(&tracking)).import(&source).await.unwrap();
+    assert!(tracking.experiment_by_name("risk: #1").await.unwrap().unwrap().deleted);
+}
+
+/// A server whose experiments, runs and models were imported themselves.
+#[tokio::test]
+async fn an_import_of_an_import_tells_of_itself_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    fixture(directory.path());
+    let meta = in_memory().await;
+    let first = (tracking(Arc::clone(&meta)).await, registry(meta).await);
+    let importer = Importer::new(Arc::new(first.0.clone())).with_registry(Arc::new(first.1.clone()));
+    importer.import(&MlflowFiles::open(directory.path()).unwrap()).await.unwrap();
+    let router = MlflowServer::new(Arc::new(first.0), Arc::new(first.1), ArtifactStore::in_memory()).router();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, router).await });
+
+    let meta = in_memory().await;
+    let second = (tracking(Arc::clone(&meta)).await, registry(meta).await);
+    let own = second.0.create_experiment("risk: #1", CreateExperiment::default()).await.unwrap();
+    let importer = Importer::new(Arc::new(second.0.clone())).with_registry(Arc::new(second.1.clone()));
+    let source = MlflowApi::new(MlflowRemote::builder(&url).build().unwrap());
+    importer.import(&source).await.unwrap();
+
+    let experiment = second.0.experiment(own).await.unwrap();
+    assert_eq!(experiment.tags, [("team".to_owned(), "risk".to_owned())].into());
+    let from = |tags: &BTreeMap<String, String>| tags[IMPORTED_FROM_TAG].clone();
+    for run in runs(&second.0).await.values() {
+        assert!(from(&run.tags).starts_with(&url), "{:?}", run.tags);
+    }
+    let fraud = ModelName::new("fraud").unwrap();
+    let model = second.1.model(&fraud).await.unwrap();
+    assert_eq!(from(&model.tags), format!("{url}#fraud"));
+    assert_eq!(model.aliases, [(Alias::new("champion").unwrap(), Version(3))].into(), "it was not complete before");
+    let version = second.1.version(&fraud, Version(3)).await.unwrap();
+    assert_eq!(from(&version.tags), format!("{url}#fraud/3"));
 }
 
 #[tokio::test]

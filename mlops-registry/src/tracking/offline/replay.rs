@@ -17,8 +17,9 @@ use super::{
 use crate::{
     artifacts::ArtifactStore,
     limits::{BATCH_ITEMS_MAX, BATCH_METRICS_MAX, BATCH_TAGS_MAX},
-    search::{Search, View},
-    tracking::{Batch, CreateRun, ExperimentId, PARENT_RUN_TAG, RunUpdate, TrackingStore, TrackingStoreExt as _},
+    tracking::{
+        Batch, CreateRun, ExperimentId, PARENT_RUN_TAG, RunUpdate, TrackingStore, TrackingStoreExt as _, run_tagged,
+    },
 };
 
 /// Most entries that are read at once.
@@ -225,10 +226,7 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
         if !run.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(None);
         }
-        let filter = format!("tags.`{OFFLINE_RUN_TAG}` = '{run}'");
-        let search = Search::new().with_filter(filter).with_view(View::All).with_max_results(1);
-        let found = self.store.search_runs(&[experiment], &search).await?;
-        Ok(found.items.into_iter().next().map(|found| found.id))
+        Ok(run_tagged(self.store, &[experiment], OFFLINE_RUN_TAG, run).await?.map(|found| found.id))
     }
 
     async fn file(&self, run: &RunId, path: &str, bytes: &str) -> Result<()> {
