@@ -199,7 +199,9 @@ impl Importer {
         self.runs(source, found.id, target, report).await?;
         match target {
             _ if !found.deleted => {}
-            _ if !ours => report.skip(place, "it is deleted in the source; the target's is not of this import and stays"),
+            _ if !ours => {
+                report.skip(place, "it is deleted in the source; the target's is not of this import and stays")
+            }
             Some(id) if !self.options.dry_run => {
                 self.tracking.set_experiment_tags(id, &[(IMPORTED_TAG.to_owned(), DELETED.to_owned())]).await?;
                 self.tracking.delete_experiment(id).await?;

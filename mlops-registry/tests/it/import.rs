@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-use mlops_core::{Alias, ModelName, RunStatus, Version};
+use mlops_core::{Alias, ErrorKind, ModelName, RunStatus, Version};
 use mlops_registry::{
-    ArtifactStore, CreateExperiment, CreateRun, MlflowRemote, MlflowServer, ModelRegistry, PageRequest, RunRecord,
-    Search, SqlModelRegistry, SqlTrackingStore, TrackingStore, View,
+    ArtifactStore, CreateExperiment, CreateRun, ExperimentId, MlflowRemote, MlflowServer, ModelRegistry, PageRequest,
+    RunRecord, Search, SqlModelRegistry, SqlTrackingStore, TrackingStore, View,
     import::{
-        IMPORTED_FROM_TAG, ImportOptions, Importer, MlflowApi, MlflowFiles, MlflowSqlite, StoreSource, WandbRuns,
+        IMPORTED_FROM_TAG, ImportOptions, ImportReport, ImportSource as _, Importer, MlflowApi, MlflowFiles,
+        MlflowSqlite, StoreSource, WandbRuns,
     },
 };
 use mlops_store::{BlobStore, MetaStoreExt as _, SqliteMetaStore, SqliteSettings};
@@ -271,6 +272,51 @@ async fn a_database_of_mlflow_is_imported_and_not_written() {
     let read_only = SqliteMetaStore::open_read_only(&path, SqliteSettings::default()).await.unwrap();
     assert!(read_only.execute("DELETE FROM runs", &[]).await.is_err());
     assert!(SqliteMetaStore::open_read_only(&directory.path().join("none"), SqliteSettings::default()).await.is_err());
+}
+
+/// More than are held at once are refused, and not cut off in silence.
+#[tokio::test]
+async fn a_database_with_too_many_records_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mlflow.db");
+    let theirs = SqliteMetaStore::open(&path, SqliteSettings::default()).await.unwrap();
+    for sql in TABLES.iter().chain(&ROWS) {
+        theirs.execute(sql, &[]).await.unwrap();
+    }
+    let source = MlflowSqlite::open(&path).await.unwrap();
+    let mut report = ImportReport::default();
+    let fraud = source.models(&mut report).await.unwrap().remove(0);
+    assert_eq!(source.versions(&fraud, &mut report).await.unwrap().len(), 1);
+    let many = "WITH RECURSIVE n(i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < 100003) SELECT";
+    for sql in [
+        format!("INSERT INTO model_versions {many} 'fraud', i, 1, 1, '', NULL, 'None', 's3://b/m', NULL, NULL FROM n"),
+        format!("INSERT INTO registered_models {many} 'm' || i, 1, 1, '' FROM n"),
+    ] {
+        theirs.execute(&sql, &[]).await.unwrap();
+    }
+    let refused =
+        [source.versions(&fraud, &mut report).await.unwrap_err(), source.models(&mut report).await.unwrap_err()];
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    }
+}
+
+/// Directories are listed once for all pages, so what a page begins with does not move while runs come and go.
+#[tokio::test]
+async fn the_runs_of_a_directory_are_those_of_its_first_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |number: usize| run_files(directory.path(), &format!("run{number:03}"), "r", "active");
+    fixture(directory.path());
+    (0..150).for_each(run);
+    let source = MlflowFiles::open(directory.path()).unwrap();
+    let mut report = ImportReport::default();
+    let first = source.runs(ExperimentId(7), None, &mut report).await.unwrap();
+    run(150);
+    let second = source.runs(ExperimentId(7), first.next_page_token, &mut report).await.unwrap();
+    assert_eq!((first.items.len() + second.items.len(), second.next_page_token), (152, None));
+    let anew = source.runs(ExperimentId(7), None, &mut report).await.unwrap();
+    let rest = source.runs(ExperimentId(7), anew.next_page_token, &mut report).await.unwrap();
+    assert_eq!(anew.items.len() + rest.items.len(), 153);
 }
 
 fn wandb_run(root: &Path, folder: &str, about: &str, history: &str) {
