@@ -144,8 +144,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        Batch, CreateModel, CreateRun, CreateVersion, DatasetInput, ExperimentId, LoggedDataset, SqlModelRegistry,
-        SqlTrackingStore,
+        Batch, CreateModel, CreateRun, CreateVersion, DatasetInput, ExperimentId, LoggedDataset, ModelRegistry as _,
+        SqlModelRegistry, SqlTrackingStore,
     };
 
     /// Two versions of a model: the second has one more input, another metric and another file.

@@ -188,7 +188,7 @@ pub(super) struct Lines {
 impl Lines {
     /// From `at` on, at most `max` bytes at once.
     pub(super) fn open(path: &Path, at: u64, max: u64) -> Result<Self> {
-        let open = || {
+        let open = || -> io::Result<_> {
             let mut file = io::BufReader::new(fs::File::open(path)?);
             file.seek(SeekFrom::Start(at))?;
             Ok(file)
