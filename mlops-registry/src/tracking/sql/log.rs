@@ -92,11 +92,10 @@ impl SqlTrackingStore {
 
 /// Sets tags, of several with one key the last; the name tag is the run's name as well.
 pub(super) async fn set_tags(tx: &mut dyn Transaction, run: i64, tags: &[(String, String)]) -> Result<()> {
-    let last: BTreeMap<&str, &str> =
-        tags.iter().map(|(key, value)| (key.as_str(), run_tag_value(value))).collect();
+    let last: BTreeMap<&str, &str> = tags.iter().map(|(key, value)| (key.as_str(), run_tag_value(value))).collect();
     let rows: Vec<Vec<Value>> = last.iter().map(|(key, value)| params![run, *key, *value].to_vec()).collect();
     let tail = "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
-    insert_rows(tx, "INSERT INTO tracking_run_tag (run, key, value)", &rows, tail).await?;
+    insert_rows(tx, "INSERT INTO tracking_run_tag (run, key, value)", rows, tail).await?;
     if let Some(name) = last.get(RUN_NAME_TAG) {
         tx.execute("UPDATE tracking_run SET name = $1 WHERE seq = $2", params![*name, run]).await?;
     }
@@ -126,5 +125,5 @@ async fn add_params(tx: &mut dyn Transaction, id: &RunId, run: i64, given: &[(St
             None => rows.push(params![run, key, value].to_vec()),
         }
     }
-    insert_rows(tx, "INSERT INTO tracking_run_param (run, key, value)", &rows, "").await.map(drop)
+    insert_rows(tx, "INSERT INTO tracking_run_param (run, key, value)", rows, "").await
 }
