@@ -394,7 +394,8 @@ mod tests {
             let entries: Vec<String> = (0..count).map(|i| format!("\"{name}{i}\":{value}")).collect();
             entries.join(",")
         };
-        let written = format!("{{\"params\":{{{}}},\"metrics\":{{{}}}}}", list("p", 101, "\"1\""), list("m", 1_001, "2"));
+        let written =
+            format!("{{\"params\":{{{}}},\"metrics\":{{{}}}}}", list("p", 101, "\"1\""), list("m", 1_001, "2"));
         let script = format!("cat > \"$MLOPS_RESULTS\" <<'END'\n{written}\nEND\n");
         let (run, _) = original(&code, &["sh", "-c", &script]).await;
         let report = reproduce(&run, &Reproduce::new(home.path().join("again"))).await.unwrap();

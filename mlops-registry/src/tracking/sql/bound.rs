@@ -11,7 +11,7 @@ use crate::retry::Statement;
 /// How many rows one INSERT takes.
 const INSERTED_AT_ONCE: [usize; 3] = [64, 8, 1];
 /// How many values one list takes; a shorter one is filled up by repeating its last value.
-const LISTED_AT_ONCE: [usize; 4] = [1, 8, 64, 512];
+const LISTED_AT_ONCE: [usize; 5] = [1, 8, 32, 128, 512];
 
 /// The values of a statement that is being written.
 #[derive(Debug, Default)]
@@ -103,7 +103,7 @@ mod tests {
         let values: Vec<Value> = (0..600_i64).map(Value::from).collect();
         let statements = listing("run = $1 AND key IN ({list})", &[Value::from(9_i64)], &values);
         let lengths: Vec<usize> = statements.iter().map(|(_, values)| values.len()).collect();
-        assert_eq!(lengths, [513, 513]);
+        assert_eq!(lengths, [513, 129]);
         let (sql, values) = listing("run = $1 AND key IN ({list})", &[Value::from(9_i64)], &values[..3]).remove(0);
         assert_eq!(sql, "run = $1 AND key IN ($2, $3, $4, $5, $6, $7, $8, $9)");
         assert_eq!(values[3..], vec![Value::from(2_i64); 6]);
