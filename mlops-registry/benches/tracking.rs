@@ -88,6 +88,19 @@ fn log_batch_16_writers(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// 100 points of as many keys, 50 params and 50 tags of a run that has none yet, as a program logs that has ended.
+#[divan::bench(sample_count = 200)]
+fn log_batch_of_a_fresh_run(bencher: Bencher<'_, '_>) {
+    let store = Store::open();
+    let pairs = |kind: &str| (0..50).map(|i| (format!("{kind}{i}"), format!("value {i}"))).collect();
+    let metrics = (0..100).map(|i| metric(&format!("metric{i}"), f64::from(i), 1)).collect();
+    let batch = Batch { metrics, params: pairs("param"), tags: pairs("tag"), ..Batch::default() };
+    bencher
+        .counter(ItemsCount::new(200_u32))
+        .with_inputs(|| store.start())
+        .bench_local_refs(|run| store.log(run, &batch));
+}
+
 #[divan::bench(sample_count = 500)]
 fn log_metric(bencher: Bencher<'_, '_>) {
     let store = Store::open();

@@ -76,12 +76,30 @@ pub(crate) fn check_length(what: &str, text: &str, max: usize) -> Result<()> {
     Err(Error::invalid_argument(format!("{what} has {length} characters; at most {max} are allowed")))
 }
 
+/// Checks the name of an experiment.
+pub(crate) fn check_experiment_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid_argument("Invalid experiment name: it is empty"));
+    }
+    check_length("experiment name", name, EXPERIMENT_NAME_MAX)
+}
+
 /// The first `max` characters.
 pub(crate) fn truncated(text: &str, max: usize) -> &str {
     match text.char_indices().nth(max) {
         Some((end, _)) => text.get(..end).unwrap_or(text),
         None => text,
     }
+}
+
+/// The value of a param as it is stored.
+pub(crate) fn param_value(text: &str) -> &str {
+    truncated(text, PARAM_VALUE_MAX)
+}
+
+/// The value of a tag of a run as it is stored.
+pub(crate) fn run_tag_value(text: &str) -> &str {
+    truncated(text, RUN_TAG_VALUE_MAX)
 }
 
 /// Checks the key of a metric, param or tag: letters, digits and `_ - . / :` and blank, and as a

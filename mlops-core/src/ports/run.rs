@@ -37,6 +37,14 @@ pub enum RunStatus {
     Killed,
 }
 
+impl RunStatus {
+    /// Whether the run has ended with it, for good or ill.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Finished | Self::Failed | Self::Killed)
+    }
+}
+
 /// The writing side of one run, as a trainer sees it.
 ///
 /// Writes are idempotent: repeating a call after an error or a restart leaves the same state.

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlops_core::{Error, ErrorKind, ModelName, ModelVersionId, PackageManifest, Result, Version};
+use mlops_core::{Error, ErrorKind, ModelName, PackageManifest, Result, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    registry::{ModelRegistry, ModelVersion, RegisteredModel},
+    registry::{ModelVersion, Packages, RegisteredModel},
     tracking::{RunRecord, TrackingStore},
 };
 
@@ -24,13 +24,13 @@ pub struct VersionFacts {
 }
 
 impl VersionFacts {
-    /// Gathers the facts. The package is read once to verify it.
+    /// Gathers the facts. Of a package only the manifest is read.
     ///
     /// # Errors
-    /// `NotFound` when model or version do not exist, `DataLoss` when the package does not match its digest,
+    /// `NotFound` when model or version do not exist, `DataLoss` when the manifest does not match the package's digest,
     /// `Unavailable`. A run that no longer exists is left out.
     pub async fn gather(
-        registry: &dyn ModelRegistry,
+        registry: &dyn Packages,
         tracking: &dyn TrackingStore,
         name: &ModelName,
         version: Version,
@@ -39,11 +39,18 @@ impl VersionFacts {
         let version = registry.version(name, version).await?;
         let manifest = match version.source.digest() {
             None => None,
-            Some(digest) => {
-                let id = ModelVersionId { name: name.clone(), version: version.version, digest };
-                Some(registry.fetch(&id).await?.manifest)
-            }
+            Some(digest) => Some(registry.manifest(&digest).await?),
         };
+        Self::with_run(tracking, model, version, manifest).await
+    }
+
+    /// Adds the run to what is known.
+    pub(crate) async fn with_run(
+        tracking: &dyn TrackingStore,
+        model: RegisteredModel,
+        version: ModelVersion,
+        manifest: Option<PackageManifest>,
+    ) -> Result<Self> {
         let made_by = version.run_id.as_ref().or(manifest.as_ref().and_then(|manifest| manifest.run_id.as_ref()));
         let run = match made_by {
             None => None,
@@ -137,8 +144,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::{
-        Batch, CreateModel, CreateRun, CreateVersion, DatasetInput, ExperimentId, LoggedDataset, SqlModelRegistry,
-        SqlTrackingStore,
+        Batch, CreateModel, CreateRun, CreateVersion, DatasetInput, ExperimentId, LoggedDataset, ModelRegistry as _,
+        SqlModelRegistry, SqlTrackingStore,
     };
 
     /// Two versions of a model: the second has one more input, another metric and another file.
@@ -150,7 +157,8 @@ pub(super) mod tests {
             .build()
             .await
             .unwrap();
-        let registry = SqlModelRegistry::builder(meta, BlobStore::in_memory()).with_clock(clock).build().await.unwrap();
+        let blobs = BlobStore::in_memory();
+        let registry = SqlModelRegistry::builder(meta, blobs.clone()).with_clock(clock).build().await.unwrap();
         let name = ModelName::new("fraud").unwrap();
         let options = CreateModel { description: "scores | payments".into(), ..CreateModel::default() };
         registry.create_model(&name, options).await.unwrap();
@@ -170,6 +178,10 @@ pub(super) mod tests {
             package.manifest.metrics.insert("accuracy".into(), auc - 0.1);
             let options = CreateVersion { run_id: Some(run.id), ..CreateVersion::default() };
             registry.create_version(&name, &package, options).await.unwrap();
+            // Facts are had without the files.
+            for digest in package.manifest.files.values() {
+                blobs.delete(digest).await.unwrap();
+            }
         }
         let first = VersionFacts::gather(&registry, &tracking, &name, Version(1)).await.unwrap();
         [first, VersionFacts::gather(&registry, &tracking, &name, Version(2)).await.unwrap()]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Text as it may stand in a paragraph or cell.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
         match letter {

@@ -20,6 +20,7 @@ mod model_card;
 pub use data_sheet::{DataFile, DataSheet};
 pub use diff::{Change, VersionDiff};
 pub use facts::{CardText, VersionFacts};
+pub(crate) use markdown::escaped;
 pub use ml_bom::ml_bom;
 #[cfg(feature = "mlflow")]
 pub(crate) use model_card::describe;

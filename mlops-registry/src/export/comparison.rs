@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use mlops_core::{Error, Result, RunId, RunStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::tracking::{RunRecord, TrackingStore, record::status_name};
+use crate::{
+    documents::escaped,
+    tracking::{RunRecord, TrackingStore, record::status_name},
+};
 
 /// Most runs that are compared at once.
 pub const COMPARED_MAX: usize = 100;
@@ -145,9 +148,28 @@ fn metric(key: &str, records: &[RunRecord]) -> ComparedMetric {
 
 fn row(out: &mut String, head: &str, cells: impl Iterator<Item = String>) {
     for cell in std::iter::once(head.to_owned()).chain(cells) {
-        let cell = cell.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ");
         // Writing to a string does not fail.
-        let _ = write!(out, " {cell} |");
+        let _ = write!(out, " {} |", escaped(&cell));
     }
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_of_a_run_becomes_markup() {
+        let run = ComparedRun {
+            id: RunId::new("r").unwrap(),
+            name: "<b>&|*x*\n".into(),
+            status: RunStatus::Running,
+            started: Timestamp::from_millis(0),
+            ended: None,
+        };
+        let metric = ComparedMetric { key: "a_b".into(), values: vec![Some(0.5)], extremes: Some((0, 0)) };
+        let comparison = RunComparison { runs: vec![run], params: Vec::new(), metrics: vec![metric] };
+        let expected = "|  | &lt;b&gt;&amp;\\|\\*x\\*  (RUNNING) |\n|---|---|\n| a\\_b | 0.5 |\n";
+        assert_eq!(comparison.to_markdown(), expected);
+    }
 }

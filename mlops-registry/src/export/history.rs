@@ -73,7 +73,7 @@ impl HistoryBatches {
             for run in page.items {
                 self.metrics.extend(run.metrics.into_keys().map(|key| (run.id.clone(), key)));
             }
-            search.page.token = page.next_page_token.filter(|token| !token.is_empty());
+            search.page.token = page.next_page_token;
             if search.page.token.is_none() {
                 self.search = None;
             }
@@ -101,7 +101,7 @@ impl BatchSource for HistoryBatches {
                 times(points.iter().map(|point| Some(point.timestamp))),
                 Arc::new(Float64Array::from_iter_values(points.iter().map(|point| point.value))) as _,
             ];
-            self.token = page.next_page_token.filter(|token| !token.is_empty());
+            self.token = page.next_page_token;
             if self.token.is_none() {
                 self.metrics.pop_front();
             }

@@ -141,9 +141,7 @@ impl Column {
 impl RunBatches {
     async fn page(&self, token: Option<String>) -> Result<Page<RunRecord>> {
         let page = PageRequest { token, ..self.search.page.clone() };
-        let mut found = self.store.search_runs(&self.experiments, &Search { page, ..self.search.clone() }).await?;
-        found.next_page_token = found.next_page_token.filter(|token| !token.is_empty());
-        Ok(found)
+        self.store.search_runs(&self.experiments, &Search { page, ..self.search.clone() }).await
     }
 
     /// The columns that the keys of all runs make.

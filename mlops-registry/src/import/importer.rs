@@ -22,10 +22,9 @@ use crate::{
     artifacts::ArtifactStore,
     limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, check_key},
     registry::{Actor, ModelRegistry},
-    search::{PageRequest, Search, View},
     tracking::{
         Batch, CreateExperiment, CreateRun, Experiment, ExperimentId, PARENT_RUN_TAG, RUN_NAME_TAG, RunRecord,
-        RunUpdate, TrackingStore,
+        RunUpdate, TrackingStore, run_tagged,
     },
 };
 
@@ -37,6 +36,8 @@ pub const IMPORTED_FROM_TAG: &str = "mlops.imported.from";
 pub const IMPORTED_TAG: &str = "mlops.imported.complete";
 /// The tag that says where the source kept the files of a run.
 pub const IMPORTED_FILES_TAG: &str = "mlops.imported.artifact_uri";
+/// What an import writes about itself; what an earlier one wrote into the source stays there.
+const OWN_TAGS: [&str; 3] = [IMPORTED_FROM_TAG, IMPORTED_TAG, IMPORTED_FILES_TAG];
 
 const COMPLETE: &str = "true";
 const OPEN: &str = "open";
@@ -176,9 +177,12 @@ impl Importer {
 
     async fn experiment(&self, source: &dyn ImportSource, found: &Experiment, report: &mut ImportReport) -> Result<()> {
         let place = format!("experiment {:?}", found.name);
-        let target = match self.tracking.experiment_by_name(&found.name).await? {
+        let existing = self.tracking.experiment_by_name(&found.name).await?;
+        let from = origin(source, &found.id.to_string());
+        let ours = existing.as_ref().is_none_or(|existing| existing.tags.get(IMPORTED_FROM_TAG) == Some(&from));
+        let target = match existing {
             Some(existing) if existing.deleted => {
-                if !existing.tags.contains_key(IMPORTED_TAG) {
+                if !ours || !found.deleted {
                     report.skip(place, "the target has a deleted experiment of that name; restore or rename it");
                 }
                 return Ok(());
@@ -193,9 +197,16 @@ impl Importer {
             return Ok(());
         }
         self.runs(source, found.id, target, report).await?;
-        if let Some(id) = target.filter(|_| found.deleted && !self.options.dry_run) {
-            self.tracking.set_experiment_tags(id, &[(IMPORTED_TAG.to_owned(), DELETED.to_owned())]).await?;
-            self.tracking.delete_experiment(id).await?;
+        match target {
+            _ if !found.deleted => {}
+            _ if !ours => {
+                report.skip(place, "it is deleted in the source; the target's is not of this import and stays")
+            }
+            Some(id) if !self.options.dry_run => {
+                self.tracking.set_experiment_tags(id, &[(IMPORTED_TAG.to_owned(), DELETED.to_owned())]).await?;
+                self.tracking.delete_experiment(id).await?;
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -206,9 +217,7 @@ impl Importer {
         found: &Experiment,
         report: &mut ImportReport,
     ) -> Result<Option<ExperimentId>> {
-        let mut tags = found.tags.clone();
-        tags.remove(IMPORTED_TAG);
-        tags.insert(IMPORTED_FROM_TAG.to_owned(), origin(source, &found.id.to_string()));
+        let tags = tags_here(&found.tags, origin(source, &found.id.to_string()));
         let options = CreateExperiment { artifact_location: None, tags };
         let created = self.tracking.create_experiment(&found.name, options).await;
         tolerate(created, &format!("experiment {:?}", found.name), report)
@@ -221,7 +230,7 @@ impl Importer {
         found: &Experiment,
         report: &mut ImportReport,
     ) -> Result<ExperimentId> {
-        let missing = |(key, _): &(&String, &String)| !existing.tags.contains_key(*key);
+        let missing = |(key, _): &(&String, &String)| !existing.tags.contains_key(*key) && !is_own(key);
         let tags: Vec<_> = found.tags.iter().filter(missing).map(|(k, v)| (k.clone(), v.clone())).collect();
         // Of an experiment that an import made, tags that are gone were removed on purpose.
         if !tags.is_empty() && !existing.tags.contains_key(IMPORTED_FROM_TAG) && !self.options.dry_run {
@@ -245,13 +254,13 @@ impl Importer {
                 waiting.extend(self.run(source, run, to, report).await?);
                 self.tell(report);
             }
-            token = page.next_page_token.filter(|token| !token.is_empty());
+            token = page.next_page_token;
             if token.is_none() {
                 break;
             }
         }
         for child in waiting {
-            let parent = self.imported_run(source, &child.parent, to).await?;
+            let parent = self.imported_run(source, &child.parent, to.as_slice()).await?;
             let parent = parent.map_or_else(|| child.parent.clone(), |parent| parent.id.to_string());
             self.complete(&child.id, Some(parent), child.state).await?;
         }
@@ -263,13 +272,9 @@ impl Importer {
         &self,
         source: &dyn ImportSource,
         id: &str,
-        experiment: Option<ExperimentId>,
+        experiments: &[ExperimentId],
     ) -> Result<Option<RunRecord>> {
-        let Some(experiment) = experiment else { return Ok(None) };
-        let filter = format!("tags.`{IMPORTED_FROM_TAG}` = '{}'", origin(source, id));
-        let page = PageRequest { max_results: Some(1), token: None };
-        let search = Search { page, ..Search::new().with_view(View::All).with_filter(filter) };
-        Ok(self.tracking.search_runs(&[experiment], &search).await?.items.into_iter().next())
+        run_tagged(self.tracking.as_ref(), experiments, IMPORTED_FROM_TAG, &origin(source, id)).await
     }
 
     async fn run(
@@ -279,7 +284,7 @@ impl Importer {
         experiment: Option<ExperimentId>,
         report: &mut ImportReport,
     ) -> Result<Option<Waiting>> {
-        let existing = self.imported_run(source, found.id.as_str(), experiment).await?;
+        let existing = self.imported_run(source, found.id.as_str(), experiment.as_slice()).await?;
         if let Some(run) = &existing
             && self.is_done(run).await?
         {
@@ -296,7 +301,7 @@ impl Importer {
             }
             (None, None) => None,
         };
-        let open = found.ended.is_none() && matches!(found.status, RunStatus::Running | RunStatus::Scheduled);
+        let open = found.ended.is_none() && !found.status.is_end();
         report.counts.runs += 1;
         report.counts.runs_open += u64::from(open);
         self.values(found, target.as_ref(), report).await?;
@@ -315,7 +320,7 @@ impl Importer {
         let Some(parent) = found.tags.get(PARENT_RUN_TAG) else {
             return self.complete(&run.id, None, state).await.map(|()| None);
         };
-        match self.imported_run(source, parent, experiment).await? {
+        match self.imported_run(source, parent, experiment.as_slice()).await? {
             Some(parent) => self.complete(&run.id, Some(parent.id.to_string()), state).await.map(|()| None),
             None => Ok(Some(Waiting { id: run.id, parent: parent.clone(), state })),
         }
@@ -339,9 +344,10 @@ impl Importer {
 
     /// Params, tags and datasets.
     async fn values(&self, found: &RunRecord, to: Option<&RunRecord>, report: &mut ImportReport) -> Result<()> {
-        let params = admitted("param", found, &found.params, &[], report);
-        let own = [RUN_NAME_TAG, PARENT_RUN_TAG, IMPORTED_FROM_TAG, IMPORTED_TAG, IMPORTED_FILES_TAG];
-        let tags = admitted("tag", found, &found.tags, &own, report);
+        let params = admitted("param", found, &found.params, report);
+        let elsewhere = |key: &str| matches!(key, RUN_NAME_TAG | PARENT_RUN_TAG) || is_own(key);
+        let tags = found.tags.iter().filter(|(key, _)| !elsewhere(key));
+        let tags = admitted("tag", found, tags, report);
         report.counts.params += params.len() as u64;
         report.counts.tags += tags.len() as u64;
         report.counts.datasets += found.datasets.len() as u64;
@@ -405,7 +411,7 @@ impl Importer {
                     tolerate(logged, &format!("metrics of run {}", found.id), report)?;
                 }
             }
-            token = page.next_page_token.filter(|token| !token.is_empty());
+            token = page.next_page_token;
             if token.is_none() {
                 return Ok(());
             }
@@ -454,6 +460,16 @@ pub(super) fn origin(source: &dyn ImportSource, id: &str) -> String {
     format!("{}#{id}", source.name()).replace('\'', "%27").replace(|c: char| c.is_control(), "_")
 }
 
+fn is_own(tag: &str) -> bool {
+    OWN_TAGS.contains(&tag)
+}
+
+/// The tags of a record here: those of the source, and where this import has it from.
+pub(super) fn tags_here(found: &BTreeMap<String, String>, origin: String) -> BTreeMap<String, String> {
+    let theirs = found.iter().filter(|(key, _)| !is_own(key)).map(|(key, value)| (key.clone(), value.clone()));
+    theirs.chain([(IMPORTED_FROM_TAG.to_owned(), origin)]).collect()
+}
+
 /// The outcome, or none and a note when the record itself is at fault.
 pub(super) fn tolerate<T>(outcome: Result<T>, place: &str, report: &mut ImportReport) -> Result<Option<T>> {
     match outcome {
@@ -497,16 +513,15 @@ fn creation(source: &dyn ImportSource, found: &RunRecord, experiment: Experiment
     }
 }
 
-/// The pairs whose key is acceptable and not in `left_out`.
-fn admitted(
+/// The pairs whose key is acceptable.
+fn admitted<'a>(
     what: &str,
     run: &RunRecord,
-    pairs: &BTreeMap<String, String>,
-    left_out: &[&str],
+    pairs: impl IntoIterator<Item = (&'a String, &'a String)>,
     report: &mut ImportReport,
 ) -> Vec<(String, String)> {
-    let mut admitted = Vec::with_capacity(pairs.len());
-    for (key, value) in pairs.iter().filter(|(key, _)| !left_out.contains(&key.as_str())) {
+    let mut admitted = Vec::new();
+    for (key, value) in pairs {
         match check_key(&format!("{what} key"), key) {
             Ok(()) => admitted.push((key.clone(), value.clone())),
             Err(error) => report.skip(format!("{what} {key:?} of run {}", run.id), error.message()),

@@ -1,12 +1,13 @@
 //! Files and directories that somebody else wrote, read with bounds.
 //!
-//! Invariant: links are never followed, so nothing outside the directory is read; sizes and counts have a limit. These
-//! functions block, apart from [`pieces`].
+//! Invariant: links are never followed, so nothing outside the directory is read; sizes and counts have a limit. Functions
+//! that are not async block.
 
 use std::{
     fs,
-    io::{self, Read as _},
+    io::{self, BufRead as _, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures::{StreamExt as _, stream};
@@ -17,6 +18,7 @@ use super::{
     report::ImportReport,
     source::{FilePieces, SourceFile},
 };
+use crate::{artifacts::check_path, tracking::RunRecord};
 
 /// Most entries of one directory, and most files below one.
 const ENTRIES_MAX: usize = 1_000_000;
@@ -74,14 +76,17 @@ pub(super) fn text(path: &Path, max: u64) -> Result<String, String> {
 
 /// Names of the directories in a directory, sorted; none when it does not exist.
 pub(super) fn directories(path: &Path) -> Result<Vec<String>> {
-    let mut names: Vec<String> = entries(path)?.into_iter().filter(|entry| entry.1.is_dir()).map(|e| e.0).collect();
-    names.sort_unstable();
-    Ok(names)
+    names(path, fs::FileType::is_dir)
 }
 
 /// Names of the regular files in a directory, sorted; none when it does not exist.
 pub(super) fn file_names(path: &Path) -> Result<Vec<String>> {
-    let mut names: Vec<String> = entries(path)?.into_iter().filter(|entry| entry.1.is_file()).map(|e| e.0).collect();
+    names(path, fs::FileType::is_file)
+}
+
+fn names(path: &Path, wanted: impl Fn(&fs::FileType) -> bool) -> Result<Vec<String>> {
+    let entries = entries(path)?.into_iter().filter(|(_, kind)| wanted(kind));
+    let mut names: Vec<String> = entries.map(|(name, _)| name).collect();
     names.sort_unstable();
     Ok(names)
 }
@@ -113,6 +118,98 @@ pub(super) fn files(root: &Path, report: &mut ImportReport) -> Result<Vec<(Strin
 pub(super) async fn files_apart(root: PathBuf, report: &mut ImportReport) -> Result<Vec<SourceFile>> {
     let found = reporting(report, move |report| files(&root, report)).await?;
     Ok(found.into_iter().map(|(path, size)| SourceFile { path, size }).collect())
+}
+
+/// [`files`] of a run in its directory; none and a note when they are out of reach.
+pub(super) async fn files_of(
+    run: &RunRecord,
+    directory: Result<PathBuf, String>,
+    report: &mut ImportReport,
+) -> Result<Vec<SourceFile>> {
+    match directory {
+        Ok(directory) => files_apart(directory, report).await,
+        Err(reason) => {
+            report.skip(format!("files of run {}", run.id), reason);
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// One of those files, piece by piece.
+pub(super) async fn open(directory: Result<PathBuf, String>, path: &str) -> Result<FilePieces> {
+    check_path("artifact path", path)?;
+    pieces(directory.map_err(Error::not_found)?.join(path)).await
+}
+
+/// The listing that was made last, so that a directory that is read page by page is listed once.
+#[derive(Debug, Default)]
+pub(super) struct LastListing<T>(Mutex<Option<(PathBuf, Arc<[T]>)>>);
+
+impl<T> LastListing<T> {
+    /// The listing of a directory: a new one for the first page, which has no token, and the same for those behind it.
+    pub(super) fn of(
+        &self,
+        path: &Path,
+        token: Option<&str>,
+        list: impl FnOnce(&Path) -> Result<Vec<T>>,
+    ) -> Result<Arc<[T]>> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((of, listing)) if token.is_some() && of == path => Ok(Arc::clone(listing)),
+            _ => {
+                let listing: Arc<[T]> = list(path)?.into();
+                *last = Some((path.to_owned(), Arc::clone(&listing)));
+                Ok(listing)
+            }
+        }
+    }
+}
+
+/// A line of a file, with its end; what is longer than allowed comes in parts.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Where it begins.
+    pub(super) at: u64,
+    /// Where the next one begins.
+    pub(super) end: u64,
+}
+
+/// The lines of a file from a place on.
+#[derive(Debug)]
+pub(super) struct Lines {
+    path: PathBuf,
+    file: io::BufReader<fs::File>,
+    line: Vec<u8>,
+    at: u64,
+    max: u64,
+}
+
+impl Lines {
+    /// From `at` on, at most `max` bytes at once.
+    pub(super) fn open(path: &Path, at: u64, max: u64) -> Result<Self> {
+        let open = || -> io::Result<_> {
+            let mut file = io::BufReader::new(fs::File::open(path)?);
+            file.seek(SeekFrom::Start(at))?;
+            Ok(file)
+        };
+        let file = open().map_err(|error| unreadable(path, error))?;
+        Ok(Self { path: path.to_owned(), file, line: Vec::new(), at, max })
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Line<'_>>> {
+        self.line.clear();
+        let read = self.file.by_ref().take(self.max).read_until(b'\n', &mut self.line);
+        let read = read.map_err(|error| unreadable(&self.path, error))?;
+        let at = self.at;
+        self.at += read as u64;
+        Ok((read != 0).then_some(Line { bytes: &self.line, at, end: self.at }))
+    }
+
+    /// Where the next line begins.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
 }
 
 /// Runs a job that waits for the disk and adds to the report.
@@ -178,7 +275,7 @@ pub(super) fn artifact_directory(root: &Path, uri: &str) -> Result<PathBuf, Stri
 }
 
 /// A regular file piece by piece.
-pub(super) async fn pieces(path: PathBuf) -> Result<FilePieces> {
+async fn pieces(path: PathBuf) -> Result<FilePieces> {
     let found = tokio::fs::symlink_metadata(&path).await.map_err(|error| unreadable(&path, error))?;
     if !found.is_file() {
         return Err(Error::invalid_argument(format!("{} is no regular file", path.display())));

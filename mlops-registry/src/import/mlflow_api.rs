@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mlops_core::{Error, Metric, Result};
+use mlops_core::{Metric, Result};
 
 use super::{
     report::ImportReport,
-    source::{FilePieces, ImportSource, SourceFile},
+    source::{FilePieces, ImportSource, SourceFile, check_count},
     store::StoreSource,
 };
 use crate::{
@@ -20,9 +20,6 @@ use crate::{
     search::Page,
     tracking::{Experiment, ExperimentId, RunRecord},
 };
-
-/// Most registered models, versions of one, and files of one run.
-const RECORDS_MAX: usize = 100_000;
 
 /// A server that speaks MLflow's REST API, as a source.
 ///
@@ -52,14 +49,6 @@ impl MlflowApi {
     pub fn new(remote: MlflowRemote) -> Self {
         let runs = StoreSource::new(Arc::new(remote.clone()), remote.address());
         Self { remote, runs }
-    }
-
-    fn check_count(&self, what: &str, count: usize) -> Result<()> {
-        if RECORDS_MAX < count {
-            let name = self.runs.name();
-            return Err(Error::resource_exhausted(format!("{what} of {name} are more than {RECORDS_MAX}")));
-        }
-        Ok(())
     }
 }
 
@@ -104,7 +93,7 @@ impl ImportSource for MlflowApi {
                         Listed::Directory(_) => {}
                     }
                 }
-                self.check_count("files of a run", found.len() + open.len())?;
+                check_count(self.remote.address(), "files of one run", found.len() + open.len())?;
                 token = page.next_page_token;
                 if token.is_none() {
                     break;
@@ -123,7 +112,7 @@ impl ImportSource for MlflowApi {
         loop {
             let page = self.remote.registered_models(token).await?;
             all.extend(page.items);
-            self.check_count("registered models", all.len())?;
+            check_count(self.remote.address(), "registered models", all.len())?;
             token = page.next_page_token;
             if token.is_none() {
                 return Ok(all);
@@ -136,7 +125,7 @@ impl ImportSource for MlflowApi {
         loop {
             let page = self.remote.model_versions(&model.name, token).await?;
             all.extend(page.items);
-            self.check_count("versions of a model", all.len())?;
+            check_count(self.remote.address(), "versions of one model", all.len())?;
             token = page.next_page_token;
             if token.is_none() {
                 all.sort_by_key(|version| version.version);

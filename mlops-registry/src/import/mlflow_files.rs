@@ -6,15 +6,16 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
-use mlops_core::{Alias, Error, Metric, ModelName, Result, RunId, RunStatus, Timestamp, Version};
+use mlops_core::{Alias, Metric, ModelName, Result, RunId, RunStatus, Timestamp, Version};
 
 use super::{
-    local::{self, directories, is_plain, unreadable},
+    local::{self, LastListing, Lines, directories, is_plain, unreadable},
     report::ImportReport,
     source::{FilePieces, ImportSource, SourceFile},
     yaml::{self, Document},
@@ -39,6 +40,10 @@ const NOT_RUNS: [&str; 4] = ["tags", "datasets", "traces", "models"];
 pub struct MlflowFiles {
     root: PathBuf,
     artifacts: Option<PathBuf>,
+    /// Names of the runs of an experiment.
+    runs: Arc<LastListing<String>>,
+    /// Files of the metrics of a run.
+    metrics: Arc<LastListing<(String, u64)>>,
 }
 
 impl MlflowFiles {
@@ -47,7 +52,7 @@ impl MlflowFiles {
     /// # Errors
     /// `NotFound` or `Unavailable` when it is no directory that can be read.
     pub fn open(directory: &Path) -> Result<Self> {
-        Ok(Self { root: local::root(directory)?, artifacts: None })
+        Ok(Self { root: local::root(directory)?, artifacts: None, runs: Arc::default(), metrics: Arc::default() })
     }
 
     /// Reads files of runs that lie below `directory` as well, where experiments have an artifact location of their own.
@@ -124,12 +129,17 @@ impl ImportSource for MlflowFiles {
     ) -> Result<Page<RunRecord>> {
         self.read(report, move |this, report| {
             let directory = this.experiment_directory(experiment);
-            let names = directories(&directory)?.into_iter().filter(|name| !NOT_RUNS.contains(&name.as_str()));
-            let mut left = names.filter(|name| token.as_ref().is_none_or(|last| last < name)).peekable();
+            let names = this.runs.of(&directory, token.as_deref(), |directory| {
+                let mut names = directories(directory)?;
+                names.retain(|name| !NOT_RUNS.contains(&name.as_str()));
+                Ok(names)
+            })?;
+            let from = token.map_or(0, |last| names.partition_point(|name| *name <= last));
+            let mut left = names.iter().skip(from).peekable();
             let (mut items, mut last) = (Vec::new(), None);
             for name in left.by_ref().take(RUNS_PER_PAGE) {
-                items.extend(run(&directory, &name, experiment, report)?);
-                last = Some(name);
+                items.extend(run(&directory, name, experiment, report)?);
+                last = Some(name.clone());
             }
             Ok(Page { items, next_page_token: left.peek().and(last) })
         })
@@ -139,15 +149,16 @@ impl ImportSource for MlflowFiles {
     /// The token is a place in a file and the key of the metric, with a colon between them.
     async fn points(&self, run: &RunRecord, token: Option<String>, report: &mut ImportReport) -> Result<Page<Metric>> {
         let directory = self.run_directory(run).join("metrics");
-        self.read(report, move |_, report| {
+        self.read(report, move |this, report| {
             // Links are in the report once, on the first page.
             let mut unused = ImportReport::default();
-            let files = local::files(&directory, if token.is_none() { &mut *report } else { &mut unused })?;
+            let noted = if token.is_none() { &mut *report } else { &mut unused };
+            let files = this.metrics.of(&directory, token.as_deref(), |directory| local::files(directory, noted))?;
             let token = token.unwrap_or_default();
             let (offset, from) = token.split_once(':').unwrap_or(("0", ""));
             let mut offset: u64 = offset.parse().unwrap_or(0);
             let mut items = Vec::new();
-            for (key, _) in files.iter().filter(|file| from <= file.0.as_str()) {
+            for (key, _) in files.iter().skip(files.partition_point(|(key, _)| key.as_str() < from)) {
                 let end = points(&directory.join(key), key, offset, &mut items, report)?;
                 if let Some(end) = end {
                     return Ok(Page { items, next_page_token: Some(format!("{end}:{key}")) });
@@ -160,20 +171,11 @@ impl ImportSource for MlflowFiles {
     }
 
     async fn files(&self, run: &RunRecord, report: &mut ImportReport) -> Result<Vec<SourceFile>> {
-        let directory = match self.artifact_directory(run) {
-            Ok(directory) => directory,
-            Err(reason) => {
-                report.skip(format!("files of run {}", run.id), reason);
-                return Ok(Vec::new());
-            }
-        };
-        local::files_apart(directory, report).await
+        local::files_of(run, self.artifact_directory(run), report).await
     }
 
     async fn open(&self, run: &RunRecord, path: &str) -> Result<FilePieces> {
-        crate::artifacts::check_path("artifact path", path)?;
-        let directory = self.artifact_directory(run).map_err(Error::not_found)?;
-        local::pieces(directory.join(path)).await
+        local::open(self.artifact_directory(run), path).await
     }
 
     async fn models(&self, report: &mut ImportReport) -> Result<Vec<RegisteredModel>> {
@@ -329,34 +331,24 @@ fn datasets(experiment: &Path, run: &Path, report: &mut ImportReport) -> Result<
 fn points(
     path: &Path,
     key: &str,
-    mut offset: u64,
+    offset: u64,
     items: &mut Vec<Metric>,
     report: &mut ImportReport,
 ) -> Result<Option<u64>> {
-    let failed = |error| unreadable(path, error);
-    let mut file = BufReader::new(std::fs::File::open(path).map_err(failed)?);
-    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-    let mut line = Vec::new();
-    loop {
-        if POINTS_PER_PAGE <= items.len() {
-            return Ok(Some(offset));
-        }
-        line.clear();
-        let read = file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
-        if read == 0 {
-            return Ok(None);
-        }
-        let text = std::str::from_utf8(&line).unwrap_or("\u{fffd}").trim();
+    let mut lines = Lines::open(path, offset, LINE_BYTES_MAX)?;
+    while items.len() < POINTS_PER_PAGE {
+        let Some(line) = lines.next()? else { return Ok(None) };
+        let text = std::str::from_utf8(line.bytes).unwrap_or("\u{fffd}").trim();
         match point(key, text) {
             Some(point) => items.push(point),
             None if text.is_empty() => {}
             None => {
-                let place = format!("{}:{}", path.display(), line_number(path, offset).map_err(failed)?);
-                report.skip(place, "the line is not `timestamp value step`");
+                let number = line_number(path, line.at).map_err(|error| unreadable(path, error))?;
+                report.skip(format!("{}:{number}", path.display()), "the line is not `timestamp value step`");
             }
         }
-        offset += read as u64;
     }
+    Ok(Some(lines.at()))
 }
 
 /// Counted only for a line that is wrong.

@@ -17,7 +17,7 @@ use mlops_store::{MetaStore as _, Row, SqliteMetaStore, SqliteSettings, Value, p
 use super::{
     local,
     report::ImportReport,
-    source::{FilePieces, ImportSource, SourceFile},
+    source::{FilePieces, ImportSource, RECORDS_ASKED, SourceFile, check_count},
 };
 use crate::{
     registry::{ModelVersion, RegisteredModel, STAGE_TAG, VersionSource},
@@ -25,7 +25,6 @@ use crate::{
     tracking::{DatasetInput, Experiment, ExperimentId, LoggedDataset, RunRecord, record::parse_status},
 };
 
-const EXPERIMENTS_MAX: usize = 100_000;
 const RUNS_PER_PAGE: i64 = 100;
 const POINTS_PER_PAGE: i64 = 10_000;
 
@@ -81,6 +80,13 @@ impl MlflowSqlite {
             local::note_unread(&self.name, count, what, report);
         }
         Ok(())
+    }
+
+    /// All rows, or an error when they are too many.
+    async fn records(&self, what: &str, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        let rows = self.store.query(&format!("{sql} LIMIT {RECORDS_ASKED}"), params).await?;
+        check_count(&self.name, what, rows.len())?;
+        Ok(rows)
     }
 
     async fn pairs(&self, sql: &str, params: &[Value]) -> Result<BTreeMap<String, String>> {
@@ -204,10 +210,7 @@ impl ImportSource for MlflowSqlite {
     }
 
     async fn experiments(&self, report: &mut ImportReport) -> Result<Vec<Experiment>> {
-        let rows = self.store.query("SELECT * FROM experiments ORDER BY experiment_id LIMIT 100001", &[]).await?;
-        if EXPERIMENTS_MAX < rows.len() {
-            return Err(Error::resource_exhausted(format!("{} has over {EXPERIMENTS_MAX} experiments", self.name)));
-        }
+        let rows = self.records("experiments", "SELECT * FROM experiments ORDER BY experiment_id", &[]).await?;
         self.note_unread(report).await?;
         let mut all = Vec::new();
         for row in &rows {
@@ -265,25 +268,17 @@ impl ImportSource for MlflowSqlite {
     }
 
     async fn files(&self, run: &RunRecord, report: &mut ImportReport) -> Result<Vec<SourceFile>> {
-        let directory = match self.artifact_directory(run) {
-            Ok(directory) => directory,
-            Err(reason) => {
-                report.skip(format!("files of run {}", run.id), reason);
-                return Ok(Vec::new());
-            }
-        };
-        local::files_apart(directory, report).await
+        local::files_of(run, self.artifact_directory(run), report).await
     }
 
     async fn open(&self, run: &RunRecord, path: &str) -> Result<FilePieces> {
-        crate::artifacts::check_path("artifact path", path)?;
-        let directory = self.artifact_directory(run).map_err(Error::not_found)?;
-        local::pieces(directory.join(path)).await
+        local::open(self.artifact_directory(run), path).await
     }
 
     async fn models(&self, report: &mut ImportReport) -> Result<Vec<RegisteredModel>> {
         let mut all = Vec::new();
-        for row in self.store.query("SELECT * FROM registered_models ORDER BY name LIMIT 100000", &[]).await? {
+        let sql = "SELECT * FROM registered_models ORDER BY name";
+        for row in self.records("registered models", sql, &[]).await? {
             let place = format!("registered_models: {}", row.get::<String>("name")?);
             all.extend(keep(self.model(&row).await, place, report));
         }
@@ -291,10 +286,10 @@ impl ImportSource for MlflowSqlite {
     }
 
     async fn versions(&self, model: &RegisteredModel, report: &mut ImportReport) -> Result<Vec<ModelVersion>> {
-        let sql = "SELECT * FROM model_versions WHERE name = $1 AND current_stage <> 'Deleted_Internal' \
-                   ORDER BY version LIMIT 100000";
+        let sql =
+            "SELECT * FROM model_versions WHERE name = $1 AND current_stage <> 'Deleted_Internal' ORDER BY version";
         let mut all = Vec::new();
-        for row in self.store.query(sql, params![model.name.as_str()]).await? {
+        for row in self.records("versions of one model", sql, params![model.name.as_str()]).await? {
             let place = format!("model_versions: {} {}", model.name, row.get::<i64>("version")?);
             all.extend(keep(self.version(&row, &model.name).await, place, report));
         }

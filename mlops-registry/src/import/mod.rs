@@ -1,12 +1,12 @@
-//! Experiments, runs and models from elsewhere: MLflow's file store and SQLite database, Weights & Biases, or any tracking
-//! store.
+//! Experiments, runs and models from elsewhere: MLflow's file store, SQLite database and server, Weights & Biases, or any
+//! tracking store.
 //!
 //! An [`Importer`] reads an [`ImportSource`] and writes to the stores of this crate or to any other [`TrackingStore`].
 //! Invariant: what was imported carries the tag [`IMPORTED_FROM_TAG`], so repeating an import changes nothing and one that
 //! broke off goes on. What cannot be read is in the [`ImportReport`] and does not stop the rest.
 //!
 //! Ids are new here, and the times at which experiments, models and versions were made are those of the import; runs keep
-//! their own times. What is deleted in the source is deleted here, again by each import.
+//! their own times. What is deleted in the source is deleted here, again by each import, if the import made it.
 //!
 //! [`TrackingStore`]: crate::TrackingStore
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use mlops_core::{ErrorKind, Result, Version};
 
 use super::{
-    importer::{IMPORTED_FROM_TAG, IMPORTED_TAG, Importer, origin, tolerate},
+    importer::{IMPORTED_FROM_TAG, IMPORTED_TAG, Importer, origin, tags_here, tolerate},
     report::ImportReport,
     source::ImportSource,
 };
@@ -70,8 +70,7 @@ impl Importer {
             report.counts.versions += versions.len() as u64;
             return Ok(());
         }
-        let mut tags = found.tags.clone();
-        tags.insert(IMPORTED_FROM_TAG.to_owned(), origin(source, found.name.as_str()));
+        let tags = tags_here(&found.tags, origin(source, found.name.as_str()));
         let options = CreateModel { description: found.description.clone(), tags, actor: self.options.actor.clone() };
         let model = registry.ensure_model(&found.name, options).await;
         let Some(model) = tolerate(model, &place, report)? else { return Ok(()) };
@@ -127,9 +126,8 @@ impl Importer {
             self.take_gap(registry, found).await?;
         }
         let run = self.run_of(source, &target.experiments, found).await?;
-        let mut tags = found.tags.clone();
+        let mut tags = tags_here(&found.tags, key.clone());
         tags.remove(STAGE_TAG);
-        tags.insert(IMPORTED_FROM_TAG.to_owned(), key.clone());
         let options = CreateVersion {
             run_id: run.as_ref().map(|run| run.id.clone()),
             run_link: found.run_link.clone(),
@@ -217,7 +215,7 @@ impl Importer {
         loop {
             let page = self.tracking.search_experiments(&search).await?;
             ids.extend(page.items.iter().map(|experiment| experiment.id));
-            search.page.token = page.next_page_token.filter(|token| !token.is_empty());
+            search.page.token = page.next_page_token;
             if search.page.token.is_none() {
                 return Ok(ids);
             }
@@ -232,14 +230,7 @@ impl Importer {
         found: &ModelVersion,
     ) -> Result<Option<RunRecord>> {
         let Some(run) = &found.run_id else { return Ok(None) };
-        let filter = format!("tags.`{IMPORTED_FROM_TAG}` = '{}'", origin(source, run.as_str()));
-        let search = Search::new().with_view(View::All).with_filter(filter).with_max_results(1);
-        for ids in experiments.chunks(crate::limits::SEARCH_EXPERIMENTS_MAX) {
-            if let Some(run) = self.tracking.search_runs(ids, &search).await?.items.into_iter().next() {
-                return Ok(Some(run));
-            }
-        }
-        Ok(None)
+        self.imported_run(source, run.as_str(), experiments).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use mlops_core::{Metric, Result};
+use mlops_core::{Error, Metric, Result};
 
 use super::report::ImportReport;
 use crate::{
@@ -27,10 +27,24 @@ pub struct SourceFile {
 /// The pieces of a file in order.
 pub type FilePieces = BoxStream<'static, Result<bytes::Bytes>>;
 
+/// Most records of one kind that are held at once: experiments, registered models, versions of one, files of a run.
+const RECORDS_MAX: usize = 100_000;
+
+/// How many records to ask for, so that [`check_count`] notices that there are too many.
+pub(super) const RECORDS_ASKED: usize = RECORDS_MAX + 1;
+
+/// Refuses more records than are held at once, so that none is left out unnoticed.
+pub(super) fn check_count(source: &str, what: &str, count: usize) -> Result<()> {
+    if count <= RECORDS_MAX {
+        return Ok(());
+    }
+    Err(Error::resource_exhausted(format!("{source} has more than {RECORDS_MAX} {what}")))
+}
+
 /// Something that holds experiments, runs and models.
 ///
 /// What a source cannot read it notes in the report and leaves out; an error ends the import, which can be repeated.
-/// Tokens of pages are the source's own text.
+/// Tokens of pages are the source's own text; the last page has none.
 #[async_trait]
 pub trait ImportSource: fmt::Debug + Send + Sync {
     /// What it is, in one line; the same text finds again what was imported before.

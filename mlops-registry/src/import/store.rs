@@ -1,4 +1,5 @@
-//! Import from another tracking store, such as a running MLflow server.
+//! Import from any other tracking store. For a running MLflow server there is [`super::MlflowApi`], which reads models and
+//! files as well.
 //!
 //! Invariant: it reads page by page, so memory holds one page whatever the number of runs and points. It has no
 //! registered models; files come along when the artifact store of the source is given.
@@ -10,7 +11,7 @@ use mlops_core::{Error, Metric, Result};
 
 use super::{
     report::ImportReport,
-    source::{FilePieces, ImportSource, SourceFile},
+    source::{FilePieces, ImportSource, SourceFile, check_count},
 };
 use crate::{
     artifacts::ArtifactStore,
@@ -19,8 +20,6 @@ use crate::{
     tracking::{Experiment, ExperimentId, RunRecord, TrackingStore},
 };
 
-/// Most experiments of one store.
-const EXPERIMENTS_MAX: usize = 100_000;
 const EXPERIMENTS_PER_PAGE: usize = 1_000;
 const RUNS_PER_PAGE: usize = 100;
 const POINTS_PER_PAGE: usize = 10_000;
@@ -66,13 +65,8 @@ impl ImportSource for StoreSource {
         loop {
             let page = self.store.search_experiments(&search).await?;
             all.extend(page.items);
-            if EXPERIMENTS_MAX < all.len() {
-                return Err(Error::resource_exhausted(format!(
-                    "{} has more than {EXPERIMENTS_MAX} experiments",
-                    self.name
-                )));
-            }
-            match page.next_page_token.filter(|token| !token.is_empty()) {
+            check_count(&self.name, "experiments", all.len())?;
+            match page.next_page_token {
                 Some(token) => search.page.token = Some(token),
                 None => return Ok(all),
             }
@@ -103,7 +97,7 @@ impl ImportSource for StoreSource {
         let request = PageRequest { max_results: Some(POINTS_PER_PAGE), token: inner };
         let page = self.store.metric_history(&run.id, key, &request).await?;
         let more = number + 1 < run.metrics.len();
-        let next_page_token = match page.next_page_token.filter(|token| !token.is_empty()) {
+        let next_page_token = match page.next_page_token {
             Some(inner) => Some(format!("{number}:{inner}")),
             None => more.then(|| format!("{}:", number + 1)),
         };

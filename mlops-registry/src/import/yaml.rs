@@ -55,9 +55,10 @@ pub(super) fn parse(text: &str) -> Result<Document, YamlError> {
         if indent != 0 {
             return Err(reader.wrong("is indented where a key was expected"));
         }
+        let at = reader.at;
         let node = reader.node()?;
         if document.insert(key.clone(), node).is_some() {
-            return Err(reader.wrong(&format!("repeats the key {key:?}")));
+            return Err(reader.repeated(&key, at));
         }
     }
     Ok(Document(document))
@@ -75,7 +76,15 @@ fn indent(line: &str) -> usize {
 
 impl<'a> Reader<'a> {
     fn wrong(&self, reason: &str) -> YamlError {
-        YamlError { line: (self.at + 1).min(self.lines.len().max(1)), reason: format!("the line {reason}") }
+        self.wrong_at(self.at, reason)
+    }
+
+    fn wrong_at(&self, at: usize, reason: &str) -> YamlError {
+        YamlError { line: (at + 1).min(self.lines.len().max(1)), reason: format!("the line {reason}") }
+    }
+
+    fn repeated(&self, key: &str, at: usize) -> YamlError {
+        self.wrong_at(at, &format!("repeats the key {key:?}"))
     }
 
     fn line(&self) -> Option<&'a str> {
@@ -138,7 +147,11 @@ impl<'a> Reader<'a> {
             self.skip_blank();
             let Some(depth) = self.line().map(indent).filter(|&depth| 0 < depth) else { break };
             let Some((_, key)) = self.key()? else { break };
-            map.insert(key, self.scalar(depth)?);
+            let at = self.at;
+            let value = self.scalar(depth)?;
+            if map.insert(key.clone(), value).is_some() {
+                return Err(self.repeated(&key, at));
+            }
         }
         Ok(if map.is_empty() { Node::Scalar(None) } else { Node::Map(map) })
     }
@@ -298,10 +311,21 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_named_by_line() {
-        for (text, line) in
-            [("a: 1\n- b\n", 2), ("a: 1\nb: &x 1\n", 2), ("a", 1), ("a: 'b", 1), ("a: 1\na: 2\n", 2), ("a: {b: 1}", 1)]
-        {
-            assert!(parse(text).is_err_and(|error| error.line.abs_diff(line) <= 1), "{text:?}: {:?}", parse(text));
+        for (wrong, line) in [
+            ("- b", 1),
+            ("b: &x 1", 1),
+            ("b", 1),
+            ("a: 2", 1),
+            ("b: {c: 1}", 1),
+            ("b: 'c' d", 1),
+            ("b: \"\\q\"", 1),
+            ("b:\n  c: 1\n  c: 2", 3),
+            // A quote may be closed in any line that follows.
+            ("b: 'c", 4),
+        ] {
+            let text = format!("# first\na: 1\n\n{wrong}\nz: 1\ny: 1\nx: 1\n");
+            let found = parse(&text).map_err(|error| error.line);
+            assert_eq!(found, Err(3 + line), "{text:?}");
         }
     }
 

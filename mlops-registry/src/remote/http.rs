@@ -78,19 +78,35 @@ impl MlflowRemote {
         }
     }
 
-    /// The answer to a GET whose body is read piece by piece, for as long as it takes.
+    /// The answer to a GET whose body is read piece by piece, for as long as it takes; only silence has a limit.
     pub(super) async fn stream(&self, url: Url) -> Result<Response> {
-        let sent = self.signed(self.client.request(Method::GET, url)).send().await;
-        let mut response = sent.map_err(|error| {
-            Error::unavailable(format!("tracking server {} does not answer", self.base))
-                .with_source(error.without_url())
-        })?;
+        let mut response = self.patiently(self.signed(self.client.request(Method::GET, url)).send()).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let refusal = body(&mut response).await.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let refusal = tokio::time::timeout(self.timeout, body(&mut response)).await.ok().and_then(Result::ok);
+        let refusal = refusal.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Err(refused(status, &refusal.unwrap_or(Value::Null)))
+    }
+
+    /// Waits for the server, but not for ever.
+    pub(super) async fn patiently<T>(
+        &self,
+        step: impl Future<Output = Result<T, mlops_http::reqwest::Error>> + Send,
+    ) -> Result<T> {
+        let said = tokio::time::timeout(self.timeout, step).await;
+        let said = said.map_err(|_| {
+            let limit = self.timeout.as_millis();
+            Error::new(
+                ErrorKind::DeadlineExceeded,
+                format!("tracking server {} has said nothing for {limit} ms", self.base),
+            )
+        })?;
+        said.map_err(|error| {
+            Error::unavailable(format!("tracking server {} does not answer, or broke off", self.base))
+                .with_source(error.without_url())
+        })
     }
 
     async fn attempt(&self, request: RequestBuilder) -> Result<Value, Failed> {

@@ -1,7 +1,8 @@
 //! Tracking on a remote MLflow server, by its REST API.
 //!
-//! [`MlflowRemote`] is one more [`TrackingStore`](crate::TrackingStore): a program that logs to files today logs to a server by another line of
-//! set-up. The server may be MLflow's own, one that speaks like it, or `MlflowServer` of this crate.
+//! [`MlflowRemote`] is one more [`TrackingStore`]: a program that logs to its own database logs to a server by another line
+//! of set-up; its files go to an artifact store as before. The server may be MLflow's own, one that speaks like it, or
+//! `MlflowServer` of this crate.
 //!
 //! Invariant: a call that creates something is sent once; a call that can be repeated without harm is repeated while the
 //! server is busy or out of reach. What a server promises less than this crate's own stores is its matter: MLflow's
@@ -90,7 +91,8 @@ impl MlflowRemoteBuilder {
         self
     }
 
-    /// How long one attempt may take. Default two minutes, as MLflow's client.
+    /// How long one attempt may take, and of a file, which may take as long as it needs, each wait for the next piece.
+    /// Default two minutes, as MLflow's client.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

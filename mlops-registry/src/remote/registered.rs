@@ -67,13 +67,11 @@ impl MlflowRemote {
         let mut url = self.base.join("get-artifact").map_err(|error| Error::internal("no path").with_source(error))?;
         url.query_pairs_mut().append_pair("path", path).append_pair("run_uuid", run.as_str());
         let response = self.stream(url).await?;
-        let next = |mut response: Response| async move {
-            let piece = response.chunk().await.map_err(|error| {
-                Error::unavailable("a file of the tracking server broke off").with_source(error.without_url())
-            })?;
-            Ok(piece.map(|piece| (piece, response)))
+        let next = |(remote, mut response): (Self, Response)| async move {
+            let piece = remote.patiently(response.chunk()).await?;
+            Ok(piece.map(|piece| (piece, (remote, response))))
         };
-        Ok(stream::try_unfold(response, next).boxed())
+        Ok(stream::try_unfold((self.clone(), response), next).boxed())
     }
 }
 

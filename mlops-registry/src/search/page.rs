@@ -24,7 +24,7 @@ pub struct PageRequest {
 pub struct Page<T> {
     /// The results in order.
     pub items: Vec<T>,
-    /// The token of the next page; none on the last.
+    /// The token of the next page, never empty; none on the last.
     pub next_page_token: Option<String>,
 }
 

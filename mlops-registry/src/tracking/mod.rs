@@ -21,6 +21,7 @@ pub use record::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, RunRecord, RunUpdate,
 };
 pub use sql::{SqlTrackingStore, SqlTrackingStoreBuilder};
+pub(crate) use store::run_tagged;
 pub use store::{TrackingStore, TrackingStoreExt};
 pub use tracker::{Run, Tracker};
 

@@ -1,14 +1,20 @@
 //! What is tracked: plain data, as stored.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use mlops_core::{Error, Metric, Result, RunId, RunStatus, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::RUN_NAME_TAG;
 use crate::{
     limits::{
-        DATASET_NAME_MAX, DATASET_PROFILE_MAX, DATASET_SCHEMA_MAX, DATASET_SOURCE_MAX, INPUT_TAG_KEY_MAX,
-        INPUT_TAG_VALUE_MAX, KEY_MAX, check_length,
+        BATCH_DATASETS_MAX, BATCH_ITEMS_MAX, BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, DATASET_NAME_MAX,
+        DATASET_PROFILE_MAX, DATASET_SCHEMA_MAX, DATASET_SOURCE_MAX, INPUT_TAG_KEY_MAX, INPUT_TAG_VALUE_MAX, KEY_MAX,
+        check_key, check_length,
     },
     logged_models::ModelMetric,
 };
@@ -119,6 +125,19 @@ impl CreateRun {
     }
 }
 
+/// Checks how a run is to begin; an empty name is none.
+///
+/// # Errors
+/// `InvalidArgument` when the tag [`RUN_NAME_TAG`] has another name or the key of a tag is not acceptable.
+pub(crate) fn check_start(name: &str, tags: &BTreeMap<String, String>) -> Result<()> {
+    if !name.is_empty() && tags.get(RUN_NAME_TAG).is_some_and(|tagged| tagged != name) {
+        return Err(Error::invalid_argument(format!(
+            "run name and the tag {RUN_NAME_TAG} are both given and differ; give one"
+        )));
+    }
+    tags.keys().try_for_each(|key| check_key("tag name", key))
+}
+
 /// What to change of a run; absent fields stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -144,6 +163,41 @@ pub struct Batch {
     /// Points that tell about logged models, kept with them and not with the run; at most
     /// [`crate::limits::BATCH_METRICS_MAX`]. A point that tells about the run as well is in `metrics` too.
     pub model_metrics: Vec<ModelMetric>,
+}
+
+impl Batch {
+    /// # Errors
+    /// `InvalidArgument` when there is too much of something, a key is not acceptable, a param appears twice or a
+    /// timestamp is negative.
+    pub(crate) fn check(&self) -> Result<()> {
+        let sizes = [
+            ("metrics", self.metrics.len(), BATCH_METRICS_MAX),
+            ("model metrics", self.model_metrics.len(), BATCH_METRICS_MAX),
+            ("params", self.params.len(), BATCH_PARAMS_MAX),
+            ("tags", self.tags.len(), BATCH_TAGS_MAX),
+            ("items", self.metrics.len() + self.params.len() + self.tags.len(), BATCH_ITEMS_MAX),
+        ];
+        if let Some((what, size, max)) = sizes.into_iter().find(|(_, size, max)| size > max) {
+            // All or none is a promise of one batch, so it is not split here.
+            return Err(Error::invalid_argument(format!(
+                "a batch can have at most {max} {what}, found {size}; log them in parts"
+            )));
+        }
+        for metric in self.metrics.iter().chain(self.model_metrics.iter().map(|point| &point.metric)) {
+            check_key("metric name", &metric.key)?;
+            if metric.timestamp < Timestamp::default() {
+                return Err(Error::invalid_argument(format!("timestamp of metric {:?} is negative", metric.key)));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for (key, _) in &self.params {
+            check_key("param name", key)?;
+            if !seen.insert(key) {
+                return Err(Error::invalid_argument(format!("Duplicate parameter keys have been submitted: {key:?}")));
+            }
+        }
+        self.tags.iter().try_for_each(|(key, _)| check_key("tag name", key))
+    }
 }
 
 /// A dataset that a run reads, as it describes itself.
@@ -176,8 +230,20 @@ pub struct DatasetInput {
 
 impl DatasetInput {
     /// # Errors
+    /// `InvalidArgument` when there are too many or one is not acceptable.
+    pub(crate) fn check_all(inputs: &[Self]) -> Result<()> {
+        if inputs.len() > BATCH_DATASETS_MAX {
+            return Err(Error::invalid_argument(format!(
+                "at most {BATCH_DATASETS_MAX} datasets at once, found {}",
+                inputs.len()
+            )));
+        }
+        inputs.iter().try_for_each(Self::check)
+    }
+
+    /// # Errors
     /// `InvalidArgument` naming a field that is empty or over its limit.
-    pub(crate) fn check(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         let Self { dataset, tags } = self;
         for (what, text, max) in [("name", &dataset.name, DATASET_NAME_MAX), ("digest", &dataset.digest, KEY_MAX)] {
             if text.is_empty() {
@@ -193,6 +259,14 @@ impl DatasetInput {
             check_length(&format!("value of input tag {key:?}"), value, INPUT_TAG_VALUE_MAX)
         })
     }
+}
+
+/// Refuses to end a run with a status that is no end.
+pub(crate) fn check_end(status: RunStatus) -> Result<()> {
+    if status.is_end() {
+        return Ok(());
+    }
+    Err(Error::invalid_argument("a run ends as finished, failed or killed"))
 }
 
 /// The status as it is stored and as clients write it.

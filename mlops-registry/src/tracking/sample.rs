@@ -4,7 +4,8 @@
 //! its database; and a chart of one run by [`super::downsample`].
 //!
 //! Invariant: what is held in memory does not grow with the history. Beyond a million points the even choice is made
-//! among every second, fourth and so on of them; the first and the last are always there.
+//! among every second, fourth and so on of them; the first and the last are always there, the last alone where one point is
+//! asked for.
 
 use std::cmp::Ordering;
 
@@ -56,7 +57,7 @@ impl HistorySample {
         self
     }
 
-    /// Takes about so many points of each run.
+    /// Takes at most so many points of each run.
     #[must_use]
     pub fn with_points_max(mut self, max: usize) -> Self {
         self.points_max = max;
@@ -232,7 +233,9 @@ impl<'a> ChartMaker<'a> {
         let points = self.thinner.finish();
         let places: Vec<(f64, f64)> = points.iter().map(|point| (point.step as f64, point.value())).collect();
         let kept = largest_triangle_three_buckets(&places, self.sample.points_max);
-        kept.into_iter().filter_map(|i| Some(points.get(i)?.metric(&self.sample.key))).collect()
+        // The first and the last are kept at least, also where a single point is asked for.
+        let over = kept.len().saturating_sub(self.sample.points_max);
+        kept.into_iter().skip(over).filter_map(|i| Some(points.get(i)?.metric(&self.sample.key))).collect()
     }
 }
 
@@ -276,6 +279,17 @@ mod tests {
         let widest = taken.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
         // The last point stands for the first of the last group.
         assert!(widest <= 2 * (count / 100) + 64, "{widest}");
+    }
+
+    #[test]
+    fn a_chart_has_at_most_so_many_points() {
+        for max in 1..6 {
+            let sample = HistorySample::new("m").with_points_max(max);
+            let mut chart = ChartMaker::new(&sample);
+            chart.add(&(0..100).map(at).collect::<Vec<_>>());
+            let steps: Vec<i64> = chart.finish().iter().map(|metric| metric.step).collect();
+            assert_eq!((steps.len(), steps.last()), (max, Some(&99)), "{steps:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@ use super::{
     record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate},
     sample::{self, HistorySample, Paged},
 };
-use crate::search::{Columns, Page, PageRequest, RESULTS_MAX, Search, SearchColumns};
+use crate::{
+    limits::SEARCH_EXPERIMENTS_MAX,
+    search::{Columns, Page, PageRequest, RESULTS_MAX, Search, SearchColumns, View},
+};
 
 /// Keeps experiments and runs. Every write is durable when it returns and either happens whole or
 /// not at all.
@@ -154,7 +157,8 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>>;
 
     /// A bounded number of points of one metric of each of several runs, by (step, timestamp, value), evenly chosen
-    /// among its points, with the first and the last. A run that is unknown or lacks the metric has no points.
+    /// among its points: with the first and the last, or the last alone where one is asked for. A run that is unknown or
+    /// lacks the metric has no points.
     ///
     /// # Errors
     /// `InvalidArgument` when there are too many runs or the sample asks for no points or for steps that end before they
@@ -168,7 +172,7 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     }
 
     /// At most so many points of one metric as the sample says that look like all of them, by step; see
-    /// [`super::downsample`]. Values that are not finite are left out.
+    /// [`super::downsample`]. Values that are not finite are left out. Where one is asked for, it is the last.
     ///
     /// # Errors
     /// As [`TrackingStore::metric_history_sampled`].
@@ -179,45 +183,59 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     /// Links datasets to a run; linking one again changes nothing.
     ///
     /// # Errors
-    /// `InvalidArgument` when a name, digest or tag is empty or over its limit.
+    /// `InvalidArgument` when there are more than [`crate::limits::BATCH_DATASETS_MAX`], a name or digest is empty, or
+    /// something is over its limit.
     async fn log_inputs(&self, id: &RunId, inputs: &[DatasetInput]) -> Result<()>;
 }
 
+/// Hands all calls of [`TrackingStore`] to the macro `$callback`: those that write to a run on which [`super::tail`] tells,
+/// and all others.
+macro_rules! tracking_calls {
+    ($callback:ident) => {
+        $callback! {
+            told {
+                update_run(id: &RunId, update: RunUpdate) -> RunRecord;
+                delete_run(id: &RunId) -> ();
+                log_batch(id: &RunId, batch: &Batch) -> ();
+                delete_run_tag(id: &RunId, key: &str) -> ();
+            }
+            others {
+                create_experiment(name: &str, options: CreateExperiment) -> ExperimentId;
+                experiment(id: ExperimentId) -> Experiment;
+                experiment_by_name(name: &str) -> Option<Experiment>;
+                search_experiments(search: &Search) -> Page<Experiment>;
+                rename_experiment(id: ExperimentId, name: &str) -> ();
+                delete_experiment(id: ExperimentId) -> ();
+                restore_experiment(id: ExperimentId) -> ();
+                set_experiment_tags(id: ExperimentId, tags: &[(String, String)]) -> ();
+                delete_experiment_tag(id: ExperimentId, key: &str) -> ();
+                create_run(run: CreateRun) -> RunRecord;
+                run(id: &RunId) -> RunRecord;
+                search_runs(experiments: &[ExperimentId], search: &Search) -> Page<RunRecord>;
+                count_runs(experiments: &[ExperimentId], search: &Search) -> u64;
+                restore_run(id: &RunId) -> ();
+                metric_history(id: &RunId, key: &str, page: &PageRequest) -> Page<Metric>;
+                metric_history_sampled(runs: &[RunId], sample: &HistorySample) -> Vec<(RunId, Vec<Metric>)>;
+                metric_chart(id: &RunId, sample: &HistorySample) -> Vec<Metric>;
+                log_inputs(id: &RunId, inputs: &[DatasetInput]) -> ();
+            }
+        }
+    };
+}
+pub(super) use tracking_calls;
+
 macro_rules! forward {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+    ($($group:ident { $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)* })*) => {
         #[async_trait]
         impl<T: TrackingStore + ?Sized> TrackingStore for Arc<T> {
-            $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
+            $($(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
                 (**self).$name($($arg),*).await
-            })*
+            })*)*
         }
     };
 }
 
-forward! {
-    create_experiment(name: &str, options: CreateExperiment) -> ExperimentId;
-    experiment(id: ExperimentId) -> Experiment;
-    experiment_by_name(name: &str) -> Option<Experiment>;
-    search_experiments(search: &Search) -> Page<Experiment>;
-    rename_experiment(id: ExperimentId, name: &str) -> ();
-    delete_experiment(id: ExperimentId) -> ();
-    restore_experiment(id: ExperimentId) -> ();
-    set_experiment_tags(id: ExperimentId, tags: &[(String, String)]) -> ();
-    delete_experiment_tag(id: ExperimentId, key: &str) -> ();
-    create_run(run: CreateRun) -> RunRecord;
-    run(id: &RunId) -> RunRecord;
-    search_runs(experiments: &[ExperimentId], search: &Search) -> Page<RunRecord>;
-    count_runs(experiments: &[ExperimentId], search: &Search) -> u64;
-    update_run(id: &RunId, update: RunUpdate) -> RunRecord;
-    delete_run(id: &RunId) -> ();
-    restore_run(id: &RunId) -> ();
-    log_batch(id: &RunId, batch: &Batch) -> ();
-    delete_run_tag(id: &RunId, key: &str) -> ();
-    metric_history(id: &RunId, key: &str, page: &PageRequest) -> Page<Metric>;
-    metric_history_sampled(runs: &[RunId], sample: &HistorySample) -> Vec<(RunId, Vec<Metric>)>;
-    metric_chart(id: &RunId, sample: &HistorySample) -> Vec<Metric>;
-    log_inputs(id: &RunId, inputs: &[DatasetInput]) -> ();
-}
+tracking_calls!(forward);
 
 /// Conveniences over [`TrackingStore`].
 #[async_trait]
@@ -262,3 +280,21 @@ pub trait TrackingStoreExt: TrackingStore {
 }
 
 impl<T: TrackingStore + ?Sized> TrackingStoreExt for T {}
+
+/// A run, deleted or not, that has a tag with a value, in which there is no quote.
+pub(crate) async fn run_tagged(
+    store: &dyn TrackingStore,
+    experiments: &[ExperimentId],
+    tag: &str,
+    value: &str,
+) -> Result<Option<RunRecord>> {
+    let filter = format!("tags.`{tag}` = '{value}'");
+    let search = Search::new().with_filter(filter).with_view(View::All).with_max_results(1);
+    for experiments in experiments.chunks(SEARCH_EXPERIMENTS_MAX) {
+        let found = store.search_runs(experiments, &search).await?.items;
+        if !found.is_empty() {
+            return Ok(found.into_iter().next());
+        }
+    }
+    Ok(None)
+}

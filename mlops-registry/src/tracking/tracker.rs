@@ -11,13 +11,10 @@ use mlops_core::{Clock, Error, Metric, Result, RunId, RunLogger, RunStatus, Syst
 
 use super::{
     PARENT_RUN_TAG,
-    record::{Batch, CreateRun, ExperimentId, RunRecord, RunUpdate},
+    record::{Batch, CreateRun, ExperimentId, RunRecord, RunUpdate, check_end},
     store::{TrackingStore, TrackingStoreExt as _},
 };
-use crate::{
-    artifacts::{ArtifactReader, ArtifactStore, check_path},
-    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX},
-};
+use crate::artifacts::{ArtifactReader, ArtifactStore, check_path};
 
 /// Starts and resumes runs of one store.
 ///
@@ -171,16 +168,6 @@ impl Run {
     }
 }
 
-/// All or none is a promise of one batch, so more than one batch holds is refused instead of being split.
-fn check_count(what: &str, found: usize, max: usize) -> Result<()> {
-    if found <= max {
-        return Ok(());
-    }
-    Err(Error::invalid_argument(format!(
-        "at most {max} {what} can be logged at once, found {found}; log them in parts"
-    )))
-}
-
 #[async_trait]
 impl RunLogger for Run {
     fn run_id(&self) -> &RunId {
@@ -188,17 +175,14 @@ impl RunLogger for Run {
     }
 
     async fn log_params(&self, params: &[(String, String)]) -> Result<()> {
-        check_count("params", params.len(), BATCH_PARAMS_MAX)?;
         self.write(Batch { params: params.to_vec(), ..Batch::default() }).await
     }
 
     async fn log_metrics(&self, metrics: &[Metric]) -> Result<()> {
-        check_count("metrics", metrics.len(), BATCH_METRICS_MAX)?;
         self.write(Batch { metrics: metrics.to_vec(), ..Batch::default() }).await
     }
 
     async fn set_tags(&self, tags: &[(String, String)]) -> Result<()> {
-        check_count("tags", tags.len(), BATCH_TAGS_MAX)?;
         self.write(Batch { tags: tags.to_vec(), ..Batch::default() }).await
     }
 
@@ -211,9 +195,7 @@ impl RunLogger for Run {
     }
 
     async fn finish(&self, status: RunStatus) -> Result<()> {
-        if matches!(status, RunStatus::Running | RunStatus::Scheduled) {
-            return Err(Error::invalid_argument("a run ends as finished, failed or killed"));
-        }
+        check_end(status)?;
         let record = self.record().await?;
         if record.status == status && record.ended.is_some() {
             return Ok(());
@@ -231,7 +213,7 @@ mod tests {
     use mlops_store::SqliteMetaStore;
 
     use super::*;
-    use crate::SqlTrackingStore;
+    use crate::{SqlTrackingStore, limits::BATCH_METRICS_MAX};
 
     async fn tracker(clock: &Arc<ManualClock>) -> Tracker {
         let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());

@@ -7,7 +7,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use mlops_core::{Alias, ErrorKind, ModelName, PackageManifest, Result, Version};
+use mlops_core::{Alias, ModelName, ModelVersionId, PackageManifest, Result, Version};
 
 use super::{
     UiStores,
@@ -34,23 +34,17 @@ const ROWS_SHOWN: usize = 500;
 const DIGEST_CHARS: usize = 24;
 
 async fn gather(stores: &UiStores, name: &ModelName, number: Version) -> Result<VersionFacts> {
-    let Some(packages) = &stores.packages else {
-        return VersionFacts::gather(&stores.registry, &stores.tracking, name, number).await;
-    };
     // Asked of the registry first, which knows who may see it.
     let (model, version) = (stores.registry.model(name).await?, stores.registry.version(name, number).await?);
-    let manifest = match version.source.digest() {
-        Some(digest) => Some(packages.manifest(&digest).await?),
-        None => None,
+    let manifest = match (version.source.digest(), &stores.packages) {
+        (None, _) => None,
+        (Some(digest), Some(packages)) => Some(packages.manifest(&digest).await?),
+        (Some(digest), None) => {
+            let id = ModelVersionId { name: name.clone(), version: number, digest };
+            Some(stores.registry.fetch(&id).await?.manifest)
+        }
     };
-    let run = match version.run_id.as_ref().or(manifest.as_ref().and_then(|manifest| manifest.run_id.as_ref())) {
-        None => None,
-        Some(id) => match stores.tracking.run(id).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            run => Some(run?),
-        },
-    };
-    Ok(VersionFacts { model, version, manifest, run })
+    VersionFacts::with_run(&stores.tracking, model, version, manifest).await
 }
 
 fn parse(name: &str, version: &str) -> Result<(ModelName, Version)> {

@@ -236,7 +236,7 @@ async fn points_of_several_processes_survive_kill_9() {
 
 /// More than 100 kills: `cargo test -p mlops-registry --test it -- --ignored hundred`.
 #[tokio::test]
-#[ignore = "takes a minute"]
+#[ignore = "the test above with more kills, which take a minute"]
 async fn points_survive_a_hundred_kills() {
     kill_loggers(34).await;
 }

@@ -1,14 +1,21 @@
-//! An MLflow file store and another tracking store, imported once, again, and with damage.
+//! Imports from MLflow's files, database and server, from another store and from Weights & Biases: once, again, and with
+//! damage.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-use mlops_core::{Alias, ModelName, RunStatus, Version};
+use mlops_core::{Alias, ErrorKind, ModelName, RunStatus, Version};
 use mlops_registry::{
-    ArtifactStore, ModelRegistry, PageRequest, RunRecord, Search, SqlModelRegistry, SqlTrackingStore, TrackingStore,
-    View,
-    import::{ImportOptions, Importer, MlflowFiles, MlflowSqlite, StoreSource, WandbRuns},
+    ArtifactStore, CreateExperiment, CreateRun, ExperimentId, MlflowRemote, MlflowServer, ModelRegistry, PageRequest,
+    RunRecord, Search, SqlModelRegistry, SqlTrackingStore, TrackingStore, View,
+    import::{
+        IMPORTED_FROM_TAG, ImportOptions, ImportReport, ImportSource as _, Importer, MlflowApi, MlflowFiles,
+        MlflowSqlite, StoreSource, WandbRuns,
+    },
 };
 use mlops_store::{BlobStore, MetaStoreExt as _, SqliteMetaStore, SqliteSettings};
+use tokio::net::TcpListener;
+
+use super::{in_memory, registry, tracking};
 
 fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
@@ -121,6 +128,67 @@ async fn a_file_store_is_imported_once_with_what_is_wrong_named() {
 }
 
 #[tokio::test]
+async fn an_experiment_that_the_import_did_not_make_is_not_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    fixture(directory.path());
+    write(directory.path(), ".trash/0/meta.yaml", "experiment_id: '0'\nlifecycle_stage: deleted\nname: Default\n");
+    let tracking = store().await;
+    let own = tracking.create_experiment("gone", CreateExperiment::default()).await.unwrap();
+    let run = tracking.create_run(CreateRun::new(own)).await.unwrap().id;
+    let source = MlflowFiles::open(directory.path()).unwrap();
+    for _ in 0..2 {
+        let report = Importer::new(Arc::clone(&tracking)).import(&source).await.unwrap();
+        let told = report.notes.iter().filter(|note| note.reason.contains("not of this import")).count();
+        assert_eq!(told, 2, "{:?}", report.notes);
+        for name in ["gone", "Default"] {
+            let own = tracking.experiment_by_name(name).await.unwrap().unwrap();
+            assert!(!own.deleted && own.tags.is_empty(), "{own:?}");
+        }
+        assert!(!tracking.run(&run).await.unwrap().deleted);
+    }
+    // What the import made goes when the source deletes it.
+    let meta = "experiment_id: '7'\nlifecycle_stage: deleted\nname: 'risk: #1'\n";
+    write(directory.path(), "7/meta.yaml", meta);
+    Importer::new(Arc::clone(&tracking)).import(&source).await.unwrap();
+    assert!(tracking.experiment_by_name("risk: #1").await.unwrap().unwrap().deleted);
+}
+
+/// A server whose experiments, runs and models were imported themselves.
+#[tokio::test]
+async fn an_import_of_an_import_tells_of_itself_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    fixture(directory.path());
+    let meta = in_memory().await;
+    let first = (tracking(Arc::clone(&meta)).await, registry(meta).await);
+    let importer = Importer::new(Arc::new(first.0.clone())).with_registry(Arc::new(first.1.clone()));
+    importer.import(&MlflowFiles::open(directory.path()).unwrap()).await.unwrap();
+    let router = MlflowServer::new(Arc::new(first.0), Arc::new(first.1), ArtifactStore::in_memory()).router();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, router).await });
+
+    let meta = in_memory().await;
+    let second = (tracking(Arc::clone(&meta)).await, registry(meta).await);
+    let own = second.0.create_experiment("risk: #1", CreateExperiment::default()).await.unwrap();
+    let importer = Importer::new(Arc::new(second.0.clone())).with_registry(Arc::new(second.1.clone()));
+    let source = MlflowApi::new(MlflowRemote::builder(&url).build().unwrap());
+    importer.import(&source).await.unwrap();
+
+    let experiment = second.0.experiment(own).await.unwrap();
+    assert_eq!(experiment.tags, [("team".to_owned(), "risk".to_owned())].into());
+    let from = |tags: &BTreeMap<String, String>| tags[IMPORTED_FROM_TAG].clone();
+    for run in runs(&second.0).await.values() {
+        assert!(from(&run.tags).starts_with(&url), "{:?}", run.tags);
+    }
+    let fraud = ModelName::new("fraud").unwrap();
+    let model = second.1.model(&fraud).await.unwrap();
+    assert_eq!(from(&model.tags), format!("{url}#fraud"));
+    assert_eq!(model.aliases, [(Alias::new("champion").unwrap(), Version(3))].into(), "it was not complete before");
+    let version = second.1.version(&fraud, Version(3)).await.unwrap();
+    assert_eq!(from(&version.tags), format!("{url}#fraud/3"));
+}
+
+#[tokio::test]
 async fn a_store_is_copied_into_another_page_by_page() {
     let directory = tempfile::tempdir().unwrap();
     let lines: String = (0..25_001).map(|step| format!("{} {step} {step}\n", 1_700_000_000_000_i64 + step)).collect();
@@ -204,6 +272,51 @@ async fn a_database_of_mlflow_is_imported_and_not_written() {
     let read_only = SqliteMetaStore::open_read_only(&path, SqliteSettings::default()).await.unwrap();
     assert!(read_only.execute("DELETE FROM runs", &[]).await.is_err());
     assert!(SqliteMetaStore::open_read_only(&directory.path().join("none"), SqliteSettings::default()).await.is_err());
+}
+
+/// More than are held at once are refused, and not cut off in silence.
+#[tokio::test]
+async fn a_database_with_too_many_records_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mlflow.db");
+    let theirs = SqliteMetaStore::open(&path, SqliteSettings::default()).await.unwrap();
+    for sql in TABLES.iter().chain(&ROWS) {
+        theirs.execute(sql, &[]).await.unwrap();
+    }
+    let source = MlflowSqlite::open(&path).await.unwrap();
+    let mut report = ImportReport::default();
+    let fraud = source.models(&mut report).await.unwrap().remove(0);
+    assert_eq!(source.versions(&fraud, &mut report).await.unwrap().len(), 1);
+    let many = "WITH RECURSIVE n(i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < 100003) SELECT";
+    for sql in [
+        format!("INSERT INTO model_versions {many} 'fraud', i, 1, 1, '', NULL, 'None', 's3://b/m', NULL, NULL FROM n"),
+        format!("INSERT INTO registered_models {many} 'm' || i, 1, 1, '' FROM n"),
+    ] {
+        theirs.execute(&sql, &[]).await.unwrap();
+    }
+    let refused =
+        [source.versions(&fraud, &mut report).await.unwrap_err(), source.models(&mut report).await.unwrap_err()];
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    }
+}
+
+/// Directories are listed once for all pages, so what a page begins with does not move while runs come and go.
+#[tokio::test]
+async fn the_runs_of_a_directory_are_those_of_its_first_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |number: usize| run_files(directory.path(), &format!("run{number:03}"), "r", "active");
+    fixture(directory.path());
+    (0..150).for_each(run);
+    let source = MlflowFiles::open(directory.path()).unwrap();
+    let mut report = ImportReport::default();
+    let first = source.runs(ExperimentId(7), None, &mut report).await.unwrap();
+    run(150);
+    let second = source.runs(ExperimentId(7), first.next_page_token, &mut report).await.unwrap();
+    assert_eq!((first.items.len() + second.items.len(), second.next_page_token), (152, None));
+    let anew = source.runs(ExperimentId(7), None, &mut report).await.unwrap();
+    let rest = source.runs(ExperimentId(7), anew.next_page_token, &mut report).await.unwrap();
+    assert_eq!(anew.items.len() + rest.items.len(), 153);
 }
 
 fn wandb_run(root: &Path, folder: &str, about: &str, history: &str) {

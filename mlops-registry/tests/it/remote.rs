@@ -2,9 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::TryStreamExt as _;
 use mlops_core::ErrorKind;
-use mlops_registry::{ArtifactStore, MlflowRemote, MlflowServer, TrackingStore as _, conformance};
-use tokio::net::TcpListener;
+use mlops_registry::{
+    ArtifactStore, CreateRun, ExperimentId, MlflowRemote, MlflowServer, TrackingStore as _, conformance,
+    import::{ImportSource as _, MlflowApi},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use super::{in_memory, registry, tracking};
 
@@ -39,6 +46,24 @@ async fn a_server_that_never_answers_is_given_up() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let store = MlflowRemote::builder(url).with_retries(0).with_timeout(Duration::from_millis(50)).build().unwrap();
     assert_eq!(store.experiment_by_name("x").await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_file_that_stops_half_way_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let _ = socket.read(&mut [0; 4_096]).await.unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello").await.unwrap();
+        // It stays open.
+        std::future::pending::<()>().await;
+    });
+    let run = tracking(in_memory().await).await.create_run(CreateRun::new(ExperimentId(0))).await.unwrap();
+    let source = MlflowApi::new(MlflowRemote::builder(url).with_timeout(Duration::from_millis(50)).build().unwrap());
+    let mut pieces = source.open(&run, "a.txt").await.unwrap();
+    assert_eq!(pieces.try_next().await.unwrap().unwrap(), "hello");
+    assert_eq!(pieces.try_next().await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
 }
 
 /// What holds on MLflow's own server as well: it commits the parts of a batch one by one and clamps infinities, so the

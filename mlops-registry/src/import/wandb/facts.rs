@@ -100,7 +100,7 @@ impl Facts {
         let status = self.about.status().or(by_exit).unwrap_or(RunStatus::Running);
         let ran = self.exit.map(|(_, seconds)| started + duration(seconds as f64));
         let ended = ran.max(self.last).max(Some(started));
-        let ended = ended.filter(|_| !matches!(status, RunStatus::Running | RunStatus::Scheduled));
+        let ended = ended.filter(|_| status.is_end());
         let (metrics, texts) = self.summary(ended.or(self.last).unwrap_or(started));
         let mut params = BTreeMap::new();
         for (key, value) in self.config.into_iter().filter(|(key, _)| !key.starts_with('_')) {

@@ -3,8 +3,6 @@
 //! Invariant: a scan reads one record or line at a time, each of bounded size.
 
 use std::{
-    fs::File,
-    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -19,7 +17,7 @@ use super::{
     values,
 };
 use crate::import::{
-    local::{self, unreadable},
+    local::{self, Lines, unreadable},
     report::ImportReport,
 };
 
@@ -140,35 +138,26 @@ fn pairs(value: Value) -> Vec<(String, Option<Value>)> {
 
 fn lines(
     path: &Path,
-    mut offset: u64,
+    offset: u64,
     report: &mut ImportReport,
     take: &mut dyn FnMut(Entry, u64) -> ControlFlow<()>,
 ) -> Result<()> {
-    let failed = |error| unreadable(path, error);
     if !path.is_file() {
         report.skip(path.display().to_string(), "it is missing, so the run has no history");
         return Ok(());
     }
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
-    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = file.by_ref().take(JSON_BYTES_MAX).read_until(b'\n', &mut line).map_err(failed)?;
-        if read == 0 {
-            return Ok(());
-        }
-        let start = offset;
-        offset += read as u64;
-        let text = String::from_utf8_lossy(&line);
+    let mut lines = Lines::open(path, offset, JSON_BYTES_MAX)?;
+    while let Some(line) = lines.next()? {
+        let text = String::from_utf8_lossy(line.bytes);
         match values::parse(&text) {
             Ok(Value::Object(object)) => {
-                if take(Entry::Row(Row::new(object)), offset).is_break() {
+                if take(Entry::Row(Row::new(object)), line.end).is_break() {
                     return Ok(());
                 }
             }
             _ if text.trim().is_empty() => {}
-            _ => report.skip(format!("{} at byte {start}", path.display()), "the line is no JSON object"),
+            _ => report.skip(format!("{} at byte {}", path.display(), line.at), "the line is no JSON object"),
         }
     }
+    Ok(())
 }

@@ -239,10 +239,9 @@ impl ImportSource for WandbRuns {
     }
 
     async fn open(&self, run: &RunRecord, path: &str) -> Result<FilePieces> {
-        crate::artifacts::check_path("artifact path", path)?;
         let mut outcome = Err(Error::not_found(format!("run {} has no file {path:?}", run.id)));
         for part in self.parts(run).await?.iter().rev() {
-            outcome = local::pieces(part.files().join(path)).await;
+            outcome = local::open(Ok(part.files()), path).await;
             if outcome.is_ok() {
                 break;
             }

@@ -22,7 +22,10 @@ use super::{
     compare::{Results, compare},
     secret::without_user,
 };
-use crate::tracking::Run;
+use crate::{
+    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX},
+    tracking::Run,
+};
 
 /// The tag of a run that does another one again, whose value is that run's id.
 pub const REPRODUCES_TAG: &str = "mlops.reproduces";
@@ -247,11 +250,11 @@ async fn log_written(again: &Run, file: &Path) -> Result<()> {
     let metric = |(key, value)| Metric { key, value, timestamp: started, step: 0 };
     let metrics: Vec<Metric> = written.metrics.into_iter().map(metric).collect();
     let params: Vec<(String, String)> = written.params.into_iter().collect();
-    if !params.is_empty() {
-        again.log_params(&params).await?;
+    for params in params.chunks(BATCH_PARAMS_MAX) {
+        again.log_params(params).await?;
     }
-    if !metrics.is_empty() {
-        again.log_metrics(&metrics).await?;
+    for metrics in metrics.chunks(BATCH_METRICS_MAX) {
+        again.log_metrics(metrics).await?;
     }
     Ok(())
 }
@@ -266,8 +269,8 @@ async fn results(run: &Run) -> Result<Results> {
         files => files?,
     };
     for (path, _) in files {
-        let ours = path == CAPSULE_FILE || path == DIFF_FILE || path.starts_with("reproduction/");
-        if !ours {
+        let output = path.strip_prefix(OUTPUT_DIRECTORY).is_some_and(|below| below.starts_with('/'));
+        if !output && path != CAPSULE_FILE && path != DIFF_FILE {
             let digest = digest(run, &path).await?;
             found.files.insert(path, digest);
         }
@@ -378,6 +381,26 @@ mod tests {
         assert!(text.contains("metric auc: 0.8, now 0.7") && text.contains("file model.bin: "), "{text}");
         let used = reproduce(&run, &Reproduce::new(home.path().join("third"))).await.unwrap_err();
         assert_eq!(used.kind(), ErrorKind::FailedPrecondition);
+    }
+
+    /// More than one batch holds of either kind.
+    #[tokio::test]
+    async fn many_results_are_logged_in_parts() {
+        let home = tempfile::tempdir().unwrap();
+        let code = home.path().join("origin");
+        std::fs::create_dir(&code).unwrap();
+        repository(&code).await;
+        let list = |name: &str, count: usize, value: &str| {
+            let entries: Vec<String> = (0..count).map(|i| format!("\"{name}{i}\":{value}")).collect();
+            entries.join(",")
+        };
+        let written =
+            format!("{{\"params\":{{{}}},\"metrics\":{{{}}}}}", list("p", 101, "\"1\""), list("m", 1_001, "2"));
+        let script = format!("cat > \"$MLOPS_RESULTS\" <<'END'\n{written}\nEND\n");
+        let (run, _) = original(&code, &["sh", "-c", &script]).await;
+        let report = reproduce(&run, &Reproduce::new(home.path().join("again"))).await.unwrap();
+        let again = run.tracker().open(&report.run).await.unwrap().record().await.unwrap();
+        assert_eq!((again.status, again.params.len(), again.metrics.len()), (RunStatus::Finished, 101, 1_001));
     }
 
     #[tokio::test]

@@ -70,6 +70,16 @@ impl Entry {
         Self::Log { run: run.clone(), points, params: batch.params.clone(), tags: batch.tags.clone() }
     }
 
+    /// The run that it writes to; none of a beginning and of notes.
+    pub(super) fn written(&self) -> Option<&RunId> {
+        match self {
+            Self::Log { run, .. } | Self::Inputs { run, .. } | Self::File { run, .. } | Self::Finish { run, .. } => {
+                Some(run)
+            }
+            Self::Start(_) | Self::Sent { .. } | Self::Known { .. } => None,
+        }
+    }
+
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self)
             .map_err(|error| Error::internal("an entry cannot be written to the offline journal").with_source(error))

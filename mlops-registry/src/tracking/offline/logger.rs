@@ -1,7 +1,8 @@
 //! The writing side: runs that log to the journal.
 //!
-//! Invariant: a call returns after its entry is on disk; one that fails has left all of it or nothing. Values are not
-//! checked against those that the store has already; what the store refuses in the end is set aside by the replay.
+//! Invariant: a call returns after its entry is on disk; one that fails has left all of it or nothing. An entry passes the
+//! checks of the store before it is taken. Only against what the store has already nothing can be checked here; what it
+//! refuses for that in the end is set aside by the replay.
 
 use std::{
     collections::BTreeMap,
@@ -16,17 +17,18 @@ use mlops_core::{Clock, Error, Metric, Result, RunId, RunLogger, RunStatus, Syst
 use serde::{Deserialize, Serialize};
 
 use super::{
+    OFFLINE_RUN_TAG,
     entry::{Entry, Start},
     journal::Journal,
 };
 use crate::{
     artifacts::check_path,
     id_source::{IdSource, RandomIds, run_id},
-    limits::{
-        BATCH_DATASETS_MAX, BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, EXPERIMENT_NAME_MAX, check_key,
-        check_length,
+    limits::check_experiment_name,
+    tracking::{
+        Batch, DatasetInput, PARENT_RUN_TAG,
+        record::{check_end, check_start},
     },
-    tracking::{Batch, DatasetInput, PARENT_RUN_TAG, RUN_NAME_TAG},
 };
 
 /// How an offline journal behaves.
@@ -140,6 +142,12 @@ impl Shared {
 
     async fn append(self: &Arc<Self>, entry: Entry) -> Result<()> {
         self.on_disk(move |state, settings| {
+            if let Some(run) = entry.written().filter(|run| !state.runs.contains_key(*run)) {
+                return Err(Error::failed_precondition(format!(
+                    "run {run} has finished and was sent; log to it through the store, where the tag {OFFLINE_RUN_TAG} \
+                     has this id, or start a new run"
+                )));
+            }
             let text = entry.to_bytes()?;
             let (found, max) = (state.journal.bytes(), settings.bytes_max);
             if found.saturating_add(Journal::cost(&text)) > max {
@@ -202,7 +210,7 @@ impl OfflineLogger {
     /// Starts a run; the replay creates the experiment when it is absent.
     ///
     /// # Errors
-    /// `InvalidArgument` when a name is too long; those of [`RunLogger::log_metrics`] of an [`OfflineRun`].
+    /// `InvalidArgument` when the name of the experiment is empty or too long; those of [`RunLogger::log_metrics`] of an [`OfflineRun`].
     pub async fn start(&self, experiment: &str, name: &str) -> Result<OfflineRun> {
         self.start_with(experiment, name, BTreeMap::new()).await
     }
@@ -211,15 +219,10 @@ impl OfflineLogger {
     ///
     /// # Errors
     /// As [`OfflineLogger::start`]; `InvalidArgument` when the key of a tag is not acceptable or the tag
-    /// [`RUN_NAME_TAG`] has another name.
+    /// [`RUN_NAME_TAG`](crate::tracking::RUN_NAME_TAG) has another name.
     pub async fn start_with(&self, experiment: &str, name: &str, tags: BTreeMap<String, String>) -> Result<OfflineRun> {
-        check_length("experiment name", experiment, EXPERIMENT_NAME_MAX)?;
-        tags.keys().try_for_each(|key| check_key("tag key", key))?;
-        if tags.get(RUN_NAME_TAG).is_some_and(|tagged| tagged != name) {
-            return Err(Error::invalid_argument(format!(
-                "run name {name:?} and the tag {RUN_NAME_TAG} differ; give one"
-            )));
-        }
+        check_experiment_name(experiment)?;
+        check_start(name, &tags)?;
         let start = Start {
             run: run_id(&*self.ids)?,
             experiment: experiment.to_owned(),
@@ -242,8 +245,8 @@ impl OfflineLogger {
     }
 }
 
-/// One run that logs to the journal. Calls fail with `InvalidArgument` for keys that no store takes and for too much at
-/// once, with `ResourceExhausted` when journal or disk are full, and with `Unavailable` when it cannot be written.
+/// One run that logs to the journal. Calls fail with `InvalidArgument` for what no store takes, with `FailedPrecondition`
+/// when the run has finished and was sent, with `ResourceExhausted` when journal or disk are full, and with `Unavailable` when it cannot be written.
 #[derive(Debug, Clone)]
 pub struct OfflineRun {
     logger: OfflineLogger,
@@ -266,20 +269,14 @@ impl OfflineRun {
     /// # Errors
     /// Those of every call; see [`OfflineRun`].
     pub async fn log_inputs(&self, inputs: &[DatasetInput]) -> Result<()> {
-        check_count("datasets", inputs.len(), BATCH_DATASETS_MAX)?;
+        DatasetInput::check_all(inputs)?;
         self.logger.shared.append(Entry::Inputs { run: self.id.clone(), inputs: inputs.to_vec() }).await
     }
 
     async fn log(&self, batch: Batch) -> Result<()> {
+        batch.check()?;
         self.logger.shared.append(Entry::log(&self.id, &batch)).await
     }
-}
-
-fn check_count(what: &str, found: usize, max: usize) -> Result<()> {
-    if found <= max {
-        return Ok(());
-    }
-    Err(Error::invalid_argument(format!("at most {max} {what} can be logged at once, found {found}")))
 }
 
 #[async_trait]
@@ -289,20 +286,14 @@ impl RunLogger for OfflineRun {
     }
 
     async fn log_params(&self, params: &[(String, String)]) -> Result<()> {
-        check_count("params", params.len(), BATCH_PARAMS_MAX)?;
-        params.iter().try_for_each(|(key, _)| check_key("param key", key))?;
         self.log(Batch { params: params.to_vec(), ..Batch::default() }).await
     }
 
     async fn log_metrics(&self, metrics: &[Metric]) -> Result<()> {
-        check_count("metrics", metrics.len(), BATCH_METRICS_MAX)?;
-        metrics.iter().try_for_each(|metric| check_key("metric key", &metric.key))?;
         self.log(Batch { metrics: metrics.to_vec(), ..Batch::default() }).await
     }
 
     async fn set_tags(&self, tags: &[(String, String)]) -> Result<()> {
-        check_count("tags", tags.len(), BATCH_TAGS_MAX)?;
-        tags.iter().try_for_each(|(key, _)| check_key("tag key", key))?;
         self.log(Batch { tags: tags.to_vec(), ..Batch::default() }).await
     }
 
@@ -313,9 +304,7 @@ impl RunLogger for OfflineRun {
     }
 
     async fn finish(&self, status: RunStatus) -> Result<()> {
-        if matches!(status, RunStatus::Running | RunStatus::Scheduled) {
-            return Err(Error::invalid_argument("a run ends as finished, failed or killed"));
-        }
+        check_end(status)?;
         let ended = self.logger.clock.now();
         self.logger.shared.append(Entry::Finish { run: self.id.clone(), status, ended }).await
     }
@@ -330,7 +319,7 @@ mod tests {
     use crate::{
         ArtifactStore, Search, SqlTrackingStore, TrackingStore, TrackingStoreExt as _,
         search::PageRequest,
-        tracking::{LoggedDataset, offline::OFFLINE_RUN_TAG},
+        tracking::{LoggedDataset, RUN_NAME_TAG, Tracker},
     };
 
     async fn store() -> SqlTrackingStore {
@@ -418,6 +407,93 @@ mod tests {
         assert_eq!((found[0].params["lr"].as_str(), found[0].metrics["auc"].step), ("1", 1));
         let aside = std::fs::read_to_string(directory.path().join("runs.refused")).unwrap();
         assert!(aside.contains("[\"lr\",\"2\"]") && aside.lines().count() == 1, "{aside}");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_sent_takes_nothing_more_and_holds_nobody_up() {
+        let (directory, store) = (tempfile::tempdir().unwrap(), store().await);
+        let offline = open(&directory).await;
+        let (run, other) = (offline.start("fraud", "a").await.unwrap(), offline.start("fraud", "b").await.unwrap());
+        run.finish(RunStatus::Finished).await.unwrap();
+        run.log_metrics(&[point(1)]).await.expect("a run that has finished still takes values");
+        offline.replay(&store, None).await.unwrap();
+        for late in [
+            run.log_metrics(&[point(2)]).await,
+            run.log_artifact("a", "1".into()).await,
+            run.finish(RunStatus::Failed).await,
+        ] {
+            let late = late.unwrap_err();
+            assert_eq!(late.kind(), ErrorKind::FailedPrecondition);
+            assert!(late.message().contains(OFFLINE_RUN_TAG), "it says where to find the run: {late}");
+        }
+        other.log_metrics(&[point(3)]).await.unwrap();
+        run.start_nested("c").await.unwrap();
+        assert_eq!(offline.replay(&store, None).await.unwrap().entries, 2);
+        let steps: Vec<_> = runs(&store).await.iter().map(|run| run.metrics.get("auc").map(|auc| auc.step)).collect();
+        assert_eq!(steps, [Some(1), Some(3), None]);
+    }
+
+    /// Whatever is refused online is refused offline at once, so that a replay has nothing to refuse but what the store
+    /// has otherwise.
+    #[tokio::test]
+    async fn what_a_store_refuses_is_refused_at_once() {
+        let (directory, store) = (tempfile::tempdir().unwrap(), store().await);
+        let offline = open(&directory).await;
+        let tracker = Tracker::new(Arc::new(store.clone()), ArtifactStore::in_memory());
+        let ours = offline.start("fraud", "a").await.unwrap();
+        let theirs = tracker.start("fraud", "b").await.unwrap();
+        let pair = |key: &str| (key.to_owned(), "1".to_owned());
+        let early = Metric { timestamp: Timestamp::from_millis(-1), ..point(1) };
+        for run in [&ours as &dyn RunLogger, &theirs] {
+            for refused in [
+                run.log_metrics(&[point(1), early.clone()]).await,
+                run.log_metrics(&[Metric { key: "../a".into(), ..point(1) }]).await,
+                run.log_metrics(&vec![point(1); 1_001]).await,
+                run.log_params(&[pair("lr"), pair("lr")]).await,
+                run.log_params(&(0..101).map(|i| pair(&format!("p{i}"))).collect::<Vec<_>>()).await,
+                run.set_tags(&[pair("")]).await,
+                run.log_artifact("../a", "1".into()).await,
+                run.finish(RunStatus::Running).await,
+            ] {
+                assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
+            }
+        }
+        let dataset = |name: &str| LoggedDataset { name: name.into(), digest: "d".into(), ..LoggedDataset::default() };
+        let input = |name: &str| DatasetInput { dataset: dataset(name), ..DatasetInput::default() };
+        let tagged = DatasetInput { tags: [("k".to_owned(), "v".repeat(501))].into(), ..input("train") };
+        for inputs in [vec![input("")], vec![tagged], vec![input("train"); 1_001]] {
+            for refused in [ours.log_inputs(&inputs).await, store.log_inputs(theirs.run_id(), &inputs).await] {
+                assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
+            }
+        }
+        for experiment in ["", &"e".repeat(501)] {
+            assert_eq!(offline.start(experiment, "a").await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+            assert_eq!(tracker.start(experiment, "a").await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        }
+        for tags in [[(RUN_NAME_TAG.to_owned(), "b".to_owned())], [pair("a,b")]] {
+            let refused = offline.start_with("fraud", "a", tags.into()).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+        }
+        let named = [(RUN_NAME_TAG.to_owned(), "by tag".to_owned())];
+        offline.start_with("fraud", "", named.into()).await.unwrap();
+        let report = offline.replay(&store, None).await.unwrap();
+        assert_eq!((report.entries, report.refused), (2, 0));
+        assert!(runs(&store).await.iter().any(|run| run.name == "by tag"));
+    }
+
+    /// The store puts the place of the run in front of a path, which only it knows.
+    #[tokio::test]
+    async fn a_file_whose_path_is_too_long_there_is_set_aside_and_the_rest_arrives() {
+        let (directory, store, files) = (tempfile::tempdir().unwrap(), store().await, ArtifactStore::in_memory());
+        let offline = open(&directory).await;
+        let run = offline.start("fraud", "a").await.unwrap();
+        run.log_artifact(&"a".repeat(1_020), "hello".into()).await.unwrap();
+        run.log_metrics(&[point(1)]).await.unwrap();
+        let report = offline.replay(&store, Some(&files)).await.unwrap();
+        assert_eq!((report.entries, report.refused), (3, 1));
+        assert_eq!(runs(&store).await[0].metrics["auc"].step, 1);
+        let aside = std::fs::read_to_string(directory.path().join("runs.refused")).unwrap();
+        assert!(aside.contains(&STANDARD.encode("hello")), "{aside}");
     }
 
     /// Two runs by turns, with one of everything but files.

@@ -17,8 +17,9 @@ use super::{
 use crate::{
     artifacts::ArtifactStore,
     limits::{BATCH_ITEMS_MAX, BATCH_METRICS_MAX, BATCH_TAGS_MAX},
-    search::{Search, View},
-    tracking::{Batch, CreateRun, ExperimentId, PARENT_RUN_TAG, RunUpdate, TrackingStore, TrackingStoreExt as _},
+    tracking::{
+        Batch, CreateRun, ExperimentId, PARENT_RUN_TAG, RunUpdate, TrackingStore, TrackingStoreExt as _, run_tagged,
+    },
 };
 
 /// Most entries that are read at once.
@@ -145,9 +146,9 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
         Ok(())
     }
 
-    /// Sets aside what the store calls wrong; any other error is final.
+    /// Sets aside what the store calls wrong, unless all that follows of the run would be lost; any other error is final.
     async fn settle(&mut self, entry: &Entry, outcome: Result<()>) -> Result<()> {
-        let (Err(error), Some(run)) = (outcome.as_ref(), values_of(entry)) else { return outcome };
+        let (Err(error), Some(run)) = (outcome.as_ref(), entry.written()) else { return outcome };
         if error.kind() != ErrorKind::InvalidArgument {
             return outcome;
         }
@@ -225,10 +226,7 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
         if !run.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(None);
         }
-        let filter = format!("tags.`{OFFLINE_RUN_TAG}` = '{run}'");
-        let search = Search::new().with_filter(filter).with_view(View::All).with_max_results(1);
-        let found = self.store.search_runs(&[experiment], &search).await?;
-        Ok(found.items.into_iter().next().map(|found| found.id))
+        Ok(run_tagged(self.store, &[experiment], OFFLINE_RUN_TAG, run).await?.map(|found| found.id))
     }
 
     async fn file(&self, run: &RunId, path: &str, bytes: &str) -> Result<()> {
@@ -249,14 +247,6 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
         let id = run.clone();
         let there = self.shared.on_disk(move |state, _| Ok(state.runs.get(&id).and_then(|seen| seen.there.clone())));
         there.await?.ok_or_else(|| Error::data_loss(format!("the offline journal does not say how run {run} began")))
-    }
-}
-
-/// The run of an entry that can be left out without losing those that follow.
-fn values_of(entry: &Entry) -> Option<&RunId> {
-    match entry {
-        Entry::Log { run, .. } | Entry::Inputs { run, .. } | Entry::Finish { run, .. } => Some(run),
-        Entry::Start(_) | Entry::File { .. } | Entry::Sent { .. } | Entry::Known { .. } => None,
     }
 }
 

@@ -4,14 +4,14 @@
 //! number of rows.
 
 use mlops_core::Result;
-use mlops_store::{Row, Transaction, Value};
+use mlops_store::{Dialect, Row, Transaction, Value};
 
 use crate::retry::Statement;
 
 /// How many rows one INSERT takes.
 const INSERTED_AT_ONCE: [usize; 3] = [64, 8, 1];
 /// How many values one list takes; a shorter one is filled up by repeating its last value.
-const LISTED_AT_ONCE: [usize; 4] = [1, 8, 64, 512];
+const LISTED_AT_ONCE: [usize; 5] = [1, 8, 32, 128, 512];
 
 /// The values of a statement that is being written.
 #[derive(Debug, Default)]
@@ -30,28 +30,55 @@ impl Bound {
     }
 }
 
-/// Inserts rows of equal length: `head VALUES (...), ... tail`. Gives what a RETURNING clause in `tail` says.
-pub(super) async fn insert_rows(
+/// Inserts rows of equal length: `head VALUES (...) tail`.
+pub(super) async fn insert_rows(tx: &mut dyn Transaction, head: &str, rows: Vec<Vec<Value>>, tail: &str) -> Result<()> {
+    match tx.dialect() {
+        // Looks places up by name, so many in one statement cost more than one row again and again does, in one call.
+        Dialect::Sqlite => {
+            let Some(row) = rows.first() else { return Ok(()) };
+            let (sql, _) = insert(head, std::slice::from_ref(row), tail);
+            tx.execute_many(&sql, rows).await?;
+        }
+        // Each statement is a way to the server and back.
+        Dialect::Postgres => {
+            for (sql, values) in inserts(head, &rows, tail) {
+                tx.execute(&sql, &values).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same, and gives what the RETURNING clause in `tail` says.
+pub(super) async fn insert_returning(
     tx: &mut dyn Transaction,
     head: &str,
     rows: &[Vec<Value>],
     tail: &str,
 ) -> Result<Vec<Row>> {
-    let (mut rest, mut returned) = (rows, Vec::new());
+    let mut returned = Vec::new();
+    for (sql, values) in inserts(head, rows, tail) {
+        returned.extend(tx.query(&sql, &values).await?);
+    }
+    Ok(returned)
+}
+
+/// The statements that insert rows.
+fn inserts(head: &str, rows: &[Vec<Value>], tail: &str) -> Vec<Statement> {
+    let (mut rest, mut statements) = (rows, Vec::new());
     while !rest.is_empty() {
         let length = INSERTED_AT_ONCE.into_iter().find(|length| *length <= rest.len()).unwrap_or(1);
         let (now, later) = rest.split_at(length);
-        let mut bound = Bound::default();
-        let places: Vec<String> = now.iter().map(|row| format!("({})", bound.list(row.iter().cloned()))).collect();
-        let sql = format!("{head} VALUES {} {tail}", places.join(", "));
-        if tail.contains("RETURNING") {
-            returned.extend(tx.query(&sql, &bound.0).await?);
-        } else {
-            tx.execute(&sql, &bound.0).await?;
-        }
+        statements.push(insert(head, now, tail));
         rest = later;
     }
-    Ok(returned)
+    statements
+}
+
+fn insert(head: &str, rows: &[Vec<Value>], tail: &str) -> Statement {
+    let mut bound = Bound::default();
+    let places: Vec<String> = rows.iter().map(|row| format!("({})", bound.list(row.iter().cloned()))).collect();
+    (format!("{head} VALUES {} {tail}", places.join(", ")), bound.0)
 }
 
 /// The statements that `sql` becomes when `{list}` stands for the places of `listed`, after the `fixed` values.
@@ -76,7 +103,7 @@ mod tests {
         let values: Vec<Value> = (0..600_i64).map(Value::from).collect();
         let statements = listing("run = $1 AND key IN ({list})", &[Value::from(9_i64)], &values);
         let lengths: Vec<usize> = statements.iter().map(|(_, values)| values.len()).collect();
-        assert_eq!(lengths, [513, 513]);
+        assert_eq!(lengths, [513, 129]);
         let (sql, values) = listing("run = $1 AND key IN ({list})", &[Value::from(9_i64)], &values[..3]).remove(0);
         assert_eq!(sql, "run = $1 AND key IN ($2, $3, $4, $5, $6, $7, $8, $9)");
         assert_eq!(values[3..], vec![Value::from(2_i64); 6]);

@@ -5,7 +5,7 @@ use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, para
 
 use super::{SqlTrackingStore, execute_all, pairs};
 use crate::{
-    limits::{EXPERIMENT_NAME_MAX, EXPERIMENT_TAG_VALUE_MAX, LOCATION_MAX, check_free_key, check_length},
+    limits::{EXPERIMENT_TAG_VALUE_MAX, LOCATION_MAX, check_experiment_name, check_free_key, check_length},
     retry::{Statement, on_conflict},
     search::{Filter, OrderKey, Page, Search, compare_by, cut},
     tracking::record::{CreateExperiment, Experiment, ExperimentId},
@@ -148,11 +148,4 @@ fn taken(name: &str) -> impl Fn(Error) -> Error + '_ {
         )),
         _ => error,
     }
-}
-
-fn check_experiment_name(name: &str) -> Result<()> {
-    if name.is_empty() {
-        return Err(Error::invalid_argument("Invalid experiment name: it is empty"));
-    }
-    check_length("experiment name", name, EXPERIMENT_NAME_MAX)
 }

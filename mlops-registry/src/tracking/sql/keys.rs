@@ -11,7 +11,7 @@ use std::{
 use mlops_core::Result;
 use mlops_store::{MetaStore, Row, Transaction, Value};
 
-use super::bound::{insert_rows, listing};
+use super::bound::{insert_returning, listing};
 
 /// Most keys that are remembered; with more, all are forgotten and asked for again.
 const REMEMBERED_MAX: usize = 20_000;
@@ -55,7 +55,7 @@ impl KeyNumbers {
         let fresh: Vec<Vec<Value>> =
             keys.iter().filter(|key| !numbers.contains_key(**key)).map(|key| vec![Value::from(*key)]).collect();
         let head = "INSERT INTO tracking_metric_key (key)";
-        read(&insert_rows(tx, head, &fresh, "RETURNING id, key").await?, &mut numbers)?;
+        read(&insert_returning(tx, head, &fresh, "RETURNING id, key").await?, &mut numbers)?;
         Ok(numbers)
     }
 

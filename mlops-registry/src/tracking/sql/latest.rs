@@ -51,7 +51,7 @@ pub(super) async fn update(tx: &mut dyn Transaction, run: RunNumber, points: &BT
         counted("tracking_metric_latest")
     );
     let head = "INSERT INTO tracking_metric_latest (run, key, experiment, step, at, value_order, bits)";
-    insert_rows(tx, head, &rows, &tail).await.map(drop)
+    insert_rows(tx, head, rows, &tail).await
 }
 
 #[cfg(test)]

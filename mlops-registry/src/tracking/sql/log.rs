@@ -1,8 +1,8 @@
 //! What is logged to runs: metrics, params, tags, datasets.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use mlops_core::{Error, Result, RunId, Timestamp};
+use mlops_core::{Error, Result, RunId};
 use mlops_store::{Transaction, Value, params};
 
 use super::{
@@ -14,10 +14,7 @@ use super::{
     run::RunNumber,
 };
 use crate::{
-    limits::{
-        BATCH_DATASETS_MAX, BATCH_ITEMS_MAX, BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, PARAM_VALUE_MAX,
-        RUN_TAG_VALUE_MAX, check_key, truncated,
-    },
+    limits::{param_value, run_tag_value},
     logged_models::add_points,
     retry::{Statement, on_conflict},
     tracking::{
@@ -29,7 +26,7 @@ use crate::{
 
 impl SqlTrackingStore {
     pub(super) async fn write_batch(&self, id: &RunId, batch: &Batch) -> Result<()> {
-        check_batch(batch)?;
+        batch.check()?;
         let numbers = on_conflict!(async {
             let (mut tx, run) = self.begin_run(id).await?;
             add_params(tx.as_mut(), id, run.seq, &batch.params).await?;
@@ -77,15 +74,7 @@ impl SqlTrackingStore {
     }
 
     pub(super) async fn link_inputs(&self, id: &RunId, inputs: &[DatasetInput]) -> Result<()> {
-        if inputs.len() > BATCH_DATASETS_MAX {
-            return Err(Error::invalid_argument(format!(
-                "at most {BATCH_DATASETS_MAX} datasets at once, found {}",
-                inputs.len()
-            )));
-        }
-        for input in inputs {
-            input.check()?;
-        }
+        DatasetInput::check_all(inputs)?;
         let sql = "INSERT INTO tracking_input VALUES ($1, $2, $3, $4) ON CONFLICT (run_id, name, digest) DO NOTHING";
         let statement = |input: &DatasetInput| -> Result<Statement> {
             let json = serde_json::to_string(input)
@@ -103,11 +92,10 @@ impl SqlTrackingStore {
 
 /// Sets tags, of several with one key the last; the name tag is the run's name as well.
 pub(super) async fn set_tags(tx: &mut dyn Transaction, run: i64, tags: &[(String, String)]) -> Result<()> {
-    let last: BTreeMap<&str, &str> =
-        tags.iter().map(|(key, value)| (key.as_str(), truncated(value, RUN_TAG_VALUE_MAX))).collect();
+    let last: BTreeMap<&str, &str> = tags.iter().map(|(key, value)| (key.as_str(), run_tag_value(value))).collect();
     let rows: Vec<Vec<Value>> = last.iter().map(|(key, value)| params![run, *key, *value].to_vec()).collect();
     let tail = "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
-    insert_rows(tx, "INSERT INTO tracking_run_tag (run, key, value)", &rows, tail).await?;
+    insert_rows(tx, "INSERT INTO tracking_run_tag (run, key, value)", rows, tail).await?;
     if let Some(name) = last.get(RUN_NAME_TAG) {
         tx.execute("UPDATE tracking_run SET name = $1 WHERE seq = $2", params![*name, run]).await?;
     }
@@ -126,7 +114,7 @@ async fn add_params(tx: &mut dyn Transaction, id: &RunId, run: i64, given: &[(St
     }
     let mut rows = Vec::new();
     for (key, value) in given {
-        let value = truncated(value, PARAM_VALUE_MAX);
+        let value = param_value(value);
         match known.get(key) {
             Some(known) if known == value => {}
             Some(_) => {
@@ -137,32 +125,5 @@ async fn add_params(tx: &mut dyn Transaction, id: &RunId, run: i64, given: &[(St
             None => rows.push(params![run, key, value].to_vec()),
         }
     }
-    insert_rows(tx, "INSERT INTO tracking_run_param (run, key, value)", &rows, "").await.map(drop)
-}
-
-fn check_batch(batch: &Batch) -> Result<()> {
-    let sizes = [
-        ("metrics", batch.metrics.len(), BATCH_METRICS_MAX),
-        ("model metrics", batch.model_metrics.len(), BATCH_METRICS_MAX),
-        ("params", batch.params.len(), BATCH_PARAMS_MAX),
-        ("tags", batch.tags.len(), BATCH_TAGS_MAX),
-        ("items", batch.metrics.len() + batch.params.len() + batch.tags.len(), BATCH_ITEMS_MAX),
-    ];
-    if let Some((what, size, max)) = sizes.into_iter().find(|(_, size, max)| size > max) {
-        return Err(Error::invalid_argument(format!("a batch can have at most {max} {what}, found {size}")));
-    }
-    for metric in batch.metrics.iter().chain(batch.model_metrics.iter().map(|point| &point.metric)) {
-        check_key("metric name", &metric.key)?;
-        if metric.timestamp < Timestamp::default() {
-            return Err(Error::invalid_argument(format!("timestamp of metric {:?} is negative", metric.key)));
-        }
-    }
-    let mut seen = BTreeSet::new();
-    for (key, _) in &batch.params {
-        check_key("param name", key)?;
-        if !seen.insert(key) {
-            return Err(Error::invalid_argument(format!("Duplicate parameter keys have been submitted: {key:?}")));
-        }
-    }
-    batch.tags.iter().try_for_each(|(key, _)| check_key("tag name", key))
+    insert_rows(tx, "INSERT INTO tracking_run_param (run, key, value)", rows, "").await
 }

@@ -56,7 +56,7 @@ pub(super) async fn append(tx: &mut dyn Transaction, run: i64, points: &BTreeMap
     let tail = "ON CONFLICT (run, key, number) DO UPDATE SET count = excluded.count, first_at = excluded.first_at,
         first_step = excluded.first_step, last_at = excluded.last_at, last_step = excluded.last_step,
         points = excluded.points";
-    insert_rows(tx, HEAD, &rows, tail).await.map(drop)
+    insert_rows(tx, HEAD, rows, tail).await
 }
 
 /// Makes a closed segment of points that ascend, merging it with those before it when there are many.
@@ -71,7 +71,7 @@ pub(super) async fn close(tx: &mut dyn Transaction, run: i64, key: i64, mut poin
         let number = *number.get_or_insert(newest + 1);
         if !to_be_merged(&rows, level, points.len())? {
             let row = row(run, key, number, level, &points)?;
-            return insert_rows(tx, HEAD, &[row], "").await.map(drop);
+            return insert_rows(tx, HEAD, vec![row], "").await;
         }
         let oldest: i64 = rows.last().map_or(Ok(0), |row| row.get("number"))?;
         let sql = "DELETE FROM tracking_segment WHERE run = $1 AND key = $2 AND number >= $3 RETURNING points";

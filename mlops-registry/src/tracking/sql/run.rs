@@ -6,12 +6,11 @@ use mlops_store::{MetaStoreExt as _, Transaction, TransactionExt as _, params};
 use super::{SqlTrackingStore, experiment::require_active_experiment, log::set_tags};
 use crate::{
     id_source::{run_id, run_name},
-    limits::check_key,
     retry::on_conflict,
     search::SearchColumns,
     tracking::{
         RUN_NAME_TAG,
-        record::{CreateRun, RunRecord, RunUpdate, status_name},
+        record::{CreateRun, RunRecord, RunUpdate, check_start, status_name},
     },
 };
 
@@ -51,15 +50,9 @@ impl SqlTrackingStore {
     }
 
     pub(super) async fn insert_run(&self, run: CreateRun) -> Result<RunRecord> {
-        let tagged = run.tags.get(RUN_NAME_TAG);
-        if run.name.as_ref().zip(tagged).is_some_and(|(name, tag)| !name.is_empty() && name != tag) {
-            return Err(Error::invalid_argument(
-                "run name and the tag mlflow.runName are both given and differ; give one",
-            ));
-        }
-        run.tags.keys().try_for_each(|key| check_key("tag name", key))?;
+        check_start(run.name.as_deref().unwrap_or_default(), &run.tags)?;
         let id = run_id(self.ids()?)?;
-        let given = run.name.clone().filter(|name| !name.is_empty()).or_else(|| tagged.cloned());
+        let given = run.name.clone().filter(|name| !name.is_empty()).or_else(|| run.tags.get(RUN_NAME_TAG).cloned());
         let name = match given {
             Some(name) => name,
             None => run_name(self.ids()?),

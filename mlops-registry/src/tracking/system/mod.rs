@@ -163,6 +163,8 @@ async fn watch(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
     use async_trait::async_trait;
     use bytes::Bytes;
     use mlops_core::{ErrorKind, Metric, RunId, RunStatus, SystemClock};
@@ -170,19 +172,27 @@ mod tests {
 
     use super::*;
 
+    /// Tells what it is given, but for the first calls, which fail.
     #[derive(Debug)]
-    struct Heard(RunId, mpsc::UnboundedSender<Vec<Metric>>);
+    struct Heard {
+        id: RunId,
+        samples: mpsc::UnboundedSender<Vec<Metric>>,
+        refused: AtomicU64,
+    }
 
     #[async_trait]
     impl RunLogger for Heard {
         fn run_id(&self) -> &RunId {
-            &self.0
+            &self.id
         }
         async fn log_params(&self, _: &[(String, String)]) -> Result<()> {
             Ok(())
         }
         async fn log_metrics(&self, metrics: &[Metric]) -> Result<()> {
-            self.1.send(metrics.to_vec()).map_err(|_| Error::unavailable("nobody listens"))
+            if self.refused.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+                return Err(Error::unavailable("not yet"));
+            }
+            self.samples.send(metrics.to_vec()).map_err(|_| Error::unavailable("nobody listens"))
         }
         async fn set_tags(&self, _: &[(String, String)]) -> Result<()> {
             Ok(())
@@ -195,33 +205,39 @@ mod tests {
         }
     }
 
-    fn start(interval_ms: u64) -> (Result<SystemMetrics>, mpsc::UnboundedReceiver<Vec<Metric>>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let run = Arc::new(Heard(RunId::new("r").unwrap(), sender));
+    fn start(interval_ms: u64, refused: u64) -> (Result<SystemMetrics>, mpsc::UnboundedReceiver<Vec<Metric>>) {
+        let (samples, receiver) = mpsc::unbounded_channel();
+        let run = Heard { id: RunId::new("r").unwrap(), samples, refused: AtomicU64::new(refused) };
         let settings = SystemSettings { interval_ms, ..SystemSettings::default() };
-        (SystemMetrics::start(run, settings, Arc::new(SystemClock::new())), receiver)
+        (SystemMetrics::start(Arc::new(run), settings, Arc::new(SystemClock::new())), receiver)
     }
 
     #[tokio::test]
     async fn samples_have_steps_until_the_owner_stops() {
-        let (watch, mut samples) = start(10);
+        let (watch, mut samples) = start(10, 0);
         for step in 0..3 {
             let sample = samples.recv().await.unwrap();
+            assert!(!sample.is_empty(), "there is a disk everywhere");
             assert!(sample.iter().all(|metric| metric.step == step && metric.key.starts_with("system/")));
         }
-        assert!(watch.unwrap().stop().await.unwrap().lost == 0);
-        while samples.recv().await.is_some() {}
+        let report = watch.unwrap().stop().await.unwrap();
+        let mut heard = 3;
+        while samples.recv().await.is_some() {
+            heard += 1;
+        }
+        assert_eq!(report, SystemReport { samples: heard, lost: 0 });
     }
 
     #[tokio::test]
     async fn a_dropped_owner_ends_the_task_and_a_lost_sample_does_not() {
-        let (watch, mut samples) = start(10);
+        let (watch, mut samples) = start(10, 0);
         samples.recv().await.unwrap();
         drop(watch);
         while samples.recv().await.is_some() {}
-        let (watch, samples) = start(10);
-        drop(samples);
-        watch.unwrap().stop().await.unwrap();
-        assert_eq!(start(1).0.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        let (watch, mut samples) = start(10, 2);
+        let first = samples.recv().await.expect("the task lives on");
+        assert!(first.iter().all(|metric| metric.step == 0), "lost samples leave no gap");
+        assert_eq!(watch.unwrap().stop().await.unwrap().lost, 2);
+        assert_eq!(start(1, 0).0.unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
 }

@@ -4,7 +4,10 @@
 
 use mlops_core::{Metric, RunStatus};
 
-use crate::tracking::{RUN_NAME_TAG, RunRecord, RunUpdate, record::Batch, segment::Point, sql::latest::rank};
+use crate::{
+    limits::{param_value, run_tag_value},
+    tracking::{RUN_NAME_TAG, RunRecord, RunUpdate, record::Batch, segment::Point, sql::latest::rank},
+};
 
 /// What was written to a run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,19 +30,20 @@ pub struct RunChange {
 
 /// Whether nothing more is to be expected of a run.
 pub(super) fn is_over(record: &RunRecord) -> bool {
-    record.deleted || is_end(record.status)
+    record.deleted || record.status.is_end()
 }
 
-fn is_end(status: RunStatus) -> bool {
-    !matches!(status, RunStatus::Running | RunStatus::Scheduled)
+/// Pairs as the store keeps them.
+fn cut(pairs: &[(String, String)], kept: fn(&str) -> &str) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, value)| (key.clone(), kept(value).to_owned())).collect()
 }
 
 impl From<&Batch> for RunChange {
     fn from(batch: &Batch) -> Self {
         Self {
             points: batch.metrics.clone(),
-            params: batch.params.clone(),
-            tags: batch.tags.clone(),
+            params: cut(&batch.params, param_value),
+            tags: cut(&batch.tags, run_tag_value),
             ..Self::default()
         }
     }
@@ -48,7 +52,7 @@ impl From<&Batch> for RunChange {
 impl RunChange {
     pub(super) fn of_update(update: &RunUpdate) -> Self {
         let name = update.name.iter().filter(|name| !name.is_empty());
-        let tags = name.map(|name| (RUN_NAME_TAG.to_owned(), name.clone())).collect();
+        let tags = name.map(|name| (RUN_NAME_TAG.to_owned(), run_tag_value(name).to_owned())).collect();
         Self { tags, status: update.status, ..Self::default() }
     }
 
@@ -61,7 +65,7 @@ impl RunChange {
     /// Whether the run ends with it.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        self.deleted || self.status.is_some_and(is_end)
+        self.deleted || self.status.is_some_and(RunStatus::is_end)
     }
 
     /// About how much memory it takes.

@@ -8,12 +8,12 @@ use crate::{
     search::{Page, PageRequest, Search},
     tracking::{
         Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate,
-        TrackingStore, sample::HistorySample,
+        TrackingStore, sample::HistorySample, store::tracking_calls,
     },
 };
 
 macro_rules! live_tail {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+    (told { $($told:tt)* } others { $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)* }) => {
         #[async_trait]
         impl TrackingStore for LiveTail {
             $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
@@ -48,23 +48,4 @@ macro_rules! live_tail {
     };
 }
 
-live_tail! {
-    create_experiment(name: &str, options: CreateExperiment) -> ExperimentId;
-    experiment(id: ExperimentId) -> Experiment;
-    experiment_by_name(name: &str) -> Option<Experiment>;
-    search_experiments(search: &Search) -> Page<Experiment>;
-    rename_experiment(id: ExperimentId, name: &str) -> ();
-    delete_experiment(id: ExperimentId) -> ();
-    restore_experiment(id: ExperimentId) -> ();
-    set_experiment_tags(id: ExperimentId, tags: &[(String, String)]) -> ();
-    delete_experiment_tag(id: ExperimentId, key: &str) -> ();
-    create_run(run: CreateRun) -> RunRecord;
-    run(id: &RunId) -> RunRecord;
-    search_runs(experiments: &[ExperimentId], search: &Search) -> Page<RunRecord>;
-    count_runs(experiments: &[ExperimentId], search: &Search) -> u64;
-    restore_run(id: &RunId) -> ();
-    metric_history(id: &RunId, key: &str, page: &PageRequest) -> Page<Metric>;
-    metric_history_sampled(runs: &[RunId], sample: &HistorySample) -> Vec<(RunId, Vec<Metric>)>;
-    metric_chart(id: &RunId, sample: &HistorySample) -> Vec<Metric>;
-    log_inputs(id: &RunId, inputs: &[DatasetInput]) -> ();
-}
+tracking_calls!(live_tail);

@@ -1,9 +1,12 @@
+//! What watchers are told, against what was written.
+
 use mlops_core::{ErrorKind, Metric, RunStatus, Timestamp};
 use mlops_store::SqliteMetaStore;
 
 use super::*;
 use crate::{
     CreateRun, ExperimentId, SqlTrackingStore, TrackingStoreExt as _,
+    limits::{PARAM_VALUE_MAX, RUN_TAG_VALUE_MAX},
     tracking::{Batch, RUN_NAME_TAG, RunUpdate},
 };
 
@@ -102,6 +105,27 @@ async fn what_others_write_is_found_by_reading() {
     other.delete_run(&run).await.unwrap();
     assert!(change(&mut tail).await.1.deleted);
     assert!(tail.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn long_values_are_told_as_they_are_kept_and_once() {
+    let (live, run) = live(often()).await;
+    let other = Arc::clone(&live.shared.store);
+    let mut tail = live.tail(&run, None).await.unwrap();
+    state(&mut tail).await;
+    let long = "\u{e9}".repeat(RUN_TAG_VALUE_MAX + 1);
+    let batch = Batch { params: vec![pair("p", &long)], tags: vec![pair("t", &long)], ..Batch::default() };
+    live.log_batch(&run, &batch).await.unwrap();
+    live.update_run(&run, RunUpdate { name: Some(long.clone()), ..RunUpdate::default() }).await.unwrap();
+    other.set_run_tags(&run, &[pair("b", "1")]).await.unwrap();
+    let (_, told) = change(&mut tail).await;
+    let kept = other.run(&run).await.unwrap();
+    assert_eq!(kept.params["p"].chars().count(), PARAM_VALUE_MAX);
+    assert_eq!(told.params, [pair("p", &kept.params["p"])]);
+    assert_eq!(told.tags, [pair("t", &kept.tags["t"])]);
+    assert_eq!(change(&mut tail).await.1.tags, [pair(RUN_NAME_TAG, &kept.tags[RUN_NAME_TAG])]);
+    let (_, found) = change(&mut tail).await;
+    assert_eq!((found.params, found.tags), (vec![], vec![pair("b", "1")]));
 }
 
 #[tokio::test]
