@@ -7,7 +7,7 @@ use std::future::Future;
 use mlops_core::{Digest, ErrorKind, Timestamp};
 
 use super::{
-    AccessStore,
+    AccessStore, EVERY,
     record::{Grant, NewToken, NewUser, Permission, ResourceKind, RoleUpdate, UserUpdate},
 };
 
@@ -138,6 +138,13 @@ async fn grants_follow_the_name_of_their_resource<S: AccessStore>(store: S) {
     let of = async |name| store.grants_for("ann", kind, name).await.expect("reads");
     assert_eq!(of("new").await, [grant("new", Permission::Manage)]);
     assert_eq!(of("old").await, []);
+    store.move_grants(kind, "new", Some("new")).await.expect("stays");
+    assert_eq!(of("new").await, [grant("new", Permission::Manage)]);
+    for (from, to) in [("new", Some(EVERY)), (EVERY, Some("new")), (EVERY, None)] {
+        let error = store.move_grants(kind, from, to).await.expect_err("one would become all");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{from} {to:?}");
+    }
+    assert_eq!(of("new").await, [grant("new", Permission::Manage)]);
     store.move_grants(kind, "new", None).await.expect("forgets");
     assert_eq!(of("new").await, []);
 }

@@ -147,10 +147,11 @@ pub trait AccessStore: fmt::Debug + Send + Sync + 'static {
     /// Only the common ones.
     async fn grants_for(&self, user: &str, kind: ResourceKind, resource: &str) -> Result<Vec<Grant>>;
 
-    /// Lets the grants on a resource follow its new name, or forget them when it is gone.
+    /// Lets the grants on a resource follow its new name, or forget them when it is gone. A name that it has already
+    /// changes nothing.
     ///
     /// # Errors
-    /// Only the common ones.
+    /// `InvalidArgument` when one of the names is [`EVERY`](super::EVERY).
     async fn move_grants(&self, kind: ResourceKind, resource: &str, to: Option<&str>) -> Result<()>;
 }
 

@@ -24,6 +24,7 @@ use mlops_core::{
 use crate::{
     Actor, Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, DatasetInput, LoggedDataset, ModelRegistry,
     MoveAlias, PageRequest, Search, TrackingStore,
+    access::EVERY,
 };
 
 pub use evaluation::evaluation_store;
@@ -60,6 +61,7 @@ pub async fn model_registry<R: ModelRegistry>(fresh: impl AsyncFn() -> R) {
     one_of_several_alias_movers_wins(fresh().await).await;
     alias_moves_are_kept_in_order(fresh().await).await;
     a_described_version_leaves_the_model_alone(fresh().await).await;
+    no_model_has_the_name_of_all_of_them(fresh().await).await;
     governance::stages_move_at_once(fresh().await).await;
     governance::the_past_of_an_alias_is_known(fresh().await).await;
 }
@@ -223,6 +225,14 @@ async fn a_described_version_leaves_the_model_alone<R: ModelRegistry>(registry: 
     let described = registry.describe_version(&name, made.version, "better", &actor).await.expect("describes");
     assert!(described.description == "better" && described.updated >= made.updated);
     assert_eq!(registry.model(&name).await.expect("reads").updated, before);
+}
+
+async fn no_model_has_the_name_of_all_of_them<R: ModelRegistry>(registry: R) {
+    let (name, every) = (model(&registry).await, ModelName::new(EVERY).expect("a name"));
+    let created = registry.create_model(&every, CreateModel::default()).await.expect_err("means every model");
+    let renamed = registry.rename_model(&name, &every, &Actor::default()).await.expect_err("means every model");
+    assert_eq!([created.kind(), renamed.kind()], [ErrorKind::InvalidArgument; 2]);
+    assert_eq!(registry.model(&every).await.expect_err("is not there").kind(), ErrorKind::NotFound);
 }
 
 async fn packages_come_back_as_they_were<R: ModelRegistry>(registry: R) {

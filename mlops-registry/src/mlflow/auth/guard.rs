@@ -163,8 +163,9 @@ impl Guard {
     /// Lets grants follow a new name, or forgets them.
     pub(super) async fn moved(&self, kind: ResourceKind, resource: &str, to: Option<&str>) -> Result<()> {
         match &self.parts.users {
-            Some(users) => users.move_grants(kind, resource, to).await,
-            None => Ok(()),
+            // What is granted on every one stays, should one of earlier days be called so.
+            Some(users) if resource != EVERY => users.move_grants(kind, resource, to).await,
+            _ => Ok(()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Signing in, permissions and what stands before the routes, on the wire.
 
 mod families;
+mod reach;
 
 use std::sync::{Arc, Mutex};
 
