@@ -23,8 +23,7 @@ use mlops_core::{
 
 use crate::{
     Actor, Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, DatasetInput, LoggedDataset, ModelRegistry,
-    MoveAlias, PageRequest, Search, TrackingStore,
-    access::EVERY,
+    MoveAlias, PageRequest, Search, TrackingStore, access::EVERY,
 };
 
 pub use evaluation::evaluation_store;

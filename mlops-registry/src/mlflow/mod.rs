@@ -131,7 +131,11 @@ impl Inner {
             .map(|inner| Arc::new(GuardedEvaluation { inner, guard: Arc::clone(&guard) }) as Arc<dyn EvaluationStore>);
         Self {
             artifacts: self.artifacts.guarded(Arc::clone(&guard), Arc::clone(&tracking)),
-            tracking: Arc::new(GuardedTracking { inner: tracking, guard: Arc::clone(&guard) }),
+            tracking: Arc::new(GuardedTracking {
+                inner: tracking,
+                models: self.logged_models.clone(),
+                guard: Arc::clone(&guard),
+            }),
             registry: Arc::new(registry),
             logged_models,
             traces,

@@ -11,21 +11,24 @@ use std::{
 
 use mlops_core::{Action, AuditEntry, Error, ErrorKind, Principal, Resource, Result, RunId};
 
-use super::{Auth, Parts};
+use super::{Auth, Parts, known::Known};
 use crate::{
-    Actor, ExperimentId, Page, PageRequest, RunRecord, TrackingStore,
+    Actor, ExperimentId, LoggedModel, LoggedModelId, LoggedModelStore, Page, PageRequest, RunRecord, TrackingStore,
+    View,
     access::{ADMIN_ROLE, AccessStore, EVERY, Grant, Permission, ResourceKind},
 };
 
-/// Most runs whose experiment is remembered; a run never moves.
-const HOMES_MAX: usize = 65_536;
 /// Most pages that one filtered page is collected from.
 const PAGES_MAX: usize = 1_000;
 
-/// Which experiment runs belong to, and where their files are.
+/// Which experiments runs and logged models belong to; neither ever moves.
 #[derive(Debug, Default)]
-pub(super) struct Homes(Mutex<HashMap<RunId, Home>>);
+pub(super) struct Homes {
+    runs: Known<RunId, Home>,
+    models: Known<LoggedModelId, ExperimentId>,
+}
 
+/// Which experiment a run belongs to, and where its files are.
 #[derive(Debug, Clone)]
 pub(super) struct Home {
     pub(super) experiment: ExperimentId,
@@ -136,20 +139,33 @@ impl Guard {
 
     /// Where a run belongs.
     pub(super) async fn home(&self, tracking: &dyn TrackingStore, id: &RunId) -> Result<Home> {
-        if let Some(home) = self.parts.homes.0.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
-            return Ok(home.clone());
+        match self.parts.homes.runs.get(id) {
+            Some(home) => Ok(home),
+            None => Ok(self.settle(&tracking.run(id).await?)),
         }
-        Ok(self.settle(&tracking.run(id).await?))
     }
 
     pub(super) fn settle(&self, run: &RunRecord) -> Home {
         let home = Home { experiment: run.experiment, artifact_uri: run.artifact_uri.as_str().into() };
-        let mut homes = self.parts.homes.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if homes.len() >= HOMES_MAX {
-            homes.clear();
-        }
-        homes.insert(run.id.clone(), home.clone());
+        self.parts.homes.runs.keep([(run.id.clone(), home.clone())]);
         home
+    }
+
+    /// The experiment of a logged model, deleted or not.
+    pub(super) async fn home_of_model(
+        &self,
+        models: &dyn LoggedModelStore,
+        id: &LoggedModelId,
+    ) -> Result<ExperimentId> {
+        match self.parts.homes.models.get(id) {
+            Some(experiment) => Ok(experiment),
+            None => Ok(self.settle_model(&models.logged_model(id, View::All).await?)),
+        }
+    }
+
+    pub(super) fn settle_model(&self, model: &LoggedModel) -> ExperimentId {
+        self.parts.homes.models.keep([(model.id.clone(), model.experiment)]);
+        model.experiment
     }
 
     /// Lets whoever created something manage it.

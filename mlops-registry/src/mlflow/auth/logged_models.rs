@@ -21,10 +21,11 @@ pub(in crate::mlflow) struct GuardedLoggedModels {
 }
 
 impl GuardedLoggedModels {
-    async fn check(&self, action: Action, id: &LoggedModelId) -> Result<LoggedModel> {
-        let found = self.inner.logged_model(id, View::All).await?;
-        self.guard.check_experiment(action, found.experiment).await?;
-        Ok(found)
+    /// Asks for a model, and gives the experiment it is of.
+    async fn check(&self, action: Action, id: &LoggedModelId) -> Result<ExperimentId> {
+        let home = self.guard.home_of_model(&self.inner, id).await?;
+        self.guard.check_experiment(action, home).await?;
+        Ok(home)
     }
 
     async fn check_run(&self, action: Action, run: &RunId) -> Result<()> {
@@ -37,12 +38,14 @@ impl GuardedLoggedModels {
 impl LoggedModelStore for GuardedLoggedModels {
     async fn create_logged_model(&self, model: CreateLoggedModel) -> Result<LoggedModel> {
         self.guard.check_experiment(Action::Write, model.experiment).await?;
-        self.inner.create_logged_model(model).await
+        let made = self.inner.create_logged_model(model).await?;
+        self.guard.settle_model(&made);
+        Ok(made)
     }
 
     async fn logged_model(&self, id: &LoggedModelId, view: View) -> Result<LoggedModel> {
         let found = self.inner.logged_model(id, view).await?;
-        self.guard.check_experiment(Action::Read, found.experiment).await?;
+        self.guard.check_experiment(Action::Read, self.guard.settle_model(&found)).await?;
         Ok(found)
     }
 
@@ -52,9 +55,9 @@ impl LoggedModelStore for GuardedLoggedModels {
     }
 
     async fn delete_logged_model(&self, id: &LoggedModelId) -> Result<()> {
-        let found = self.check(Action::Delete, id).await?;
+        let home = self.check(Action::Delete, id).await?;
         let details = [("call", "logged-models/delete".to_owned()), ("model_id", id.to_string())];
-        self.guard.record(Action::Delete, experiment(found.experiment), details).await?;
+        self.guard.record(Action::Delete, experiment(home), details).await?;
         self.inner.delete_logged_model(id).await
     }
 

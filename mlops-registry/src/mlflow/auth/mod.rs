@@ -12,6 +12,7 @@ mod evaluation;
 mod files;
 mod grants;
 mod guard;
+mod known;
 mod logged_models;
 mod password;
 mod registry;

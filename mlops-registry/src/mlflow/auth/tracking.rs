@@ -1,23 +1,27 @@
 //! A tracking store that asks first.
 //!
-//! Invariant: runs are their experiment's; nothing is read or written for whom the experiment does not allow it.
+//! Invariant: runs are their experiment's, and so are logged models; nothing is read or written for whom the experiment
+//! does not allow it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use mlops_core::{Action, ErrorKind, Metric, Resource, Result, RunId};
 
 use super::guard::{Guard, experiment};
 use crate::{
-    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, Page, PageRequest, RunRecord,
-    RunUpdate, Search, TrackingStore,
+    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedModelId, LoggedModelStore,
+    ModelMetric, Page, PageRequest, RunRecord, RunUpdate, Search, TrackingStore,
     access::{EVERY, ResourceKind},
+    mlflow::place::part,
     tracking::sample::HistorySample,
 };
 
 #[derive(Debug)]
 pub(in crate::mlflow) struct GuardedTracking {
     pub(in crate::mlflow) inner: Arc<dyn TrackingStore>,
+    /// Knows of which experiment the logged models are that a batch has points of.
+    pub(in crate::mlflow) models: Option<Arc<dyn LoggedModelStore>>,
     pub(in crate::mlflow) guard: Arc<Guard>,
 }
 
@@ -26,6 +30,17 @@ impl GuardedTracking {
     async fn check(&self, action: Action, id: &RunId) -> Result<()> {
         let home = self.guard.home(&self.inner, id).await?;
         self.guard.check_experiment(action, home.experiment).await
+    }
+
+    /// Asks for the logged models that points tell about, wherever they are.
+    async fn check_models(&self, action: Action, points: &[ModelMetric]) -> Result<()> {
+        let ids: BTreeSet<&LoggedModelId> = points.iter().map(|point| &point.model).collect();
+        for id in ids {
+            let models = part(&self.models, "logged models", "with_logged_models")?;
+            let home = self.guard.home_of_model(models, id).await?;
+            self.guard.check_experiment(action, home).await?;
+        }
+        Ok(())
     }
 
     /// Asks for the points of a run; of one that does not exist there are none.
@@ -144,6 +159,7 @@ impl TrackingStore for GuardedTracking {
 
     async fn log_batch(&self, id: &RunId, batch: &Batch) -> Result<()> {
         self.check(Action::Write, id).await?;
+        self.check_models(Action::Write, &batch.model_metrics).await?;
         self.inner.log_batch(id, batch).await
     }
 

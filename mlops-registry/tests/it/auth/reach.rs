@@ -39,3 +39,31 @@ async fn a_model_that_gets_the_name_it_has_keeps_its_grants() {
     }
     server.call("ann", Method::DELETE, "2.0/mlflow/registered-models/delete", json!({ "name": "m" })).await.ok();
 }
+
+#[tokio::test]
+async fn points_of_a_model_are_written_by_those_who_may_write_to_its_experiment() {
+    let server = closed().await;
+    let ((hers, _), (_, his_run)) = (server.run_of("ann", "hers").await, server.run_of("bob", "his").await);
+    let made = server.post("ann", "logged-models", json!({ "experiment_id": hers, "name": "m" })).await.ok();
+    let model = made["model"]["info"]["model_id"].as_str().unwrap().to_owned();
+    let point = json!({ "key": "auc", "value": 1.0, "timestamp": 1, "model_id": model });
+    let mut alone = point.clone();
+    alone["run_id"] = json!(his_run);
+    let tries = async || {
+        let batch = json!({ "run_id": his_run, "metrics": [point] });
+        let single = server.post("bob", "runs/log-metric", alone.clone()).await.status;
+        (single, server.post("bob", "runs/log-batch", batch).await.status)
+    };
+    let written = async || {
+        let found = server.get("ann", &format!("2.0/mlflow/logged-models/{model}")).await.ok();
+        found["model"]["data"]["metrics"].as_array().map_or(0, Vec::len)
+    };
+    for level in ["NO_PERMISSIONS", "READ"] {
+        server.grant("ann", "bob", "experiment", &hers, level).await.ok();
+        assert_eq!((tries().await, written().await), ((403, 403), 0), "{level}");
+    }
+    let run = server.get("bob", &format!("2.0/mlflow/runs/get?run_id={his_run}")).await.ok();
+    assert_eq!(run["run"]["data"]["metrics"], serde_json::Value::Null, "a refused batch left something");
+    server.grant("ann", "bob", "experiment", &hers, "EDIT").await.ok();
+    assert_eq!((tries().await, written().await), ((200, 200), 1));
+}
