@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mlops_core::{Error, ErrorKind, Result, Version};
+use mlops_core::{Action, Error, ErrorKind, Result, Version};
 use serde_json::{Value, json};
 
 use super::{
@@ -94,6 +94,10 @@ pub(super) async fn update(api: Api, params: Params) -> Result<Value> {
 /// Deletes a version with its aliases.
 pub(super) async fn delete(api: Api, params: Params) -> Result<Value> {
     let version = named(&api, &params).await?;
+    // Asked before the aliases go, which is less of a right: a refusal leaves them where they are.
+    if let Some(guard) = &api.guard {
+        guard.check_model(Action::Delete, &version.model).await?;
+    }
     for alias in &version.aliases {
         let options = MoveAlias {
             // An alias that was moved in the meantime is not ours to delete.

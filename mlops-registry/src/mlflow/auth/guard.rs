@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mlops_core::{Action, AuditEntry, Error, ErrorKind, Principal, Resource, Result, RunId};
+use mlops_core::{Action, AuditEntry, Error, ErrorKind, ModelName, Principal, Resource, Result, RunId};
 
 use super::{Auth, Parts, known::Known};
 use crate::{
@@ -52,7 +52,7 @@ pub(super) fn experiment(id: ExperimentId) -> Resource {
     Resource::new("experiment", id.to_string())
 }
 
-pub(super) fn model(name: &mlops_core::ModelName) -> Resource {
+pub(super) fn model(name: &ModelName) -> Resource {
     Resource::new("model", name.as_str())
 }
 
@@ -99,6 +99,14 @@ impl Guard {
 
     pub(in crate::mlflow) async fn check_experiment(&self, action: Action, id: ExperimentId) -> Result<()> {
         self.check(action, &experiment(id)).await
+    }
+
+    pub(in crate::mlflow) async fn check_model(&self, action: Action, name: &ModelName) -> Result<()> {
+        match name.as_str() {
+            // A grant on one that is called so, from before the name was refused, would be one on all of them.
+            EVERY => self.check_admin().await,
+            _ => self.check(action, &model(name)).await,
+        }
     }
 
     /// Those of the experiments that may be read; the others are left out, as if they were empty.

@@ -24,11 +24,7 @@ pub(in crate::mlflow) struct GuardedRegistry {
 
 impl GuardedRegistry {
     async fn check(&self, action: Action, name: &ModelName) -> Result<Actor> {
-        match name.as_str() {
-            // A grant on one that is called so, from before the name was refused, would be one on all of them.
-            EVERY => self.guard.check_admin().await?,
-            _ => self.guard.check(action, &model(name)).await?,
-        }
+        self.guard.check_model(action, name).await?;
         self.guard.actor()
     }
 }

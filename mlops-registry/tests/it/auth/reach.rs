@@ -67,3 +67,21 @@ async fn points_of_a_model_are_written_by_those_who_may_write_to_its_experiment(
     server.grant("ann", "bob", "experiment", &hers, "EDIT").await.ok();
     assert_eq!((tries().await, written().await), ((200, 200), 1));
 }
+
+#[tokio::test]
+async fn a_version_that_may_not_be_deleted_keeps_its_aliases() {
+    let server = closed().await;
+    server.post("ann", "registered-models/create", json!({ "name": "m" })).await.ok();
+    server.post("ann", "model-versions/create", json!({ "name": "m", "source": "s3://b/m" })).await.ok();
+    let alias = json!({ "name": "m", "alias": "champion", "version": "1" });
+    server.post("ann", "registered-models/alias", alias).await.ok();
+    server.grant("ann", "bob", "registered_model", "m", "EDIT").await.ok();
+    let version = json!({ "name": "m", "version": "1" });
+    let delete = async |user: &str| {
+        server.call(user, Method::DELETE, "2.0/mlflow/model-versions/delete", version.clone()).await.status
+    };
+    assert_eq!(delete("bob").await, 403);
+    let champion = "2.0/mlflow/registered-models/alias?name=m&alias=champion";
+    assert_eq!(server.get("bob", champion).await.ok()["model_version"]["version"], "1");
+    assert_eq!((delete("ann").await, server.get("bob", champion).await.status), (200, 400));
+}
