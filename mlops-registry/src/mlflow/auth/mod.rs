@@ -8,6 +8,7 @@
 //! Invariant: the stores that a handler is given ask core's `Authorizer` before they do anything for the principal of
 //! the request; a handler that gets around signing in is given stores that refuse everything.
 
+mod address;
 mod evaluation;
 mod files;
 mod grants;
@@ -23,7 +24,7 @@ mod traces;
 mod tracking;
 mod users;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use axum::Router;
 use mlops_core::{AuditSink, Authorizer, Clock, Error, Result, SystemClock};
@@ -67,6 +68,12 @@ pub struct AuthSettings {
     pub failures_max: u32,
     /// How long wrong passwords count, in seconds; 1 to 86,400. Default 300.
     pub failures_seconds: u64,
+    /// Addresses of proxies through which requests come: wrong passwords of such a request count for the last address in
+    /// its `X-Forwarded-For` that is no proxy's. Such a proxy must add the address it is asked from. Default: none.
+    ///
+    /// Of a request from this machine itself that comes through no such proxy no address is counted: it would be that of
+    /// everybody behind a proxy here, and one who guesses would lock all of them out.
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 impl Default for AuthSettings {
@@ -80,6 +87,7 @@ impl Default for AuthSettings {
             remembered_seconds: 300,
             failures_max: 10,
             failures_seconds: 300,
+            trusted_proxies: Vec::new(),
         }
     }
 }

@@ -3,7 +3,11 @@
 //! Invariant: a request of nobody reaches no store; a family of routes that the guarded stores do not cover is for
 //! administrators.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Request, State},
@@ -14,7 +18,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mlops_core::{Digest, Error, Principal, Result};
 
-use super::{Auth, Guard, Parts};
+use super::{Auth, Guard, Parts, address::counted};
 use crate::{
     access::{ADMIN_ROLE, AccessStore, User},
     mlflow::{Api, failure::Failure},
@@ -72,7 +76,8 @@ pub(in crate::mlflow) async fn sign_in(
     }
     // A body cannot be shared, so nothing of the request may be borrowed while the store is asked.
     let (known, credentials) = (request.extensions().get().cloned(), credentials(request.headers()));
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let address = counted(peer, request.headers(), &auth.parts.settings.trusted_proxies);
     let path = request.uri().path().to_owned();
     let principal = match known {
         Some(principal) => Ok(principal),
@@ -141,7 +146,7 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 }
 
 impl Parts {
-    async fn principal(&self, credentials: Option<Credentials>, address: Option<String>) -> Result<Principal> {
+    async fn principal(&self, credentials: Option<Credentials>, address: Option<IpAddr>) -> Result<Principal> {
         let Some(users) = &self.users else { return Err(unknown()) };
         let user = match credentials.ok_or_else(unknown)? {
             Credentials::Token(token) => self.user_of_token(users.as_ref(), &token).await?,
@@ -167,33 +172,42 @@ impl Parts {
         users: &dyn AccessStore,
         name: &str,
         password: &str,
-        address: Option<String>,
+        address: Option<IpAddr>,
     ) -> Result<User> {
-        let now = self.clock.now();
         let found = users.user(name).await?;
-        // Whoever is remembered keeps working while somebody else guesses.
-        if let Some(user) = &found
-            && self.passwords.remembers(name, password, &user.password_hash, now)
-        {
-            return Ok(user.clone());
-        }
+        let hash = found.as_ref().map(|user| user.password_hash.as_str());
+        let right = self.is_right(name, password, hash, address).await?;
+        found.filter(|_| right).ok_or_else(unknown)
+    }
+
+    /// Whether the password of a user is right, as far as any is tried; `hash` is absent for a user who does not exist.
+    pub(super) async fn is_right(
+        &self,
+        name: &str,
+        password: &str,
+        hash: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<bool> {
+        let now = self.clock.now();
         let keys: Vec<String> = std::iter::once(format!("user {name}"))
             .chain(address.map(|address| format!("address {address}")))
             .collect();
-        self.throttle.check(&keys, now)?;
-        let hash = found.as_ref().map(|user| user.password_hash.as_str());
-        match found.clone() {
-            Some(user) if self.passwords.verify(name, password, hash, now).await? => Ok(user),
-            Some(_) => {
-                self.throttle.failed(&keys, now);
-                Err(unknown())
+        let attempt = loop {
+            let ended = self.throttle.ended();
+            // Whoever is remembered keeps working while somebody else guesses.
+            if hash.is_some_and(|hash| self.passwords.remembers(name, password, hash, now)) {
+                return Ok(true);
             }
-            None => {
-                self.passwords.verify(name, password, None, now).await?;
-                self.throttle.failed(&keys, now);
-                Err(unknown())
+            match self.throttle.begin(&keys, now)? {
+                Some(attempt) => break attempt,
+                None => ended.await,
             }
+        };
+        let right = self.passwords.verify(name, password, hash, now).await?;
+        if !right {
+            attempt.fail();
         }
+        Ok(right)
     }
 }
 

@@ -128,12 +128,7 @@ async fn update_password(api: Api, params: Params) -> Result<Value> {
         let Some(current) = params.text("current_password")?.filter(|current| !current.is_empty()) else {
             return Err(Error::invalid_argument("Current password is required when changing your own password."));
         };
-        let parts = guard.parts();
-        let keys = [format!("user {}", user.name)];
-        let now = parts.clock.now();
-        parts.throttle.check(&keys, now)?;
-        if !parts.passwords.verify(&user.name, current, Some(&user.password_hash), now).await? {
-            parts.throttle.failed(&keys, now);
+        if !guard.parts().is_right(&user.name, current, Some(&user.password_hash), None).await? {
             return Err(Error::invalid_argument("Current password does not match."));
         }
         if current == password {
