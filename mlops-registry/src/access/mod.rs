@@ -17,7 +17,7 @@ use mlops_core::{Error, Result};
 
 pub use permission::Permissions;
 pub use record::{
-    Grant, NewToken, NewUser, Permission, ResourceKind, Role, RoleGrant, RoleUpdate, Token, User, UserUpdate,
+    Grant, NewToken, NewUser, Permission, ResourceKind, Role, RoleGrant, RoleUpdate, Standing, Token, User, UserUpdate,
 };
 pub use sql::SqlAccessStore;
 pub use store::AccessStore;

@@ -6,16 +6,17 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use mlops_core::{Action, AuditEntry, Error, ErrorKind, ModelName, Principal, Resource, Result, RunId};
+use tokio::sync::OnceCell;
 
 use super::{Auth, Parts, known::Known};
 use crate::{
     Actor, ExperimentId, LoggedModel, LoggedModelId, LoggedModelStore, Page, PageRequest, RunRecord, TrackingStore,
     View,
-    access::{ADMIN_ROLE, AccessStore, EVERY, Grant, Permission, ResourceKind},
+    access::{AccessStore, EVERY, Grant, Permission, ResourceKind, User},
 };
 
 /// Most pages that one filtered page is collected from.
@@ -39,6 +40,8 @@ pub(super) struct Home {
 pub(in crate::mlflow) struct Guard {
     parts: Arc<Parts>,
     principal: Option<Principal>,
+    /// The principal as one of the users here, who is looked up once.
+    user: OnceCell<Option<User>>,
     decided: Mutex<HashMap<(Action, Resource), bool>>,
 }
 
@@ -57,8 +60,14 @@ pub(super) fn model(name: &ModelName) -> Resource {
 }
 
 impl Guard {
+    /// For a principal whom somebody else signed in, or for nobody.
     pub(in crate::mlflow) fn new(auth: &Auth, principal: Option<Principal>) -> Self {
-        Self { parts: Arc::clone(&auth.parts), principal, decided: Mutex::default() }
+        Self { parts: Arc::clone(&auth.parts), principal, user: OnceCell::new(), decided: Mutex::default() }
+    }
+
+    /// For one of the users here.
+    pub(super) fn of_user(auth: &Auth, principal: Principal, user: User) -> Self {
+        Self { user: OnceCell::new_with(Some(Some(user))), ..Self::new(auth, Some(principal)) }
     }
 
     pub(super) fn parts(&self) -> &Parts {
@@ -67,6 +76,13 @@ impl Guard {
 
     pub(super) fn principal(&self) -> Result<&Principal> {
         self.principal.as_ref().ok_or_else(|| Error::unauthenticated("You are not authenticated"))
+    }
+
+    /// The one of the users here who asks; none when the principal is none of them.
+    pub(super) async fn user(&self) -> Result<Option<&User>> {
+        let name = &self.principal()?.name;
+        let Some(users) = &self.parts.users else { return Ok(None) };
+        self.user.get_or_try_init(|| users.user(name)).await.map(Option::as_ref)
     }
 
     pub(super) fn actor(&self) -> Result<Actor> {
@@ -84,17 +100,47 @@ impl Guard {
 
     /// Whether the action is allowed.
     pub(in crate::mlflow) async fn allows(&self, action: Action, resource: &Resource) -> Result<bool> {
-        let key = (action, resource.clone());
-        if let Some(known) = self.decided.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(*known);
+        Ok(self.allows_each(action, std::slice::from_ref(resource)).await? == [true])
+    }
+
+    /// Whether the action is allowed on each of the resources, in their order; what is not known yet is asked at once.
+    pub(super) async fn allows_each(&self, action: Action, resources: &[Resource]) -> Result<Vec<bool>> {
+        let known = |resource: &Resource| self.decided().get(&(action, resource.clone())).copied();
+        let mut open: Vec<Resource> = resources.iter().filter(|resource| known(resource).is_none()).cloned().collect();
+        open.sort_unstable_by(|left, right| (&left.kind, &left.name).cmp(&(&right.kind, &right.name)));
+        open.dedup();
+        if !open.is_empty() {
+            let decided = self.ask(action, &open).await?;
+            self.decided().extend(open.into_iter().map(|resource| (action, resource)).zip(decided));
         }
-        let allowed = match self.parts.authorizer.authorize(self.principal()?, action, resource).await {
-            Ok(()) => true,
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => false,
-            Err(error) => return Err(error),
-        };
-        self.decided.lock().unwrap_or_else(PoisonError::into_inner).insert(key, allowed);
-        Ok(allowed)
+        Ok(resources.iter().map(|resource| known(resource).unwrap_or(false)).collect())
+    }
+
+    fn decided(&self) -> MutexGuard<'_, HashMap<(Action, Resource), bool>> {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks whoever decides.
+    async fn ask(&self, action: Action, resources: &[Resource]) -> Result<Vec<bool>> {
+        let principal = self.principal()?;
+        if let Some(authorizer) = &self.parts.authorizer {
+            let mut allowed = Vec::with_capacity(resources.len());
+            for resource in resources {
+                allowed.push(match authorizer.authorize(principal, action, resource).await {
+                    Ok(()) => true,
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => false,
+                    Err(error) => return Err(error),
+                });
+            }
+            return Ok(allowed);
+        }
+        match (&self.parts.permissions, self.user().await?) {
+            (Some(permissions), Some(user)) => {
+                let decided = permissions.decide(user, action, resources).await?;
+                Ok(decided.into_iter().map(|decision| decision.is_ok()).collect())
+            }
+            _ => Ok(vec![false; resources.len()]),
+        }
     }
 
     pub(in crate::mlflow) async fn check_experiment(&self, action: Action, id: ExperimentId) -> Result<()> {
@@ -111,25 +157,25 @@ impl Guard {
 
     /// Those of the experiments that may be read; the others are left out, as if they were empty.
     pub(super) async fn readable_experiments(&self, ids: &[ExperimentId]) -> Result<Vec<ExperimentId>> {
-        let mut readable = Vec::with_capacity(ids.len());
-        for id in ids {
-            if self.allows(Action::Read, &experiment(*id)).await? {
-                readable.push(*id);
-            }
-        }
-        Ok(readable)
+        let resources: Vec<Resource> = ids.iter().copied().map(experiment).collect();
+        let allowed = self.allows_each(Action::Read, &resources).await?;
+        Ok(ids.iter().zip(allowed).filter_map(|(id, allowed)| allowed.then_some(*id)).collect())
     }
 
     /// Allows what only administrators may.
     pub(in crate::mlflow) async fn check_admin(&self) -> Result<()> {
-        if self.is_admin()? {
+        if self.is_admin().await? {
             return Ok(());
         }
         self.check(Action::Administer, &Resource::new("server", EVERY)).await
     }
 
-    pub(super) fn is_admin(&self) -> Result<bool> {
-        Ok(self.principal()?.roles.iter().any(|role| role == ADMIN_ROLE))
+    /// Whether the users here say so of the principal, or the role that the settings name. A role from elsewhere that
+    /// happens to be called like one of ours says nothing.
+    async fn is_admin(&self) -> Result<bool> {
+        let (roles, named) = (&self.principal()?.roles, &self.parts.settings.admin_role);
+        Ok(named.as_ref().is_some_and(|named| roles.contains(named))
+            || self.user().await?.is_some_and(|user| user.admin))
     }
 
     /// Keeps the record of an action that is about to happen.
@@ -178,8 +224,7 @@ impl Guard {
 
     /// Lets whoever created something manage it.
     pub(super) async fn own(&self, kind: ResourceKind, resource: &str) -> Result<()> {
-        let Some(users) = &self.parts.users else { return Ok(()) };
-        let Some(user) = users.user(&self.principal()?.name).await? else { return Ok(()) };
+        let (Some(users), Some(user)) = (&self.parts.users, self.user().await?) else { return Ok(()) };
         let grant = Grant { kind, resource: resource.to_owned(), permission: Permission::Manage };
         users.grant(user.own_role, grant).await.map(drop)
     }
@@ -207,11 +252,10 @@ impl Guard {
         let wanted = page.max_results.unwrap_or(found.items.len());
         let mut kept = Vec::new();
         for _ in 0..PAGES_MAX {
-            for item in std::mem::take(&mut found.items) {
-                if self.allows(Action::Read, &resource(&item)).await? {
-                    kept.push(item);
-                }
-            }
+            let items = std::mem::take(&mut found.items);
+            let resources: Vec<Resource> = items.iter().map(&resource).collect();
+            let allowed = self.allows_each(Action::Read, &resources).await?;
+            kept.extend(items.into_iter().zip(allowed).filter_map(|(item, allowed)| allowed.then_some(item)));
             let Some(token) = found.next_page_token.take_if(|_| kept.len() < wanted) else { break };
             found = next(PageRequest { max_results: Some(wanted - kept.len()), token: Some(token) }).await?;
         }

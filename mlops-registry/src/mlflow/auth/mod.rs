@@ -53,6 +53,10 @@ use crate::{
 pub struct AuthSettings {
     /// What everybody who can sign in may do where nothing was granted. MLflow's default, and ours, is `READ`.
     pub default_permission: Permission,
+    /// Role by which a principal that an outer layer signed in is administrator, as those are whom the users here say it
+    /// of. Default: none; others are asked for [`Action::Administer`](mlops_core::Action::Administer) on the resource
+    /// `server` called `*`.
+    pub admin_role: Option<String>,
     /// Shortest password, in bytes; at least 8. Default 12.
     pub password_bytes_min: usize,
     /// Memory of one hash by Argon2id, in KiB; at least 8,192. Default 19,456 (OWASP Password Storage Cheat Sheet).
@@ -80,6 +84,7 @@ impl Default for AuthSettings {
     fn default() -> Self {
         Self {
             default_permission: Permission::Read,
+            admin_role: None,
             password_bytes_min: 12,
             hash_memory_kib: 19_456,
             hash_passes: 2,
@@ -139,7 +144,8 @@ struct Parts {
     /// Users of our own; none when only principals of an outer layer come in.
     users: Option<Arc<dyn AccessStore>>,
     permissions: Option<Permissions>,
-    authorizer: Arc<dyn Authorizer>,
+    /// Decides instead of the permissions.
+    authorizer: Option<Arc<dyn Authorizer>>,
     audit: Option<Arc<dyn AuditSink>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -213,15 +219,13 @@ impl AuthBuilder {
         };
         let default = self.settings.default_permission;
         let permissions = self.users.clone().map(|users| Permissions::new(users).with_default(default));
-        let authorizer = match (self.authorizer, &permissions) {
-            (Some(authorizer), _) => authorizer,
-            (None, Some(permissions)) => Arc::new(permissions.clone()),
-            (None, None) => return Err(Error::internal("auth has neither users nor an authorizer")),
-        };
+        if permissions.is_none() && self.authorizer.is_none() {
+            return Err(Error::internal("auth has neither users nor an authorizer"));
+        }
         let parts = Parts {
             users: self.users,
             permissions,
-            authorizer,
+            authorizer: self.authorizer,
             audit: self.audit,
             passwords: Passwords::new(&self.settings, ids.as_ref())?,
             throttle: Throttle::new(&self.settings),

@@ -20,7 +20,7 @@ use mlops_core::{Digest, Error, Principal, Result};
 
 use super::{Auth, Guard, Parts, address::counted};
 use crate::{
-    access::{ADMIN_ROLE, AccessStore, User},
+    access::{ADMIN_ROLE, Standing},
     mlflow::{Api, failure::Failure},
 };
 
@@ -79,15 +79,7 @@ pub(in crate::mlflow) async fn sign_in(
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let address = counted(peer, request.headers(), &auth.parts.settings.trusted_proxies);
     let path = request.uri().path().to_owned();
-    let principal = match known {
-        Some(principal) => Ok(principal),
-        None => auth.parts.principal(credentials, address).await,
-    };
-    let signed_in = match principal {
-        Ok(principal) => enter(&auth, &open, principal, &path).await,
-        Err(error) => Err(error),
-    };
-    match signed_in {
+    match enter(&auth, &open, (known, credentials, address), &path).await {
         Ok(api) => {
             request.extensions_mut().insert(api);
             next.run(request).await
@@ -96,8 +88,20 @@ pub(in crate::mlflow) async fn sign_in(
     }
 }
 
-async fn enter(auth: &Auth, open: &Api, principal: Principal, path: &str) -> Result<Api> {
-    let guard = Arc::new(Guard::new(auth, Some(principal)));
+async fn enter(
+    auth: &Auth,
+    open: &Api,
+    (known, credentials, address): (Option<Principal>, Option<Credentials>, Option<IpAddr>),
+    path: &str,
+) -> Result<Api> {
+    let guard = Arc::new(match known {
+        Some(principal) => Guard::new(auth, Some(principal)),
+        None => {
+            let Standing { user, mut roles } = auth.parts.standing(credentials, address).await?;
+            roles.extend(user.admin.then(|| ADMIN_ROLE.to_owned()));
+            Guard::of_user(auth, Principal { name: user.name.clone(), roles }, user)
+        }
+    });
     if !is_guarded(path) {
         guard.check_admin().await?;
     }
@@ -146,38 +150,23 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 }
 
 impl Parts {
-    async fn principal(&self, credentials: Option<Credentials>, address: Option<IpAddr>) -> Result<Principal> {
+    async fn standing(&self, credentials: Option<Credentials>, address: Option<IpAddr>) -> Result<Standing> {
         let Some(users) = &self.users else { return Err(unknown()) };
-        let user = match credentials.ok_or_else(unknown)? {
-            Credentials::Token(token) => self.user_of_token(users.as_ref(), &token).await?,
-            Credentials::Password { user, password } => {
-                self.user_of_password(users.as_ref(), &user, &password, address).await?
+        match credentials.ok_or_else(unknown)? {
+            Credentials::Token(token) => {
+                let found = users.token(&Digest::of(token.as_bytes())).await?;
+                let now = self.clock.now();
+                let valid = found.filter(|(token, _)| token.expires.is_none_or(|expires| now < expires));
+                let (_, user) = valid.ok_or_else(unknown)?;
+                users.standing(&user.name).await?.ok_or_else(unknown)
             }
-        };
-        let mut principal = Principal::new(&user.name);
-        let roles = users.roles_of(&user.name).await?;
-        let shared = roles.into_iter().filter(|role| role.id != user.own_role);
-        principal.roles = shared.map(|role| role.name).chain(user.admin.then(|| ADMIN_ROLE.to_owned())).collect();
-        Ok(principal)
-    }
-
-    async fn user_of_token(&self, users: &dyn AccessStore, token: &str) -> Result<User> {
-        let found = users.token(&Digest::of(token.as_bytes())).await?;
-        let valid = found.filter(|(token, _)| token.expires.is_none_or(|expires| self.clock.now() < expires));
-        valid.map(|(_, user)| user).ok_or_else(unknown)
-    }
-
-    async fn user_of_password(
-        &self,
-        users: &dyn AccessStore,
-        name: &str,
-        password: &str,
-        address: Option<IpAddr>,
-    ) -> Result<User> {
-        let found = users.user(name).await?;
-        let hash = found.as_ref().map(|user| user.password_hash.as_str());
-        let right = self.is_right(name, password, hash, address).await?;
-        found.filter(|_| right).ok_or_else(unknown)
+            Credentials::Password { user, password } => {
+                let found = users.standing(&user).await?;
+                let hash = found.as_ref().map(|found| found.user.password_hash.as_str());
+                let right = self.is_right(&user, &password, hash, address).await?;
+                found.filter(|_| right).ok_or_else(unknown)
+            }
+        }
     }
 
     /// Whether the password of a user is right, as far as any is tried; `hash` is absent for a user who does not exist.

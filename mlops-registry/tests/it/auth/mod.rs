@@ -3,7 +3,10 @@
 mod families;
 mod reach;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
 
 use async_trait::async_trait;
 use axum::{
@@ -22,7 +25,7 @@ use mlops_registry::{
     mlflow::{Auth, AuthBuilder, AuthSettings, ServerLimits},
     tracking::tail::{LiveTail, TailSettings},
 };
-use mlops_store::MetaStore;
+use mlops_store::{Dialect, MetaStore, Row, Transaction, Value as SqlValue};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -57,8 +60,32 @@ impl AuditSink for Log {
     }
 }
 
+/// Counts how often the users and grants are read.
+#[derive(Debug)]
+struct Counted {
+    meta: Arc<dyn MetaStore>,
+    queries: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl MetaStore for Counted {
+    async fn begin(&self) -> Result<Box<dyn Transaction>> {
+        self.meta.begin().await
+    }
+
+    async fn query(&self, sql: &str, params: &[SqlValue]) -> Result<Vec<Row>> {
+        self.queries.fetch_add(1, SeqCst);
+        self.meta.query(sql, params).await
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.meta.dialect()
+    }
+}
+
 struct Server {
     router: Router,
+    queries: Arc<AtomicU64>,
     registry: Arc<dyn ModelRegistry>,
     clock: Arc<ManualClock>,
     log: Arc<Log>,
@@ -88,7 +115,9 @@ fn settings() -> AuthSettings {
 impl Server {
     async fn with(settings: AuthSettings) -> Self {
         let meta = in_memory().await;
-        let users = Arc::new(SqlAccessStore::open(Arc::clone(&meta)).await.unwrap());
+        let queries = Arc::<AtomicU64>::default();
+        let counted = Counted { meta: Arc::clone(&meta), queries: Arc::clone(&queries) };
+        let users = Arc::new(SqlAccessStore::open(Arc::new(counted)).await.unwrap());
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
         let log = Arc::new(Log::default());
         let auth = Auth::with_users(users)
@@ -111,7 +140,7 @@ impl Server {
             .with_logged_models(Arc::new(models))
             .with_traces(Arc::new(traces))
             .with_evaluation(Arc::new(evaluation));
-        let this = Self { router: server.with_auth(auth).router(), registry, clock, log };
+        let this = Self { router: server.with_auth(auth).router(), queries, registry, clock, log };
         for name in ["ann", "bob"] {
             let user = json!({ "username": name, "password": PASSWORD });
             this.call("root", Method::POST, "2.0/mlflow/users/create", user).await.ok();
@@ -554,6 +583,51 @@ async fn a_principal_of_an_outer_layer_is_believed() {
     assert_eq!(status(Some(reader.clone()), experiment).await, 200);
     assert_eq!(status(Some(reader.clone()), "users/list").await, 400, "users are kept outside");
     assert_eq!(status(Some(reader), "webhooks/list").await, 403, "what is not guarded is for administrators");
+}
+
+#[tokio::test]
+async fn a_role_from_outside_makes_an_administrator_only_where_the_settings_name_it() {
+    let status = async |admin_role: Option<&str>, role: &str| {
+        let settings = AuthSettings { admin_role: admin_role.map(str::to_owned), ..settings() };
+        let auth = Auth::behind(Arc::new(Readers)).with_settings(settings).build().unwrap();
+        let mut request = Request::get("/api/2.0/mlflow/webhooks/list").body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Principal::new("ann").with_role(role));
+        plain(|server| server.with_auth(auth.clone())).await.oneshot(request).await.unwrap().status().as_u16()
+    };
+    // An administrator learns that this server has no webhooks.
+    for (named, role, want) in
+        [(None, "admin", 403), (Some("ml-ops"), "admin", 403), (Some("ml-ops"), "ml-ops", 501), (None, "", 403)]
+    {
+        assert_eq!(status(named, role).await, want, "{named:?} {role}");
+    }
+}
+
+#[tokio::test]
+async fn users_and_grants_are_asked_for_as_often_as_it_takes() {
+    let server = Server::new().await;
+    let (id, run) = server.run_of("ann", "e").await;
+    let mut experiments = vec![id];
+    for n in 0..8 {
+        server.post("ann", "registered-models/create", json!({ "name": format!("m{n}") })).await.ok();
+        experiments.push(server.run_of("ann", &format!("e{n}")).await.0);
+    }
+    let made = server.post("bob", "users/tokens/create", json!({})).await.ok();
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    let count = async |header: &str, method: Method, path: &str, body: Value| {
+        let before = server.queries.load(SeqCst);
+        let uri = format!("/api/2.0/mlflow/{path}");
+        server.signed(header, method, &uri, body.to_string().into_bytes()).await.ok();
+        server.queries.load(SeqCst) - before
+    };
+    // One query for who asks, and one more for a token; one for what they may do, however many things it is about.
+    let (get, search) = (format!("runs/get?run_id={run}"), json!({ "experiment_ids": experiments }));
+    let bob = basic("bob", PASSWORD);
+    for (header, want) in [(&bob, 2), (&bearer, 3)] {
+        assert_eq!(count(header, Method::GET, &get, Value::Null).await, want);
+        assert_eq!(count(header, Method::POST, "runs/search", search.clone()).await, want);
+        assert_eq!(count(header, Method::GET, "registered-models/search", Value::Null).await, want);
+    }
+    assert_eq!(count(&basic("root", PASSWORD), Method::POST, "runs/search", search).await, 1);
 }
 
 #[tokio::test]
