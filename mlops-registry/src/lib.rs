@@ -123,6 +123,6 @@ pub use traces::{
     TraceInfo, TraceSelection, TraceState, TraceStore,
 };
 pub use tracking::{
-    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunRecord,
+    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunHome, RunRecord,
     RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,
 };

@@ -23,7 +23,7 @@ use mlops_core::{
 
 use crate::{
     Actor, Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, DatasetInput, LoggedDataset, ModelRegistry,
-    MoveAlias, PageRequest, Search, TrackingStore, access::EVERY,
+    MoveAlias, PageRequest, RunHome, Search, TrackingStore, access::EVERY,
 };
 
 pub use evaluation::evaluation_store;
@@ -47,6 +47,7 @@ pub async fn tracking_store<S: TrackingStore>(fresh: impl AsyncFn() -> S) {
     pages_join_to_the_whole(fresh().await).await;
     one_of_several_creators_wins(fresh().await).await;
     a_dataset_keeps_to_its_limits(fresh().await).await;
+    homes_are_known_of_runs_that_exist(fresh().await).await;
 }
 
 /// Runs every promise of [`ModelRegistry`]; `fresh` gives an empty registry each time.
@@ -214,6 +215,21 @@ async fn a_dataset_keeps_to_its_limits<S: TrackingStore>(store: S) {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
     assert_eq!(store.run(&run).await.expect("reads").datasets, [input(500, 65_535, 500)]);
+}
+
+async fn homes_are_known_of_runs_that_exist<S: TrackingStore>(store: S) {
+    let (mut ids, mut want) = (vec!["none".parse().expect("an id")], Vec::new());
+    for name in ["a", "b"] {
+        let experiment = store.create_experiment(name, CreateExperiment::default()).await.expect("creates");
+        let run = store.create_run(CreateRun::new(experiment)).await.expect("starts");
+        store.delete_run(&run.id).await.expect("deletes");
+        ids.push(run.id.clone());
+        want.push(RunHome { id: run.id, experiment, artifact_uri: run.artifact_uri });
+    }
+    let mut found = store.homes(&ids).await.expect("reads");
+    found.sort_by_key(|home| home.experiment);
+    assert_eq!(found, want);
+    assert_eq!(store.homes(&[]).await.expect("reads"), []);
 }
 
 async fn a_described_version_leaves_the_model_alone<R: ModelRegistry>(registry: R) {

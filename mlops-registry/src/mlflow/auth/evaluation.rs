@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Action, Error, Resource, Result};
+use mlops_core::{Action, Resource, Result};
 
 use super::guard::{Guard, experiment};
 use crate::{
@@ -39,7 +39,7 @@ impl GuardedEvaluation {
     async fn check_all(&self, action: Action, experiments: &[ExperimentId]) -> Result<()> {
         match self.allows(action, experiments).await? {
             true => Ok(()),
-            false => Err(Error::permission_denied("Permission denied")),
+            false => Err(self.guard.refusal(action, "a dataset")),
         }
     }
 

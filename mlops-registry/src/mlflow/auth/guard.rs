@@ -14,8 +14,8 @@ use tokio::sync::OnceCell;
 
 use super::{Auth, Parts, known::Known};
 use crate::{
-    Actor, ExperimentId, LoggedModel, LoggedModelId, LoggedModelStore, Page, PageRequest, RunRecord, TrackingStore,
-    View,
+    Actor, ExperimentId, LoggedModel, LoggedModelId, LoggedModelStore, Page, PageRequest, RunHome, RunRecord,
+    TrackingStore, View,
     access::{AccessStore, EVERY, Grant, Permission, ResourceKind, User},
 };
 
@@ -25,15 +25,8 @@ const PAGES_MAX: usize = 1_000;
 /// Which experiments runs and logged models belong to; neither ever moves.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
-    runs: Known<RunId, Home>,
+    runs: Known<RunId, Arc<RunHome>>,
     models: Known<LoggedModelId, ExperimentId>,
-}
-
-/// Which experiment a run belongs to, and where its files are.
-#[derive(Debug, Clone)]
-pub(super) struct Home {
-    pub(super) experiment: ExperimentId,
-    pub(super) artifact_uri: Arc<str>,
 }
 
 /// Asks for one principal, or refuses for nobody.
@@ -91,11 +84,13 @@ impl Guard {
 
     /// Allows the action or refuses it.
     pub(in crate::mlflow) async fn check(&self, action: Action, resource: &Resource) -> Result<()> {
-        if self.allows(action, resource).await? {
-            return Ok(());
-        }
-        tracing::info!(principal = ?self.principal, ?action, %resource, "refused");
-        Err(Error::permission_denied("Permission denied"))
+        if self.allows(action, resource).await? { Ok(()) } else { Err(self.refusal(action, resource)) }
+    }
+
+    /// Says that the action is not allowed on what is shown.
+    pub(super) fn refusal(&self, action: Action, on: impl fmt::Display) -> Error {
+        tracing::info!(principal = ?self.principal, ?action, %on, "refused");
+        Error::permission_denied("Permission denied")
     }
 
     /// Whether the action is allowed.
@@ -147,6 +142,20 @@ impl Guard {
         self.check(action, &experiment(id)).await
     }
 
+    /// Allows the action on every one of the experiments, or refuses it.
+    pub(super) async fn check_experiments(
+        &self,
+        action: Action,
+        ids: impl IntoIterator<Item = ExperimentId>,
+    ) -> Result<()> {
+        let resources: Vec<Resource> = ids.into_iter().map(experiment).collect();
+        let allowed = self.allows_each(action, &resources).await?;
+        match resources.iter().zip(allowed).find(|(_, allowed)| !allowed) {
+            Some((resource, _)) => Err(self.refusal(action, resource)),
+            None => Ok(()),
+        }
+    }
+
     pub(in crate::mlflow) async fn check_model(&self, action: Action, name: &ModelName) -> Result<()> {
         match name.as_str() {
             // A grant on one that is called so, from before the name was refused, would be one on all of them.
@@ -164,10 +173,12 @@ impl Guard {
 
     /// Allows what only administrators may.
     pub(in crate::mlflow) async fn check_admin(&self) -> Result<()> {
-        if self.is_admin().await? {
-            return Ok(());
-        }
-        self.check(Action::Administer, &Resource::new("server", EVERY)).await
+        if self.administers().await? { Ok(()) } else { Err(self.refusal(Action::Administer, "the server")) }
+    }
+
+    /// Whether what only administrators may is allowed.
+    pub(super) async fn administers(&self) -> Result<bool> {
+        Ok(self.is_admin().await? || self.allows(Action::Administer, &Resource::new("server", EVERY)).await?)
     }
 
     /// Whether the users here say so of the principal, or the role that the settings name. A role from elsewhere that
@@ -192,17 +203,47 @@ impl Guard {
     }
 
     /// Where a run belongs.
-    pub(super) async fn home(&self, tracking: &dyn TrackingStore, id: &RunId) -> Result<Home> {
-        match self.parts.homes.runs.get(id) {
-            Some(home) => Ok(home),
-            None => Ok(self.settle(&tracking.run(id).await?)),
+    pub(super) async fn home(&self, tracking: &dyn TrackingStore, id: &RunId) -> Result<Arc<RunHome>> {
+        if let Some(home) = self.homes(tracking, std::slice::from_ref(id)).await?.remove(id) {
+            return Ok(home);
         }
+        // The store knows best how to say that there is none.
+        let run = tracking.run(id).await?;
+        self.settle([&run]);
+        Ok(Arc::new(RunHome::from(&run)))
     }
 
-    pub(super) fn settle(&self, run: &RunRecord) -> Home {
-        let home = Home { experiment: run.experiment, artifact_uri: run.artifact_uri.as_str().into() };
-        self.parts.homes.runs.keep([(run.id.clone(), home.clone())]);
-        home
+    /// Where those of the runs belong that exist; what is not known yet is looked up at once.
+    pub(super) async fn homes(
+        &self,
+        tracking: &dyn TrackingStore,
+        ids: &[RunId],
+    ) -> Result<HashMap<RunId, Arc<RunHome>>> {
+        let known = &self.parts.homes.runs;
+        let mut homes: HashMap<RunId, Arc<RunHome>> =
+            ids.iter().filter_map(|id| Some((id.clone(), known.get(id)?))).collect();
+        let open: Vec<RunId> = ids.iter().filter(|id| !homes.contains_key(*id)).cloned().collect();
+        if !open.is_empty() {
+            let found = tracking.homes(&open).await?;
+            homes.extend(found.into_iter().map(|home| (home.id.clone(), Arc::new(home))));
+            known.keep(
+                open.into_iter()
+                    .filter_map(|id| homes.get_key_value(&id))
+                    .map(|(id, home)| (id.clone(), Arc::clone(home))),
+            );
+        }
+        Ok(homes)
+    }
+
+    /// Remembers where runs belong that were read.
+    pub(super) fn settle<'a>(&self, runs: impl IntoIterator<Item = &'a RunRecord>) {
+        self.parts.homes.runs.keep(runs.into_iter().map(|run| (run.id.clone(), Arc::new(RunHome::from(run)))));
+    }
+
+    /// Allows the action on every one of the runs that exist, or refuses it.
+    pub(super) async fn check_runs(&self, action: Action, tracking: &dyn TrackingStore, ids: &[RunId]) -> Result<()> {
+        let homes = self.homes(tracking, ids).await?;
+        self.check_experiments(action, homes.values().map(|home| home.experiment)).await
     }
 
     /// The experiment of a logged model, deleted or not.

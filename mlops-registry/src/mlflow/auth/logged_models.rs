@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mlops_core::{Action, ErrorKind, ModelName, Result, RunId, Version};
+use mlops_core::{Action, ModelName, Result, RunId, Version};
 
 use super::guard::{Guard, experiment};
 use crate::{
@@ -105,13 +105,7 @@ impl LoggedModelStore for GuardedLoggedModels {
     }
 
     async fn models_of_runs(&self, runs: &[RunId]) -> Result<Vec<RunModels>> {
-        for run in runs {
-            match self.check_run(Action::Read, run).await {
-                // Of a run that does not exist there are none.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                outcome => outcome?,
-            }
-        }
+        self.guard.check_runs(Action::Read, &self.tracking, runs).await?;
         self.inner.models_of_runs(runs).await
     }
 }

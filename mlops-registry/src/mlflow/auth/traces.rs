@@ -30,10 +30,7 @@ impl GuardedTraces {
         for ids in ids.chunks(TRACE_IDS_MAX) {
             known.extend(self.inner.traces(ids).await?);
         }
-        let experiments: BTreeSet<ExperimentId> = known.iter().map(|info| info.experiment).collect();
-        for id in experiments {
-            self.guard.check_experiment(action, id).await?;
-        }
+        self.guard.check_experiments(action, known.iter().map(|info| info.experiment)).await?;
         Ok(known)
     }
 
@@ -64,9 +61,7 @@ impl TraceStore for GuardedTraces {
 
     async fn traces(&self, ids: &[String]) -> Result<Vec<TraceInfo>> {
         let found = self.inner.traces(ids).await?;
-        for info in &found {
-            self.guard.check_experiment(Action::Read, info.experiment).await?;
-        }
+        self.guard.check_experiments(Action::Read, found.iter().map(|info| info.experiment)).await?;
         Ok(found)
     }
 

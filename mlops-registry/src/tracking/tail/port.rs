@@ -7,7 +7,7 @@ use super::{LiveTail, RunChange};
 use crate::{
     search::{Page, PageRequest, Search},
     tracking::{
-        Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate,
+        Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunHome, RunRecord, RunUpdate,
         TrackingStore, sample::HistorySample,
     },
 };
@@ -60,6 +60,7 @@ live_tail! {
     delete_experiment_tag(id: ExperimentId, key: &str) -> ();
     create_run(run: CreateRun) -> RunRecord;
     run(id: &RunId) -> RunRecord;
+    homes(ids: &[RunId]) -> Vec<RunHome>;
     search_runs(experiments: &[ExperimentId], search: &Search) -> Page<RunRecord>;
     count_runs(experiments: &[ExperimentId], search: &Search) -> u64;
     restore_run(id: &RunId) -> ();

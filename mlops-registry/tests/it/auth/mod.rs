@@ -5,7 +5,7 @@ mod reach;
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicU64, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
 
 use async_trait::async_trait;
@@ -19,8 +19,8 @@ use mlops_core::{
     testing::ManualClock,
 };
 use mlops_registry::{
-    ArtifactStore, MlflowServer, ModelRegistry, PageRequest, RandomIds, SqlEvaluationStore, SqlLoggedModelStore,
-    SqlTraceStore,
+    ArtifactStore, CreateRun, ExperimentId, MlflowServer, ModelRegistry, PageRequest, RandomIds, SqlEvaluationStore,
+    SqlLoggedModelStore, SqlTraceStore, TrackingStore as _,
     access::{Permission, SqlAccessStore, conformance},
     mlflow::{Auth, AuthBuilder, AuthSettings, ServerLimits},
     tracking::tail::{LiveTail, TailSettings},
@@ -46,13 +46,13 @@ async fn access_stores_keep_the_promises() {
 #[derive(Debug, Default)]
 struct Log {
     entries: Mutex<Vec<AuditEntry>>,
-    broken: std::sync::atomic::AtomicBool,
+    broken: AtomicBool,
 }
 
 #[async_trait]
 impl AuditSink for Log {
     async fn append(&self, entry: AuditEntry) -> Result<()> {
-        if self.broken.load(std::sync::atomic::Ordering::SeqCst) {
+        if self.broken.load(SeqCst) {
             return Err(Error::unavailable("the audit log is out of order"));
         }
         self.entries.lock().unwrap().push(entry);
@@ -60,11 +60,12 @@ impl AuditSink for Log {
     }
 }
 
-/// Counts how often the users and grants are read.
+/// Counts how often the users and grants are read, and the rest.
 #[derive(Debug)]
 struct Counted {
     meta: Arc<dyn MetaStore>,
-    queries: Arc<AtomicU64>,
+    access: AtomicU64,
+    other: AtomicU64,
 }
 
 #[async_trait]
@@ -74,7 +75,8 @@ impl MetaStore for Counted {
     }
 
     async fn query(&self, sql: &str, params: &[SqlValue]) -> Result<Vec<Row>> {
-        self.queries.fetch_add(1, SeqCst);
+        let count = if sql.contains("access_") { &self.access } else { &self.other };
+        count.fetch_add(1, SeqCst);
         self.meta.query(sql, params).await
     }
 
@@ -85,7 +87,7 @@ impl MetaStore for Counted {
 
 struct Server {
     router: Router,
-    queries: Arc<AtomicU64>,
+    meta: Arc<Counted>,
     registry: Arc<dyn ModelRegistry>,
     clock: Arc<ManualClock>,
     log: Arc<Log>,
@@ -114,10 +116,10 @@ fn settings() -> AuthSettings {
 
 impl Server {
     async fn with(settings: AuthSettings) -> Self {
-        let meta = in_memory().await;
-        let queries = Arc::<AtomicU64>::default();
-        let counted = Counted { meta: Arc::clone(&meta), queries: Arc::clone(&queries) };
-        let users = Arc::new(SqlAccessStore::open(Arc::new(counted)).await.unwrap());
+        let counted =
+            Arc::new(Counted { meta: in_memory().await, access: AtomicU64::default(), other: AtomicU64::default() });
+        let meta: Arc<dyn MetaStore> = Arc::<Counted>::clone(&counted);
+        let users = Arc::new(SqlAccessStore::open(Arc::clone(&meta)).await.unwrap());
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
         let log = Arc::new(Log::default());
         let auth = Auth::with_users(users)
@@ -140,7 +142,7 @@ impl Server {
             .with_logged_models(Arc::new(models))
             .with_traces(Arc::new(traces))
             .with_evaluation(Arc::new(evaluation));
-        let this = Self { router: server.with_auth(auth).router(), queries, registry, clock, log };
+        let this = Self { router: server.with_auth(auth).router(), meta: counted, registry, clock, log };
         for name in ["ann", "bob"] {
             let user = json!({ "username": name, "password": PASSWORD });
             this.call("root", Method::POST, "2.0/mlflow/users/create", user).await.ok();
@@ -431,7 +433,7 @@ async fn nothing_recorded_happens_without_its_record() {
     let server = Server::new().await;
     let (id, run) = server.run_of("ann", "e").await;
     let delete = json!({ "run_id": run });
-    server.log.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    server.log.broken.store(true, SeqCst);
     assert_eq!(server.post("ann", "runs/delete", delete.clone()).await.status, 503);
     assert_eq!(server.post("ann", "experiments/delete", json!({ "experiment_id": id })).await.status, 503);
     assert_eq!(server.grant("ann", "bob", "experiment", &id, "EDIT").await.status, 503);
@@ -440,7 +442,7 @@ async fn nothing_recorded_happens_without_its_record() {
         run["run"]["info"]["lifecycle_stage"].as_str().unwrap().to_owned()
     };
     assert_eq!(stage().await, "active");
-    server.log.broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    server.log.broken.store(false, SeqCst);
     server.post("ann", "runs/delete", delete).await.ok();
     assert_eq!(stage().await, "deleted");
     let entry = server.log.entries.lock().unwrap().last().unwrap().clone();
@@ -546,6 +548,43 @@ async fn roles_and_both_forms_of_permissions_are_served() {
     assert_eq!(server.grant("root", "bob", "starship", "x", "READ").await.status, 400);
 }
 
+#[tokio::test]
+async fn runs_whose_experiment_is_not_known_are_looked_up_together() {
+    let server = Server::new().await;
+    let (id, _) = server.run_of("ann", "e").await;
+    let store = tracking(Arc::clone(&server.meta.meta)).await;
+    let experiment: ExperimentId = id.parse().unwrap();
+    let mut runs = Vec::new();
+    for _ in 0..30 {
+        runs.push(store.create_run(CreateRun::new(experiment)).await.unwrap().id.to_string());
+    }
+    let count = async |method: Method, uri: &str, body: &Value, want: u16| {
+        let before = server.meta.other.load(SeqCst);
+        assert_eq!(server.raw("bob", method, uri, body.to_string().as_bytes()).await.status, want, "{uri}");
+        server.meta.other.load(SeqCst) - before
+    };
+    let get = |path: &str| format!("/api/2.0/mlflow/{path}");
+    let sampled: String = runs.iter().map(|run| format!("&run_ids={run}")).collect();
+    let sampled = get(&format!("metrics/get-history-bulk-interval?metric_key=m{sampled}"));
+    let first = count(Method::GET, &sampled, &Value::Null, 200).await;
+    assert_eq!(first - count(Method::GET, &sampled, &Value::Null, 200).await, 1, "all homes are one query");
+
+    let fresh = store.create_run(CreateRun::new(experiment)).await.unwrap();
+    let one = get(&format!("runs/get?run_id={}", fresh.id));
+    let first = count(Method::GET, &one, &Value::Null, 200).await;
+    assert_eq!(first, count(Method::GET, &one, &Value::Null, 200).await, "a run is read once");
+
+    for _ in 0..30 {
+        store.create_run(CreateRun::new(experiment)).await.unwrap();
+    }
+    let search = json!({ "experiment_ids": [id] });
+    let first = count(Method::POST, &get("runs/search"), &search, 200).await;
+    assert_eq!(first, count(Method::POST, &get("runs/search"), &search, 200).await, "a page is known when it is read");
+
+    let deep = format!("{FILES}/{id}/models/m-1/artifacts/a/b/c/d/e/f");
+    assert_eq!(count(Method::GET, &deep, &Value::Null, 404).await, 1, "every name in a path is one query");
+}
+
 /// Lets the role `reader` read.
 #[derive(Debug)]
 struct Readers;
@@ -614,10 +653,10 @@ async fn users_and_grants_are_asked_for_as_often_as_it_takes() {
     let made = server.post("bob", "users/tokens/create", json!({})).await.ok();
     let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
     let count = async |header: &str, method: Method, path: &str, body: Value| {
-        let before = server.queries.load(SeqCst);
+        let before = server.meta.access.load(SeqCst);
         let uri = format!("/api/2.0/mlflow/{path}");
         server.signed(header, method, &uri, body.to_string().into_bytes()).await.ok();
-        server.queries.load(SeqCst) - before
+        server.meta.access.load(SeqCst) - before
     };
     // One query for who asks, and one more for a token; one for what they may do, however many things it is about.
     let (get, search) = (format!("runs/get?run_id={run}"), json!({ "experiment_ids": experiments }));
