@@ -73,6 +73,7 @@ pub mod export;
 mod id_source;
 pub mod import;
 pub mod limits;
+mod linked;
 pub mod logged_models;
 #[cfg(feature = "mlflow")]
 pub mod mlflow;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mlops_core::{Action, Error, ErrorKind, Result, Version};
+use mlops_core::{Action, Error, Result, Version};
 use serde_json::{Value, json};
 
 use super::{
@@ -12,7 +12,9 @@ use super::{
     request::Params,
     source::Source,
 };
-use crate::{Actor, CreateVersion, ModelVersion, MoveAlias, MoveStage, Stage, View, registry::PROMPT_TAG};
+use crate::{
+    Actor, CreateVersion, ModelVersion, MoveAlias, MoveStage, Stage, View, linked::linked, registry::PROMPT_TAG,
+};
 
 /// Largest size that clients may ask for, and the largest page they get.
 const SEARCH_MAX: usize = 200_000;
@@ -67,14 +69,12 @@ pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
 }
 
 impl Inner {
-    /// A version with params and metrics of the logged model that it is.
+    /// A version with params and metrics of the logged model that it is, for whom they are.
     pub(super) async fn answer_version(&self, version: &ModelVersion) -> Result<Value> {
         let mut answer = answer::version(version);
         let (Some(store), Some(id)) = (&self.logged_models, kept_model_id(version)) else { return Ok(answer) };
-        match store.logged_model(&id, View::All).await {
-            Ok(model) => answer::add_model(&mut answer, &model),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if let Some(model) = linked(store.logged_model(&id, View::All).await)? {
+            answer::add_model(&mut answer, &model);
         }
         Ok(answer)
     }

@@ -7,7 +7,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use mlops_core::{Alias, ErrorKind, ModelName, PackageManifest, Result, Version};
+use mlops_core::{Alias, ModelName, PackageManifest, Result, Version};
 
 use super::{
     UiStores,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     AliasMove, LineageGraph, PageRequest,
     documents::{CardText, Change, VersionDiff, VersionFacts, describe, model_card},
+    linked::linked,
     mlflow::disposition,
     registry::STAGE_TAG,
 };
@@ -45,10 +46,7 @@ async fn gather(stores: &UiStores, name: &ModelName, number: Version) -> Result<
     };
     let run = match version.run_id.as_ref().or(manifest.as_ref().and_then(|manifest| manifest.run_id.as_ref())) {
         None => None,
-        Some(id) => match stores.tracking.run(id).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            run => Some(run?),
-        },
+        Some(id) => linked(stores.tracking.run(id).await)?,
     };
     Ok(VersionFacts { model, version, manifest, run })
 }
@@ -132,7 +130,7 @@ fn write_facts(html: &mut Html, facts: &VersionFacts) {
     html.raw("<dt>Source</dt><dd><code>").text(version.source.to_uri()).raw("</code></dd><dt>Run</dt><dd>");
     match (&facts.run, &version.run_id) {
         (Some(run), _) => html.raw("<bdi>").link(&super::run::of(&run.id), &run.name).raw("</bdi>"),
-        (None, Some(id)) => html.raw("<code>").text(id).raw("</code>, which is not in this store"),
+        (None, Some(id)) => html.raw("<code>").text(id).raw("</code>, which is not shown here"),
         (None, None) => html.raw("\u{2013}"),
     };
     // A link from outside leads only to the web.

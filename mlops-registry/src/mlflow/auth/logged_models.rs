@@ -2,7 +2,7 @@
 //!
 //! Invariant: a model is its experiment's, and what a run reads and makes is the run's experiment's.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use mlops_core::{Action, ModelName, Result, RunId, Version};
@@ -10,7 +10,7 @@ use mlops_core::{Action, ModelName, Result, RunId, Version};
 use super::guard::{Guard, experiment};
 use crate::{
     CreateLoggedModel, ExperimentId, LoggedModel, LoggedModelId, LoggedModelSearch, LoggedModelStatus,
-    LoggedModelStore, ModelOutput, Page, PageRequest, RunModels, TrackingStore, View,
+    LoggedModelStore, ModelOutput, Page, PageRequest, RunModels, TrackingStore, View, linked::linked,
 };
 
 #[derive(Debug)]
@@ -28,9 +28,15 @@ impl GuardedLoggedModels {
         Ok(home)
     }
 
-    async fn check_run(&self, action: Action, run: &RunId) -> Result<()> {
+    /// Asks for a run that gets links, and for the models they lead to; one that does not exist hides nothing.
+    async fn check_link(&self, run: &RunId, models: impl Iterator<Item = &LoggedModelId>) -> Result<()> {
         let home = self.guard.home(&self.tracking, run).await?;
-        self.guard.check_experiment(action, home.experiment).await
+        self.guard.check_experiment(Action::Write, home.experiment).await?;
+        let mut homes = BTreeSet::new();
+        for id in models {
+            homes.extend(linked(self.guard.home_of_model(&self.inner, id).await)?);
+        }
+        self.guard.check_experiments(Action::Read, homes).await
     }
 }
 
@@ -95,12 +101,12 @@ impl LoggedModelStore for GuardedLoggedModels {
     }
 
     async fn link_input_models(&self, run: &RunId, models: &[LoggedModelId]) -> Result<()> {
-        self.check_run(Action::Write, run).await?;
+        self.check_link(run, models.iter()).await?;
         self.inner.link_input_models(run, models).await
     }
 
     async fn link_output_models(&self, run: &RunId, models: &[ModelOutput]) -> Result<()> {
-        self.check_run(Action::Write, run).await?;
+        self.check_link(run, models.iter().map(|output| &output.model)).await?;
         self.inner.link_output_models(run, models).await
     }
 

@@ -141,7 +141,8 @@ impl Server {
             .with_tail(live)
             .with_logged_models(Arc::new(models))
             .with_traces(Arc::new(traces))
-            .with_evaluation(Arc::new(evaluation));
+            .with_evaluation(Arc::new(evaluation))
+            .with_ui();
         let this = Self { router: server.with_auth(auth).router(), meta: counted, registry, clock, log };
         for name in ["ann", "bob"] {
             let user = json!({ "username": name, "password": PASSWORD });

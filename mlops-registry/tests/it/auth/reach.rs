@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use mlops_registry::{access::Permission, mlflow::AuthSettings};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Server, settings};
 
@@ -63,7 +63,7 @@ async fn points_of_a_model_are_written_by_those_who_may_write_to_its_experiment(
         assert_eq!((tries().await, written().await), ((403, 403), 0), "{level}");
     }
     let run = server.get("bob", &format!("2.0/mlflow/runs/get?run_id={his_run}")).await.ok();
-    assert_eq!(run["run"]["data"]["metrics"], serde_json::Value::Null, "a refused batch left something");
+    assert_eq!(run["run"]["data"]["metrics"], Value::Null, "a refused batch left something");
     server.grant("ann", "bob", "experiment", &hers, "EDIT").await.ok();
     assert_eq!((tries().await, written().await), ((200, 200), 1));
 }
@@ -84,4 +84,46 @@ async fn a_version_that_may_not_be_deleted_keeps_its_aliases() {
     let champion = "2.0/mlflow/registered-models/alias?name=m&alias=champion";
     assert_eq!(server.get("bob", champion).await.ok()["model_version"]["version"], "1");
     assert_eq!((delete("ann").await, server.get("bob", champion).await.status), (200, 400));
+}
+
+#[tokio::test]
+async fn what_may_not_be_seen_is_left_out_of_what_leads_to_it() {
+    let server = closed().await;
+    let ((hers, her_run), (_, his_run)) = (server.run_of("ann", "hers").await, server.run_of("bob", "his").await);
+    let made = json!({ "experiment_id": hers, "source_run_id": her_run, "params": [{ "key": "lr", "value": "1" }] });
+    let made = server.post("ann", "logged-models", made).await.ok();
+    let model = made["model"]["info"]["model_id"].as_str().unwrap().to_owned();
+    server.post("ann", "registered-models/create", json!({ "name": "m" })).await.ok();
+    let version = json!({ "name": "m", "source": format!("models:/{model}"), "model_id": model });
+    server.post("ann", "model-versions/create", version).await.ok();
+    let alias = json!({ "name": "m", "alias": "champion", "version": "1" });
+    server.post("ann", "registered-models/alias", alias).await.ok();
+    server.grant("ann", "bob", "registered_model", "m", "READ").await.ok();
+    for path in ["model-versions/get?name=m&version=1", "registered-models/alias?name=m&alias=champion"] {
+        let params = async |user: &str| {
+            let found = server.get(user, &format!("2.0/mlflow/{path}")).await.ok()["model_version"].clone();
+            assert_eq!((&found["version"], &found["model_id"]), (&json!("1"), &json!(model)), "{path}");
+            found["model_params"].clone()
+        };
+        assert_eq!((params("ann").await, params("bob").await), (json!([{ "name": "lr", "value": "1" }]), Value::Null));
+    }
+    let page = async |user: &str| server.raw(user, Method::GET, "/ui/models/m/1", b"").await.ok();
+    let hides = |page: Value| page.as_str().unwrap().contains(&format!("{her_run}</code>, which is not shown here"));
+    assert_eq!((hides(page("ann").await), hides(page("bob").await)), (false, true));
+
+    let link = async || {
+        let (inputs, outputs) = (json!([{ "model_id": model }]), json!([{ "model_id": model, "step": 0 }]));
+        [
+            server.post("bob", "runs/log-inputs", json!({ "run_id": his_run, "models": inputs })).await.status,
+            server.post("bob", "runs/outputs", json!({ "run_id": his_run, "models": outputs })).await.status,
+        ]
+    };
+    assert_eq!(link().await, [403; 2]);
+    server.grant("ann", "bob", "experiment", &hers, "READ").await.ok();
+    assert_eq!(link().await, [200; 2]);
+    let page = format!("/ui/runs/{his_run}");
+    let shown = async || server.raw("bob", Method::GET, &page, b"").await.ok().as_str().unwrap().contains(&model);
+    assert!(shown().await);
+    server.grant("ann", "bob", "experiment", &hers, "NO_PERMISSIONS").await.ok();
+    assert!(!shown().await, "a link that was made before hides what it leads to");
 }
