@@ -4,7 +4,7 @@
 //! message.
 
 use axum::{
-    body::{Bytes, HttpBody as _, to_bytes},
+    body::{Body, Bytes, HttpBody as _, to_bytes},
     extract::{FromRequest, FromRequestParts as _, RawPathParams, Request},
     http::{Method, header::CONTENT_TYPE},
 };
@@ -42,6 +42,14 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     }
 }
 
+/// All of a body.
+pub(super) async fn whole(body: Body) -> Result<Bytes> {
+    to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+        invalid(format!("the body is incomplete or has more than {BODY_BYTES_MAX} bytes; send less at once"))
+            .with_source(error)
+    })
+}
+
 fn invalid(message: impl Into<String>) -> Error {
     Error::invalid_argument(message)
 }
@@ -69,11 +77,7 @@ impl Params {
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(invalid(format!("Bad Request. Content-Type is {kind:?}; send application/json")).into());
         }
-        to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
-            invalid(format!("the body is incomplete or has more than {BODY_BYTES_MAX} bytes; send less at once"))
-                .with_source(error)
-                .into()
-        })
+        Ok(whole(request.into_body()).await?)
     }
 
     /// Fields of a query; a key that is repeated is a list.

@@ -672,12 +672,8 @@ async fn users_and_grants_are_asked_for_as_often_as_it_takes() {
 
 #[tokio::test]
 async fn other_names_and_pages_are_kept_out() {
-    let limits = ServerLimits::default();
-    let router = plain(|server| {
-        let server = server.with_allowed_hosts(["mlflow.corp"]).with_allowed_origins(["https://app.corp"]);
-        server.with_limits(limits.clone()).unwrap()
-    })
-    .await;
+    let router =
+        plain(|server| server.with_allowed_hosts(["mlflow.corp"]).with_allowed_origins(["https://app.corp"])).await;
     let send = async |method: &str, uri: &str, headers: &[(&str, &str)]| {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
@@ -701,4 +697,40 @@ async fn other_names_and_pages_are_kept_out() {
     assert_eq!((asked.status().as_u16(), asked.headers().contains_key("access-control-allow-methods")), (204, true));
     let foreign = send("GET", get, &[("host", "mlflow.corp"), ("origin", "https://evil.example")]).await;
     assert!(!foreign.headers().contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn a_server_at_work_sends_the_next_request_away() {
+    let limits = ServerLimits { requests_max: 1, ..ServerLimits::default() };
+    let router = plain(|server| server.with_limits(limits.clone()).unwrap()).await;
+    let send = async |method: &str, uri: &str, body: &'static str| {
+        let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
+        router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap()
+    };
+    let api = "/api/2.0/mlflow";
+    let made = send("POST", &format!("{api}/runs/create"), "{\"experiment_id\": \"0\"}").await.into_body();
+    let made: Value = serde_json::from_slice(&to_bytes(made, usize::MAX).await.unwrap()).unwrap();
+    let run = made["run"]["info"]["run_id"].as_str().unwrap();
+    let file = format!("{FILES}/0/{run}/artifacts/f");
+    assert_eq!(send("PUT", &file, "0123456789").await.status(), 200);
+    let get = format!("{api}/runs/get?run_id={run}");
+    for long in [
+        file,
+        format!("/get-artifact?run_uuid={run}&path=f"),
+        format!("{api}/metrics/get-history?run_id={run}&metric_key=m"),
+        format!("{api}/runs/search"),
+    ] {
+        let method = if long.ends_with("search") { "POST" } else { "GET" };
+        let answer = send(method, &long, "{\"experiment_ids\": [\"0\"]}").await;
+        assert_eq!(answer.status(), 200, "{long}");
+        let refused = send("GET", &get, "").await;
+        let asked = refused.headers()["retry-after"].to_str().unwrap().to_owned();
+        assert_eq!((refused.status().as_u16(), asked.as_str()), (503, "1"), "{long}");
+        let refused = to_bytes(refused.into_body(), usize::MAX).await.unwrap();
+        let refused: Value = serde_json::from_slice(&refused).unwrap();
+        assert_eq!(refused["error_code"], "TEMPORARILY_UNAVAILABLE");
+        assert_eq!(send("GET", "/health", "").await.status(), 200);
+        to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(send("GET", &get, "").await.status(), 200, "{long}");
+    }
 }
