@@ -121,10 +121,10 @@ impl Inner {
             let (tracking, guard) = (Arc::clone(&tracking), Arc::clone(&guard));
             Arc::new(GuardedLoggedModels { inner, tracking, guard }) as Arc<dyn LoggedModelStore>
         });
-        let traces = self
-            .traces
-            .clone()
-            .map(|inner| Arc::new(GuardedTraces { inner, guard: Arc::clone(&guard) }) as Arc<dyn TraceStore>);
+        let traces = self.traces.clone().map(|inner| {
+            let (tracking, guard) = (Arc::clone(&tracking), Arc::clone(&guard));
+            Arc::new(GuardedTraces { inner, tracking, guard }) as Arc<dyn TraceStore>
+        });
         let evaluation = self
             .evaluation
             .clone()

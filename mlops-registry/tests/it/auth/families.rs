@@ -114,6 +114,23 @@ async fn a_trace_is_taken_over_by_nobody() {
 }
 
 #[tokio::test]
+async fn a_trace_is_linked_to_a_run_by_those_who_may_write_to_it() {
+    let server = closed().await;
+    let ((hers, her_run), (his, _)) = (server.run_of("ann", "hers").await, server.run_of("bob", "his").await);
+    let info = json!({ "trace": { "trace_info": {
+        "trace_id": "tr-1", "request_time": "2026-01-01T00:00:00Z", "state": "OK",
+        "trace_location": { "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": his } },
+    } } });
+    server.call("bob", Method::POST, "3.0/mlflow/traces", info).await.ok();
+    let link = json!({ "trace_ids": ["tr-1"], "run_id": her_run });
+    for (level, want) in [("NO_PERMISSIONS", 403), ("READ", 403), ("EDIT", 200)] {
+        server.grant("ann", "bob", "experiment", &hers, level).await.ok();
+        let answer = server.call("bob", Method::POST, "3.0/mlflow/traces/link-to-run", link.clone()).await;
+        assert_eq!(answer.status, want, "{level}");
+    }
+}
+
+#[tokio::test]
 async fn a_dataset_is_read_by_one_experiment_and_changed_by_all() {
     let server = closed().await;
     let ((hers, _), (his, _)) = (server.run_of("ann", "hers").await, server.run_of("bob", "his").await);
