@@ -21,6 +21,8 @@ pub use record::{
 };
 pub use sql::SqlAccessStore;
 pub use store::AccessStore;
+#[cfg(feature = "mlflow")]
+pub(crate) use store::known_user;
 
 /// Longest name of a user or role, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;

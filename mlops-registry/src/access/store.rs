@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Digest, Result};
+use mlops_core::{Digest, Error, Result};
 
 use super::record::{
     Grant, NewToken, NewUser, ResourceKind, Role, RoleGrant, RoleUpdate, Standing, Token, User, UserUpdate,
@@ -162,6 +162,15 @@ pub trait AccessStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `InvalidArgument` when one of the names is [`EVERY`](super::EVERY).
     async fn move_grants(&self, kind: ResourceKind, resource: &str, to: Option<&str>) -> Result<()>;
+}
+
+/// The user of that name.
+pub(crate) async fn known_user(users: &dyn AccessStore, name: &str) -> Result<User> {
+    users.user(name).await?.ok_or_else(|| no_user(name))
+}
+
+pub(super) fn no_user(name: &str) -> Error {
+    Error::not_found(format!("User with username={name} not found"))
 }
 
 macro_rules! forward {

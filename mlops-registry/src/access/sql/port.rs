@@ -5,7 +5,7 @@ use mlops_core::{Digest, Error, Result};
 use mlops_store::{MetaStore as _, MetaStoreExt as _, Value, params};
 
 use super::{
-    SqlAccessStore, no_role, no_user,
+    SqlAccessStore, no_role,
     role::read_grant,
     user::{USER, read_token, read_user},
 };
@@ -15,6 +15,7 @@ use crate::{
         record::{
             Grant, NewToken, NewUser, ResourceKind, Role, RoleGrant, RoleUpdate, Standing, Token, User, UserUpdate,
         },
+        store::known_user,
     },
     retry::on_conflict,
     rows::places,
@@ -22,12 +23,6 @@ use crate::{
 
 /// How many resources one query asks for.
 const RESOURCES_AT_ONCE: usize = 500;
-
-impl SqlAccessStore {
-    async fn known(&self, name: &str) -> Result<User> {
-        self.user(name).await?.ok_or_else(|| no_user(name))
-    }
-}
 
 #[async_trait]
 impl AccessStore for SqlAccessStore {
@@ -70,7 +65,7 @@ impl AccessStore for SqlAccessStore {
     }
 
     async fn tokens(&self, user: &str) -> Result<Vec<Token>> {
-        let user = self.known(user).await?;
+        let user = known_user(self, user).await?;
         let sql = "SELECT id, label, created, expires FROM access_token WHERE user_id = $1 ORDER BY id";
         self.meta.query(sql, params![user.id]).await?.iter().map(read_token).collect()
     }
@@ -120,7 +115,7 @@ impl AccessStore for SqlAccessStore {
     }
 
     async fn roles_of(&self, user: &str) -> Result<Vec<Role>> {
-        let user = self.known(user).await?;
+        let user = known_user(self, user).await?;
         let filter = "JOIN access_member m ON m.role = r.id WHERE m.user_id = $1";
         let mut roles = self.read_roles(filter, params![user.id]).await?;
         roles.sort_unstable_by_key(|role| (role.id != user.own_role, role.id));
