@@ -55,8 +55,8 @@ impl SigningParts for S3 {
     async fn begin(&self, at: &Path, parts: u16, valid: Duration) -> Result<(String, Vec<SignedPart>)> {
         let credential = self.0.credentials().get_credential().await.map_err(|error| from_store(error, at.as_ref()))?;
         let read = sign(self.0.as_ref(), at, valid).await?;
-        let upload = self.0.create_multipart(at).await.map_err(|error| from_store(error, at.as_ref()))?;
         let signer = PartSigner::new(read, &credential.secret_key)?;
+        let upload = self.0.create_multipart(at).await.map_err(|error| from_store(error, at.as_ref()))?;
         let part = |number: u16| Ok(SignedPart { number, url: signer.sign(&upload, number)?.into() });
         Ok((upload.clone(), (1..=parts).map(part).collect::<Result<_>>()?))
     }

@@ -180,9 +180,10 @@ impl AuthBuilder {
         self
     }
 
-    /// Is told before experiments or runs are deleted or restored and before users, roles or permissions change; what
-    /// it refuses to keep does not happen. Alias moves and deletions in the registry are recorded by the registry
-    /// itself, in their transaction (`SqlModelRegistryBuilder::with_audit`).
+    /// Is told before experiments or runs are deleted or restored, before logged models, traces or evaluation datasets
+    /// are deleted, and before users, their tokens, roles or permissions change; what it refuses to keep does not happen.
+    /// That whoever creates an experiment or model may manage it is no such change. Alias moves and deletions in the
+    /// registry are recorded by the registry itself, in their transaction (`SqlModelRegistryBuilder::with_audit`).
     pub fn with_audit(mut self, audit: Arc<dyn AuditSink>) -> Self {
         self.audit = Some(audit);
         self

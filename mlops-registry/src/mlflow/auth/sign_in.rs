@@ -41,9 +41,10 @@ const GUARDED: [&str; 12] = [
     "users",
 ];
 /// The same of single paths.
-const GUARDED_WHOLE: [&str; 7] = [
+const GUARDED_WHOLE: [&str; 8] = [
     "/",
     "/ui",
+    "/ajax-api/2.0mlflow/experiments/search-datasets",
     "/api/2.0mlflow/experiments/search-datasets",
     "/get-artifact",
     "/model-versions/get-artifact",
@@ -235,6 +236,8 @@ mod tests {
             "/api/3.0/mlflow/traces/x",
             "/get-artifact",
             "/v1/traces",
+            "/api/2.0mlflow/experiments/search-datasets",
+            "/ajax-api/2.0mlflow/experiments/search-datasets",
         ] {
             assert!(is_guarded(open), "{open}");
         }
