@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{failure::Failure, request::whole};
+use super::{failure::Failure, request::collect};
 
 /// Names of this machine, by which it may always be asked.
 pub(super) const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -161,7 +161,7 @@ fn too_slow(message: &str) -> Error {
 async fn arrived(request: Request, within: Duration) -> Result<Request> {
     let (head, body) = request.into_parts();
     let body =
-        timeout(within, whole(body)).await.map_err(|_| too_slow("the body came too slowly; send it again"))??;
+        timeout(within, collect(body)).await.map_err(|_| too_slow("the body came too slowly; send it again"))??;
     Ok(Request::from_parts(head, body.into()))
 }
 

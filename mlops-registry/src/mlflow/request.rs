@@ -43,7 +43,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 }
 
 /// All of a body.
-pub(super) async fn whole(body: Body) -> Result<Bytes> {
+pub(super) async fn collect(body: Body) -> Result<Bytes> {
     to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
         invalid(format!("the body is incomplete or has more than {BODY_BYTES_MAX} bytes; send less at once"))
             .with_source(error)
@@ -77,7 +77,7 @@ impl Params {
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(invalid(format!("Bad Request. Content-Type is {kind:?}; send application/json")).into());
         }
-        Ok(whole(request.into_body()).await?)
+        Ok(collect(request.into_body()).await?)
     }
 
     /// Fields of a query; a key that is repeated is a list.

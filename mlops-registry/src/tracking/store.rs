@@ -256,7 +256,7 @@ pub trait TrackingStoreExt: TrackingStore {
                 return Ok(experiment.id);
             }
             match self.create_experiment(name, CreateExperiment::default()).await {
-                Err(error) if error.kind() == mlops_core::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 outcome => return outcome,
             }
         }

@@ -705,7 +705,7 @@ async fn a_server_at_work_sends_the_next_request_away() {
     let router = plain(|server| server.with_limits(limits.clone()).unwrap()).await;
     let send = async |method: &str, uri: &str, body: &'static str| {
         let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
-        router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap()
+        router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
     };
     let api = "/api/2.0/mlflow";
     let made = send("POST", &format!("{api}/runs/create"), "{\"experiment_id\": \"0\"}").await.into_body();
