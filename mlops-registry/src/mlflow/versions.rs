@@ -63,7 +63,8 @@ pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
     };
     let created = api.registry.create_version_from_uri(&name, &source.uri, options).await?;
     if let (false, Some(id)) = (is_prompt, &source.model_id) {
-        api.models()?.add_registration(id, &created.model, created.version).await?;
+        // Whoever copies a version may not see the model it is of, which is then not told.
+        linked(api.models()?.add_registration(id, &created.model, created.version).await)?;
     }
     Ok(json!({ "model_version": api.answer_version(&created).await? }))
 }

@@ -11,8 +11,12 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// The address for which wrong passwords count; none where it is unknown or would be that of many.
 pub(super) fn counted(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpAddr]) -> Option<IpAddr> {
     let peer = peer?.to_canonical();
-    let address = if trusted.contains(&peer) { forwarded(headers, trusted)? } else { peer };
+    let address = if is_one_of(trusted, peer) { forwarded(headers, trusted)? } else { peer };
     (!address.is_loopback()).then_some(address)
+}
+
+fn is_one_of(trusted: &[IpAddr], address: IpAddr) -> bool {
+    trusted.iter().any(|proxy| proxy.to_canonical() == address)
 }
 
 /// The address from which the first proxy that is not trusted, or the client itself, asked the ones that are.
@@ -20,7 +24,7 @@ fn forwarded(headers: &HeaderMap, trusted: &[IpAddr]) -> Option<IpAddr> {
     let values: Vec<&str> =
         headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str()).collect::<Result<_, _>>().ok()?;
     let mut addresses = values.iter().rev().flat_map(|value| value.rsplit(',')).map(|text| parse(text.trim()));
-    addresses.find(|address| address.is_none_or(|address| !trusted.contains(&address))).flatten()
+    addresses.find(|address| address.is_none_or(|address| !is_one_of(trusted, address))).flatten()
 }
 
 /// An address, with or without port.
@@ -35,7 +39,8 @@ mod tests {
 
     #[test]
     fn only_what_trusted_proxies_wrote_is_believed() {
-        let trusted: Vec<IpAddr> = ["10.0.0.1", "10.0.0.2", "127.0.0.1"].map(|text| text.parse().unwrap()).into();
+        let trusted: Vec<IpAddr> =
+            ["10.0.0.1", "::ffff:10.0.0.2", "127.0.0.1"].map(|text| text.parse().unwrap()).into();
         let check = |peer: &str, headers: &[&'static str], want: Option<&str>| {
             let mut map = HeaderMap::new();
             for value in headers {

@@ -186,9 +186,7 @@ impl TrackingStore for GuardedTracking {
         runs: &[RunId],
         sample: &HistorySample,
     ) -> Result<Vec<(RunId, Vec<Metric>)>> {
-        for id in runs {
-            self.check_history(std::slice::from_ref(id)).await?;
-        }
+        self.check_history(runs).await?;
         self.inner.metric_history_sampled(runs, sample).await
     }
 

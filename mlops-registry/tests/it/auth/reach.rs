@@ -107,6 +107,10 @@ async fn what_may_not_be_seen_is_left_out_of_what_leads_to_it() {
         };
         assert_eq!((params("ann").await, params("bob").await), (json!([{ "name": "lr", "value": "1" }]), Value::Null));
     }
+    server.post("bob", "registered-models/create", json!({ "name": "copy" })).await.ok();
+    let copy = json!({ "name": "copy", "source": "models:/m/1" });
+    let copy = server.post("bob", "model-versions/create", copy).await.ok()["model_version"].clone();
+    assert_eq!((&copy["version"], &copy["model_params"]), (&json!("1"), &Value::Null));
     let page = async |user: &str| server.raw(user, Method::GET, "/ui/models/m/1", b"").await.ok();
     let hides = |page: Value| page.as_str().unwrap().contains(&format!("{her_run}</code>, which is not shown here"));
     assert_eq!((hides(page("ann").await), hides(page("bob").await)), (false, true));
