@@ -77,7 +77,6 @@ impl MetaStore for Counted {
     async fn query(&self, sql: &str, params: &[SqlValue]) -> Result<Vec<Row>> {
         let count = if sql.contains("access_") { &self.access } else { &self.other };
         count.fetch_add(1, SeqCst);
-
         self.meta.query(sql, params).await
     }
 
