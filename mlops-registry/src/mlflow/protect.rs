@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{failure::Failure, request::collect};
+use super::failure::Failure;
 
 /// Names of this machine, by which it may always be asked.
 pub(super) const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -108,14 +108,9 @@ fn is_probe(uri: &Uri) -> bool {
     matches!(uri.path(), "/health" | "/version")
 }
 
-/// Files flow for as long as they do.
+/// Files flow for as long as they do, and a store may take long to make one of parts.
 fn is_file(uri: &Uri) -> bool {
-    uri.path().contains("/mlflow-artifacts/artifacts/")
-}
-
-/// An upload in parts: the store may take long to make one file of them.
-fn is_of_parts(uri: &Uri) -> bool {
-    uri.path().contains("/mlflow-artifacts/mpu/")
+    ["/mlflow-artifacts/artifacts/", "/mlflow-artifacts/mpu/"].iter().any(|part| uri.path().contains(part))
 }
 
 pub(super) async fn protect(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
@@ -137,32 +132,13 @@ async fn admit(gate: &Gate, request: Request, next: Next) -> Response {
     let Ok(turn) = Arc::clone(&gate.turns).try_acquire_owned() else {
         return Failure(Error::unavailable("the server has too many requests at work; try again")).into_response();
     };
-    let response = if is_file(request.uri()) {
-        next.run(request).await
-    } else if is_of_parts(request.uri()) {
-        match arrived(request, gate.answer).await {
-            Ok(request) => next.run(request).await,
-            Err(error) => return Failure(error).into_response(),
-        }
-    } else {
-        match timeout(gate.answer, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => return Failure(too_slow("the answer took too long; ask for less at once")).into_response(),
-        }
-    };
-    holding(response, turn)
-}
-
-fn too_slow(message: &str) -> Error {
-    Error::deadline_exceeded(message)
-}
-
-/// The request with all of its body, which has to come in time.
-async fn arrived(request: Request, within: Duration) -> Result<Request> {
-    let (head, body) = request.into_parts();
-    let body =
-        timeout(within, collect(body)).await.map_err(|_| too_slow("the body came too slowly; send it again"))??;
-    Ok(Request::from_parts(head, body.into()))
+    if is_file(request.uri()) {
+        return holding(next.run(request).await, turn);
+    }
+    match timeout(gate.answer, next.run(request)).await {
+        Ok(response) => holding(response, turn),
+        Err(_) => Failure(Error::deadline_exceeded("the answer took too long; ask for less at once")).into_response(),
+    }
 }
 
 /// The answer, with which the turn ends when it has been sent.
@@ -195,7 +171,7 @@ mod tests {
         http::{StatusCode, header::RETRY_AFTER},
         middleware::from_fn_with_state,
         response::sse::{Event, Sse},
-        routing::{get, post},
+        routing::get,
     };
     use futures::stream;
     use tower::ServiceExt as _;
@@ -234,7 +210,7 @@ mod tests {
         }
     }
 
-    const PARTS: &str = "/api/2.0/mlflow-artifacts/mpu/complete/x";
+    const FILES: [&str; 2] = ["/api/2.0/mlflow-artifacts/artifacts/x", "/api/2.0/mlflow-artifacts/mpu/complete/x"];
 
     /// A router behind a gate with one turn.
     fn gated() -> Router {
@@ -242,7 +218,7 @@ mod tests {
         let whole = async || "whole";
         let stream = async || Body::from_stream(stream::iter(["a", "b"].map(Ok::<_, Infallible>)));
         let events = async || Sse::new(stream::pending::<std::result::Result<Event, Infallible>>());
-        let long = async |_: String| {
+        let long = async || {
             tokio::time::sleep(LONG).await;
             "at last"
         };
@@ -251,21 +227,20 @@ mod tests {
             .route("/whole", get(whole))
             .route("/stream", get(stream))
             .route("/events", get(events))
-            .route("/long", post(long))
-            .route(PARTS, post(long))
-            .route("/api/2.0/mlflow-artifacts/artifacts/x", post(long))
+            .route("/long", get(long))
+            .route(FILES[0], get(long))
+            .route(FILES[1], get(long))
             .layer(from_fn_with_state(Arc::new(gate), protect))
     }
 
-    async fn send(router: &Router, method: &str, path: &str, body: Body) -> Response {
-        let request = Request::builder().method(method).uri(path).body(body).unwrap();
-        router.clone().oneshot(request).await.unwrap()
+    async fn ask(router: &Router, path: &str) -> Response {
+        router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
     }
 
     #[tokio::test]
     async fn a_turn_lasts_until_the_answer_has_been_sent() {
         let router = gated();
-        let ask = async |path: &str| send(&router, "GET", path, Body::empty()).await;
+        let ask = async |path: &str| ask(&router, path).await;
         let streaming = ask("/stream").await;
         let refused = ask("/whole").await;
         assert_eq!((refused.status().as_u16(), &refused.headers()[RETRY_AFTER]), (503, &HeaderValue::from_static("1")));
@@ -277,13 +252,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_to_be_said_is_said_in_time_and_files_take_theirs() {
+    async fn answers_begin_in_time_and_files_take_theirs() {
         let router = gated();
-        let post = async |path: &str, body: Body| send(&router, "POST", path, body).await.status();
-        let silent = || Body::from_stream(stream::pending::<std::result::Result<String, Infallible>>());
-        assert_eq!(post(PARTS, silent()).await, GATEWAY_TIMEOUT);
-        assert_eq!(post("/long", Body::empty()).await, GATEWAY_TIMEOUT);
-        assert_eq!(post(PARTS, "parts".into()).await, OK);
-        assert_eq!(post("/api/2.0/mlflow-artifacts/artifacts/x", Body::empty()).await, OK);
+        let status = async |path: &str| ask(&router, path).await.status();
+        assert_eq!((status("/long").await, status(FILES[0]).await, status(FILES[1]).await), (GATEWAY_TIMEOUT, OK, OK));
     }
 }

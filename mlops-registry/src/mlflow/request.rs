@@ -4,7 +4,7 @@
 //! message.
 
 use axum::{
-    body::{Body, Bytes, HttpBody as _, to_bytes},
+    body::{Bytes, HttpBody as _, to_bytes},
     extract::{FromRequest, FromRequestParts as _, RawPathParams, Request},
     http::{Method, header::CONTENT_TYPE},
 };
@@ -42,14 +42,6 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     }
 }
 
-/// All of a body.
-pub(super) async fn collect(body: Body) -> Result<Bytes> {
-    to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
-        invalid(format!("the body is incomplete or has more than {BODY_BYTES_MAX} bytes; send less at once"))
-            .with_source(error)
-    })
-}
-
 fn invalid(message: impl Into<String>) -> Error {
     Error::invalid_argument(message)
 }
@@ -77,7 +69,11 @@ impl Params {
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(invalid(format!("Bad Request. Content-Type is {kind:?}; send application/json")).into());
         }
-        Ok(collect(request.into_body()).await?)
+        to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
+            invalid(format!("the body is incomplete or has more than {BODY_BYTES_MAX} bytes; send less at once"))
+                .with_source(error)
+                .into()
+        })
     }
 
     /// Fields of a query; a key that is repeated is a list.

@@ -734,3 +734,16 @@ async fn a_server_at_work_sends_the_next_request_away() {
         assert_eq!(send("GET", &get, "").await.status(), 200, "{long}");
     }
 }
+
+#[tokio::test]
+async fn what_the_parts_of_an_upload_are_is_said_in_time() {
+    let router = plain(|server| server).await;
+    tokio::time::pause();
+    for call in ["create", "complete", "abort"] {
+        let silent = Body::from_stream(futures::stream::pending::<std::result::Result<String, std::io::Error>>());
+        let request = Request::post(format!("/api/2.0/mlflow-artifacts/mpu/{call}/x"));
+        let request = request.header("content-type", "application/json").body(silent).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 504, "{call}");
+    }
+}
