@@ -73,12 +73,14 @@ impl Guarded {
     async fn allows(&self, paths: &[&str], action: Action) -> Result<Vec<bool>> {
         let owners = self.owners(paths).await?;
         let resources: Vec<Resource> = owners.iter().flatten().copied().map(experiment).collect();
-        let mut allowed = self.guard.allows_each(action, &resources).await?.into_iter();
-        let mut decided = Vec::with_capacity(paths.len());
+        let allowed = self.guard.allows_each(action, &resources).await?;
+        let (mut rest, mut decided) = (allowed.as_slice(), Vec::with_capacity(paths.len()));
         for owners in owners {
-            decided.push(match owners.len() {
-                0 => self.guard.administers().await?,
-                count => allowed.by_ref().take(count).fold(true, |all, one| all && one),
+            let (own, others) = rest.split_at_checked(owners.len()).unwrap_or_default();
+            rest = others;
+            decided.push(match own {
+                [] => self.guard.administers().await?,
+                own => own.iter().all(|allowed| *allowed),
             });
         }
         Ok(decided)
