@@ -73,6 +73,7 @@ pub mod export;
 mod id_source;
 pub mod import;
 pub mod limits;
+mod linked;
 pub mod logged_models;
 #[cfg(feature = "mlflow")]
 pub mod mlflow;
@@ -123,6 +124,6 @@ pub use traces::{
     TraceInfo, TraceSelection, TraceState, TraceStore,
 };
 pub use tracking::{
-    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunRecord,
+    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, Run, RunHome, RunRecord,
     RunUpdate, SqlTrackingStore, Tracker, TrackingStore, TrackingStoreExt,
 };

@@ -7,7 +7,7 @@ use std::future::Future;
 use mlops_core::{Digest, ErrorKind, Timestamp};
 
 use super::{
-    AccessStore,
+    AccessStore, EVERY,
     record::{Grant, NewToken, NewUser, Permission, ResourceKind, RoleUpdate, UserUpdate},
 };
 
@@ -22,6 +22,7 @@ pub async fn access_store<S: AccessStore, F: Future<Output = S>>(fresh: impl Fn(
     permissions_come_from_every_role(fresh().await).await;
     a_grant_replaces_the_one_before(fresh().await).await;
     grants_follow_the_name_of_their_resource(fresh().await).await;
+    many_resources_are_asked_for_at_once(fresh().await).await;
     own_roles_are_not_shared(fresh().await).await;
     of_several_creators_one_wins(fresh().await).await;
 }
@@ -35,7 +36,7 @@ fn on(resource: &str, permission: Permission) -> Grant {
 }
 
 async fn held<S: AccessStore>(store: &S, user: &str, resource: &str) -> Option<Permission> {
-    let grants = store.grants_for(user, ResourceKind::Experiment, resource).await.expect("reads");
+    let grants = store.grants_for(user, ResourceKind::Experiment, &[resource]).await.expect("reads");
     Permission::fold(grants.into_iter().map(|grant| grant.permission))
 }
 
@@ -99,9 +100,12 @@ async fn permissions_come_from_every_role<S: AccessStore>(store: S) {
     assert_eq!(store.assign_role("ann", team.id).await.expect("again"), first);
     assert_eq!(held(&store, "ann", "1").await, Some(Permission::Edit));
     assert_eq!(held(&store, "ann", "2").await, Some(Permission::Edit));
-    let models = store.grants_for("ann", ResourceKind::RegisteredModel, "1").await.expect("reads");
+    let models = store.grants_for("ann", ResourceKind::RegisteredModel, &["1"]).await.expect("reads");
     assert_eq!(models, []);
     assert_eq!(store.members_of(team.id).await.expect("lists"), [(first, ann.id)]);
+    let standing = store.standing("ann").await.expect("reads").expect("is there");
+    assert_eq!((standing.user, standing.roles), (ann.clone(), vec!["team".to_owned()]));
+    assert_eq!(store.standing("nobody").await.expect("reads"), None);
     let names: Vec<_> = store.roles_of("ann").await.expect("lists").into_iter().map(|role| role.id).collect();
     assert_eq!(names, [ann.own_role, team.id]);
     store.unassign_role("ann", team.id).await.expect("unassigns");
@@ -135,11 +139,35 @@ async fn grants_follow_the_name_of_their_resource<S: AccessStore>(store: S) {
     store.grant(ann.own_role, grant("old", Permission::Manage)).await.expect("grants");
     store.grant(ann.own_role, grant("new", Permission::Read)).await.expect("grants");
     store.move_grants(kind, "old", Some("new")).await.expect("moves");
-    let of = async |name| store.grants_for("ann", kind, name).await.expect("reads");
+    let of = async |name| store.grants_for("ann", kind, &[name]).await.expect("reads");
     assert_eq!(of("new").await, [grant("new", Permission::Manage)]);
     assert_eq!(of("old").await, []);
+    store.move_grants(kind, "new", Some("new")).await.expect("stays");
+    assert_eq!(of("new").await, [grant("new", Permission::Manage)]);
+    for (from, to) in [("new", Some(EVERY)), (EVERY, Some("new")), (EVERY, None)] {
+        let error = store.move_grants(kind, from, to).await.expect_err("one would become all");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{from} {to:?}");
+    }
+    assert_eq!(of("new").await, [grant("new", Permission::Manage)]);
     store.move_grants(kind, "new", None).await.expect("forgets");
     assert_eq!(of("new").await, []);
+}
+
+async fn many_resources_are_asked_for_at_once<S: AccessStore>(store: S) {
+    let ann = store.create_user(new("ann", false)).await.expect("creates");
+    assert_eq!(store.standing("ann").await.expect("reads").expect("is there").roles, Vec::<String>::new());
+    let names: Vec<String> = (0..1_201).map(|n| n.to_string()).collect();
+    let mut want = vec![on(EVERY, Permission::Use), on("0", Permission::Read), on("1200", Permission::Edit)];
+    for grant in want.iter().chain([&on("9999", Permission::Manage)]) {
+        store.grant(ann.own_role, grant.clone()).await.expect("grants");
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut found = store.grants_for("ann", ResourceKind::Experiment, &names).await.expect("reads");
+    let key = |grant: &Grant| grant.resource.clone();
+    found.sort_by_key(key);
+    want.sort_by_key(key);
+    assert_eq!(found, want);
+    assert_eq!(store.grants_for("ann", ResourceKind::Experiment, &[]).await.expect("reads"), []);
 }
 
 async fn own_roles_are_not_shared<S: AccessStore>(store: S) {

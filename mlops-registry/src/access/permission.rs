@@ -1,13 +1,13 @@
 //! Core's authorizer over the kept grants.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use mlops_core::{Action, Authorizer, Error, Principal, Resource, Result};
 
 use super::{
     EVERY,
-    record::{Permission, ResourceKind, User},
+    record::{Grant, Permission, ResourceKind, User},
     store::AccessStore,
 };
 
@@ -63,12 +63,56 @@ impl Permissions {
     /// # Errors
     /// `Unavailable` when the grants cannot be read.
     pub async fn permission(&self, user: &User, kind: ResourceKind, resource: &str) -> Result<Permission> {
-        if user.admin {
-            return Ok(Permission::Manage);
-        }
-        let grants = self.store.grants_for(&user.name, kind, resource).await?;
-        Ok(Permission::fold(grants.into_iter().map(|grant| grant.permission)).unwrap_or(self.default))
+        Ok(self.permissions(user, kind, &[resource]).await?.pop().unwrap_or(self.default))
     }
+
+    /// What a user may do with each of some resources, in their order.
+    ///
+    /// # Errors
+    /// As [`Permissions::permission`].
+    pub async fn permissions(&self, user: &User, kind: ResourceKind, resources: &[&str]) -> Result<Vec<Permission>> {
+        if user.admin {
+            return Ok(vec![Permission::Manage; resources.len()]);
+        }
+        let mut held: HashMap<String, Permission> = HashMap::new();
+        for Grant { resource, permission, .. } in self.store.grants_for(&user.name, kind, resources).await? {
+            let before = held.get(&resource).copied();
+            held.extend(Permission::fold(before.into_iter().chain([permission])).map(|level| (resource, level)));
+        }
+        let of = |name: &str| held.get(name).copied();
+        let fold = |name: &&str| Permission::fold([of(name), of(EVERY)].into_iter().flatten()).unwrap_or(self.default);
+        Ok(resources.iter().map(fold).collect())
+    }
+
+    /// Whether a user may do something to each of some resources, in their order; else the level that does not suffice.
+    pub(crate) async fn decide(
+        &self,
+        user: &User,
+        action: Action,
+        resources: &[Resource],
+    ) -> Result<Vec<std::result::Result<(), Permission>>> {
+        let mut held: HashMap<&Resource, Permission> = HashMap::new();
+        for kind in ResourceKind::ALL {
+            let asked = |resource: &&Resource| resource.kind == kind.resource_kind() && !is_creation(action, resource);
+            let asked: Vec<&Resource> = resources.iter().filter(asked).collect();
+            let names: Vec<&str> = asked.iter().map(|resource| resource.name.as_str()).collect();
+            if !user.admin && !names.is_empty() {
+                held.extend(asked.into_iter().zip(self.permissions(user, kind, &names).await?));
+            }
+        }
+        let decide = |resource: &Resource| match held.get(resource) {
+            _ if user.admin || is_creation(action, resource) => Ok(()),
+            Some(level) if level.allows(action) => Ok(()),
+            level => Err(level.copied().unwrap_or(Permission::NoPermissions)),
+        };
+        Ok(resources.iter().map(decide).collect())
+    }
+}
+
+/// Whether the action makes something new, which everybody may who can sign in.
+fn is_creation(action: Action, resource: &Resource) -> bool {
+    let known = ResourceKind::ALL.iter().any(|kind| kind.resource_kind() == resource.kind);
+    known && resource.name == EVERY && action == Action::Write
 }
 
 #[async_trait]
@@ -77,23 +121,12 @@ impl Authorizer for Permissions {
         let Some(user) = self.store.user(&principal.name).await? else {
             return Err(Error::permission_denied(format!("{:?} is no user", principal.name)));
         };
-        if user.admin {
-            return Ok(());
-        }
-        let kind = ResourceKind::ALL.into_iter().find(|kind| kind.resource_kind() == resource.kind);
-        let refused = |held: Permission| {
+        let decided = self.decide(&user, action, std::slice::from_ref(resource)).await?.pop();
+        decided.unwrap_or(Err(Permission::NoPermissions)).map_err(|held| {
             Error::permission_denied(format!(
                 "{:?} may not {action:?} {resource} with permission {held}; ask one who manages it",
                 principal.name
             ))
-        };
-        match kind {
-            None => Err(refused(Permission::NoPermissions)),
-            Some(_) if resource.name == EVERY && action == Action::Write => Ok(()),
-            Some(kind) => {
-                let held = self.permission(&user, kind, &resource.name).await?;
-                if held.allows(action) { Ok(()) } else { Err(refused(held)) }
-            }
-        }
+        })
     }
 }

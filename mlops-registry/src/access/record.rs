@@ -166,6 +166,15 @@ impl fmt::Debug for User {
     }
 }
 
+/// A user, and the roles that they share with others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The user.
+    pub user: User,
+    /// Names of the roles, oldest first.
+    pub roles: Vec<String>,
+}
+
 /// How to create a user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewUser {

@@ -3,9 +3,11 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Digest, Result};
+use mlops_core::{Digest, Error, Result};
 
-use super::record::{Grant, NewToken, NewUser, ResourceKind, Role, RoleGrant, RoleUpdate, Token, User, UserUpdate};
+use super::record::{
+    Grant, NewToken, NewUser, ResourceKind, Role, RoleGrant, RoleUpdate, Standing, Token, User, UserUpdate,
+};
 
 /// Keeps users, roles and grants. Every write is durable when it returns and either happens whole or not at all; what
 /// is read afterwards, from whichever process, shows it.
@@ -25,6 +27,13 @@ pub trait AccessStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Only the common ones.
     async fn user(&self, name: &str) -> Result<Option<User>>;
+
+    /// The user of that name and the names of the roles that are not one user's own; none when there is no such user.
+    /// Each request asks it, so it reads no grants.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn standing(&self, user: &str) -> Result<Option<Standing>>;
 
     /// Every user, by name.
     ///
@@ -140,18 +149,28 @@ pub trait AccessStore: fmt::Debug + Send + Sync + 'static {
     /// Only the common ones.
     async fn revoke(&self, id: u64) -> Result<()>;
 
-    /// The grants that count for a user on a resource: of every role, on the resource or on all of its kind. Empty for
-    /// a user who does not exist.
+    /// The grants that count for a user on some resources: of every role, on one of the resources or on all of their
+    /// kind. Empty for a user who does not exist.
     ///
     /// # Errors
     /// Only the common ones.
-    async fn grants_for(&self, user: &str, kind: ResourceKind, resource: &str) -> Result<Vec<Grant>>;
+    async fn grants_for(&self, user: &str, kind: ResourceKind, resources: &[&str]) -> Result<Vec<Grant>>;
 
-    /// Lets the grants on a resource follow its new name, or forget them when it is gone.
+    /// Lets the grants on a resource follow its new name, or forget them when it is gone. A name that it has already
+    /// changes nothing.
     ///
     /// # Errors
-    /// Only the common ones.
+    /// `InvalidArgument` when one of the names is [`EVERY`](super::EVERY).
     async fn move_grants(&self, kind: ResourceKind, resource: &str, to: Option<&str>) -> Result<()>;
+}
+
+/// The user of that name.
+pub(crate) async fn known_user(users: &dyn AccessStore, name: &str) -> Result<User> {
+    users.user(name).await?.ok_or_else(|| no_user(name))
+}
+
+pub(super) fn no_user(name: &str) -> Error {
+    Error::not_found(format!("User with username={name} not found"))
 }
 
 macro_rules! forward {
@@ -168,6 +187,7 @@ macro_rules! forward {
 forward! {
     create_user(user: NewUser) -> User;
     user(name: &str) -> Option<User>;
+    standing(user: &str) -> Option<Standing>;
     users() -> Vec<User>;
     update_user(name: &str, update: UserUpdate) -> ();
     delete_user(name: &str) -> ();
@@ -187,6 +207,6 @@ forward! {
     grant(role: u64, grant: Grant) -> RoleGrant;
     role_grant(id: u64) -> RoleGrant;
     revoke(id: u64) -> ();
-    grants_for(user: &str, kind: ResourceKind, resource: &str) -> Vec<Grant>;
+    grants_for(user: &str, kind: ResourceKind, resources: &[&str]) -> Vec<Grant>;
     move_grants(kind: ResourceKind, resource: &str, to: Option<&str>) -> ();
 }

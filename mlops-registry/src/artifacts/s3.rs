@@ -55,11 +55,9 @@ impl SigningParts for S3 {
     async fn begin(&self, at: &Path, parts: u16, valid: Duration) -> Result<(String, Vec<SignedPart>)> {
         let credential = self.0.credentials().get_credential().await.map_err(|error| from_store(error, at.as_ref()))?;
         let read = sign(self.0.as_ref(), at, valid).await?;
+        let signer = PartSigner::new(read, &credential.secret_key)?;
         let upload = self.0.create_multipart(at).await.map_err(|error| from_store(error, at.as_ref()))?;
-        let part = |number: u16| {
-            let url = sign_part(&read, &credential.secret_key, &upload, number)?;
-            Ok(SignedPart { number, url: url.into() })
-        };
+        let part = |number: u16| Ok(SignedPart { number, url: signer.sign(&upload, number)?.into() });
         Ok((upload.clone(), (1..=parts).map(part).collect::<Result<_>>()?))
     }
 
@@ -74,39 +72,55 @@ impl SigningParts for S3 {
     }
 }
 
-/// The URL of one part, by Signature Version 4 in the query (AWS, "Authenticating Requests: Using Query Parameters"):
+/// Signs the URLs of parts by Signature Version 4 in the query (AWS, "Authenticating Requests: Using Query Parameters"):
 /// date, scope and term are those of a signed read of the same object.
-fn sign_part(read: &Url, secret: &str, upload: &str, number: u16) -> Result<Url> {
-    let mut pairs: Vec<(String, String)> = read
-        .query_pairs()
-        .filter(|(key, _)| key != "X-Amz-Signature")
-        .map(|(key, value)| (key.into_owned(), value.into_owned()))
-        .collect();
-    pairs.push(("partNumber".to_owned(), number.to_string()));
-    pairs.push(("uploadId".to_owned(), upload.to_owned()));
-    let encoded = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
-    let mut pairs: Vec<(String, String)> = pairs.iter().map(|(key, value)| (encoded(key), encoded(value))).collect();
-    pairs.sort_unstable();
-    let query = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&");
+struct PartSigner {
+    read: Url,
+    /// The query of the read without its signature, encoded.
+    pairs: Vec<(String, String)>,
+    date: String,
+    scope: String,
+    key: Vec<u8>,
+}
 
-    let value = |name: &str| read.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
-    let (Some(date), Some(credential)) = (value("X-Amz-Date"), value("X-Amz-Credential")) else {
-        return Err(Error::unimplemented("this store signs URLs in another way than Signature Version 4"));
-    };
-    let Some((_, scope)) = credential.split_once('/') else {
-        return Err(Error::internal("a signed URL has a credential without scope"));
-    };
-    let host = &read[url::Position::BeforeHost..url::Position::AfterPort];
-    let canonical = format!("PUT\n{}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD", read.path());
-    let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", Digest::of(canonical.as_bytes()));
-    let mut key = format!("AWS4{secret}").into_bytes();
-    for part in scope.split('/') {
-        key = mac(&key, part)?;
+impl PartSigner {
+    fn new(read: Url, secret: &str) -> Result<Self> {
+        let value = |name: &str| read.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        let (Some(date), Some(credential)) = (value("X-Amz-Date"), value("X-Amz-Credential")) else {
+            return Err(Error::unimplemented("this store signs URLs in another way than Signature Version 4"));
+        };
+        let Some((_, scope)) = credential.split_once('/') else {
+            return Err(Error::internal("a signed URL has a credential without scope"));
+        };
+        let signed = read.query_pairs().filter(|(key, _)| key != "X-Amz-Signature");
+        let pairs = signed.map(|(key, value)| (encoded(&key), encoded(&value))).collect();
+        Ok(Self { pairs, date, scope: scope.to_owned(), key: signing_key(secret, scope)?, read })
     }
-    let signature: String = mac(&key, &to_sign)?.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut url = read.clone();
-    url.set_query(Some(&format!("{query}&X-Amz-Signature={signature}")));
-    Ok(url)
+
+    /// The URL of one part.
+    fn sign(&self, upload: &str, number: u16) -> Result<Url> {
+        let part = [("partNumber".to_owned(), number.to_string()), ("uploadId".to_owned(), encoded(upload))];
+        let mut pairs: Vec<&(String, String)> = self.pairs.iter().chain(&part).collect();
+        pairs.sort_unstable();
+        let query = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&");
+        let host = &self.read[url::Position::BeforeHost..url::Position::AfterPort];
+        let canonical = format!("PUT\n{}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD", self.read.path());
+        let (date, scope) = (&self.date, &self.scope);
+        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", Digest::of(canonical.as_bytes()));
+        let signature: String = mac(&self.key, &to_sign)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut url = self.read.clone();
+        url.set_query(Some(&format!("{query}&X-Amz-Signature={signature}")));
+        Ok(url)
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// The key of one day, region and service.
+fn signing_key(secret: &str, scope: &str) -> Result<Vec<u8>> {
+    scope.split('/').try_fold(format!("AWS4{secret}").into_bytes(), |key, part| mac(&key, part))
 }
 
 fn mac(key: &[u8], text: &str) -> Result<Vec<u8>> {
@@ -122,10 +136,8 @@ mod tests {
     #[test]
     fn the_signing_key_is_the_one_of_the_published_example() {
         // AWS General Reference, "Deriving the signing key": secret, date, region, service and the key in hex.
-        let mut key = b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_vec();
-        for part in ["20120215", "us-east-1", "iam", "aws4_request"] {
-            key = mac(&key, part).unwrap();
-        }
+        let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+        let key = signing_key(secret, "20120215/us-east-1/iam/aws4_request").unwrap();
         let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d");
     }
@@ -135,7 +147,8 @@ mod tests {
         let read: Url = "https://b.s3.eu-west-1.amazonaws.com/a%20b?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=K%2F20260102%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Date=20260102T030405Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=00"
             .parse()
             .unwrap();
-        let of = |upload: &str, number: u16| sign_part(&read, "secret", upload, number).unwrap();
+        let signer = PartSigner::new(read, "secret").unwrap();
+        let of = |upload: &str, number: u16| signer.sign(upload, number).unwrap();
         let value = |url: &Url, name: &str| url.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
         let first = of("u+1/=", 1);
         assert_eq!((value(&first, "partNumber"), value(&first, "uploadId")), ("1".to_owned(), "u+1/=".to_owned()));

@@ -23,7 +23,7 @@ use mlops_core::{
 
 use crate::{
     Actor, Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, DatasetInput, LoggedDataset, ModelRegistry,
-    MoveAlias, PageRequest, Search, TrackingStore,
+    MoveAlias, PageRequest, RunHome, Search, TrackingStore, access::EVERY,
 };
 
 pub use evaluation::evaluation_store;
@@ -47,6 +47,7 @@ pub async fn tracking_store<S: TrackingStore>(fresh: impl AsyncFn() -> S) {
     pages_join_to_the_whole(fresh().await).await;
     one_of_several_creators_wins(fresh().await).await;
     a_dataset_keeps_to_its_limits(fresh().await).await;
+    homes_are_known_of_runs_that_exist(fresh().await).await;
 }
 
 /// Runs every promise of [`ModelRegistry`]; `fresh` gives an empty registry each time.
@@ -60,6 +61,7 @@ pub async fn model_registry<R: ModelRegistry>(fresh: impl AsyncFn() -> R) {
     one_of_several_alias_movers_wins(fresh().await).await;
     alias_moves_are_kept_in_order(fresh().await).await;
     a_described_version_leaves_the_model_alone(fresh().await).await;
+    no_model_has_the_name_of_all_of_them(fresh().await).await;
     governance::stages_move_at_once(fresh().await).await;
     governance::the_past_of_an_alias_is_known(fresh().await).await;
 }
@@ -215,6 +217,21 @@ async fn a_dataset_keeps_to_its_limits<S: TrackingStore>(store: S) {
     assert_eq!(store.run(&run).await.expect("reads").datasets, [input(500, 65_535, 500)]);
 }
 
+async fn homes_are_known_of_runs_that_exist<S: TrackingStore>(store: S) {
+    let (mut ids, mut want) = (vec!["none".parse().expect("an id")], Vec::new());
+    for name in ["a", "b"] {
+        let experiment = store.create_experiment(name, CreateExperiment::default()).await.expect("creates");
+        let run = store.create_run(CreateRun::new(experiment)).await.expect("starts");
+        store.delete_run(&run.id).await.expect("deletes");
+        ids.push(run.id.clone());
+        want.push(RunHome { id: run.id, experiment, artifact_uri: run.artifact_uri });
+    }
+    let mut found = store.homes(&ids).await.expect("reads");
+    found.sort_by_key(|home| home.experiment);
+    assert_eq!(found, want);
+    assert_eq!(store.homes(&[]).await.expect("reads"), []);
+}
+
 async fn a_described_version_leaves_the_model_alone<R: ModelRegistry>(registry: R) {
     let name = model(&registry).await;
     let made = registry.create_version(&name, &package("1"), CreateVersion::default()).await.expect("registers");
@@ -223,6 +240,14 @@ async fn a_described_version_leaves_the_model_alone<R: ModelRegistry>(registry: 
     let described = registry.describe_version(&name, made.version, "better", &actor).await.expect("describes");
     assert!(described.description == "better" && described.updated >= made.updated);
     assert_eq!(registry.model(&name).await.expect("reads").updated, before);
+}
+
+async fn no_model_has_the_name_of_all_of_them<R: ModelRegistry>(registry: R) {
+    let (name, every) = (model(&registry).await, ModelName::new(EVERY).expect("a name"));
+    let created = registry.create_model(&every, CreateModel::default()).await.expect_err("means every model");
+    let renamed = registry.rename_model(&name, &every, &Actor::default()).await.expect_err("means every model");
+    assert_eq!([created.kind(), renamed.kind()], [ErrorKind::InvalidArgument; 2]);
+    assert_eq!(registry.model(&every).await.expect_err("is not there").kind(), ErrorKind::NotFound);
 }
 
 async fn packages_come_back_as_they_were<R: ModelRegistry>(registry: R) {

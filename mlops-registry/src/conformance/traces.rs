@@ -18,6 +18,7 @@ use crate::{
 pub async fn trace_store<S: TraceStore>(fresh: impl AsyncFn() -> S) {
     info_and_spans_come_in_either_order(fresh().await, fresh().await).await;
     spans_alone_make_a_trace(fresh().await).await;
+    experiments_are_known_of_traces_that_exist(fresh().await).await;
     a_refused_batch_leaves_nothing(fresh().await).await;
     pages_of_time_join_to_the_whole(fresh().await).await;
     filters_see_all_of_a_trace(fresh().await).await;
@@ -57,6 +58,17 @@ fn batch(spans: Vec<Span>) -> Vec<ResourceSpans> {
 
 async fn one<S: TraceStore>(store: &S, number: u64) -> TraceInfo {
     store.traces(&[id_of(number)]).await.expect("reads").pop().expect("the trace is there")
+}
+
+async fn experiments_are_known_of_traces_that_exist<S: TraceStore>(store: S) {
+    store.start(info(1)).await.expect("stores");
+    let elsewhere = ExperimentId(2);
+    store.start(TraceInfo { experiment: elsewhere, ..info(2) }).await.expect("stores");
+    let found = store.experiments_of(&[id_of(1), id_of(2), id_of(3)]).await.expect("reads");
+    assert_eq!(found, BTreeMap::from([(id_of(1), HOME), (id_of(2), elsewhere)]));
+    assert_eq!(store.experiments_of(&[]).await.expect("reads"), BTreeMap::new());
+    let many: Vec<String> = (0..1_001).map(id_of).collect();
+    assert_eq!(store.experiments_of(&many).await.expect_err("too many").kind(), ErrorKind::InvalidArgument);
 }
 
 async fn info_and_spans_come_in_either_order<S: TraceStore>(first: S, second: S) {

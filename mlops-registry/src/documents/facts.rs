@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlops_core::{Error, ErrorKind, ModelName, PackageManifest, Result, Version};
+use mlops_core::{Error, ModelName, PackageManifest, Result, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    linked::linked,
     registry::{ModelVersion, Packages, RegisteredModel},
     tracking::{RunRecord, TrackingStore},
 };
@@ -19,7 +20,7 @@ pub struct VersionFacts {
     pub version: ModelVersion,
     /// What its package consists of; none when only a URI was registered.
     pub manifest: Option<PackageManifest>,
-    /// The run that made it; none when it is unknown or gone.
+    /// The run that made it; none when it is unknown, gone or not for whoever asks.
     pub run: Option<RunRecord>,
 }
 
@@ -28,7 +29,7 @@ impl VersionFacts {
     ///
     /// # Errors
     /// `NotFound` when model or version do not exist, `DataLoss` when the manifest does not match the package's digest,
-    /// `Unavailable`. A run that no longer exists is left out.
+    /// `Unavailable`. A run that no longer exists, or that the store refuses, is left out.
     pub async fn gather(
         registry: &dyn Packages,
         tracking: &dyn TrackingStore,
@@ -54,11 +55,7 @@ impl VersionFacts {
         let made_by = version.run_id.as_ref().or(manifest.as_ref().and_then(|manifest| manifest.run_id.as_ref()));
         let run = match made_by {
             None => None,
-            Some(id) => match tracking.run(id).await {
-                Ok(run) => Some(run),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            },
+            Some(id) => linked(tracking.run(id).await)?,
         };
         Ok(Self { model, version, manifest, run })
     }

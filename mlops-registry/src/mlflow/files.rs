@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Path, Query, Request},
+    extract::{FromRequest, Path, Query, Request},
     http::{
         HeaderMap, StatusCode,
         header::{
@@ -23,6 +23,7 @@ use mlops_core::{Action, Error, ErrorKind, Result};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{Api, Inner, answer, auth::Caller, failure::Failure, request::Params};
 use crate::{ArtifactEntry, ArtifactRange, ArtifactStore, SignedPart, artifacts::check_path};
@@ -108,7 +109,7 @@ fn pieces(body: Body, silence: Duration) -> impl Stream<Item = Result<Bytes>> + 
     let broken = |error| Error::cancelled("the upload broke off; send it again").with_source(error);
     futures::stream::unfold(Some(body.into_data_stream()), move |pieces| async move {
         let mut pieces = pieces?;
-        match tokio::time::timeout(silence, pieces.next()).await {
+        match timeout(silence, pieces.next()).await {
             Ok(None) => None,
             Ok(Some(Ok(piece))) => Some((Ok(piece), Some(pieces))),
             Ok(Some(Err(error))) => Some((Err(broken(error)), None)),
@@ -178,6 +179,21 @@ pub(crate) fn disposition(path: &str) -> String {
     format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
 }
 
+/// What a client says of an upload in parts. It has to say it in time; the store may then take as long as it does.
+#[derive(Debug)]
+pub(super) struct Said(Params);
+
+impl FromRequest<Api> for Said {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Api) -> std::result::Result<Self, Failure> {
+        match timeout(Duration::from_secs(api.limits.answer_seconds), Params::from_request(request, api)).await {
+            Ok(params) => params.map(Self),
+            Err(_) => Err(Error::deadline_exceeded("the body came too slowly; send it again").into()),
+        }
+    }
+}
+
 /// The file that is uploaded in parts: the directory of the route and the name that the client's own path ends in.
 fn target(directory: &str, params: &Params) -> Result<String> {
     let local = params.required("path")?;
@@ -190,7 +206,7 @@ fn target(directory: &str, params: &Params) -> Result<String> {
 pub(super) async fn begin_parts(
     Caller(api): Caller,
     Path(directory): Path<String>,
-    params: Params,
+    Said(params): Said,
 ) -> Answer<Json<Value>> {
     let path = target(&directory, &params)?;
     let files = api.artifacts.at(&path, Action::Write).await?;
@@ -204,7 +220,7 @@ pub(super) async fn begin_parts(
 pub(super) async fn complete_parts(
     Caller(api): Caller,
     Path(directory): Path<String>,
-    params: Params,
+    Said(params): Said,
 ) -> Answer<Json<Value>> {
     let path = target(&directory, &params)?;
     let files = api.artifacts.at(&path, Action::Write).await?;
@@ -223,7 +239,7 @@ pub(super) async fn complete_parts(
 pub(super) async fn abort_parts(
     Caller(api): Caller,
     Path(directory): Path<String>,
-    params: Params,
+    Said(params): Said,
 ) -> Answer<Json<Value>> {
     let path = target(&directory, &params)?;
     let files = api.artifacts.at(&path, Action::Write).await?;

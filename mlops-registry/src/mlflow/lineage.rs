@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mlops_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Api, Inner, answer, request::Params};
+use super::{Api, Inner, answer, place::part, request::Params};
 use crate::{
     DatasetInput, ExperimentId, LoggedDataset, LoggedModelStore, ModelOutput, PageRequest, RunModels, RunRecord,
     Search, TrackingStoreExt as _, View,
@@ -25,11 +25,7 @@ const RUNS_AT_ONCE: usize = 1_000;
 impl Inner {
     /// The store of logged models, or how to get one.
     pub(super) fn models(&self) -> Result<&dyn LoggedModelStore> {
-        self.logged_models.as_deref().ok_or_else(|| {
-            Error::unimplemented(
-                "this server keeps no logged models; build it with MlflowServer::with_logged_models to have them",
-            )
-        })
+        Ok(part(&self.logged_models, "logged models", "with_logged_models")?.as_ref())
     }
 
     /// The models that each of the runs read and made; nothing when this server keeps none.

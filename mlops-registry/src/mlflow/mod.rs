@@ -121,17 +121,21 @@ impl Inner {
             let (tracking, guard) = (Arc::clone(&tracking), Arc::clone(&guard));
             Arc::new(GuardedLoggedModels { inner, tracking, guard }) as Arc<dyn LoggedModelStore>
         });
-        let traces = self
-            .traces
-            .clone()
-            .map(|inner| Arc::new(GuardedTraces { inner, guard: Arc::clone(&guard) }) as Arc<dyn TraceStore>);
+        let traces = self.traces.clone().map(|inner| {
+            let (tracking, guard) = (Arc::clone(&tracking), Arc::clone(&guard));
+            Arc::new(GuardedTraces { inner, tracking, guard }) as Arc<dyn TraceStore>
+        });
         let evaluation = self
             .evaluation
             .clone()
             .map(|inner| Arc::new(GuardedEvaluation { inner, guard: Arc::clone(&guard) }) as Arc<dyn EvaluationStore>);
         Self {
             artifacts: self.artifacts.guarded(Arc::clone(&guard), Arc::clone(&tracking)),
-            tracking: Arc::new(GuardedTracking { inner: tracking, guard: Arc::clone(&guard) }),
+            tracking: Arc::new(GuardedTracking {
+                inner: tracking,
+                models: self.logged_models.clone(),
+                guard: Arc::clone(&guard),
+            }),
             registry: Arc::new(registry),
             logged_models,
             traces,

@@ -18,7 +18,7 @@ use axum::{
 use mlops_core::Error;
 use url::Url;
 
-use super::failure::Failure;
+use super::{failure::Failure, protect::LOOPBACK};
 
 /// What an allowed origin is told before it asks.
 const PREFLIGHT: [(HeaderName, HeaderValue); 3] = [
@@ -54,8 +54,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
     };
-    let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-    !local && text(headers.get(HOST)).is_none_or(|own| own != authority)
+    !LOOPBACK.contains(&host) && text(headers.get(HOST)).is_none_or(|own| own != authority)
 }
 
 #[cfg(test)]

@@ -1,16 +1,17 @@
 //! What stands before every route: host names, bounds, headers.
 //!
 //! Invariant: a request that names another host than this server's own is refused, for a page elsewhere may have made
-//! its name mean this machine (DNS rebinding); at most a set number of requests are at work at a time.
+//! its name mean this machine (DNS rebinding); at most a set number of requests are at work at a time, from when they
+//! come until their answers have been sent.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{Request, State},
     http::{
         HeaderName, HeaderValue, Uri,
-        header::{CONTENT_LENGTH, HOST, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS},
+        header::{CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS},
     },
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -18,12 +19,15 @@ use axum::{
 use futures::StreamExt as _;
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::failure::Failure;
 
 /// Names of this machine, by which it may always be asked.
-const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+pub(super) const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 const HEADERS: [(HeaderName, HeaderValue); 2] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN")),
@@ -36,7 +40,8 @@ pub struct ServerLimits {
     /// Requests at work at the same time; 1 to 100,000. Default 1,024. One more is refused with 503, which MLflow's
     /// clients repeat.
     pub requests_max: usize,
-    /// Seconds until an answer must begin, files excepted; 1 to 3,600. Default 120.
+    /// Seconds until an answer must begin, files excepted, and until a client has said what the parts of an upload are; 1
+    /// to 3,600. Default 120.
     pub answer_seconds: u64,
     /// Seconds that a client who sends a file may be silent; 1 to 3,600. Default 60.
     pub silence_seconds: u64,
@@ -103,9 +108,9 @@ fn is_probe(uri: &Uri) -> bool {
     matches!(uri.path(), "/health" | "/version")
 }
 
-/// Files flow for as long as they do.
+/// Files flow for as long as they do, and a store may take long to make one of parts.
 fn is_file(uri: &Uri) -> bool {
-    uri.path().contains("/mlflow-artifacts/")
+    ["/mlflow-artifacts/artifacts/", "/mlflow-artifacts/mpu/"].iter().any(|part| uri.path().contains(part))
 }
 
 pub(super) async fn protect(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
@@ -128,27 +133,53 @@ async fn admit(gate: &Gate, request: Request, next: Next) -> Response {
         return Failure(Error::unavailable("the server has too many requests at work; try again")).into_response();
     };
     if is_file(request.uri()) {
-        let response = next.run(request).await;
-        if !response.headers().contains_key(CONTENT_LENGTH) {
-            return response;
-        }
-        // The turn ends when the file has been sent.
-        return response.map(|body| {
-            Body::from_stream(body.into_data_stream().map(move |piece| {
-                let _turn = &turn;
-                piece
-            }))
-        });
+        return holding(next.run(request).await, turn);
     }
-    match tokio::time::timeout(gate.answer, next.run(request)).await {
-        Ok(response) => response,
+    match timeout(gate.answer, next.run(request)).await {
+        Ok(response) => holding(response, turn),
         Err(_) => Failure(Error::deadline_exceeded("the answer took too long; ask for less at once")).into_response(),
     }
 }
 
+/// The answer, with which the turn ends when it has been sent.
+fn holding(response: Response, turn: OwnedSemaphorePermit) -> Response {
+    // What is whole already is no work any more; whoever watches a run waits most of the time, and is one of a number
+    // that is bounded elsewhere.
+    if response.body().size_hint().exact().is_some() || is_watching(&response) {
+        return response;
+    }
+    response.map(|body| {
+        Body::from_stream(body.into_data_stream().map(move |piece| {
+            let _turn = &turn;
+            piece
+        }))
+    })
+}
+
+fn is_watching(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use axum::{
+        Router,
+        body::to_bytes,
+        http::{StatusCode, header::RETRY_AFTER},
+        middleware::from_fn_with_state,
+        response::sse::{Event, Sse},
+        routing::get,
+    };
+    use futures::stream;
+    use tower::ServiceExt as _;
+
     use super::*;
+
+    const OK: StatusCode = StatusCode::OK;
+    const GATEWAY_TIMEOUT: StatusCode = StatusCode::GATEWAY_TIMEOUT;
 
     #[test]
     fn only_own_names_are_answered() {
@@ -177,5 +208,53 @@ mod tests {
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }
+    }
+
+    const FILES: [&str; 2] = ["/api/2.0/mlflow-artifacts/artifacts/x", "/api/2.0/mlflow-artifacts/mpu/complete/x"];
+
+    /// A router behind a gate with one turn.
+    fn gated() -> Router {
+        const LONG: Duration = Duration::from_secs(3_600);
+        let whole = async || "whole";
+        let stream = async || Body::from_stream(stream::iter(["a", "b"].map(Ok::<_, Infallible>)));
+        let events = async || Sse::new(stream::pending::<std::result::Result<Event, Infallible>>());
+        let long = async || {
+            tokio::time::sleep(LONG).await;
+            "at last"
+        };
+        let gate = Gate::new(&[], &ServerLimits { requests_max: 1, ..ServerLimits::default() });
+        Router::new()
+            .route("/whole", get(whole))
+            .route("/stream", get(stream))
+            .route("/events", get(events))
+            .route("/long", get(long))
+            .route(FILES[0], get(long))
+            .route(FILES[1], get(long))
+            .layer(from_fn_with_state(Arc::new(gate), protect))
+    }
+
+    async fn ask(router: &Router, path: &str) -> Response {
+        router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_until_the_answer_has_been_sent() {
+        let router = gated();
+        let ask = async |path: &str| ask(&router, path).await;
+        let streaming = ask("/stream").await;
+        let refused = ask("/whole").await;
+        assert_eq!((refused.status().as_u16(), &refused.headers()[RETRY_AFTER]), (503, &HeaderValue::from_static("1")));
+        assert_eq!(to_bytes(streaming.into_body(), 9).await.unwrap(), "ab");
+        let (sent, watching) = (ask("/whole").await, ask("/events").await);
+        assert_eq!((sent.status(), watching.status(), ask("/whole").await.status()), (OK, OK, OK));
+        drop(ask("/stream").await);
+        assert_eq!(ask("/whole").await.status(), OK, "the turn of an answer that nobody wants ends too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_begin_in_time_and_files_take_theirs() {
+        let router = gated();
+        let status = async |path: &str| ask(&router, path).await.status();
+        assert_eq!((status("/long").await, status(FILES[0]).await, status(FILES[1]).await), (GATEWAY_TIMEOUT, OK, OK));
     }
 }

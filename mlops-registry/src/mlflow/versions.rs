@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mlops_core::{Error, ErrorKind, Result, Version};
+use mlops_core::{Action, Error, Result, Version};
 use serde_json::{Value, json};
 
 use super::{
@@ -12,7 +12,9 @@ use super::{
     request::Params,
     source::Source,
 };
-use crate::{Actor, CreateVersion, ModelVersion, MoveAlias, MoveStage, Stage, View, registry::PROMPT_TAG};
+use crate::{
+    Actor, CreateVersion, ModelVersion, MoveAlias, MoveStage, Stage, View, linked::linked, registry::PROMPT_TAG,
+};
 
 /// Largest size that clients may ask for, and the largest page they get.
 const SEARCH_MAX: usize = 200_000;
@@ -61,20 +63,19 @@ pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
     };
     let created = api.registry.create_version_from_uri(&name, &source.uri, options).await?;
     if let (false, Some(id)) = (is_prompt, &source.model_id) {
-        api.models()?.add_registration(id, &created.model, created.version).await?;
+        // Whoever copies a version may not see the model it is of, which is then not told.
+        linked(api.models()?.add_registration(id, &created.model, created.version).await)?;
     }
     Ok(json!({ "model_version": api.answer_version(&created).await? }))
 }
 
 impl Inner {
-    /// A version with params and metrics of the logged model that it is.
+    /// A version with params and metrics of the logged model that it is, for whom they are.
     pub(super) async fn answer_version(&self, version: &ModelVersion) -> Result<Value> {
         let mut answer = answer::version(version);
         let (Some(store), Some(id)) = (&self.logged_models, kept_model_id(version)) else { return Ok(answer) };
-        match store.logged_model(&id, View::All).await {
-            Ok(model) => answer::add_model(&mut answer, &model),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if let Some(model) = linked(store.logged_model(&id, View::All).await)? {
+            answer::add_model(&mut answer, &model);
         }
         Ok(answer)
     }
@@ -94,6 +95,10 @@ pub(super) async fn update(api: Api, params: Params) -> Result<Value> {
 /// Deletes a version with its aliases.
 pub(super) async fn delete(api: Api, params: Params) -> Result<Value> {
     let version = named(&api, &params).await?;
+    // Asked before the aliases go, which is less of a right: a refusal leaves them where they are.
+    if let Some(guard) = &api.guard {
+        guard.check_model(Action::Delete, &version.model).await?;
+    }
     for alias in &version.aliases {
         let options = MoveAlias {
             // An alias that was moved in the meantime is not ours to delete.

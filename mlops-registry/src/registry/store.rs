@@ -22,7 +22,7 @@ pub trait ModelRegistry: ModelSource + fmt::Debug + Send + Sync + 'static {
     /// Creates a registered model without versions.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name is taken.
+    /// `AlreadyExists` when the name is taken; `InvalidArgument` when it is [`EVERY`](crate::access::EVERY).
     async fn create_model(&self, name: &ModelName, options: CreateModel) -> Result<RegisteredModel>;
 
     /// A registered model.
@@ -46,7 +46,7 @@ pub trait ModelRegistry: ModelSource + fmt::Debug + Send + Sync + 'static {
     /// Renames a model; versions, tags, aliases and history follow.
     ///
     /// # Errors
-    /// `AlreadyExists` when the new name is taken.
+    /// `AlreadyExists` when the new name is taken; `InvalidArgument` when it is [`EVERY`](crate::access::EVERY).
     async fn rename_model(&self, name: &ModelName, new_name: &ModelName, actor: &Actor) -> Result<RegisteredModel>;
 
     /// Deletes a model with its versions, tags and aliases. The name is free at once; the history

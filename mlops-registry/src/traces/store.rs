@@ -41,6 +41,12 @@ pub trait TraceStore: fmt::Debug + Send + Sync + 'static {
     /// `InvalidArgument` for more than 1,000 ids.
     async fn traces(&self, ids: &[String]) -> Result<Vec<TraceInfo>>;
 
+    /// The experiment of each of the traces, by its id; those that do not exist are left out.
+    ///
+    /// # Errors
+    /// As [`TraceStore::traces`].
+    async fn experiments_of(&self, ids: &[String]) -> Result<BTreeMap<String, ExperimentId>>;
+
     /// The spans of traces, earliest first; of a trace without spans or that does not exist, none.
     ///
     /// # Errors
@@ -118,6 +124,7 @@ forward! {
     start(info: TraceInfo) -> TraceInfo;
     add_spans(experiment: ExperimentId, spans: Vec<ResourceSpans>) -> Vec<String>;
     traces(ids: &[String]) -> Vec<TraceInfo>;
+    experiments_of(ids: &[String]) -> BTreeMap<String, ExperimentId>;
     spans(ids: &[String]) -> BTreeMap<String, Vec<Span>>;
     search(experiments: &[ExperimentId], search: &Search) -> Page<TraceInfo>;
     set_tags(id: &str, tags: &[(String, String)]) -> ();

@@ -18,7 +18,8 @@ pub mod tail;
 mod tracker;
 
 pub use record::{
-    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, RunRecord, RunUpdate,
+    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, RunHome, RunRecord,
+    RunUpdate,
 };
 pub use sql::{SqlTrackingStore, SqlTrackingStoreBuilder};
 pub(crate) use store::run_tagged;

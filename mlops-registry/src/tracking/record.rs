@@ -102,6 +102,23 @@ pub struct RunRecord {
     pub datasets: Vec<DatasetInput>,
 }
 
+/// Where a run belongs, which never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunHome {
+    /// The run.
+    pub id: RunId,
+    /// The experiment it belongs to.
+    pub experiment: ExperimentId,
+    /// URI of the directory of its files.
+    pub artifact_uri: String,
+}
+
+impl From<&RunRecord> for RunHome {
+    fn from(run: &RunRecord) -> Self {
+        Self { id: run.id.clone(), experiment: run.experiment, artifact_uri: run.artifact_uri.clone() }
+    }
+}
+
 /// How to create a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateRun {

@@ -3,10 +3,12 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Metric, Result, RunId};
+use mlops_core::{ErrorKind, Metric, Result, RunId};
 
 use super::{
-    record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate},
+    record::{
+        Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunHome, RunRecord, RunUpdate,
+    },
     sample::{self, HistorySample, Paged},
 };
 use crate::{
@@ -89,6 +91,22 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `NotFound`.
     async fn run(&self, id: &RunId) -> Result<RunRecord>;
+
+    /// Where runs belong, deleted or not, in any order. An id that no run has is left out.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn homes(&self, ids: &[RunId]) -> Result<Vec<RunHome>> {
+        let mut found = Vec::new();
+        for id in ids {
+            match self.run(id).await {
+                Ok(run) => found.push(RunHome::from(&run)),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
 
     /// Runs of the given experiments that match, newest start first unless ordered otherwise.
     ///
@@ -211,6 +229,7 @@ macro_rules! tracking_calls {
                 delete_experiment_tag(id: ExperimentId, key: &str) -> ();
                 create_run(run: CreateRun) -> RunRecord;
                 run(id: &RunId) -> RunRecord;
+                homes(ids: &[RunId]) -> Vec<RunHome>;
                 search_runs(experiments: &[ExperimentId], search: &Search) -> Page<RunRecord>;
                 count_runs(experiments: &[ExperimentId], search: &Search) -> u64;
                 restore_run(id: &RunId) -> ();
@@ -255,7 +274,7 @@ pub trait TrackingStoreExt: TrackingStore {
                 return Ok(experiment.id);
             }
             match self.create_experiment(name, CreateExperiment::default()).await {
-                Err(error) if error.kind() == mlops_core::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 outcome => return outcome,
             }
         }

@@ -1,7 +1,7 @@
 //! The page of a run.
 
 use axum::{extract::Path, response::IntoResponse};
-use mlops_core::{ErrorKind, Result, RunId};
+use mlops_core::{Result, RunId};
 
 use super::{
     UiStores,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     LoggedModel, RunRecord, View,
+    linked::linked,
     tracking::{DATASET_CONTEXT_TAG, PARENT_RUN_TAG},
 };
 
@@ -70,10 +71,7 @@ async fn models(stores: &UiStores, run: &RunRecord) -> Result<Vec<(&'static str,
     let made = of_run.outputs.into_iter().map(|output| ("made", output.model));
     let mut found = Vec::new();
     for (role, id) in made.chain(of_run.inputs.into_iter().map(|id| ("read", id))).take(MODELS_SHOWN) {
-        match store.logged_model(&id, View::All).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            model => found.push((role, model?)),
-        }
+        found.extend(linked(store.logged_model(&id, View::All).await)?.map(|model| (role, model)));
     }
     Ok(found)
 }

@@ -126,7 +126,7 @@ fn write_facts(html: &mut Html, facts: &VersionFacts) {
     html.raw("<dt>Source</dt><dd><code>").text(version.source.to_uri()).raw("</code></dd><dt>Run</dt><dd>");
     match (&facts.run, &version.run_id) {
         (Some(run), _) => html.raw("<bdi>").link(&super::run::of(&run.id), &run.name).raw("</bdi>"),
-        (None, Some(id)) => html.raw("<code>").text(id).raw("</code>, which is not in this store"),
+        (None, Some(id)) => html.raw("<code>").text(id).raw("</code>, which is not shown here"),
         (None, None) => html.raw("\u{2013}"),
     };
     // A link from outside leads only to the web.

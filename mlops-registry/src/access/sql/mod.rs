@@ -51,10 +51,6 @@ fn taken(error: Error, what: &str, name: &str) -> Error {
     }
 }
 
-fn no_user(name: &str) -> Error {
-    Error::not_found(format!("User with username={name} not found"))
-}
-
 fn no_role(id: u64) -> Error {
     Error::not_found(format!("Role with id={id} not found"))
 }

@@ -7,7 +7,7 @@ use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, Valu
 
 use super::{SqlAccessStore, check_name, no_role, taken, user::require_user};
 use crate::access::{
-    ADMIN_ROLE,
+    ADMIN_ROLE, check_own_name,
     record::{Grant, ResourceKind, Role, RoleGrant, RoleUpdate},
 };
 
@@ -138,6 +138,10 @@ impl SqlAccessStore {
     }
 
     pub(super) async fn try_move(&self, kind: ResourceKind, resource: &str, to: Option<&str>) -> Result<()> {
+        [Some(resource), to].into_iter().flatten().try_for_each(|name| check_own_name(kind, name))?;
+        if to == Some(resource) {
+            return Ok(());
+        }
         let mut tx = self.meta.begin().await?;
         let clear = "DELETE FROM access_grant WHERE kind = $1 AND resource = $2";
         // Grants that wait for the new name were given before anything was called so.

@@ -3,10 +3,11 @@
 use mlops_core::{Error, Result};
 use mlops_store::{Row, Transaction, TransactionExt as _, params};
 
-use super::{SqlAccessStore, check_name, no_user, taken};
+use super::{SqlAccessStore, check_name, taken};
 use crate::access::{
     LISTED_MAX,
     record::{NewToken, NewUser, Token, User, UserUpdate},
+    store::no_user,
 };
 
 pub(super) const USER: &str = "SELECT u.id, u.name, u.password_hash, u.admin, r.id AS own_role

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Action, Error, Resource, Result};
+use mlops_core::{Action, Resource, Result};
 
 use super::guard::{Guard, experiment};
 use crate::{
@@ -39,7 +39,7 @@ impl GuardedEvaluation {
     async fn check_all(&self, action: Action, experiments: &[ExperimentId]) -> Result<()> {
         match self.allows(action, experiments).await? {
             true => Ok(()),
-            false => Err(Error::permission_denied("Permission denied")),
+            false => Err(self.guard.refusal(action, "a dataset")),
         }
     }
 
@@ -80,9 +80,13 @@ impl EvaluationStore for GuardedEvaluation {
 
     async fn delete(&self, id: &str) -> Result<()> {
         let found = self.check(Action::Delete, id).await?;
-        for of in found.experiments {
+        let mut resources: Vec<Resource> = found.experiments.into_iter().map(experiment).collect();
+        if resources.is_empty() {
+            resources.push(Resource::new("dataset", id));
+        }
+        for resource in resources {
             let details = [("call", "datasets/delete".to_owned()), ("dataset_id", id.to_owned())];
-            self.guard.record(Action::Delete, experiment(of), details).await?;
+            self.guard.record(Action::Delete, resource, details).await?;
         }
         self.inner.delete(id).await
     }

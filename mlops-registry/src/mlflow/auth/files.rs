@@ -3,12 +3,12 @@
 //! Invariant: a path is the experiment's whose number begins it, and the run's in whose directory it lies; all of them
 //! must allow the action. What is nobody's is for administrators.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use mlops_core::{Action, Error, ErrorKind, Result, RunId};
+use mlops_core::{Action, Resource, Result, RunId};
 
 use super::guard::{Guard, experiment};
-use crate::{ArtifactEntry, ArtifactStore, ExperimentId, TrackingStore, artifacts::check_path};
+use crate::{ArtifactEntry, ArtifactStore, ExperimentId, RunHome, TrackingStore, artifacts::check_path};
 
 /// Deepest path whose run is looked for; what lies deeper in nobody's directory is nobody's.
 const DEPTH_MAX: usize = 16;
@@ -55,54 +55,60 @@ impl Files {
     pub(crate) async fn roots(&self) -> Result<Vec<ArtifactEntry>> {
         let entries = self.store.entries("").await?;
         let Some(guarded) = &self.guarded else { return Ok(entries) };
-        let mut readable = Vec::with_capacity(entries.len());
-        for entry in entries {
-            match guarded.check(&entry.name, Action::Read).await {
-                Ok(()) => readable.push(entry),
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(readable)
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        let readable = guarded.allows(&names, Action::Read).await?;
+        Ok(entries.into_iter().zip(readable).filter_map(|(entry, readable)| readable.then_some(entry)).collect())
     }
 }
 
 impl Guarded {
     async fn check(&self, path: &str, action: Action) -> Result<()> {
-        let owners = self.owners(path).await?;
-        if owners.is_empty() {
-            return self.guard.check_admin().await;
+        match self.allows(&[path], action).await? == [true] {
+            true => Ok(()),
+            false => Err(self.guard.refusal(action, format_args!("file {path:?}"))),
         }
-        for owner in owners {
-            self.guard.check(action, &experiment(owner)).await?;
-        }
-        Ok(())
     }
 
-    async fn owners(&self, path: &str) -> Result<Vec<ExperimentId>> {
-        let segments: Vec<&str> = path.split('/').take(DEPTH_MAX).collect();
-        let mut owners: Vec<ExperimentId> = segments.first().and_then(|first| first.parse().ok()).into_iter().collect();
-        for segment in segments {
-            let Ok(id) = RunId::new(segment) else { continue };
-            let home = match self.guard.home(&self.tracking, &id).await {
-                Ok(home) => home,
-                Err(error) if is_no_run(&error) => continue,
-                Err(error) => return Err(error),
-            };
-            let inside = ArtifactStore::path_of(&home.artifact_uri).is_ok_and(|root| {
-                path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                    || root.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+    /// Whether the action is allowed on each of the paths, in their order.
+    async fn allows(&self, paths: &[&str], action: Action) -> Result<Vec<bool>> {
+        let owners = self.owners(paths).await?;
+        let resources: Vec<Resource> = owners.iter().flatten().copied().map(experiment).collect();
+        let allowed = self.guard.allows_each(action, &resources).await?;
+        let (mut rest, mut decided) = (allowed.as_slice(), Vec::with_capacity(paths.len()));
+        for owners in owners {
+            let (own, others) = rest.split_at_checked(owners.len()).unwrap_or_default();
+            rest = others;
+            decided.push(match own {
+                [] => self.guard.administers().await?,
+                own => own.iter().all(|allowed| *allowed),
             });
-            if inside {
-                // The outermost directory governs: a run that was put into another's does not open that one.
-                owners.push(home.experiment);
-                break;
-            }
         }
-        Ok(owners)
+        Ok(decided)
+    }
+
+    /// The experiments that own each of the paths; the runs they name are looked up at once.
+    async fn owners(&self, paths: &[&str]) -> Result<Vec<Vec<ExperimentId>>> {
+        let named = |path: &&str| segments(path).filter_map(|segment| RunId::new(segment).ok()).collect::<Vec<_>>();
+        let runs: Vec<RunId> = paths.iter().flat_map(named).collect::<BTreeSet<_>>().into_iter().collect();
+        let homes = self.guard.homes(&self.tracking, &runs).await?;
+        let owners = |path: &&str| {
+            let number = segments(path).next().and_then(|first| first.parse().ok());
+            // The outermost directory governs: a run that was put into another's does not open that one.
+            let run = segments(path).filter_map(|segment| homes.get(segment)).find(|home| is_inside(path, home));
+            number.into_iter().chain(run.map(|home| home.experiment)).collect()
+        };
+        Ok(paths.iter().map(owners).collect())
     }
 }
 
-fn is_no_run(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument)
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').take(DEPTH_MAX)
+}
+
+/// Whether the path is in the directory of the run, or that one in the path.
+fn is_inside(path: &str, home: &RunHome) -> bool {
+    ArtifactStore::path_of(&home.artifact_uri).is_ok_and(|root| {
+        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            || root.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+    })
 }

@@ -7,7 +7,7 @@ use axum::Router;
 use mlops_core::{Action, Error, Resource, Result};
 use serde_json::{Value, json};
 
-use super::Guard;
+use super::{Guard, roles::WORKSPACE};
 use crate::{
     access::{AccessStore, Grant, Permission, ResourceKind, RoleGrant, User},
     mlflow::{Api, DELETE, GET, Inner, PATCH, POST, on, request::Params},
@@ -42,9 +42,12 @@ pub(super) fn grant_of(params: &Params, resource: &str) -> Result<Grant> {
     Ok(Grant { kind, resource: params.required(resource)?.to_owned(), permission })
 }
 
+/// Who asks, and the users.
+type Desk<'a> = (&'a Guard, &'a dyn AccessStore);
+
 impl Inner {
-    /// Who asks and the users, for one who manages the resource.
-    async fn manager(&self, kind: ResourceKind, resource: &str) -> Result<(&Guard, &dyn AccessStore)> {
+    /// The desk for one who manages the resource.
+    async fn manager(&self, kind: ResourceKind, resource: &str) -> Result<Desk<'_>> {
         let (guard, users) = self.desk()?;
         guard.check(Action::Administer, &Resource::new(kind.resource_kind(), resource)).await?;
         Ok((guard, users))
@@ -79,14 +82,12 @@ async fn record(
     guard.record(Action::Administer, Resource::new(kind.resource_kind(), resource), details).await
 }
 
-async fn set(api: &Api, user: &User, grant: Grant) -> Result<RoleGrant> {
-    let (guard, users) = api.manager(grant.kind, &grant.resource).await?;
+async fn set((guard, users): Desk<'_>, user: &User, grant: Grant) -> Result<RoleGrant> {
     record(guard, user, grant.kind, &grant.resource, Some(grant.permission)).await?;
     users.grant(user.own_role, grant).await
 }
 
-async fn unset(api: &Api, user: &User, kind: ResourceKind, resource: &str) -> Result<()> {
-    let (guard, users) = api.manager(kind, resource).await?;
+async fn unset((guard, users): Desk<'_>, user: &User, kind: ResourceKind, resource: &str) -> Result<()> {
     let found = direct(users, user, kind, resource).await?;
     record(guard, user, kind, resource, None).await?;
     users.revoke(found.id).await
@@ -94,15 +95,15 @@ async fn unset(api: &Api, user: &User, kind: ResourceKind, resource: &str) -> Re
 
 async fn grant(api: Api, params: Params) -> Result<Value> {
     let grant = grant_of(&params, "resource_id")?;
-    api.manager(grant.kind, &grant.resource).await?;
-    set(&api, &api.named_user(&params).await?, grant).await?;
+    let desk = api.manager(grant.kind, &grant.resource).await?;
+    set(desk, &api.named_user(&params).await?, grant).await?;
     Ok(json!({}))
 }
 
 async fn revoke(api: Api, params: Params) -> Result<Value> {
     let (kind, resource) = (params.required("resource_type")?.parse()?, params.required("resource_id")?);
-    api.manager(kind, resource).await?;
-    unset(&api, &api.named_user(&params).await?, kind, resource).await?;
+    let desk = api.manager(kind, resource).await?;
+    unset(desk, &api.named_user(&params).await?, kind, resource).await?;
     Ok(json!({}))
 }
 
@@ -130,11 +131,7 @@ async fn list(api: Api, params: Params) -> Result<Value> {
 }
 
 async fn list_own(api: Api, _: Params) -> Result<Value> {
-    let (guard, users) = api.desk()?;
-    let name = &guard.principal()?.name;
-    let user =
-        users.user(name).await?.ok_or_else(|| Error::not_found(format!("{name:?} is no user of this server")))?;
-    all_of(&api, &user).await
+    all_of(&api, api.own_user().await?).await
 }
 
 async fn all_of(api: &Api, user: &User) -> Result<Value> {
@@ -144,7 +141,7 @@ async fn all_of(api: &Api, user: &User) -> Result<Value> {
             json!({
                 "role_id": role.id,
                 "role_name": role.name,
-                "workspace": "default",
+                "workspace": WORKSPACE,
                 "resource_type": grant.grant.kind.name(),
                 "resource_pattern": grant.grant.resource,
                 "permission": grant.grant.permission.name(),
@@ -169,15 +166,15 @@ fn shown(grant: &RoleGrant, user: &User) -> Value {
 
 async fn create(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
     let resource = params.required(fields(kind).0)?;
-    let (_, users) = api.manager(kind, resource).await?;
+    let desk = api.manager(kind, resource).await?;
     let (user, permission) = (api.named_user(&params).await?, params.required("permission")?.parse()?);
-    if direct(users, &user, kind, resource).await.is_ok() {
+    if direct(desk.1, &user, kind, resource).await.is_ok() {
         return Err(Error::already_exists(format!(
             "Permission of username={} on {resource} already exists.",
             user.name
         )));
     }
-    Ok(shown(&set(&api, &user, Grant { kind, resource: resource.to_owned(), permission }).await?, &user))
+    Ok(shown(&set(desk, &user, Grant { kind, resource: resource.to_owned(), permission }).await?, &user))
 }
 
 async fn get(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
@@ -189,16 +186,16 @@ async fn get(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
 
 async fn update(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
     let resource = params.required(fields(kind).0)?;
-    let (_, users) = api.manager(kind, resource).await?;
+    let desk = api.manager(kind, resource).await?;
     let (user, permission) = (api.named_user(&params).await?, params.required("permission")?.parse()?);
-    direct(users, &user, kind, resource).await?;
-    set(&api, &user, Grant { kind, resource: resource.to_owned(), permission }).await?;
+    direct(desk.1, &user, kind, resource).await?;
+    set(desk, &user, Grant { kind, resource: resource.to_owned(), permission }).await?;
     Ok(json!({}))
 }
 
 async fn delete(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
     let resource = params.required(fields(kind).0)?;
-    api.manager(kind, resource).await?;
-    unset(&api, &api.named_user(&params).await?, kind, resource).await?;
+    let desk = api.manager(kind, resource).await?;
+    unset(desk, &api.named_user(&params).await?, kind, resource).await?;
     Ok(json!({}))
 }

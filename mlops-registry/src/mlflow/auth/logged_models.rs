@@ -2,15 +2,15 @@
 //!
 //! Invariant: a model is its experiment's, and what a run reads and makes is the run's experiment's.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Action, ErrorKind, ModelName, Result, RunId, Version};
+use mlops_core::{Action, ModelName, Result, RunId, Version};
 
 use super::guard::{Guard, experiment};
 use crate::{
     CreateLoggedModel, ExperimentId, LoggedModel, LoggedModelId, LoggedModelSearch, LoggedModelStatus,
-    LoggedModelStore, ModelOutput, Page, PageRequest, RunModels, TrackingStore, View,
+    LoggedModelStore, ModelOutput, Page, PageRequest, RunModels, TrackingStore, View, linked::linked,
 };
 
 #[derive(Debug)]
@@ -21,15 +21,22 @@ pub(in crate::mlflow) struct GuardedLoggedModels {
 }
 
 impl GuardedLoggedModels {
-    async fn check(&self, action: Action, id: &LoggedModelId) -> Result<LoggedModel> {
-        let found = self.inner.logged_model(id, View::All).await?;
-        self.guard.check_experiment(action, found.experiment).await?;
-        Ok(found)
+    /// Asks for a model, and gives the experiment it is of.
+    async fn check(&self, action: Action, id: &LoggedModelId) -> Result<ExperimentId> {
+        let home = self.guard.home_of_model(&self.inner, id).await?;
+        self.guard.check_experiment(action, home).await?;
+        Ok(home)
     }
 
-    async fn check_run(&self, action: Action, run: &RunId) -> Result<()> {
+    /// Asks for a run that gets links, and for the models they lead to; one that does not exist hides nothing.
+    async fn check_link(&self, run: &RunId, models: impl Iterator<Item = &LoggedModelId>) -> Result<()> {
         let home = self.guard.home(&self.tracking, run).await?;
-        self.guard.check_experiment(action, home.experiment).await
+        self.guard.check_experiment(Action::Write, home.experiment).await?;
+        let mut homes = BTreeSet::new();
+        for id in models {
+            homes.extend(linked(self.guard.home_of_model(&self.inner, id).await)?);
+        }
+        self.guard.check_experiments(Action::Read, homes).await
     }
 }
 
@@ -37,12 +44,14 @@ impl GuardedLoggedModels {
 impl LoggedModelStore for GuardedLoggedModels {
     async fn create_logged_model(&self, model: CreateLoggedModel) -> Result<LoggedModel> {
         self.guard.check_experiment(Action::Write, model.experiment).await?;
-        self.inner.create_logged_model(model).await
+        let made = self.inner.create_logged_model(model).await?;
+        self.guard.settle_model(&made);
+        Ok(made)
     }
 
     async fn logged_model(&self, id: &LoggedModelId, view: View) -> Result<LoggedModel> {
         let found = self.inner.logged_model(id, view).await?;
-        self.guard.check_experiment(Action::Read, found.experiment).await?;
+        self.guard.check_experiment(Action::Read, self.guard.settle_model(&found)).await?;
         Ok(found)
     }
 
@@ -52,9 +61,9 @@ impl LoggedModelStore for GuardedLoggedModels {
     }
 
     async fn delete_logged_model(&self, id: &LoggedModelId) -> Result<()> {
-        let found = self.check(Action::Delete, id).await?;
+        let home = self.check(Action::Delete, id).await?;
         let details = [("call", "logged-models/delete".to_owned()), ("model_id", id.to_string())];
-        self.guard.record(Action::Delete, experiment(found.experiment), details).await?;
+        self.guard.record(Action::Delete, experiment(home), details).await?;
         self.inner.delete_logged_model(id).await
     }
 
@@ -92,23 +101,17 @@ impl LoggedModelStore for GuardedLoggedModels {
     }
 
     async fn link_input_models(&self, run: &RunId, models: &[LoggedModelId]) -> Result<()> {
-        self.check_run(Action::Write, run).await?;
+        self.check_link(run, models.iter()).await?;
         self.inner.link_input_models(run, models).await
     }
 
     async fn link_output_models(&self, run: &RunId, models: &[ModelOutput]) -> Result<()> {
-        self.check_run(Action::Write, run).await?;
+        self.check_link(run, models.iter().map(|output| &output.model)).await?;
         self.inner.link_output_models(run, models).await
     }
 
     async fn models_of_runs(&self, runs: &[RunId]) -> Result<Vec<RunModels>> {
-        for run in runs {
-            match self.check_run(Action::Read, run).await {
-                // Of a run that does not exist there are none.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                outcome => outcome?,
-            }
-        }
+        self.guard.check_runs(Action::Read, &self.tracking, runs).await?;
         self.inner.models_of_runs(runs).await
     }
 }

@@ -8,10 +8,12 @@
 //! Invariant: the stores that a handler is given ask core's `Authorizer` before they do anything for the principal of
 //! the request; a handler that gets around signing in is given stores that refuse everything.
 
+mod address;
 mod evaluation;
 mod files;
 mod grants;
 mod guard;
+mod known;
 mod logged_models;
 mod password;
 mod registry;
@@ -22,7 +24,7 @@ mod traces;
 mod tracking;
 mod users;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use axum::Router;
 use mlops_core::{AuditSink, Authorizer, Clock, Error, Result, SystemClock};
@@ -51,6 +53,10 @@ use crate::{
 pub struct AuthSettings {
     /// What everybody who can sign in may do where nothing was granted. MLflow's default, and ours, is `READ`.
     pub default_permission: Permission,
+    /// Role by which a principal that an outer layer signed in is administrator, as those are whom the users here say it
+    /// of. Default: none; others are asked for [`Action::Administer`](mlops_core::Action::Administer) on the resource
+    /// `server` called `*`.
+    pub admin_role: Option<String>,
     /// Shortest password, in bytes; at least 8. Default 12.
     pub password_bytes_min: usize,
     /// Memory of one hash by Argon2id, in KiB; at least 8,192. Default 19,456 (OWASP Password Storage Cheat Sheet).
@@ -66,12 +72,19 @@ pub struct AuthSettings {
     pub failures_max: u32,
     /// How long wrong passwords count, in seconds; 1 to 86,400. Default 300.
     pub failures_seconds: u64,
+    /// Addresses of proxies through which requests come: wrong passwords of such a request count for the last address in
+    /// its `X-Forwarded-For` that is no proxy's. Such a proxy must add the address it is asked from. Default: none.
+    ///
+    /// Of a request from this machine itself that comes through no such proxy no address is counted: it would be that of
+    /// everybody behind a proxy here, and one who guesses would lock all of them out.
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 impl Default for AuthSettings {
     fn default() -> Self {
         Self {
             default_permission: Permission::Read,
+            admin_role: None,
             password_bytes_min: 12,
             hash_memory_kib: 19_456,
             hash_passes: 2,
@@ -79,6 +92,7 @@ impl Default for AuthSettings {
             remembered_seconds: 300,
             failures_max: 10,
             failures_seconds: 300,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -130,7 +144,8 @@ struct Parts {
     /// Users of our own; none when only principals of an outer layer come in.
     users: Option<Arc<dyn AccessStore>>,
     permissions: Option<Permissions>,
-    authorizer: Arc<dyn Authorizer>,
+    /// Decides instead of the permissions.
+    authorizer: Option<Arc<dyn Authorizer>>,
     audit: Option<Arc<dyn AuditSink>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -165,9 +180,10 @@ impl AuthBuilder {
         self
     }
 
-    /// Is told before experiments or runs are deleted or restored and before users, roles or permissions change; what
-    /// it refuses to keep does not happen. Alias moves and deletions in the registry are recorded by the registry
-    /// itself, in their transaction (`SqlModelRegistryBuilder::with_audit`).
+    /// Is told before experiments or runs are deleted or restored, before logged models, traces or evaluation datasets
+    /// are deleted, and before users, their tokens, roles or permissions change; what it refuses to keep does not happen.
+    /// That whoever creates an experiment or model may manage it is no such change. Alias moves and deletions in the
+    /// registry are recorded by the registry itself, in their transaction (`SqlModelRegistryBuilder::with_audit`).
     pub fn with_audit(mut self, audit: Arc<dyn AuditSink>) -> Self {
         self.audit = Some(audit);
         self
@@ -204,15 +220,13 @@ impl AuthBuilder {
         };
         let default = self.settings.default_permission;
         let permissions = self.users.clone().map(|users| Permissions::new(users).with_default(default));
-        let authorizer = match (self.authorizer, &permissions) {
-            (Some(authorizer), _) => authorizer,
-            (None, Some(permissions)) => Arc::new(permissions.clone()),
-            (None, None) => return Err(Error::internal("auth has neither users nor an authorizer")),
-        };
+        if permissions.is_none() && self.authorizer.is_none() {
+            return Err(Error::internal("auth has neither users nor an authorizer"));
+        }
         let parts = Parts {
             users: self.users,
             permissions,
-            authorizer,
+            authorizer: self.authorizer,
             audit: self.audit,
             passwords: Passwords::new(&self.settings, ids.as_ref())?,
             throttle: Throttle::new(&self.settings),

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
@@ -29,7 +29,7 @@ pub(super) struct Passwords {
     key: [u8; 32],
     remembered: Mutex<HashMap<String, Remembered>>,
     remembered_micros: i64,
-    hashing: Semaphore,
+    hashing: Arc<Semaphore>,
 }
 
 struct Remembered {
@@ -59,7 +59,7 @@ impl Passwords {
             *place = byte;
         }
         let remembered_micros = i64::try_from(settings.remembered_seconds).unwrap_or_default() * 1_000_000;
-        let hashing = Semaphore::new(settings.hashes_max);
+        let hashing = Arc::new(Semaphore::new(settings.hashes_max));
         Ok(Self { argon2, dummy, key, remembered: Mutex::default(), remembered_micros, hashing })
     }
 
@@ -76,9 +76,6 @@ impl Passwords {
     pub(super) async fn verify(&self, user: &str, password: &str, hash: Option<&str>, now: Timestamp) -> Result<bool> {
         if password.len() > PASSWORD_BYTES_MAX {
             return Ok(false);
-        }
-        if hash.is_some_and(|hash| self.remembers(user, password, hash, now)) {
-            return Ok(true);
         }
         let (argon2, given) = (self.argon2.clone(), password.to_owned());
         let stored = hash.unwrap_or(&self.dummy).to_owned();
@@ -120,9 +117,15 @@ impl Passwords {
         Digest::of(&text)
     }
 
-    /// Computes away from the runtime, a bounded number at a time.
+    /// Computes away from the runtime, a bounded number at a time. The turn is the work's: it goes on when the request
+    /// is given up.
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let _turn = self.hashing.acquire().await.map_err(failed)?;
+        let turn = Arc::clone(&self.hashing).acquire_owned().await.map_err(failed)?;
+        let work = move || {
+            let done = work();
+            drop(turn);
+            done
+        };
         tokio::task::spawn_blocking(work).await.map_err(failed)
     }
 }
@@ -154,5 +157,29 @@ mod tests {
         let other = passwords.hash("correct horse", 8).await.unwrap();
         assert_ne!(hash, other, "salts differ");
         assert!(!passwords.verify("ann", "x", Some("no hash at all"), now).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_a_request_that_was_given_up_keeps_its_turn_until_it_is_done() {
+        let passwords = Arc::new(passwords());
+        let all = passwords.hashing.available_permits();
+        let ((started, starts), (end, ends)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        let (working, done) = (Arc::clone(&passwords), Arc::new(tokio::sync::Notify::new()));
+        let tell = Arc::clone(&done);
+        let request = tokio::spawn(async move {
+            let work = move || {
+                started.send(()).unwrap();
+                ends.recv().unwrap();
+                tell.notify_one();
+            };
+            working.compute(work).await
+        });
+        tokio::task::spawn_blocking(move || starts.recv().unwrap()).await.unwrap();
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        assert_eq!(passwords.hashing.available_permits(), all - 1);
+        end.send(()).unwrap();
+        done.notified().await;
+        drop(passwords.hashing.acquire_many(u32::try_from(all).unwrap()).await.unwrap());
     }
 }

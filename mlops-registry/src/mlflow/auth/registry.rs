@@ -13,7 +13,7 @@ use super::guard::{Guard, model};
 use crate::{
     Actor, AliasMove, CreateModel, CreateVersion, ModelRegistry, ModelVersion, MoveAlias, MoveStage, Page, PageRequest,
     RegisteredModel, Search, Stage,
-    access::{EVERY, ResourceKind},
+    access::{EVERY, ResourceKind, check_own_name},
 };
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(in crate::mlflow) struct GuardedRegistry {
 
 impl GuardedRegistry {
     async fn check(&self, action: Action, name: &ModelName) -> Result<Actor> {
-        self.guard.check(action, &model(name)).await?;
+        self.guard.check_model(action, name).await?;
         self.guard.actor()
     }
 }
@@ -45,6 +45,7 @@ impl ModelSource for GuardedRegistry {
 #[async_trait]
 impl ModelRegistry for GuardedRegistry {
     async fn create_model(&self, name: &ModelName, options: CreateModel) -> Result<RegisteredModel> {
+        check_own_name(ResourceKind::RegisteredModel, name.as_str())?;
         self.guard.check(Action::Write, &Resource::new("model", EVERY)).await?;
         let actor = self.guard.actor()?;
         let made = self.inner.create_model(name, CreateModel { actor, ..options }).await?;
@@ -68,6 +69,7 @@ impl ModelRegistry for GuardedRegistry {
     }
 
     async fn rename_model(&self, name: &ModelName, new_name: &ModelName, _: &Actor) -> Result<RegisteredModel> {
+        check_own_name(ResourceKind::RegisteredModel, new_name.as_str())?;
         let actor = self.check(Action::Write, name).await?;
         let renamed = self.inner.rename_model(name, new_name, &actor).await?;
         self.guard.moved(ResourceKind::RegisteredModel, name.as_str(), Some(new_name.as_str())).await?;

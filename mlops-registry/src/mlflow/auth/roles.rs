@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The only workspace; MLflow names it so on servers without workspaces.
-const WORKSPACE: &str = "default";
+pub(super) const WORKSPACE: &str = "default";
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()

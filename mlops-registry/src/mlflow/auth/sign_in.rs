@@ -3,7 +3,11 @@
 //! Invariant: a request of nobody reaches no store; a family of routes that the guarded stores do not cover is for
 //! administrators.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Request, State},
@@ -14,9 +18,9 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mlops_core::{Digest, Error, Principal, Result};
 
-use super::{Auth, Guard, Parts};
+use super::{Auth, Guard, Parts, address::counted};
 use crate::{
-    access::{ADMIN_ROLE, AccessStore, User},
+    access::{ADMIN_ROLE, Standing},
     mlflow::{Api, failure::Failure},
 };
 
@@ -37,9 +41,10 @@ const GUARDED: [&str; 12] = [
     "users",
 ];
 /// The same of single paths.
-const GUARDED_WHOLE: [&str; 7] = [
+const GUARDED_WHOLE: [&str; 8] = [
     "/",
     "/ui",
+    "/ajax-api/2.0mlflow/experiments/search-datasets",
     "/api/2.0mlflow/experiments/search-datasets",
     "/get-artifact",
     "/model-versions/get-artifact",
@@ -72,17 +77,10 @@ pub(in crate::mlflow) async fn sign_in(
     }
     // A body cannot be shared, so nothing of the request may be borrowed while the store is asked.
     let (known, credentials) = (request.extensions().get().cloned(), credentials(request.headers()));
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_string());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let address = counted(peer, request.headers(), &auth.parts.settings.trusted_proxies);
     let path = request.uri().path().to_owned();
-    let principal = match known {
-        Some(principal) => Ok(principal),
-        None => auth.parts.principal(credentials, address).await,
-    };
-    let signed_in = match principal {
-        Ok(principal) => enter(&auth, &open, principal, &path).await,
-        Err(error) => Err(error),
-    };
-    match signed_in {
+    match enter(&auth, &open, (known, credentials, address), &path).await {
         Ok(api) => {
             request.extensions_mut().insert(api);
             next.run(request).await
@@ -91,8 +89,20 @@ pub(in crate::mlflow) async fn sign_in(
     }
 }
 
-async fn enter(auth: &Auth, open: &Api, principal: Principal, path: &str) -> Result<Api> {
-    let guard = Arc::new(Guard::new(auth, Some(principal)));
+async fn enter(
+    auth: &Auth,
+    open: &Api,
+    (known, credentials, address): (Option<Principal>, Option<Credentials>, Option<IpAddr>),
+    path: &str,
+) -> Result<Api> {
+    let guard = Arc::new(match known {
+        Some(principal) => Guard::new(auth, Some(principal)),
+        None => {
+            let Standing { user, mut roles } = auth.parts.standing(credentials, address).await?;
+            roles.extend(user.admin.then(|| ADMIN_ROLE.to_owned()));
+            Guard::of_user(auth, Principal { name: user.name.clone(), roles }, user)
+        }
+    });
     if !is_guarded(path) {
         guard.check_admin().await?;
     }
@@ -141,59 +151,53 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 }
 
 impl Parts {
-    async fn principal(&self, credentials: Option<Credentials>, address: Option<String>) -> Result<Principal> {
+    async fn standing(&self, credentials: Option<Credentials>, address: Option<IpAddr>) -> Result<Standing> {
         let Some(users) = &self.users else { return Err(unknown()) };
-        let user = match credentials.ok_or_else(unknown)? {
-            Credentials::Token(token) => self.user_of_token(users.as_ref(), &token).await?,
-            Credentials::Password { user, password } => {
-                self.user_of_password(users.as_ref(), &user, &password, address).await?
+        match credentials.ok_or_else(unknown)? {
+            Credentials::Token(token) => {
+                let found = users.token(&Digest::of(token.as_bytes())).await?;
+                let now = self.clock.now();
+                let valid = found.filter(|(token, _)| token.expires.is_none_or(|expires| now < expires));
+                let (_, user) = valid.ok_or_else(unknown)?;
+                users.standing(&user.name).await?.ok_or_else(unknown)
             }
-        };
-        let mut principal = Principal::new(&user.name);
-        let roles = users.roles_of(&user.name).await?;
-        let shared = roles.into_iter().filter(|role| role.id != user.own_role);
-        principal.roles = shared.map(|role| role.name).chain(user.admin.then(|| ADMIN_ROLE.to_owned())).collect();
-        Ok(principal)
+            Credentials::Password { user, password } => {
+                let found = users.standing(&user).await?;
+                let hash = found.as_ref().map(|found| found.user.password_hash.as_str());
+                let right = self.is_right(&user, &password, hash, address).await?;
+                found.filter(|_| right).ok_or_else(unknown)
+            }
+        }
     }
 
-    async fn user_of_token(&self, users: &dyn AccessStore, token: &str) -> Result<User> {
-        let found = users.token(&Digest::of(token.as_bytes())).await?;
-        let valid = found.filter(|(token, _)| token.expires.is_none_or(|expires| self.clock.now() < expires));
-        valid.map(|(_, user)| user).ok_or_else(unknown)
-    }
-
-    async fn user_of_password(
+    /// Whether the password of a user is right, as far as any is tried; `hash` is absent for a user who does not exist.
+    pub(super) async fn is_right(
         &self,
-        users: &dyn AccessStore,
         name: &str,
         password: &str,
-        address: Option<String>,
-    ) -> Result<User> {
+        hash: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<bool> {
         let now = self.clock.now();
-        let found = users.user(name).await?;
-        // Whoever is remembered keeps working while somebody else guesses.
-        if let Some(user) = &found
-            && self.passwords.remembers(name, password, &user.password_hash, now)
-        {
-            return Ok(user.clone());
-        }
         let keys: Vec<String> = std::iter::once(format!("user {name}"))
             .chain(address.map(|address| format!("address {address}")))
             .collect();
-        self.throttle.check(&keys, now)?;
-        let hash = found.as_ref().map(|user| user.password_hash.as_str());
-        match found.clone() {
-            Some(user) if self.passwords.verify(name, password, hash, now).await? => Ok(user),
-            Some(_) => {
-                self.throttle.failed(&keys, now);
-                Err(unknown())
+        let attempt = loop {
+            let ended = self.throttle.ended();
+            // Whoever is remembered keeps working while somebody else guesses.
+            if hash.is_some_and(|hash| self.passwords.remembers(name, password, hash, now)) {
+                return Ok(true);
             }
-            None => {
-                self.passwords.verify(name, password, None, now).await?;
-                self.throttle.failed(&keys, now);
-                Err(unknown())
+            match self.throttle.begin(&keys, now)? {
+                Some(attempt) => break attempt,
+                None => ended.await,
             }
+        };
+        let right = self.passwords.verify(name, password, hash, now).await?;
+        if !right {
+            attempt.fail();
         }
+        Ok(right)
     }
 }
 
@@ -232,6 +236,8 @@ mod tests {
             "/api/3.0/mlflow/traces/x",
             "/get-artifact",
             "/v1/traces",
+            "/api/2.0mlflow/experiments/search-datasets",
+            "/ajax-api/2.0mlflow/experiments/search-datasets",
         ] {
             assert!(is_guarded(open), "{open}");
         }

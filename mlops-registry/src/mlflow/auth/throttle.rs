@@ -1,14 +1,16 @@
 //! How often somebody may guess.
 //!
 //! Invariant: after the allowed number of wrong passwords for a name, or from an address, no password is tried for it
-//! until the window has passed; the memory this takes is bounded.
+//! until the window has passed, and no more are tried at the same time than may still be wrong; the memory this takes is
+//! bounded.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use mlops_core::{Error, Result, Timestamp};
+use tokio::sync::{Notify, futures::Notified};
 
 use super::AuthSettings;
 
@@ -19,55 +21,114 @@ const WATCHED_MAX: usize = 10_000;
 pub(super) struct Throttle {
     failures_max: u32,
     window_micros: i64,
-    watched: Mutex<HashMap<String, Failures>>,
+    watched: Mutex<HashMap<String, Tries>>,
+    ended: Notify,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
+struct Tries {
+    failed: u32,
+    /// When the first of the failed ones was made.
     since: Timestamp,
+    /// Those whose outcome is not known yet.
+    open: u32,
+}
+
+/// A password that is being tried. Unless it is said to have failed, it counts no longer than it lives.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    throttle: &'a Throttle,
+    keys: Vec<String>,
+    at: Timestamp,
+    failed: bool,
+}
+
+impl Attempt<'_> {
+    pub(super) fn fail(mut self) {
+        self.failed = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.throttle.end(&self.keys, self.failed.then_some(self.at));
+    }
 }
 
 impl Throttle {
     pub(super) fn new(settings: &AuthSettings) -> Self {
         let window_micros = i64::try_from(settings.failures_seconds).unwrap_or(i64::MAX / 2_000_000) * 1_000_000;
-        Self { failures_max: settings.failures_max, window_micros, watched: Mutex::default() }
+        let (watched, ended) = (Mutex::default(), Notify::new());
+        Self { failures_max: settings.failures_max, window_micros, watched, ended }
     }
 
-    fn over(&self, failures: &Failures, now: Timestamp) -> bool {
-        now.as_micros().saturating_sub(failures.since.as_micros()) >= self.window_micros
+    fn watched(&self) -> MutexGuard<'_, HashMap<String, Tries>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn over(&self, tries: &Tries, now: Timestamp) -> bool {
+        now.as_micros().saturating_sub(tries.since.as_micros()) >= self.window_micros
+    }
+
+    /// Begins to try a password; none while as many are being tried as may still fail, until [`Throttle::ended`].
     /// Refuses when one of the keys had too many failures.
-    pub(super) fn check(&self, keys: &[String], now: Timestamp) -> Result<()> {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let spent = |key: &String| {
-            watched.get(key).is_some_and(|failures| failures.count >= self.failures_max && !self.over(failures, now))
+    pub(super) fn begin(&self, keys: &[String], now: Timestamp) -> Result<Option<Attempt<'_>>> {
+        let mut watched = self.watched();
+        let left = |key: &String| {
+            let Some(tries) = watched.get(key) else { return (self.failures_max, 0) };
+            let failed = if self.over(tries, now) { 0 } else { tries.failed };
+            (self.failures_max.saturating_sub(failed), tries.open)
         };
-        if keys.iter().any(spent) {
+        if keys.iter().any(|key| left(key).0 == 0) {
             return Err(Error::resource_exhausted("too many wrong passwords; wait some minutes, then try again"));
         }
-        Ok(())
+        if keys.iter().map(left).any(|(left, open)| open >= left) {
+            return Ok(None);
+        }
+        for key in keys {
+            if !watched.contains_key(key) {
+                self.make_room(&mut watched, now);
+            }
+            watched.entry(key.clone()).or_insert(Tries { failed: 0, since: now, open: 0 }).open += 1;
+        }
+        Ok(Some(Attempt { throttle: self, keys: keys.to_vec(), at: now, failed: false }))
     }
 
-    pub(super) fn failed(&self, keys: &[String], now: Timestamp) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+    /// When the next password that is being tried has been, counted from this call.
+    pub(super) fn ended(&self) -> Notified<'_> {
+        self.ended.notified()
+    }
+
+    fn end(&self, keys: &[String], failed_at: Option<Timestamp>) {
+        let mut watched = self.watched();
         for key in keys {
-            if watched.len() >= WATCHED_MAX && !watched.contains_key(key) {
-                watched.retain(|_, failures| !self.over(failures, now));
+            let Some(tries) = watched.get_mut(key) else { continue };
+            tries.open = tries.open.saturating_sub(1);
+            if let Some(at) = failed_at {
+                if tries.failed == 0 || self.over(tries, at) {
+                    (tries.failed, tries.since) = (0, at);
+                }
+                tries.failed = tries.failed.saturating_add(1);
             }
-            if watched.len() >= WATCHED_MAX && !watched.contains_key(key) {
-                // Under such an attack the oldest half is forgotten rather than the memory grown.
-                let mut times: Vec<Timestamp> = watched.values().map(|failures| failures.since).collect();
-                times.sort_unstable();
-                let middle = times.get(times.len() / 2).copied().unwrap_or(now);
-                watched.retain(|_, failures| failures.since > middle);
+            if (tries.failed, tries.open) == (0, 0) {
+                watched.remove(key);
             }
-            let failures = watched.entry(key.clone()).or_insert(Failures { count: 0, since: now });
-            if self.over(failures, now) {
-                *failures = Failures { count: 0, since: now };
-            }
-            failures.count = failures.count.saturating_add(1);
+        }
+        drop(watched);
+        self.ended.notify_waiters();
+    }
+
+    /// Forgets what no longer counts when there is no place for one more; open ones are as many as there are requests.
+    fn make_room(&self, watched: &mut HashMap<String, Tries>, now: Timestamp) {
+        if watched.len() >= WATCHED_MAX {
+            watched.retain(|_, tries| tries.open > 0 || !self.over(tries, now));
+        }
+        if watched.len() >= WATCHED_MAX {
+            // Under such an attack the oldest half is forgotten rather than the memory grown.
+            let mut times: Vec<Timestamp> = watched.values().map(|tries| tries.since).collect();
+            times.sort_unstable();
+            let middle = times.get(times.len() / 2).copied().unwrap_or(now);
+            watched.retain(|_, tries| tries.open > 0 || tries.since > middle);
         }
     }
 }
@@ -76,30 +137,60 @@ impl Throttle {
 mod tests {
     use super::*;
 
+    fn throttle() -> Throttle {
+        Throttle::new(&AuthSettings { failures_max: 3, failures_seconds: 10, ..AuthSettings::default() })
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    fn fail(throttle: &Throttle, keys: &[String], now: Timestamp) {
+        throttle.begin(keys, now).unwrap().expect("no other is open").fail();
+    }
+
     #[test]
     fn guessing_ends_after_the_bound_and_begins_anew_after_the_window() {
-        let settings = AuthSettings { failures_max: 3, failures_seconds: 10, ..AuthSettings::default() };
-        let throttle = Throttle::new(&settings);
-        let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
+        let throttle = throttle();
         let (ann, here) = (["user ann".to_owned()], ["user bob".to_owned(), "address here".to_owned()]);
         for second in 0..3 {
-            throttle.check(&ann, at(second)).unwrap();
-            throttle.failed(&[ann[0].clone(), here[1].clone()], at(second));
+            fail(&throttle, &[ann[0].clone(), here[1].clone()], at(second));
         }
-        assert!(throttle.check(&ann, at(4)).is_err());
-        assert!(throttle.check(&here, at(4)).is_err(), "the address is refused for every user");
-        throttle.check(&here[..1], at(4)).unwrap();
-        throttle.check(&ann, at(10)).unwrap();
-        throttle.failed(&ann, at(10));
-        throttle.check(&ann, at(11)).unwrap();
+        assert!(throttle.begin(&ann, at(4)).is_err());
+        assert!(throttle.begin(&here, at(4)).is_err(), "the address is refused for every user");
+        drop(throttle.begin(&here[..1], at(4)).unwrap().expect("is free"));
+        fail(&throttle, &ann, at(10));
+        drop(throttle.begin(&ann, at(11)).unwrap().expect("is free"));
+    }
+
+    #[test]
+    fn as_many_are_open_as_may_still_fail() {
+        let throttle = throttle();
+        let ann = ["user ann".to_owned()];
+        fail(&throttle, &ann, at(0));
+        let open: Vec<Attempt<'_>> = (0..2).map(|_| throttle.begin(&ann, at(1)).unwrap().unwrap()).collect();
+        assert!(throttle.begin(&ann, at(1)).unwrap().is_none());
+        drop(open);
+        let mut open: Vec<Attempt<'_>> = (0..2).map(|_| throttle.begin(&ann, at(1)).unwrap().unwrap()).collect();
+        open.pop().unwrap().fail();
+        assert!(throttle.begin(&ann, at(1)).unwrap().is_none(), "one has failed, and one may yet");
+        open.pop().unwrap().fail();
+        assert!(throttle.begin(&ann, at(1)).is_err());
+    }
+
+    #[test]
+    fn what_was_right_leaves_nothing() {
+        let throttle = throttle();
+        drop(throttle.begin(&["user ann".to_owned()], at(0)).unwrap());
+        assert!(throttle.watched().is_empty());
     }
 
     #[test]
     fn memory_is_bounded() {
         let throttle = Throttle::new(&AuthSettings::default());
         for n in 0..25_000_i64 {
-            throttle.failed(&[format!("user {n}")], Timestamp::from_micros(n));
+            fail(&throttle, &[format!("user {n}")], Timestamp::from_micros(n));
         }
-        assert!(throttle.watched.lock().unwrap().len() <= WATCHED_MAX);
+        assert!(throttle.watched().len() <= WATCHED_MAX);
     }
 }

@@ -3,14 +3,17 @@
 //! Invariant: a trace is its experiment's; what would change one that exists asks for the experiment in which it is,
 //! whatever the request says.
 
-use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use mlops_core::{Action, Error, Result, RunId};
 
 use super::guard::{Guard, experiment};
 use crate::{
-    ExperimentId, Page, Search, TraceStore,
+    ExperimentId, Page, Search, TraceStore, TrackingStore,
     traces::{
         Assessment, AssessmentUpdate, CreateAssessment, Span, TRACE_IDS_MAX, TraceInfo, TraceSelection,
         otlp::ResourceSpans,
@@ -20,28 +23,27 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::mlflow) struct GuardedTraces {
     pub(in crate::mlflow) inner: Arc<dyn TraceStore>,
+    /// Knows of which experiment the runs are that traces are linked to.
+    pub(in crate::mlflow) tracking: Arc<dyn TrackingStore>,
     pub(in crate::mlflow) guard: Arc<Guard>,
 }
 
 impl GuardedTraces {
-    /// Asks for the traces that exist.
-    async fn check_known(&self, action: Action, ids: &[String]) -> Result<Vec<TraceInfo>> {
-        let mut known = Vec::with_capacity(ids.len());
+    /// Asks for the traces that exist, and gives how many they are.
+    async fn check_known(&self, action: Action, ids: &[String]) -> Result<usize> {
+        let mut known = BTreeMap::new();
         for ids in ids.chunks(TRACE_IDS_MAX) {
-            known.extend(self.inner.traces(ids).await?);
+            known.extend(self.inner.experiments_of(ids).await?);
         }
-        let experiments: BTreeSet<ExperimentId> = known.iter().map(|info| info.experiment).collect();
-        for id in experiments {
-            self.guard.check_experiment(action, id).await?;
-        }
-        Ok(known)
+        self.guard.check_experiments(action, known.values().copied()).await?;
+        Ok(known.len())
     }
 
     /// Asks for one trace, which must exist: who may not write must not learn from the difference.
     async fn check(&self, action: Action, id: &str) -> Result<()> {
-        match self.check_known(action, &[id.to_owned()]).await?.is_empty() {
-            true => Err(Error::not_found(format!("Trace with ID {id} is not found.")).with("trace", id)),
-            false => Ok(()),
+        match self.check_known(action, &[id.to_owned()]).await? {
+            0 => Err(Error::not_found(format!("Trace with ID {id} is not found.")).with("trace", id)),
+            _ => Ok(()),
         }
     }
 }
@@ -64,10 +66,13 @@ impl TraceStore for GuardedTraces {
 
     async fn traces(&self, ids: &[String]) -> Result<Vec<TraceInfo>> {
         let found = self.inner.traces(ids).await?;
-        for info in &found {
-            self.guard.check_experiment(Action::Read, info.experiment).await?;
-        }
+        self.guard.check_experiments(Action::Read, found.iter().map(|info| info.experiment)).await?;
         Ok(found)
+    }
+
+    async fn experiments_of(&self, ids: &[String]) -> Result<BTreeMap<String, ExperimentId>> {
+        self.check_known(Action::Read, ids).await?;
+        self.inner.experiments_of(ids).await
     }
 
     async fn spans(&self, ids: &[String]) -> Result<BTreeMap<String, Vec<Span>>> {
@@ -102,6 +107,8 @@ impl TraceStore for GuardedTraces {
 
     async fn link_to_run(&self, ids: &[String], run: &RunId) -> Result<()> {
         self.check_known(Action::Write, ids).await?;
+        let home = self.guard.home(&self.tracking, run).await?;
+        self.guard.check_experiment(Action::Write, home.experiment).await?;
         self.inner.link_to_run(ids, run).await
     }
 

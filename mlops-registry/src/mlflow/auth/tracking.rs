@@ -1,23 +1,27 @@
 //! A tracking store that asks first.
 //!
-//! Invariant: runs are their experiment's; nothing is read or written for whom the experiment does not allow it.
+//! Invariant: runs are their experiment's, and so are logged models; nothing is read or written for whom the experiment
+//! does not allow it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Action, ErrorKind, Metric, Resource, Result, RunId};
+use mlops_core::{Action, Metric, Resource, Result, RunId};
 
 use super::guard::{Guard, experiment};
 use crate::{
-    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, Page, PageRequest, RunRecord,
-    RunUpdate, Search, TrackingStore,
+    Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedModelId, LoggedModelStore,
+    ModelMetric, Page, PageRequest, RunHome, RunRecord, RunUpdate, Search, TrackingStore,
     access::{EVERY, ResourceKind},
+    mlflow::place::part,
     tracking::sample::HistorySample,
 };
 
 #[derive(Debug)]
 pub(in crate::mlflow) struct GuardedTracking {
     pub(in crate::mlflow) inner: Arc<dyn TrackingStore>,
+    /// Knows of which experiment the logged models are that a batch has points of.
+    pub(in crate::mlflow) models: Option<Arc<dyn LoggedModelStore>>,
     pub(in crate::mlflow) guard: Arc<Guard>,
 }
 
@@ -28,12 +32,20 @@ impl GuardedTracking {
         self.guard.check_experiment(action, home.experiment).await
     }
 
-    /// Asks for the points of a run; of one that does not exist there are none.
-    async fn check_history(&self, id: &RunId) -> Result<()> {
-        match self.check(Action::Read, id).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            outcome => outcome,
+    /// Asks for the logged models that points tell about, wherever they are.
+    async fn check_models(&self, action: Action, points: &[ModelMetric]) -> Result<()> {
+        let ids: BTreeSet<&LoggedModelId> = points.iter().map(|point| &point.model).collect();
+        let mut homes = BTreeSet::new();
+        for id in ids {
+            let models = part(&self.models, "logged models", "with_logged_models")?;
+            homes.insert(self.guard.home_of_model(models, id).await?);
         }
+        self.guard.check_experiments(action, homes).await
+    }
+
+    /// Asks for the points of runs; of one that does not exist there are none.
+    async fn check_history(&self, ids: &[RunId]) -> Result<()> {
+        self.guard.check_runs(Action::Read, &self.inner, ids).await
     }
 
     /// Asks for a deletion or its undoing, and keeps the record of it.
@@ -102,19 +114,30 @@ impl TrackingStore for GuardedTracking {
     async fn create_run(&self, run: CreateRun) -> Result<RunRecord> {
         self.guard.check_experiment(Action::Write, run.experiment).await?;
         let made = self.inner.create_run(run).await?;
-        self.guard.settle(&made);
+        self.guard.settle([&made]);
         Ok(made)
     }
 
     async fn run(&self, id: &RunId) -> Result<RunRecord> {
-        self.check(Action::Read, id).await?;
-        self.inner.run(id).await
+        let found = self.inner.run(id).await?;
+        self.guard.settle([&found]);
+        self.guard.check_experiment(Action::Read, found.experiment).await?;
+        Ok(found)
+    }
+
+    async fn homes(&self, ids: &[RunId]) -> Result<Vec<RunHome>> {
+        self.guard.check_runs(Action::Read, &self.inner, ids).await?;
+        self.inner.homes(ids).await
     }
 
     async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>> {
         let readable = self.guard.readable_experiments(experiments).await?;
         // That the rest is checked again is for a store that takes an empty list for all of them.
-        let next = async |page| self.inner.search_runs(&readable, &Search { page, ..search.clone() }).await;
+        let next = async |page| {
+            let found = self.inner.search_runs(&readable, &Search { page, ..search.clone() }).await?;
+            self.guard.settle(&found.items);
+            Ok(found)
+        };
         self.guard.readable(&search.page, |run: &RunRecord| experiment(run.experiment), next).await
     }
 
@@ -144,6 +167,7 @@ impl TrackingStore for GuardedTracking {
 
     async fn log_batch(&self, id: &RunId, batch: &Batch) -> Result<()> {
         self.check(Action::Write, id).await?;
+        self.check_models(Action::Write, &batch.model_metrics).await?;
         self.inner.log_batch(id, batch).await
     }
 
@@ -153,7 +177,7 @@ impl TrackingStore for GuardedTracking {
     }
 
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>> {
-        self.check_history(id).await?;
+        self.check_history(std::slice::from_ref(id)).await?;
         self.inner.metric_history(id, key, page).await
     }
 
@@ -162,14 +186,12 @@ impl TrackingStore for GuardedTracking {
         runs: &[RunId],
         sample: &HistorySample,
     ) -> Result<Vec<(RunId, Vec<Metric>)>> {
-        for id in runs {
-            self.check_history(id).await?;
-        }
+        self.check_history(runs).await?;
         self.inner.metric_history_sampled(runs, sample).await
     }
 
     async fn metric_chart(&self, id: &RunId, sample: &HistorySample) -> Result<Vec<Metric>> {
-        self.check_history(id).await?;
+        self.check_history(std::slice::from_ref(id)).await?;
         self.inner.metric_chart(id, sample).await
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Guard, roles::role};
 use crate::{
-    access::{AccessStore, NewToken, NewUser, ResourceKind, Role, Token, User, UserUpdate},
+    access::{AccessStore, NewToken, NewUser, ResourceKind, Role, Token, User, UserUpdate, known_user},
     mlflow::{Api, DELETE, GET, Inner, PATCH, POST, on, request::Params},
 };
 
@@ -40,9 +40,14 @@ impl Inner {
 
     /// The user that `username` names.
     pub(super) async fn named_user(&self, params: &Params) -> Result<User> {
-        let name = params.required("username")?;
-        let found = self.desk()?.1.user(name).await?;
-        found.ok_or_else(|| Error::not_found(format!("User with username={name} not found")))
+        known_user(self.desk()?.1, params.required("username")?).await
+    }
+
+    /// The user who asks.
+    pub(super) async fn own_user(&self) -> Result<&User> {
+        let (guard, _) = self.desk()?;
+        let name = &guard.principal()?.name;
+        guard.user().await?.ok_or_else(|| Error::not_found(format!("{name:?} is no user of this server")))
     }
 
     /// The user that `username` names, to whom the caller must be equal unless administrator; absent: the caller.
@@ -53,8 +58,7 @@ impl Inner {
         if name != own {
             guard.check_admin().await?;
         }
-        let found = users.user(name).await?;
-        found.ok_or_else(|| Error::not_found(format!("User with username={name} not found")))
+        known_user(users, name).await
     }
 }
 
@@ -110,10 +114,7 @@ async fn list(api: Api, _: Params) -> Result<Value> {
 }
 
 async fn current(api: Api, _: Params) -> Result<Value> {
-    let (guard, users) = api.desk()?;
-    let name = &guard.principal()?.name;
-    let user =
-        users.user(name).await?.ok_or_else(|| Error::not_found(format!("{name:?} is no user of this server")))?;
+    let user = api.own_user().await?;
     let shown = json!({ "id": user.id, "username": user.name, "is_admin": user.admin });
     Ok(json!({ "user": shown, "is_basic_auth": true }))
 }
@@ -128,12 +129,7 @@ async fn update_password(api: Api, params: Params) -> Result<Value> {
         let Some(current) = params.text("current_password")?.filter(|current| !current.is_empty()) else {
             return Err(Error::invalid_argument("Current password is required when changing your own password."));
         };
-        let parts = guard.parts();
-        let keys = [format!("user {}", user.name)];
-        let now = parts.clock.now();
-        parts.throttle.check(&keys, now)?;
-        if !parts.passwords.verify(&user.name, current, Some(&user.password_hash), now).await? {
-            parts.throttle.failed(&keys, now);
+        if !guard.parts().is_right(&user.name, current, Some(&user.password_hash), None).await? {
             return Err(Error::invalid_argument("Current password does not match."));
         }
         if current == password {

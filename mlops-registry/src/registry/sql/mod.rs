@@ -29,7 +29,7 @@ use super::{
     change::{ChangeKind, ChangeSink, RegistryChange},
     record::Actor,
 };
-use crate::search::Operand;
+use crate::{access::EVERY, search::Operand};
 
 /// A model registry over a [`MetaStore`] and a [`BlobStore`].
 #[derive(Debug, Clone)]
@@ -169,7 +169,7 @@ fn resource(model: &ModelName) -> Resource {
 
 /// What an action on models of any name is done to.
 fn all_models() -> Resource {
-    Resource::new("model", "*")
+    Resource::new("model", EVERY)
 }
 
 /// Tags from rows with columns `key` and `value`.

@@ -5,6 +5,7 @@ use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, para
 
 use super::{SqlModelRegistry, read_tags, tag};
 use crate::{
+    access::{ResourceKind, check_own_name},
     limits::{DESCRIPTION_MAX, check_length, check_tags},
     registry::{
         change::ChangeKind,
@@ -49,6 +50,7 @@ impl SqlModelRegistry {
     pub(super) async fn insert_model(&self, name: &ModelName, options: &CreateModel) -> Result<RegisteredModel> {
         check_length("description", &options.description, DESCRIPTION_MAX)?;
         check_tags(&options.tags)?;
+        check_own_name(ResourceKind::RegisteredModel, name.as_str())?;
         self.authorize(&options.actor, Action::Write, name).await?;
         let outcome = on_conflict!(self.try_insert_model(name, options));
         match outcome {
@@ -165,6 +167,7 @@ impl SqlModelRegistry {
         new_name: &ModelName,
         actor: &Actor,
     ) -> Result<RegisteredModel> {
+        check_own_name(ResourceKind::RegisteredModel, new_name.as_str())?;
         self.authorize(actor, Action::Write, name).await?;
         match on_conflict!(self.try_rename(name, new_name)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {

@@ -16,6 +16,7 @@ use super::{
     version::{DELETED, PURGED, read_row, set_version_tag},
 };
 use crate::{
+    access::{ResourceKind, check_own_name},
     bundle::{Bundles, Deletion, ImportModel, Imported, ModelRecord, VersionRecord},
     registry::{
         package::{BlobSource, read_manifest},
@@ -146,6 +147,7 @@ impl SqlModelRegistry {
             let sql = "UPDATE registry_model SET last_version = $1 WHERE name = $2 AND last_version < $1";
             return tx.execute(sql, params![model.last_version, name]).await.map(drop);
         }
+        check_own_name(ResourceKind::RegisteredModel, name)?;
         let sql = "INSERT INTO registry_model (name, description, created, updated, last_version)
             VALUES ($1, $2, $3, $4, $5)";
         tx.execute(sql, params![name, &model.description, model.created, model.updated, model.last_version]).await?;

@@ -81,6 +81,16 @@ impl SqlTraceStore {
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
+    pub(super) async fn homes(&self, ids: &[String]) -> Result<BTreeMap<String, ExperimentId>> {
+        check_ids(ids, TRACE_IDS_MAX)?;
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let sql = format!("SELECT id, experiment FROM trace_info WHERE id IN ({})", places(1, ids.len()));
+        let rows = self.meta.query(&sql, &texts(ids)).await?;
+        rows.iter().map(|row| Ok((row.get("id")?, ExperimentId(row.get("experiment")?)))).collect()
+    }
+
     /// Adds tags, metadata and assessments to rows of `trace_info`.
     pub(super) async fn complete(&self, rows: &[Row]) -> Result<Vec<TraceInfo>> {
         let mut infos = rows.iter().map(read_info).collect::<Result<Vec<_>>>()?;

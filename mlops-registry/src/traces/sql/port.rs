@@ -29,6 +29,10 @@ impl TraceStore for SqlTraceStore {
         self.infos(ids).await
     }
 
+    async fn experiments_of(&self, ids: &[String]) -> Result<BTreeMap<String, ExperimentId>> {
+        self.homes(ids).await
+    }
+
     async fn spans(&self, ids: &[String]) -> Result<BTreeMap<String, Vec<Span>>> {
         self.spans_of(ids).await
     }

@@ -7,7 +7,9 @@ use super::SqlTrackingStore;
 use crate::{
     search::{Page, PageRequest, Search},
     tracking::{
-        record::{Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate},
+        record::{
+            Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunHome, RunRecord, RunUpdate,
+        },
         sample::{self, HistorySample},
         store::TrackingStore,
     },
@@ -57,6 +59,10 @@ impl TrackingStore for SqlTrackingStore {
 
     async fn run(&self, id: &RunId) -> Result<RunRecord> {
         self.run_of(id).await
+    }
+
+    async fn homes(&self, ids: &[RunId]) -> Result<Vec<RunHome>> {
+        self.homes_of(ids).await
     }
 
     async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>> {

@@ -1,16 +1,16 @@
 //! Runs as rows.
 
 use mlops_core::{Error, Result, RunId, RunStatus, Timestamp};
-use mlops_store::{MetaStoreExt as _, Transaction, TransactionExt as _, params};
+use mlops_store::{MetaStoreExt as _, Transaction, TransactionExt as _, Value, params};
 
-use super::{SqlTrackingStore, experiment::require_active_experiment, log::set_tags};
+use super::{SqlTrackingStore, bound::listing, experiment::require_active_experiment, log::set_tags};
 use crate::{
     id_source::{run_id, run_name},
     retry::on_conflict,
     search::SearchColumns,
     tracking::{
         RUN_NAME_TAG,
-        record::{CreateRun, RunRecord, RunUpdate, check_start, status_name},
+        record::{CreateRun, ExperimentId, RunHome, RunRecord, RunUpdate, check_start, status_name},
     },
 };
 
@@ -81,6 +81,22 @@ impl SqlTrackingStore {
         let seq = row.ok_or_else(|| unknown_run(id))?.get("seq")?;
         let found = self.read_runs(&[seq], &SearchColumns::default()).await?;
         found.into_iter().next().ok_or_else(|| unknown_run(id))
+    }
+
+    pub(super) async fn homes_of(&self, ids: &[RunId]) -> Result<Vec<RunHome>> {
+        let ids: Vec<Value> = ids.iter().map(|id| Value::from(id.as_str())).collect();
+        let mut found = Vec::new();
+        let sql = "SELECT id, experiment, artifact_uri FROM tracking_run WHERE id IN ({list})";
+        for (sql, values) in listing(sql, &[], &ids) {
+            for row in self.meta.query(&sql, &values).await? {
+                found.push(RunHome {
+                    id: row.get::<String>("id")?.parse()?,
+                    experiment: ExperimentId(row.get("experiment")?),
+                    artifact_uri: row.get("artifact_uri")?,
+                });
+            }
+        }
+        Ok(found)
     }
 
     pub(super) async fn change_fields(&self, id: &RunId, update: RunUpdate) -> Result<RunRecord> {

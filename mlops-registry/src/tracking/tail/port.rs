@@ -7,7 +7,7 @@ use super::{LiveTail, RunChange};
 use crate::{
     search::{Page, PageRequest, Search},
     tracking::{
-        Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunRecord, RunUpdate,
+        Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, RunHome, RunRecord, RunUpdate,
         TrackingStore, sample::HistorySample, store::tracking_calls,
     },
 };

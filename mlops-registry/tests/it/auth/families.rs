@@ -1,6 +1,9 @@
 //! Logged models, traces and evaluation datasets are their experiments'.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use axum::http::Method;
+use mlops_core::{Action, Resource};
 use mlops_registry::{access::Permission, mlflow::AuthSettings};
 use serde_json::{Value, json};
 
@@ -114,6 +117,23 @@ async fn a_trace_is_taken_over_by_nobody() {
 }
 
 #[tokio::test]
+async fn a_trace_is_linked_to_a_run_by_those_who_may_write_to_it() {
+    let server = closed().await;
+    let ((hers, her_run), (his, _)) = (server.run_of("ann", "hers").await, server.run_of("bob", "his").await);
+    let info = json!({ "trace": { "trace_info": {
+        "trace_id": "tr-1", "request_time": "2026-01-01T00:00:00Z", "state": "OK",
+        "trace_location": { "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": his } },
+    } } });
+    server.call("bob", Method::POST, "3.0/mlflow/traces", info).await.ok();
+    let link = json!({ "trace_ids": ["tr-1"], "run_id": her_run });
+    for (level, want) in [("NO_PERMISSIONS", 403), ("READ", 403), ("EDIT", 200)] {
+        server.grant("ann", "bob", "experiment", &hers, level).await.ok();
+        let answer = server.call("bob", Method::POST, "3.0/mlflow/traces/link-to-run", link.clone()).await;
+        assert_eq!(answer.status, want, "{level}");
+    }
+}
+
+#[tokio::test]
 async fn a_dataset_is_read_by_one_experiment_and_changed_by_all() {
     let server = closed().await;
     let ((hers, _), (his, _)) = (server.run_of("ann", "hers").await, server.run_of("bob", "his").await);
@@ -132,4 +152,30 @@ async fn a_dataset_is_read_by_one_experiment_and_changed_by_all() {
     assert_eq!(server.call("bob", Method::DELETE, &at, json!({})).await.status, 403);
     assert_eq!(server.get("ann", &at).await.status, 200);
     assert_eq!(server.call("root", Method::PATCH, &format!("{at}/tags"), tags).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_dataset_of_no_experiment_is_not_deleted_without_its_record() {
+    let server = closed().await;
+    let made = json!({ "name": "d", "experiment_ids": [] });
+    let made = server.call("bob", Method::POST, "3.0/mlflow/datasets/create", made).await.ok();
+    let id = made["dataset"]["dataset_id"].as_str().unwrap();
+    let at = format!("3.0/mlflow/datasets/{id}");
+    server.log.broken.store(true, SeqCst);
+    assert_eq!(server.call("bob", Method::DELETE, &at, json!({})).await.status, 503);
+    server.log.broken.store(false, SeqCst);
+    server.call("bob", Method::DELETE, &at, json!({})).await.ok();
+    let entry = server.log.entries.lock().unwrap().last().unwrap().clone();
+    assert_eq!((entry.action, entry.resource), (Action::Delete, Resource::new("dataset", id)));
+}
+
+#[tokio::test]
+async fn datasets_of_runs_are_found_where_clients_look_for_them() {
+    let server = closed().await;
+    let (hers, _) = server.run_of("ann", "hers").await;
+    let search = json!({ "experiment_ids": [hers] }).to_string();
+    for path in ["/api/2.0/mlflow", "/api/2.0mlflow", "/ajax-api/2.0/mlflow", "/ajax-api/2.0mlflow"] {
+        let uri = format!("{path}/experiments/search-datasets");
+        assert_eq!(server.raw("ann", Method::POST, &uri, search.as_bytes()).await.status, 200, "{uri}");
+    }
 }

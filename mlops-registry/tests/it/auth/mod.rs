@@ -1,8 +1,12 @@
 //! Signing in, permissions and what stands before the routes, on the wire.
 
 mod families;
+mod reach;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+};
 
 use async_trait::async_trait;
 use axum::{
@@ -15,13 +19,13 @@ use mlops_core::{
     testing::ManualClock,
 };
 use mlops_registry::{
-    ArtifactStore, MlflowServer, ModelRegistry, PageRequest, RandomIds, SqlEvaluationStore, SqlLoggedModelStore,
-    SqlTraceStore,
+    ArtifactStore, CreateRun, ExperimentId, MlflowServer, ModelRegistry, PageRequest, RandomIds, SqlEvaluationStore,
+    SqlLoggedModelStore, SqlTraceStore, TrackingStore as _,
     access::{Permission, SqlAccessStore, conformance},
     mlflow::{Auth, AuthBuilder, AuthSettings, ServerLimits},
     tracking::tail::{LiveTail, TailSettings},
 };
-use mlops_store::MetaStore;
+use mlops_store::{Dialect, MetaStore, Row, Transaction, Value as SqlValue};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -42,13 +46,13 @@ async fn access_stores_keep_the_promises() {
 #[derive(Debug, Default)]
 struct Log {
     entries: Mutex<Vec<AuditEntry>>,
-    broken: std::sync::atomic::AtomicBool,
+    broken: AtomicBool,
 }
 
 #[async_trait]
 impl AuditSink for Log {
     async fn append(&self, entry: AuditEntry) -> Result<()> {
-        if self.broken.load(std::sync::atomic::Ordering::SeqCst) {
+        if self.broken.load(SeqCst) {
             return Err(Error::unavailable("the audit log is out of order"));
         }
         self.entries.lock().unwrap().push(entry);
@@ -56,8 +60,34 @@ impl AuditSink for Log {
     }
 }
 
+/// Counts how often the users and grants are read, and the rest.
+#[derive(Debug)]
+struct Counted {
+    meta: Arc<dyn MetaStore>,
+    access: AtomicU64,
+    other: AtomicU64,
+}
+
+#[async_trait]
+impl MetaStore for Counted {
+    async fn begin(&self) -> Result<Box<dyn Transaction>> {
+        self.meta.begin().await
+    }
+
+    async fn query(&self, sql: &str, params: &[SqlValue]) -> Result<Vec<Row>> {
+        let count = if sql.contains("access_") { &self.access } else { &self.other };
+        count.fetch_add(1, SeqCst);
+        self.meta.query(sql, params).await
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.meta.dialect()
+    }
+}
+
 struct Server {
     router: Router,
+    meta: Arc<Counted>,
     registry: Arc<dyn ModelRegistry>,
     clock: Arc<ManualClock>,
     log: Arc<Log>,
@@ -86,7 +116,9 @@ fn settings() -> AuthSettings {
 
 impl Server {
     async fn with(settings: AuthSettings) -> Self {
-        let meta = in_memory().await;
+        let counted =
+            Arc::new(Counted { meta: in_memory().await, access: AtomicU64::default(), other: AtomicU64::default() });
+        let meta: Arc<dyn MetaStore> = Arc::<Counted>::clone(&counted);
         let users = Arc::new(SqlAccessStore::open(Arc::clone(&meta)).await.unwrap());
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
         let log = Arc::new(Log::default());
@@ -109,8 +141,9 @@ impl Server {
             .with_tail(live)
             .with_logged_models(Arc::new(models))
             .with_traces(Arc::new(traces))
-            .with_evaluation(Arc::new(evaluation));
-        let this = Self { router: server.with_auth(auth).router(), registry, clock, log };
+            .with_evaluation(Arc::new(evaluation))
+            .with_ui();
+        let this = Self { router: server.with_auth(auth).router(), meta: counted, registry, clock, log };
         for name in ["ann", "bob"] {
             let user = json!({ "username": name, "password": PASSWORD });
             this.call("root", Method::POST, "2.0/mlflow/users/create", user).await.ok();
@@ -183,12 +216,8 @@ async fn nobody_gets_in_unknown() {
             ["/api/2.0/mlflow/experiments/search?max_results=1", &format!("{FILES}/0/x"), "/api/2.0/mlflow/none"]
         {
             let answer = server.signed(header, Method::GET, path, Vec::new()).await;
-            let refused = [401, 429].contains(&answer.status);
-            assert!(refused, "{header} {path}: {}", answer.status);
-            if answer.status == 401 {
-                assert_eq!(answer.body["error_code"], "UNAUTHENTICATED");
-                assert!(answer.header("www-authenticate").starts_with("Basic realm="));
-            }
+            assert_eq!((answer.status, answer.body["error_code"].as_str()), (401, Some("UNAUTHENTICATED")), "{path}");
+            assert!(answer.header("www-authenticate").starts_with("Basic realm="));
         }
     }
     for open in ["/health", "/version"] {
@@ -211,6 +240,52 @@ async fn guessing_is_bounded_and_whoever_is_known_keeps_working() {
     server.raw("bob", Method::GET, path, b"").await.ok();
     server.clock.advance(std::time::Duration::from_secs(301));
     server.raw("ann", Method::GET, path, b"").await.ok();
+}
+
+#[tokio::test]
+async fn a_burst_of_guesses_is_bounded_and_one_of_right_passwords_is_let_in() {
+    let server = Server::new().await;
+    let path = "/api/2.0/mlflow/experiments/get?experiment_id=0";
+    let burst = async |password: &str| {
+        let header = basic("ann", password);
+        let tries = (0..12).map(|_| server.signed(&header, Method::GET, path, Vec::new()));
+        let mut found: Vec<u16> = futures::future::join_all(tries).await.iter().map(|answer| answer.status).collect();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(burst(PASSWORD).await, [200; 12]);
+    assert_eq!(burst("wrong horse").await, [[401; 3].as_slice(), &[429; 9]].concat());
+}
+
+#[tokio::test]
+async fn an_address_is_counted_where_it_is_one_clients() {
+    let proxies = vec!["10.0.0.1".parse().unwrap()];
+    let server = Server::with(AuthSettings { trusted_proxies: proxies, ..settings() }).await;
+    let ask = async |peer: &str, forwarded: &str, user: &str, password: &str| {
+        let peer: std::net::SocketAddr = peer.parse().unwrap();
+        let request = Request::get("/api/2.0/mlflow/experiments/get?experiment_id=0")
+            .header("authorization", basic(user, password))
+            .header("x-forwarded-for", forwarded)
+            .extension(axum::extract::ConnectInfo(peer));
+        server.send(request.body(Body::empty()).unwrap()).await.status
+    };
+    // Three wrong passwords, and then a right one of somebody else: at the address itself, behind a proxy that is
+    // known, and behind another on this machine, whose header anybody could have written.
+    // Each user who is let in is remembered, and so proves it once.
+    for (row, (peer, forwarded, other, user, want)) in [
+        ("192.0.2.7:1", "", "", "ann", 429),
+        ("10.0.0.1:1", "198.51.100.1, 203.0.113.5", "198.51.100.1, 203.0.113.5", "ann", 429),
+        ("10.0.0.1:1", "203.0.113.6", "203.0.113.7", "ann", 200),
+        ("127.0.0.1:1", "203.0.113.8", "203.0.113.8", "bob", 200),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for guess in 0..3 {
+            assert_eq!(ask(peer, forwarded, &format!("nobody {row} {guess}"), PASSWORD).await, 401, "{peer}");
+        }
+        assert_eq!(ask(peer, other, user, PASSWORD).await, want, "{peer} {other}");
+    }
 }
 
 #[tokio::test]
@@ -359,7 +434,7 @@ async fn nothing_recorded_happens_without_its_record() {
     let server = Server::new().await;
     let (id, run) = server.run_of("ann", "e").await;
     let delete = json!({ "run_id": run });
-    server.log.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    server.log.broken.store(true, SeqCst);
     assert_eq!(server.post("ann", "runs/delete", delete.clone()).await.status, 503);
     assert_eq!(server.post("ann", "experiments/delete", json!({ "experiment_id": id })).await.status, 503);
     assert_eq!(server.grant("ann", "bob", "experiment", &id, "EDIT").await.status, 503);
@@ -368,7 +443,7 @@ async fn nothing_recorded_happens_without_its_record() {
         run["run"]["info"]["lifecycle_stage"].as_str().unwrap().to_owned()
     };
     assert_eq!(stage().await, "active");
-    server.log.broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    server.log.broken.store(false, SeqCst);
     server.post("ann", "runs/delete", delete).await.ok();
     assert_eq!(stage().await, "deleted");
     let entry = server.log.entries.lock().unwrap().last().unwrap().clone();
@@ -474,6 +549,43 @@ async fn roles_and_both_forms_of_permissions_are_served() {
     assert_eq!(server.grant("root", "bob", "starship", "x", "READ").await.status, 400);
 }
 
+#[tokio::test]
+async fn runs_whose_experiment_is_not_known_are_looked_up_together() {
+    let server = Server::new().await;
+    let (id, _) = server.run_of("ann", "e").await;
+    let store = tracking(Arc::clone(&server.meta.meta)).await;
+    let experiment: ExperimentId = id.parse().unwrap();
+    let mut runs = Vec::new();
+    for _ in 0..30 {
+        runs.push(store.create_run(CreateRun::new(experiment)).await.unwrap().id.to_string());
+    }
+    let count = async |method: Method, uri: &str, body: &Value, want: u16| {
+        let before = server.meta.other.load(SeqCst);
+        assert_eq!(server.raw("bob", method, uri, body.to_string().as_bytes()).await.status, want, "{uri}");
+        server.meta.other.load(SeqCst) - before
+    };
+    let get = |path: &str| format!("/api/2.0/mlflow/{path}");
+    let sampled: String = runs.iter().map(|run| format!("&run_ids={run}")).collect();
+    let sampled = get(&format!("metrics/get-history-bulk-interval?metric_key=m{sampled}"));
+    let first = count(Method::GET, &sampled, &Value::Null, 200).await;
+    assert_eq!(first - count(Method::GET, &sampled, &Value::Null, 200).await, 1, "all homes are one query");
+
+    let fresh = store.create_run(CreateRun::new(experiment)).await.unwrap();
+    let one = get(&format!("runs/get?run_id={}", fresh.id));
+    let first = count(Method::GET, &one, &Value::Null, 200).await;
+    assert_eq!(first, count(Method::GET, &one, &Value::Null, 200).await, "a run is read once");
+
+    for _ in 0..30 {
+        store.create_run(CreateRun::new(experiment)).await.unwrap();
+    }
+    let search = json!({ "experiment_ids": [id] });
+    let first = count(Method::POST, &get("runs/search"), &search, 200).await;
+    assert_eq!(first, count(Method::POST, &get("runs/search"), &search, 200).await, "a page is known when it is read");
+
+    let deep = format!("{FILES}/{id}/models/m-1/artifacts/a/b/c/d/e/f");
+    assert_eq!(count(Method::GET, &deep, &Value::Null, 404).await, 1, "every name in a path is one query");
+}
+
 /// Lets the role `reader` read.
 #[derive(Debug)]
 struct Readers;
@@ -514,13 +626,54 @@ async fn a_principal_of_an_outer_layer_is_believed() {
 }
 
 #[tokio::test]
+async fn a_role_from_outside_makes_an_administrator_only_where_the_settings_name_it() {
+    let status = async |admin_role: Option<&str>, role: &str| {
+        let settings = AuthSettings { admin_role: admin_role.map(str::to_owned), ..settings() };
+        let auth = Auth::behind(Arc::new(Readers)).with_settings(settings).build().unwrap();
+        let mut request = Request::get("/api/2.0/mlflow/webhooks/list").body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Principal::new("ann").with_role(role));
+        plain(|server| server.with_auth(auth.clone())).await.oneshot(request).await.unwrap().status().as_u16()
+    };
+    // An administrator learns that this server has no webhooks.
+    for (named, role, want) in
+        [(None, "admin", 403), (Some("ml-ops"), "admin", 403), (Some("ml-ops"), "ml-ops", 501), (None, "", 403)]
+    {
+        assert_eq!(status(named, role).await, want, "{named:?} {role}");
+    }
+}
+
+#[tokio::test]
+async fn users_and_grants_are_asked_for_as_often_as_it_takes() {
+    let server = Server::new().await;
+    let (id, run) = server.run_of("ann", "e").await;
+    let mut experiments = vec![id];
+    for n in 0..8 {
+        server.post("ann", "registered-models/create", json!({ "name": format!("m{n}") })).await.ok();
+        experiments.push(server.run_of("ann", &format!("e{n}")).await.0);
+    }
+    let made = server.post("bob", "users/tokens/create", json!({})).await.ok();
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    let count = async |header: &str, method: Method, path: &str, body: Value| {
+        let before = server.meta.access.load(SeqCst);
+        let uri = format!("/api/2.0/mlflow/{path}");
+        server.signed(header, method, &uri, body.to_string().into_bytes()).await.ok();
+        server.meta.access.load(SeqCst) - before
+    };
+    // One query for who asks, and one more for a token; one for what they may do, however many things it is about.
+    let (get, search) = (format!("runs/get?run_id={run}"), json!({ "experiment_ids": experiments }));
+    let bob = basic("bob", PASSWORD);
+    for (header, want) in [(&bob, 2), (&bearer, 3)] {
+        assert_eq!(count(header, Method::GET, &get, Value::Null).await, want);
+        assert_eq!(count(header, Method::POST, "runs/search", search.clone()).await, want);
+        assert_eq!(count(header, Method::GET, "registered-models/search", Value::Null).await, want);
+    }
+    assert_eq!(count(&basic("root", PASSWORD), Method::POST, "runs/search", search).await, 1);
+}
+
+#[tokio::test]
 async fn other_names_and_pages_are_kept_out() {
-    let limits = ServerLimits::default();
-    let router = plain(|server| {
-        let server = server.with_allowed_hosts(["mlflow.corp"]).with_allowed_origins(["https://app.corp"]);
-        server.with_limits(limits.clone()).unwrap()
-    })
-    .await;
+    let router =
+        plain(|server| server.with_allowed_hosts(["mlflow.corp"]).with_allowed_origins(["https://app.corp"])).await;
     let send = async |method: &str, uri: &str, headers: &[(&str, &str)]| {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
@@ -544,4 +697,53 @@ async fn other_names_and_pages_are_kept_out() {
     assert_eq!((asked.status().as_u16(), asked.headers().contains_key("access-control-allow-methods")), (204, true));
     let foreign = send("GET", get, &[("host", "mlflow.corp"), ("origin", "https://evil.example")]).await;
     assert!(!foreign.headers().contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn a_server_at_work_sends_the_next_request_away() {
+    let limits = ServerLimits { requests_max: 1, ..ServerLimits::default() };
+    let router = plain(|server| server.with_limits(limits.clone()).unwrap()).await;
+    let send = async |method: &str, uri: &str, body: &'static str| {
+        let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
+        router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+    };
+    let api = "/api/2.0/mlflow";
+    let made = send("POST", &format!("{api}/runs/create"), "{\"experiment_id\": \"0\"}").await.into_body();
+    let made: Value = serde_json::from_slice(&to_bytes(made, usize::MAX).await.unwrap()).unwrap();
+    let run = made["run"]["info"]["run_id"].as_str().unwrap();
+    let file = format!("{FILES}/0/{run}/artifacts/f");
+    assert_eq!(send("PUT", &file, "0123456789").await.status(), 200);
+    let get = format!("{api}/runs/get?run_id={run}");
+    for long in [
+        file,
+        format!("/get-artifact?run_uuid={run}&path=f"),
+        format!("{api}/metrics/get-history?run_id={run}&metric_key=m"),
+        format!("{api}/runs/search"),
+    ] {
+        let method = if long.ends_with("search") { "POST" } else { "GET" };
+        let answer = send(method, &long, "{\"experiment_ids\": [\"0\"]}").await;
+        assert_eq!(answer.status(), 200, "{long}");
+        let refused = send("GET", &get, "").await;
+        let asked = refused.headers()["retry-after"].to_str().unwrap().to_owned();
+        assert_eq!((refused.status().as_u16(), asked.as_str()), (503, "1"), "{long}");
+        let refused = to_bytes(refused.into_body(), usize::MAX).await.unwrap();
+        let refused: Value = serde_json::from_slice(&refused).unwrap();
+        assert_eq!(refused["error_code"], "TEMPORARILY_UNAVAILABLE");
+        assert_eq!(send("GET", "/health", "").await.status(), 200);
+        to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(send("GET", &get, "").await.status(), 200, "{long}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_parts_of_an_upload_are_is_said_in_time() {
+    let router = plain(|server| server).await;
+    tokio::time::pause();
+    for call in ["create", "complete", "abort"] {
+        let silent = Body::from_stream(futures::stream::pending::<std::result::Result<String, std::io::Error>>());
+        let request = Request::post(format!("/api/2.0/mlflow-artifacts/mpu/{call}/x"));
+        let request = request.header("content-type", "application/json").body(silent).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 504, "{call}");
+    }
 }
