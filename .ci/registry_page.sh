@@ -59,7 +59,7 @@ import http.server, sys, threading, urllib.request, subprocess
 address, script, out = sys.argv[1:]
 site, _, path = address.partition("/ui")
 wrapped = "(async () => { let verdict = 'passed'; const check = (what, yes) => { if (!yes) throw what; };" \
-    "const wait = async yes => { for (let i = 0; i < 100; i++) { if (yes()) return; await new Promise(go => setTimeout(go, 50)); } throw 'waited in vain for ' + yes; };" \
+    "const wait = async yes => { for (let i = 0; i < 600; i++) { if (yes()) return; await new Promise(go => setTimeout(go, 50)); } throw 'waited in vain for ' + yes; };" \
     "try {" + script + "} catch (why) { verdict = 'failed: ' + why; } document.title = 'visit ' + verdict; })();"
 class Pass(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -73,7 +73,7 @@ server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pass)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 page = f"http://127.0.0.1:{server.server_port}/ui{path}"
 dom = subprocess.run(["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={out}-profile",
-    "--virtual-time-budget=20000", "--window-size=1280,1600", "--dump-dom", page], capture_output=True, text=True, timeout=120).stdout
+    "--virtual-time-budget=60000", "--window-size=1280,1600", "--dump-dom", page], capture_output=True, text=True, timeout=120).stdout
 title = dom.split("<title>")[1].split("</title>")[0]
 print(title)
 sys.exit(title != "visit passed")
