@@ -200,7 +200,7 @@ impl Importer {
         match target {
             _ if !found.deleted => {}
             _ if !ours => {
-                report.skip(place, "it is deleted in the source; the target's is not of this import and stays")
+                report.skip(place, "it is deleted in the source; the target's is not of this import and stays");
             }
             Some(id) if !self.options.dry_run => {
                 self.tracking.set_experiment_tags(id, &[(IMPORTED_TAG.to_owned(), DELETED.to_owned())]).await?;
