@@ -7,9 +7,11 @@ mod exposition;
 mod histogram;
 mod red;
 mod scrape;
+mod tally;
 mod traffic;
 
 pub(crate) use histogram::Histogram;
 pub(crate) use red::{Failed, Red};
 pub(crate) use scrape::scrape;
+pub(crate) use tally::{Kinds, Tally};
 pub(crate) use traffic::{Refusal, Traffic};

@@ -3,8 +3,9 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{
-    exposition::{Exposition, Kind, Labels},
-    red::{Failed, Red},
+    Kinds as _,
+    exposition::{Exposition, Kind},
+    red::Red,
 };
 use crate::{
     repository::{Counters, LoadedVersion},
@@ -74,16 +75,16 @@ fn write_server(server: &Server, text: &mut Exposition) {
         text.sample(&[], value);
     }
     text.family("mlops_serve_http_responses_total", Kind::Counter, "Answers by class of the status.");
-    for (class, count) in inner.traffic.classes() {
-        text.sample(&[("class", class)], count as f64);
+    for (class, count) in inner.traffic.classes().iter() {
+        text.sample(&[("class", class.as_str())], count as f64);
     }
     text.family(
         "mlops_serve_http_refusals_total",
         Kind::Counter,
         "Requests refused before a model was asked, by reason.",
     );
-    for (reason, count) in inner.traffic.refusals() {
-        text.sample(&[("reason", reason)], count as f64);
+    for (reason, count) in inner.traffic.refusals().iter() {
+        text.sample(&[("reason", reason.as_str())], count as f64);
     }
 }
 
@@ -92,8 +93,8 @@ fn write_requests(subjects: &[Subject], text: &mut Exposition) {
     for (subject, variant, red) in by_variant(subjects) {
         for (code, count) in red.codes() {
             let [model, version] = subject.labels();
-            let code = code.to_string();
-            text.sample(&[model, version, ("variant", variant.as_str()), ("code", &code)], count as f64);
+            let labels = [model, version, ("variant", variant.as_str()), ("code", code.as_str())];
+            text.sample(&labels, count as f64);
         }
     }
     text.family("mlops_serve_request_seconds", Kind::Histogram, "Time from the request to the answer.");
@@ -168,9 +169,8 @@ fn write_triton(server: &Server, subjects: &[Subject], text: &mut Exposition) {
     text.family("nv_inference_request_failure", Kind::Counter, "Failed requests by reason.");
     for subject in subjects {
         let [model, version] = subject.labels();
-        for reason in Failed::ALL {
-            let labels: Labels<'_> = &[model, version, ("reason", reason.as_str())];
-            text.sample(labels, subject.counters().failures(reason) as f64);
+        for (reason, count) in subject.counters().failures() {
+            text.sample(&[model, version, ("reason", reason.as_str())], count as f64);
         }
     }
     text.family("nv_inference_pending_request_count", Kind::Gauge, "Requests that wait for the model.");

@@ -8,7 +8,7 @@ mod settings;
 mod trace;
 mod watch;
 
-pub(crate) use notes::{carry, current};
+pub(crate) use notes::{Notes, carry, current};
 pub use settings::ObserveSettings;
 pub(crate) use trace::SpanIds;
 pub(crate) use watch::watch;
