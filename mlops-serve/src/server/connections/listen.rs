@@ -4,7 +4,7 @@ use std::{
     future::{Future, pending},
     io,
     pin::pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,6 +23,8 @@ use crate::server::Server;
 
 /// How long nothing is accepted after the operating system had no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long the last answers may take to be written when the time of the drain is over.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Plain connections, or those of TLS.
 #[derive(Clone)]
@@ -39,7 +41,8 @@ impl Server {
     ///
     /// # Errors
     /// `DeadlineExceeded` when requests were still in flight after
-    /// [`drain_timeout_ms`](crate::ServerSettings::drain_timeout_ms); the error of the flush.
+    /// [`drain_timeout_ms`](crate::ServerSettings::drain_timeout_ms): those that waited for a worker are answered with
+    /// 503 then, and what a model is still at work on is cut off; the error of the flush.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         self.serve_over(Transport::Plain, listener, shutdown).await
     }
@@ -71,7 +74,7 @@ impl Server {
         let flagged = Arc::clone(&inner);
         let mut stop = pin!(async move {
             shutdown.await;
-            flagged.draining.store(true, Ordering::Relaxed);
+            flagged.draining.send_replace(true);
             sleep(delay).await;
         });
         let mut checks = JoinSet::new();
@@ -85,7 +88,13 @@ impl Server {
         // Nobody listens when there is no connection.
         let _ = drain.send(true);
         let limit = Duration::from_millis(inner.settings.drain_timeout_ms);
-        let ended = timeout(limit, async { while open.connections.join_next().await.is_some() {} }).await;
+        let ended = timeout(limit, open.ended()).await;
+        if ended.is_err() {
+            // What waits is told so rather than cut off. What runs cannot be stopped.
+            inner.executor.refuse_waiting();
+            // The failure is told already.
+            let _ = timeout(GOODBYE, open.ended()).await;
+        }
         let outcome = ended.map_err(|_| {
             Error::deadline_exceeded(format!(
                 "requests were still in flight {} ms after the shutdown began",
@@ -135,6 +144,11 @@ impl Open {
         while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
             self.spawn(stream);
         }
+    }
+
+    /// Waits until every connection has ended.
+    async fn ended(&mut self) {
+        while self.connections.join_next().await.is_some() {}
     }
 
     fn spawn(&mut self, stream: TcpStream) {
