@@ -11,7 +11,7 @@ use axum::{
     response::Response,
     routing::{MethodRouter, post},
 };
-use futures::{Stream, stream::BoxStream};
+use futures::{Stream, StreamExt as _, future, stream::BoxStream};
 use mlops_core::{Error, ErrorKind};
 use prost::Message;
 use tonic::{
@@ -144,13 +144,27 @@ where
     })
 }
 
+/// The messages of a client that sends several.
+pub(super) type Messages<Q> = BoxStream<'static, Result<Q, Status>>;
+
+/// The messages up to the first that cannot be read: tonic would tell of a frame that is cut short again and again.
+fn up_to_failure<Q: Send + 'static>(messages: Streaming<Q>) -> Messages<Q> {
+    let tell = |failed: &mut bool, message: Result<Q, Status>| {
+        let told = (!*failed).then_some(message);
+        *failed |= told.as_ref().is_some_and(Result::is_err);
+        future::ready(told)
+    };
+    messages.scan(false, tell).boxed()
+}
+
 /// A call with streams both ways, as tonic wants it.
 struct BothWays<F>(Server, F);
 
 impl<Q, A, F, S> StreamingService<Q> for BothWays<F>
 where
+    Q: Send + 'static,
     A: Message + 'static,
-    F: Fn(Server, Streaming<Q>, Opening) -> S,
+    F: Fn(Server, Messages<Q>, Opening) -> S,
     S: Stream<Item = Result<A, Status>> + Send + 'static,
 {
     type Response = A;
@@ -161,7 +175,7 @@ where
         let (metadata, extensions, messages) = request.into_parts();
         let opened = extensions.get::<Tenant>().cloned().map(|tenant| {
             let opening = Opening { headers: Arc::new(metadata.into_headers()), tenant };
-            tonic::Response::new((self.1)(self.0.clone(), messages, opening))
+            tonic::Response::new((self.1)(self.0.clone(), up_to_failure(messages), opening))
         });
         std::future::ready(opened.ok_or_else(|| Status::internal("nobody says whose stream this is")))
     }
@@ -172,7 +186,7 @@ pub(super) fn streaming<Q, A, F, S>(call: F) -> MethodRouter<Server, Infallible>
 where
     Q: Message + Laid + Default + 'static,
     A: Message + 'static,
-    F: Fn(Server, Streaming<Q>, Opening) -> S + Clone + Send + Sync + 'static,
+    F: Fn(Server, Messages<Q>, Opening) -> S + Clone + Send + Sync + 'static,
     S: Stream<Item = Result<A, Status>> + Send + 'static,
 {
     post(move |State(server): State<Server>, request: Request| async move {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, future, stream};
 use mlops_core::{Error, Result};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::{
-    call::{Ambient, Opening, status},
+    call::{Ambient, Messages, Opening, status},
     convert,
     messages::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse},
 };
@@ -50,7 +50,7 @@ pub(super) async fn infer(
 /// itself. A request that fails, or finds no place, is answered by its error and its id, and the stream goes on; a shutdown ends it behind the last request it read.
 pub(super) fn stream(
     server: Server,
-    requests: Streaming<ModelInferRequest>,
+    requests: Messages<ModelInferRequest>,
     Opening { headers, tenant }: Opening,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
     let draining = server.clone();

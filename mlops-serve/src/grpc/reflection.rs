@@ -4,10 +4,10 @@
 
 use futures::{Stream, StreamExt as _};
 use prost::Message;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use super::{
-    call::{Opening, status},
+    call::{Messages, Opening, status},
     layout::Laid,
 };
 use crate::server::Server;
@@ -136,7 +136,7 @@ struct Refusal {
 /// One answer per question, until the client or the server ends the stream.
 pub(super) fn info(
     server: Server,
-    questions: Streaming<ReflectionRequest>,
+    questions: Messages<ReflectionRequest>,
     opening: Opening,
 ) -> impl Stream<Item = Result<ReflectionResponse, Status>> {
     let draining = server.clone();
