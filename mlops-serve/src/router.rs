@@ -2,9 +2,9 @@
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request},
     handler::Handler as _,
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
 };
@@ -90,13 +90,13 @@ pub(crate) fn router(server: Server) -> Router {
         .with_state(server)
 }
 
-async fn unknown_path(headers: HeaderMap) -> Response {
+async fn unknown_path(request: Request) -> Response {
     #[cfg(feature = "grpc")]
-    if let Some(answer) = crate::grpc::unknown_method(&headers) {
+    if let Some(answer) = crate::grpc::unknown_method(request.headers()) {
         return answer;
     }
     // Only calls are told apart by their headers.
-    drop(headers);
+    drop(request);
     Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path").into_response()
 }
 

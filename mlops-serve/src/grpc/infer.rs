@@ -35,12 +35,9 @@ pub(super) async fn infer(
     let (described_by, bytes) = (Arc::clone(&asked.wanted.described_by), convert::data_bytes(&request));
     let check = move || convert::check(request, &described_by);
     let Question { tensors, options, wish } = offload(&server, bytes, check).await?;
-    let options = InferOptions {
-        version,
-        routing_key: options.routing_key.or_else(|| asked.wanted.sticky_key(&ambient.headers)),
-        timeout: [options.timeout, ambient.timeout].into_iter().flatten().min(),
-        ..options
-    };
+    let options =
+        InferOptions { version, timeout: [options.timeout, ambient.timeout].into_iter().flatten().min(), ..options };
+    let options = asked.complete(options, &ambient.headers);
     let reply = server.infer_tensors(asked, tensors, options, started).await?;
     let bytes = bytes_of(&reply.outputs);
     finish(&server, bytes, move || convert::respond(model, &reply, wish)).await

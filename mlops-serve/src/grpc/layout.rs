@@ -85,13 +85,10 @@ impl Weight {
     }
 }
 
-/// The content of a field that says its length.
+/// The content of a field that says its length; what is cut short is weighed as far as it goes, and decoding refuses it.
 fn delimited<'a>(message: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
     let length = usize::try_from(decode_varint(message)?).unwrap_or(usize::MAX);
-    let Some((content, rest)) = message.split_at_checked(length) else {
-        // What follows is shorter than it says, and reading it tells so.
-        return skip_field(WireType::SixtyFourBit, 1, &mut [].as_slice(), DecodeContext::default()).map(|()| *message);
-    };
+    let (content, rest) = message.split_at_checked(length).unwrap_or((message, &[]));
     *message = rest;
     Ok(content)
 }

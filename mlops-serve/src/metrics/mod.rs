@@ -3,7 +3,6 @@
 //! Counting costs a few atomic additions and takes no lock; everything else happens when somebody scrapes. Label values
 //! are names of models, versions, variants, status codes and reasons: a bounded set.
 
-mod exposition;
 mod histogram;
 mod red;
 mod scrape;

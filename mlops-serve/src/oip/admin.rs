@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use mlops_core::{Error, Result, Version};
+use mlops_core::{Error, Exposition, Result, Version};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -95,6 +95,5 @@ pub(super) async fn config(State(server): State<Server>, named: Named) -> Answer
 }
 
 pub(super) async fn metrics(State(server): State<Server>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], crate::metrics::scrape(&server))
-        .into_response()
+    ([(header::CONTENT_TYPE, Exposition::CONTENT_TYPE)], crate::metrics::scrape(&server)).into_response()
 }

@@ -61,8 +61,8 @@ pub(crate) async fn ask<W: Send + 'static>(
     let asked = permit.asked(server, target.version)?;
     let described_by = Arc::clone(&asked.wanted.described_by);
     let Question { tensors, options, wish } = body.read(server, move |body| read(body, &described_by)).await?;
-    let routing_key = options.routing_key.or_else(|| asked.wanted.sticky_key(&incoming.headers));
-    let options = InferOptions { version: target.version, variant: target.variant, routing_key, ..options };
+    let options = InferOptions { version: target.version, variant: target.variant, ..options };
+    let options = asked.complete(options, &incoming.headers);
     Ok((server.infer_tensors(asked, tensors, options, started).await?, wish))
 }
 

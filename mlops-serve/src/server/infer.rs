@@ -70,13 +70,6 @@ pub(crate) struct Wanted {
     pinned: bool,
 }
 
-impl Wanted {
-    /// What decides the side of a rollout, where the headers of a request say it.
-    pub(crate) fn sticky_key(&self, headers: &HeaderMap) -> Option<String> {
-        headers.get(sticky_name(self)?)?.to_str().ok().map(str::to_owned)
-    }
-}
-
 /// Leave to ask a model, given to the sender of the request that this task answers.
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
@@ -97,6 +90,14 @@ impl Permit<'_> {
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) wanted: Wanted,
+}
+
+impl Asked {
+    /// The options of a request with what its headers, or its metadata, say.
+    pub(crate) fn complete(&self, options: InferOptions, headers: &HeaderMap) -> InferOptions {
+        let in_headers = || headers.get(sticky_name(&self.wanted)?)?.to_str().ok().map(str::to_owned);
+        InferOptions { routing_key: options.routing_key.or_else(in_headers), ..options }
+    }
 }
 
 /// Counts a request whose caller went away before the answer.

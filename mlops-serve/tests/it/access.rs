@@ -165,7 +165,7 @@ async fn a_refusal_says_which_credentials_are_taken() {
 #[cfg(feature = "grpc")]
 #[tokio::test]
 async fn calls_need_what_requests_need() {
-    use crate::support::{field, framed, grpc, sum};
+    use crate::calls::{field, framed, grpc, sum};
 
     const UNAUTHENTICATED: i32 = 16;
     const DENIED: i32 = 7;

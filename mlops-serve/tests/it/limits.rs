@@ -85,7 +85,7 @@ async fn a_body_that_does_not_come_is_given_up_whatever_it_says_it_is() {
     }
     #[cfg(feature = "grpc")]
     {
-        let call = crate::support::grpc(&router, "/inference.GRPCInferenceService/ModelInfer", None, never());
+        let call = crate::calls::grpc(&router, "/inference.GRPCInferenceService/ModelInfer", None, never());
         assert_eq!(in_time(call).await.0, 4, "a call of one message has the time of a body");
     }
 }
@@ -93,7 +93,7 @@ async fn a_body_that_does_not_come_is_given_up_whatever_it_says_it_is() {
 #[cfg(feature = "grpc")]
 #[tokio::test]
 async fn each_message_of_a_stream_is_admitted() {
-    use crate::support::{framed, grpc, sum};
+    use crate::calls::{framed, grpc, sum};
 
     let router = router(json!({"limits": {"tenant": {"requests_per_second": 0.001, "burst": 3}}}));
     let messages = || framed(&sum()).repeat(5);

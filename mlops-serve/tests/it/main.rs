@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod access;
+#[cfg(feature = "grpc")]
+mod calls;
 mod client;
 mod clouds;
 mod connections;
 mod limits;
+mod loading;
 mod observe;
 #[cfg(feature = "onnx")]
 mod onnx;

@@ -76,9 +76,9 @@ async fn metrics_have_our_names_and_tritons() {
     assert_eq!(status.as_u16(), 409);
     #[cfg(feature = "grpc")]
     {
-        let unknown = crate::support::framed(&crate::support::field(1, b"none"));
+        let unknown = crate::calls::framed(&crate::calls::field(1, b"none"));
         let method = "/inference.GRPCInferenceService/ModelInfer";
-        assert_eq!(crate::support::grpc(&router, method, None, unknown).await.0, 5);
+        assert_eq!(crate::calls::grpc(&router, method, None, unknown).await.0, 5);
     }
     let request = Request::get("/metrics").header("accept-encoding", "gzip").header("accept", "*/*");
     let (_, headers, page) = send(&router, request.body(Body::empty()).unwrap()).await;

@@ -210,17 +210,17 @@ proptest! {
         honest in any::<bool>(),
     ) {
         let message = if honest {
-            let mut message = crate::support::sum();
+            let mut message = crate::calls::sum();
             let place = place % message.len();
             let end = (place + body.len()).min(message.len());
             message[place..end].copy_from_slice(&body[..end - place]);
-            crate::support::framed(&message)
+            crate::calls::framed(&message)
         } else {
             [head, body].concat()
         };
         let (runtime, router) = &*SERVER;
         let method = format!("/inference.GRPCInferenceService/{method}");
-        let (code, _) = runtime.block_on(in_time(crate::support::grpc(router, &method, None, message)));
+        let (code, _) = runtime.block_on(in_time(crate::calls::grpc(router, &method, None, message)));
         prop_assert!((0..=16).contains(&code), "{code}");
     }
 }

@@ -1,13 +1,10 @@
-//! What the tests of the whole server share: keys with roles, frames of gRPC, and HTTP/1.1 spoken by hand on a real
+//! What the tests of the whole server share: keys with roles, a model that waits, and HTTP/1.1 spoken by hand on a real
 //! connection.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    body::{Body, Bytes, to_bytes},
-    http::{Request, StatusCode},
-};
+use axum::{Router, body::Body, http::Request};
+use futures::{FutureExt as _, future::BoxFuture};
 use mlops_core::{
     Action, Authorizer, DataType, Error, Principal, Resource, Result, Signature, TensorSpec, Version,
     arrow_array::RecordBatch,
@@ -66,41 +63,6 @@ pub(crate) fn settings(json: serde_json::Value) -> ServerSettings {
     serde_json::from_value(json).unwrap()
 }
 
-/// A message as gRPC frames it.
-#[cfg(feature = "grpc")]
-pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
-    [&[0], u32::try_from(message.len()).unwrap().to_be_bytes().as_slice(), message].concat()
-}
-
-/// A field of protobuf that has a length.
-#[cfg(feature = "grpc")]
-pub(crate) fn field(tag: u8, content: &[u8]) -> Vec<u8> {
-    [&[tag << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
-}
-
-/// `ModelInferRequest` to `add`: 1 and 2.
-#[cfg(feature = "grpc")]
-pub(crate) fn sum() -> Vec<u8> {
-    let input = |name: &str, kind: &str| {
-        field(5, &[field(1, name.as_bytes()), field(2, kind.as_bytes()), field(3, &[1])].concat())
-    };
-    let raw = [field(7, &1.0_f64.to_le_bytes()), field(7, &2_i64.to_le_bytes())].concat();
-    [field(1, b"add"), input("a", "FP64"), input("b", "INT64"), raw].concat()
-}
-
-/// Calls a method and gives the status with the frames of the answer.
-#[cfg(feature = "grpc")]
-pub(crate) async fn grpc(router: &Router, method: &str, key: Option<&str>, body: impl Into<Body>) -> (i32, Bytes) {
-    let mut request = Request::post(method).header("content-type", "application/grpc");
-    if let Some(key) = key {
-        request = request.header("authorization", format!("Bearer {key}"));
-    }
-    let response = router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK, "what a call comes to is in its gRPC status");
-    let status = response.headers().get("grpc-status").map_or(0, |code| code.to_str().unwrap().parse().unwrap());
-    (status, to_bytes(response.into_body(), 1 << 20).await.unwrap())
-}
-
 /// A model that answers only when it is let: `started` gets a permit when a prediction begins, and each waits for one
 /// of `go`.
 #[derive(Debug, Clone)]
@@ -153,9 +115,18 @@ pub(crate) struct Listening {
 
 impl Listening {
     pub(crate) async fn start(server: Server) -> Self {
-        let (listener, address) = bound().await;
+        Self::with(|listener, shutdown| server.serve(listener, shutdown)).await
+    }
+
+    /// What `serve` makes of a listener and a shutdown.
+    pub(crate) async fn with<F>(serve: impl FnOnce(TcpListener, BoxFuture<'static, ()>) -> F) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(server.serve(listener, async { drop(stopped.await) }));
+        let task = tokio::spawn(serve(listener, async { drop(stopped.await) }.boxed()));
         Self { address, stop, task }
     }
 
@@ -168,12 +139,6 @@ impl Listening {
         self.stop.send(()).unwrap();
         self.task
     }
-}
-
-pub(crate) async fn bound() -> (TcpListener, std::net::SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
 }
 
 /// An answer of HTTP/1.1.

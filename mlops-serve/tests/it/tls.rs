@@ -7,12 +7,12 @@ use mlops_core::{Digest, Principal};
 use mlops_serve::{Server, Tls};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
-use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     client::models,
-    support::{Answered, access, bound, exchange, in_time, keys, posted},
+    support::{Answered, Listening, access, exchange, in_time, keys, posted},
 };
 
 const CA: &[u8] = include_bytes!("certificates/ca.pem");
@@ -24,40 +24,24 @@ fn certificate(pem: &[u8]) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem).unwrap()
 }
 
-struct Listening {
-    address: std::net::SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<mlops_core::Result<()>>,
+/// A server of TLS; with access control, the owner of the client's certificate may ask `add`.
+async fn listening(tls: Tls, guarded: bool) -> Listening {
+    let mut server = Server::builder(models());
+    if guarded {
+        let owner = Digest::of(certificate(CLIENT.0).as_ref());
+        server = server.with_access(access(keys().with_digest(owner, Principal::new("asker"))));
+    }
+    let server = server.build().unwrap();
+    Listening::with(|listener, shutdown| server.serve_tls(listener, tls, shutdown)).await
 }
 
-impl Listening {
-    /// The principal of the client's certificate may ask `add`.
-    async fn start(tls: Tls, guarded: bool) -> Self {
-        let mut server = Server::builder(models());
-        if guarded {
-            let owner = Digest::of(certificate(CLIENT.0).as_ref());
-            server = server.with_access(access(keys().with_digest(owner, Principal::new("asker"))));
-        }
-        let (listener, address) = bound().await;
-        let (stop, stopped) = oneshot::channel();
-        let serving = server.build().unwrap().serve_tls(listener, tls, async { drop(stopped.await) });
-        Self { address, stop, task: tokio::spawn(serving) }
-    }
+async fn shake_hands(server: &Listening, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from("localhost").unwrap();
+    in_time(TlsConnector::from(Arc::new(config)).connect(name, server.connect().await)).await
+}
 
-    async fn connect(&self, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(self.address).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        in_time(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
-    }
-
-    async fn ask(&self, config: ClientConfig) -> std::io::Result<Answered> {
-        exchange(&mut self.connect(config).await?, &posted(ADD)).await
-    }
-
-    async fn stop(self) {
-        self.stop.send(()).unwrap();
-        in_time(self.task).await.unwrap().unwrap();
-    }
+async fn ask(server: &Listening, config: ClientConfig) -> std::io::Result<Answered> {
+    exchange(&mut shake_hands(server, config).await?, &posted(ADD)).await
 }
 
 /// A client that trusts `authority`, and shows its certificate if it is told to.
@@ -80,30 +64,30 @@ fn tls() -> Tls {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_encrypted_for_clients_that_trust_the_server() {
-    let server = Listening::start(tls(), false).await;
-    assert_eq!(server.ask(client(CA, false)).await.unwrap().body, br#"{"predictions":[3.0]}"#);
-    assert!(server.connect(client(CLIENT.0, false)).await.is_err(), "another authority vouches for nothing");
-    let plain = exchange(&mut TcpStream::connect(server.address).await.unwrap(), &posted(ADD)).await;
+    let server = listening(tls(), false).await;
+    assert_eq!(ask(&server, client(CA, false)).await.unwrap().body, br#"{"predictions":[3.0]}"#);
+    assert!(shake_hands(&server, client(CLIENT.0, false)).await.is_err(), "another authority vouches for nothing");
+    let plain = exchange(&mut server.connect().await, &posted(ADD)).await;
     assert!(plain.is_err(), "nothing is told in the clear");
     for protocol in ["h2", "http/1.1"] {
         let mut config = client(CA, false);
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let stream = server.connect(config).await.unwrap();
+        let stream = shake_hands(&server, config).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
     }
-    server.stop().await;
+    in_time(server.stop()).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_asked_for_and_is_who_the_client_is() {
-    let server = Listening::start(tls().with_required_clients(CA).unwrap(), true).await;
-    assert_eq!(server.ask(client(CA, true)).await.unwrap().status, 200);
-    assert!(server.ask(client(CA, false)).await.is_err(), "nobody comes in without one");
-    server.stop().await;
-    let server = Listening::start(tls().with_optional_clients(CA).unwrap(), true).await;
-    assert_eq!(server.ask(client(CA, true)).await.unwrap().status, 200);
-    assert_eq!(server.ask(client(CA, false)).await.unwrap().status, 401, "who shows none is nobody");
-    server.stop().await;
+    let server = listening(tls().with_required_clients(CA).unwrap(), true).await;
+    assert_eq!(ask(&server, client(CA, true)).await.unwrap().status, 200);
+    assert!(ask(&server, client(CA, false)).await.is_err(), "nobody comes in without one");
+    in_time(server.stop()).await.unwrap().unwrap();
+    let server = listening(tls().with_optional_clients(CA).unwrap(), true).await;
+    assert_eq!(ask(&server, client(CA, true)).await.unwrap().status, 200);
+    assert_eq!(ask(&server, client(CA, false)).await.unwrap().status, 401, "who shows none is nobody");
+    in_time(server.stop()).await.unwrap().unwrap();
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Server {
     ) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         let settings = inner.settings.connections.clone();
-        let (drain, draining) = watch::channel(false);
+        let (close, closing) = watch::channel(false);
         let delay = Duration::from_millis(settings.shutdown_delay_ms);
         let flagged = Arc::clone(&inner);
         let mut stop = pin!(async move {
@@ -81,12 +81,12 @@ impl Server {
         if inner.settings.readiness_check_ms > 0 {
             checks.spawn(self.clone().keep_checking());
         }
-        let mut open = Open { router: self.into_router(), transport, settings, draining, connections: JoinSet::new() };
+        let mut open = Open { router: self.into_router(), transport, settings, closing, connections: JoinSet::new() };
         open.accept(&listener, &mut stop).await;
         open.accept_waiting(&listener);
         drop(listener);
         // Nobody listens when there is no connection.
-        let _ = drain.send(true);
+        let _ = close.send(true);
         let limit = Duration::from_millis(inner.settings.drain_timeout_ms);
         let ended = timeout(limit, open.ended()).await;
         if ended.is_err() {
@@ -114,7 +114,8 @@ struct Open {
     router: Router,
     transport: Transport,
     settings: ConnectionSettings,
-    draining: watch::Receiver<bool>,
+    /// Whether nothing is accepted any more.
+    closing: watch::Receiver<bool>,
     connections: JoinSet<()>,
 }
 
@@ -154,11 +155,11 @@ impl Open {
     fn spawn(&mut self, stream: TcpStream) {
         // A failure costs latency, nothing else.
         drop(stream.set_nodelay(true));
-        let (router, settings, draining) = (self.router.clone(), self.settings.clone(), self.draining.clone());
+        let (router, settings, closing) = (self.router.clone(), self.settings.clone(), self.closing.clone());
         match &self.transport {
             Transport::Plain => {
                 self.connections
-                    .spawn(async move { connection::serve(stream, None, router, &settings, draining).await });
+                    .spawn(async move { connection::serve(stream, None, router, &settings, closing).await });
             }
             #[cfg(feature = "tls")]
             Transport::Tls(tls) => {
@@ -167,7 +168,7 @@ impl Open {
                     let limit = Duration::from_millis(settings.header_timeout_ms);
                     match timeout(limit, tls.accept(stream)).await {
                         Ok(Ok((stream, certificate))) => {
-                            connection::serve(stream, certificate, router, &settings, draining).await;
+                            connection::serve(stream, certificate, router, &settings, closing).await;
                         }
                         Ok(Err(error)) => tracing::debug!(error = %error, "a TLS handshake failed"),
                         Err(_) => tracing::debug!("a TLS handshake took too long"),
