@@ -20,7 +20,7 @@ const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-reque
 
 pub(crate) fn routes() -> Routes {
     Routes::new()
-        .get("/", Operation::new("Whether the server answers").gives_text().is_health(), alive)
+        .get("/", Operation::new("Whether the server answers").gives_text().probes(), alive)
         .post("/score", Operation::new("Predicts rows").takes("Anything").gives("Anything").predicts(), score)
         .options("/score", Operation::new("For browsers that ask first"), preflight)
         .get("/swagger.json", Operation::new("Description of /score").gives("Object"), swagger)

@@ -31,8 +31,8 @@ pub(crate) fn routes(server: &Server) -> Routes {
     const STATISTICS: Operation = Operation::new("What models did so far").gives("Statistics");
     let root = Operation::new("Name, version and extensions of the server").gives("ServerMetadata");
     let mut routes = Routes::new()
-        .get("/v2/health/live", Operation::new("Whether the process answers").gives("Live").is_health(), live)
-        .get("/v2/health/ready", Operation::new("Whether every model is in service").gives("Ready").is_health(), ready)
+        .get("/v2/health/live", Operation::new("Whether the process answers").gives("Live").probes(), live)
+        .get("/v2/health/ready", Operation::new("Whether every model is in service").gives("Ready").probes(), ready)
         .get("/v2", root.clone(), server_metadata)
         .get("/v2/", root, server_metadata)
         .get("/v2/models", Operation::new("Names of the models").gives("Models"), list_models)

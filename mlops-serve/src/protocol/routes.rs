@@ -49,8 +49,8 @@ impl Operation {
         self
     }
 
-    /// Tells probes whether the server lives.
-    pub(crate) const fn is_health(mut self) -> Self {
+    /// Is what probes ask to see whether the server lives.
+    pub(crate) const fn probes(mut self) -> Self {
         self.purpose = Some(Purpose::Health);
         self
     }

@@ -20,13 +20,13 @@ const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
 
 /// `/ping`, which TorchServe has too.
 pub(crate) fn ping() -> Routes {
-    Routes::new().get("/ping", Operation::new("Whether the server answers").gives("Object").is_health(), healthy)
+    Routes::new().get("/ping", Operation::new("Whether the server answers").gives("Object").probes(), healthy)
 }
 
 pub(crate) fn routes() -> Routes {
     const SCORE: Operation = Operation::new("Predicts rows").takes("Scoring").gives("Predictions").predicts();
     Routes::new()
-        .get("/health", Operation::new("Whether the server answers").gives("Object").is_health(), healthy)
+        .get("/health", Operation::new("Whether the server answers").gives("Object").probes(), healthy)
         .get("/version", Operation::new("Version of the server").gives_text(), version)
         .get("/execution-parameters", Operation::new("How batch transform calls").gives("Object"), parameters)
         .post("/invocations", SCORE, invocations)

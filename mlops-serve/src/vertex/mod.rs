@@ -38,7 +38,7 @@ pub(crate) fn check(routes: &Routes, settings: &VertexSettings) -> Result<()> {
 pub(crate) fn with_routes(mut routes: Routes, settings: &VertexSettings) -> Routes {
     let (health, score) = (settings.health_route.as_str(), settings.predict_route.as_str());
     if !routes.has(health, "get") {
-        let what = Operation::new("Whether every model is in service").gives("Ready").is_health();
+        let what = Operation::new("Whether every model is in service").gives("Ready").probes();
         routes = routes.get(health, what, ready);
     }
     if !routes.has(score, "post") {
