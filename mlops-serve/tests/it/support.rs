@@ -23,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `work` gives.
 pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("nothing came of it within a minute")
+    let done = tokio::time::timeout(PATIENCE, work).await;
+    done.unwrap_or_else(|_| panic!("nothing came of it within a minute"))
 }
 
 /// Keys of somebody who may only read, only ask the model `add`, only manage.
