@@ -98,6 +98,12 @@ impl ErrorKind {
         }
     }
 
+    /// The kind that a numeric gRPC status code stands for; none for 0, which is success, and for codes that no kind has.
+    #[must_use]
+    pub fn from_grpc_code(code: i32) -> Option<Self> {
+        CODES.iter().find(|row| row.2 == code).map(|row| row.0)
+    }
+
     /// The kind that an HTTP status of a remote peer stands for.
     #[must_use]
     pub fn from_http_status(status: u16) -> Self {

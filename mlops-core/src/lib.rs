@@ -31,6 +31,7 @@
 pub mod clock;
 pub mod error;
 pub mod event;
+mod exposition;
 pub mod id;
 pub mod meter;
 pub mod package;
@@ -45,6 +46,7 @@ pub use arrow_schema;
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result, ResultExt, Retry};
 pub use event::{Event, Fact, FactKind};
+pub use exposition::{Exposition, MetricKind};
 pub use id::{Alias, Digest, DigestBuilder, FeatureRef, ModelName, ModelRef, RunId, Selector, Version};
 pub use meter::{Meter, NoMeter, PrometheusMeter};
 pub use package::{ModelPackage, PARENT_NOTE, PackageManifest};

@@ -5,9 +5,11 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::{self, Write as _},
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
+
+use crate::exposition::{Exposition, MetricKind, label_text};
 
 /// Label names and values of one series.
 pub type Labels<'a> = &'a [(&'static str, &'a str)];
@@ -69,19 +71,6 @@ pub struct PrometheusMeter {
     series: Mutex<BTreeMap<(&'static str, String), Series>>,
 }
 
-fn label_text(labels: Labels<'_>) -> String {
-    let mut text = String::new();
-    for (name, value) in labels {
-        if !text.is_empty() {
-            text.push(',');
-        }
-        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{name}=\"{escaped}\"");
-    }
-    text
-}
-
 impl PrometheusMeter {
     fn update(&self, name: &'static str, labels: Labels<'_>, new: Series, change: impl FnOnce(&mut Series)) {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,42 +80,46 @@ impl PrometheusMeter {
     /// Every series in the Prometheus text exposition format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
+        let mut page = Exposition::default();
+        self.expose(&mut page);
+        page.finish()
+    }
+
+    /// Adds every series to a page, but for families that it has already.
+    pub fn expose(&self, page: &mut Exposition) {
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
-        let mut last = "";
+        let (mut last, mut skipped) = ("", false);
         for ((name, labels), value) in series.iter() {
             if *name != last {
-                let kind = match value {
-                    Series::Counter(_) => "counter",
-                    Series::Gauge(_) => "gauge",
-                    Series::Histogram { .. } => "histogram",
-                };
-                let _ = writeln!(text, "# TYPE {name} {kind}");
-                last = name;
+                (last, skipped) = (name, page.has(name));
+                if !skipped {
+                    page.family(name, value.kind(), "");
+                }
             }
-            render_series(&mut text, name, labels, value);
+            if !skipped {
+                value.expose(labels, page);
+            }
         }
-        text
     }
 }
 
-fn render_series(text: &mut String, name: &str, labels: &str, value: &Series) {
-    let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-    // Writing to a String cannot fail, so results are dropped here.
-    match value {
-        Series::Counter(count) => {
-            let _ = writeln!(text, "{name}{braces} {count}");
+impl Series {
+    fn kind(&self) -> MetricKind {
+        match self {
+            Self::Counter(_) => MetricKind::Counter,
+            Self::Gauge(_) => MetricKind::Gauge,
+            Self::Histogram { .. } => MetricKind::Histogram,
         }
-        Series::Gauge(value) => {
-            let _ = writeln!(text, "{name}{braces} {value}");
-        }
-        Series::Histogram { buckets, count, sum } => {
-            let comma = if labels.is_empty() { "" } else { "," };
-            for (bound, cumulative) in BUCKETS.iter().zip(buckets) {
-                let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {cumulative}");
+    }
+
+    fn expose(&self, labels: &str, page: &mut Exposition) {
+        match self {
+            Self::Counter(count) => page.line("", labels, count),
+            Self::Gauge(value) => page.line("", labels, value),
+            Self::Histogram { buckets, count, sum } => {
+                let bounded = BUCKETS.into_iter().zip(*buckets);
+                page.buckets(labels, &bounded.chain([(f64::INFINITY, *count)]).collect::<Vec<_>>(), *sum);
             }
-            let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
-            let _ = writeln!(text, "{name}_sum{braces} {sum}\n{name}_count{braces} {count}");
         }
     }
 }
@@ -175,5 +168,10 @@ mod tests {
         assert!(text.contains("c_seconds_bucket{m=\"f\",le=\"0.0025\"} 0\n"));
         assert!(text.contains("c_seconds_bucket{m=\"f\",le=\"0.005\"} 1\n"));
         assert!(text.contains("c_seconds_count{m=\"f\"} 1\n"));
+        let mut page = Exposition::default();
+        page.family("b", MetricKind::Gauge, "");
+        meter.expose(&mut page);
+        let text = page.finish();
+        assert!(text.starts_with("# TYPE b gauge\n# TYPE a_total counter\n") && !text.contains("b 2.5"), "{text}");
     }
 }

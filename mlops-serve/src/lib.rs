@@ -8,7 +8,7 @@
 //! | ONNX models, by themselves or in packages (feature `onnx`, on by default) | `OnnxRuntime` |
 //! | features looked up in the request path | [`FeatureLookup`] |
 //! | canaries and shadows | [`rollout`] |
-//! | Open Inference v2 over REST, with Triton's extensions | [`oip`] |
+//! | Open Inference v2 over REST, with Triton's extensions | [`Server::into_router`] |
 //! | the same over gRPC, on the same port | feature `grpc` |
 //! | KServe v1, TensorFlow Serving, TorchServe, SageMaker, MLflow, Azure ML, Vertex AI, OpenAPI | [`ProtocolSettings`] |
 //! | who may do what, and how much of it | [`Access`], [`LimitSettings`] |
@@ -33,6 +33,7 @@
 
 mod access;
 mod azureml;
+mod door;
 mod executor;
 mod features;
 #[cfg(feature = "grpc")]
@@ -41,7 +42,7 @@ mod limits;
 mod metrics;
 mod model;
 mod observe;
-pub mod oip;
+mod oip;
 mod openapi;
 mod protocol;
 mod repository;
@@ -68,8 +69,9 @@ pub use observe::ObserveSettings;
 pub use protocol::{ProtocolSettings, VertexSettings};
 pub use repository::{DirectorySource, ModelConfig, ModelRepository, ModelStatus, SyncReport, Watcher};
 pub use runtime::{INPUT_VALUE, Runtime, Runtimes};
+pub use runtimes::ONNX_FILE;
 #[cfg(feature = "onnx")]
-pub use runtimes::{ONNX_FILE, ONNX_FLAVOR, OnnxRuntime};
+pub use runtimes::{ONNX_FLAVOR, OnnxRuntime};
 pub use server::{ConnectionSettings, InferOptions, InferReply, Server, ServerBuilder};
 pub use settings::ServerSettings;
 pub use tensor::{Tensor, TensorInfo, TensorType};

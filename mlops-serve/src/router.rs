@@ -2,22 +2,52 @@
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    http::{HeaderMap, StatusCode},
+    extract::{DefaultBodyLimit, Request},
+    handler::Handler as _,
+    http::StatusCode,
     middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
 };
+use mlops_core::Result;
 
 use crate::{
-    access, azureml, limits, observe, oip, openapi,
+    access::{self, Purpose},
+    azureml,
+    door::{Door, Wire},
+    limits, observe, oip, openapi,
     protocol::{Failure, Routes},
     scoring,
     server::Server,
     torchserve, v1, vertex,
 };
 
+/// Whether the routes that the settings name leave all others where they are.
+///
+/// # Errors
+/// `InvalidArgument` naming both routes.
+pub(crate) fn check(server: &Server) -> Result<()> {
+    match &server.inner.settings.protocols.vertex {
+        Some(vertex) => vertex::check(&fixed(server), vertex),
+        None => Ok(()),
+    }
+}
+
 /// The routes of every protocol that the settings turn on.
-pub(crate) fn routes(server: &Server) -> Routes {
+fn routes(server: &Server) -> Routes {
+    let settings = &server.inner.settings;
+    let mut routes = fixed(server);
+    if let Some(vertex) = &settings.protocols.vertex {
+        routes = vertex::with_routes(routes, vertex);
+    }
+    if settings.protocols.openapi && !routes.has(openapi::PATH, "get") {
+        openapi::with_document(routes, &settings.name)
+    } else {
+        routes
+    }
+}
+
+/// Those whose paths no setting names.
+fn fixed(server: &Server) -> Routes {
     let settings = &server.inner.settings;
     let protocols = &settings.protocols;
     let mut routes = oip::routes(server);
@@ -39,38 +69,34 @@ pub(crate) fn routes(server: &Server) -> Routes {
     if protocols.azureml {
         routes = routes.merge(azureml::routes());
     }
-    if let Some(vertex) = &protocols.vertex {
-        routes = vertex::with_routes(routes, vertex);
-    }
-    if protocols.openapi && !routes.has(openapi::PATH, "get") {
-        openapi::with_document(routes, &settings.name)
-    } else {
-        routes
-    }
+    routes
 }
 
 pub(crate) fn router(server: Server) -> Router {
     let limit = server.inner.settings.body_bytes_max;
-    let router = routes(&server).into_router();
+    let routes = routes(&server);
     #[cfg(feature = "grpc")]
-    let router = router.merge(crate::grpc::routes());
-    router
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(wrong_method)
+    let routes = routes.merge(crate::grpc::routes());
+    // What is not there is told only to those who may read what is.
+    let door = Door { server: server.clone(), purpose: Purpose::Read, wire: Wire::Http };
+    let admit = from_fn_with_state(door.clone(), limits::admit);
+    let enter = from_fn_with_state(door, access::enter);
+    routes
+        .into_router(&server)
+        .fallback(unknown_path.layer(admit.clone()).layer(enter.clone()))
+        .method_not_allowed_fallback(wrong_method.layer(admit).layer(enter))
         .layer(DefaultBodyLimit::max(limit))
-        .layer(from_fn_with_state(server.clone(), limits::admit))
-        .layer(from_fn_with_state(server.clone(), access::enter))
         .layer(from_fn_with_state(server.clone(), observe::watch))
         .with_state(server)
 }
 
-async fn unknown_path(headers: HeaderMap) -> Response {
+async fn unknown_path(request: Request) -> Response {
     #[cfg(feature = "grpc")]
-    if let Some(answer) = crate::grpc::unknown_method(&headers) {
+    if let Some(answer) = crate::grpc::unknown_method(request.headers()) {
         return answer;
     }
     // Only calls are told apart by their headers.
-    drop(headers);
+    drop(request);
     Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path").into_response()
 }
 

@@ -34,7 +34,8 @@ pub struct ServerSettings {
     pub inline_below_us: u64,
     /// Most rows of a call that may run on the runtime thread.
     pub inline_rows_max: usize,
-    /// Largest request body, before and after decompression, bytes.
+    /// Largest request body, before and after decompression, bytes; and the most that the tensors of a gRPC message may
+    /// take once they are read.
     pub body_bytes_max: usize,
     /// Bodies above this are decoded and encoded by the workers, bytes.
     pub offload_bytes: usize,

@@ -1,14 +1,13 @@
-//! The layer at the door: finds the principal, asks for what the purpose of the request needs.
+//! The layer at the door: finds the principal, asks for what the purpose of the route needs.
 
 use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
-use mlops_core::{Action, Error, ErrorKind, Principal, Result};
+use mlops_core::{Action, ErrorKind, Principal, Result};
 
 use super::{
     Access, Credentials,
@@ -16,23 +15,19 @@ use super::{
     purpose::Purpose,
     unknown,
 };
-use crate::{metrics::Refusal, observe, protocol::Failure, server::Server};
+use crate::{door::Door, metrics::Refusal, observe};
 
 /// Lets a request in, or refuses it. A [`Principal`] in the extensions, put there by the application, is believed.
-pub(crate) async fn enter(State(server): State<Server>, request: Request, next: Next) -> Response {
-    let Some(access) = &server.inner.access else { return next.run(request).await };
-    let vertex = server.inner.settings.protocols.vertex.as_ref();
-    let (health, predict) = (vertex.map(|own| own.health_route.as_str()), vertex.map(|own| own.predict_route.as_str()));
-    let purpose = Purpose::of(request.method(), request.uri().path(), health, predict);
-    if purpose == Purpose::Health {
+pub(crate) async fn enter(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let inner = &door.server.inner;
+    let Some(access) = inner.access.as_ref().filter(|_| door.purpose != Purpose::Health) else {
         return next.run(request).await;
-    }
+    };
     let known = request.extensions().get::<Principal>().cloned();
     let certificate = request.extensions().get::<PeerCertificate>();
     let shown = in_headers(request.headers())
         .or_else(|| certificate.map(|certificate| Credentials::Certificate(certificate.0.to_vec())));
-    let headers = request.headers().clone();
-    match admit(access, &server.inner.settings.name, purpose, known, shown).await {
+    match admit(access, &inner.settings.name, door.purpose, known, shown).await {
         Ok(principal) => {
             if let Some(notes) = observe::current() {
                 notes.write(|noted| noted.principal = Some(Arc::new(principal)));
@@ -41,8 +36,8 @@ pub(crate) async fn enter(State(server): State<Server>, request: Request, next: 
         }
         Err(error) => {
             let unknown = error.kind() == ErrorKind::Unauthenticated;
-            server.inner.traffic.refused(if unknown { Refusal::Unauthenticated } else { Refusal::PermissionDenied });
-            refuse(&headers, error)
+            inner.traffic.refused(if unknown { Refusal::Unauthenticated } else { Refusal::PermissionDenied });
+            door.wire.refuse(error)
         }
     }
 }
@@ -65,30 +60,4 @@ async fn admit(
         Purpose::Predict | Purpose::Health => {}
     }
     Ok(principal)
-}
-
-/// A refusal in the form that the client understands: a status of HTTP, or one of gRPC.
-pub(crate) fn refuse(headers: &HeaderMap, error: Error) -> Response {
-    const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-    const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !kind.starts_with("application/grpc") {
-        let unknown = error.kind() == ErrorKind::Unauthenticated;
-        let mut response = Failure::from(error).into_response();
-        if unknown {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic"));
-        }
-        return response;
-    }
-    let mut response = StatusCode::OK.into_response();
-    let answer = response.headers_mut();
-    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    answer.insert(GRPC_STATUS, HeaderValue::from(error.kind().grpc_code()));
-    // The protocol percent-encodes what is not printable ASCII; nothing else is in the messages of this server.
-    let printable = |c: char| if (' '..='~').contains(&c) && c != '%' { c } else { '?' };
-    let message: String = error.message().chars().map(printable).collect();
-    if let Ok(message) = HeaderValue::try_from(message) {
-        answer.insert(GRPC_MESSAGE, message);
-    }
-    response
 }

@@ -16,8 +16,9 @@ use mlops_core::{Action, Authorizer, Error, ModelName, Principal, Resource, Resu
 
 pub use credentials::Credentials;
 pub(crate) use credentials::PeerCertificate;
-pub(crate) use enter::{enter, refuse};
+pub(crate) use enter::enter;
 pub use keys::ApiKeys;
+pub(crate) use purpose::Purpose;
 
 use crate::observe;
 
@@ -82,8 +83,8 @@ impl Access {
     /// # Errors
     /// `Unauthenticated` when there is none; the authorizer's refusal.
     pub(crate) async fn permit_prediction(&self, model: &ModelName) -> Result<()> {
-        let principal = observe::current().and_then(|notes| notes.read().principal);
-        let principal = principal.ok_or_else(unknown)?;
+        let noted = observe::current().and_then(|notes| notes.with(|noted| noted.principal.clone()));
+        let principal = noted.ok_or_else(unknown)?;
         self.authorizer.authorize(&principal, Action::Predict, &Resource::new("model", model.as_str())).await
     }
 }

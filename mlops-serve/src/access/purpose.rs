@@ -1,102 +1,27 @@
-//! What a request is for, by its method and path.
+//! What a request is for. A route says it, method by method, where it is added; no path is ever guessed at.
 //!
-//! Invariant: nothing that changes what is served is taken for less than managing, and what is not known here is
-//! reading; whether a prediction is allowed is asked where the model is known, whatever is said here.
+//! Invariant: a route that says nothing is for reading when its method reads, and for managing when it does not, so what
+//! is forgotten is closed rather than open.
 
-use axum::http::Method;
-
-/// Kinds of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Asks whether the server lives, as probes do: no credentials needed.
+/// Kinds of requests, from the one that needs least to the one that needs most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    /// Asks whether the server lives, as probes do: no credentials needed, and no limit counts it.
     Health,
-    /// Asks a model.
+    /// Asks a model; whether that one may be asked is decided where its name is known.
     Predict,
-    /// Loads, unloads, chooses versions.
-    Manage,
-    /// Anything else.
+    /// Reads what is served and how it does.
     Read,
+    /// Changes what is served: loads, unloads, chooses versions.
+    Manage,
 }
-
-const HEALTH: [&str; 8] = [
-    "/v2/health/live",
-    "/v2/health/ready",
-    "/ping",
-    "/health",
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/inference.GRPCInferenceService/ServerLive",
-    "/inference.GRPCInferenceService/ServerReady",
-];
-
-const PREDICT: [&str; 10] = [
-    "/infer",
-    "/generate",
-    "/generate_stream",
-    "/invocations",
-    "/invoke",
-    "/score",
-    ":predict",
-    ":classify",
-    ":regress",
-    ":explain",
-];
 
 impl Purpose {
-    /// `own_health` and `own_predict` are paths that the settings chose.
-    pub(super) fn of(method: &Method, path: &str, own_health: Option<&str>, own_predict: Option<&str>) -> Self {
-        if HEALTH.contains(&path) || own_health == Some(path) || (path == "/" && method != Method::POST) {
-            return Self::Health;
-        }
-        let model_invoke = path.starts_with("/models/") && path.ends_with("/invoke");
-        let models = path == "/models" || path.starts_with("/models/");
-        let managed = path.starts_with("/v2/repository/models/")
-            || path.starts_with("/inference.GRPCInferenceService/RepositoryModel")
-            || (models && !model_invoke && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
-        if managed {
-            return Self::Manage;
-        }
-        let grpc = matches!(
-            path,
-            "/inference.GRPCInferenceService/ModelInfer" | "/inference.GRPCInferenceService/ModelStreamInfer"
-        );
-        let predicts = *method == Method::POST
-            && (PREDICT.iter().any(|end| path.ends_with(end))
-                || path.starts_with("/predictions/")
-                || path.starts_with("/explanations/")
-                || own_predict == Some(path));
-        if grpc || predicts { Self::Predict } else { Self::Read }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn purposes_by_path() {
-        let of = |method: Method, path: &str| Purpose::of(&method, path, Some("/up"), Some("/ask"));
-        for (method, path, purpose) in [
-            (Method::GET, "/v2/health/ready", Purpose::Health),
-            (Method::GET, "/up", Purpose::Health),
-            (Method::POST, "/v2/models/a/infer", Purpose::Predict),
-            (Method::POST, "/v1/models/a:predict", Purpose::Predict),
-            (Method::POST, "/models/a/invoke", Purpose::Predict),
-            (Method::POST, "/predictions/a/1", Purpose::Predict),
-            (Method::POST, "/ask", Purpose::Predict),
-            (Method::POST, "/inference.GRPCInferenceService/ModelInfer", Purpose::Predict),
-            (Method::POST, "/v2/repository/models/a/load", Purpose::Manage),
-            (Method::POST, "/v2/repository/models/infer/unload", Purpose::Manage),
-            (Method::POST, "/models", Purpose::Manage),
-            (Method::DELETE, "/models/a/invoke/", Purpose::Manage),
-            (Method::PUT, "/models/a/1/set-default", Purpose::Manage),
-            (Method::POST, "/inference.GRPCInferenceService/RepositoryModelUnload", Purpose::Manage),
-            (Method::GET, "/models", Purpose::Read),
-            (Method::GET, "/metrics", Purpose::Read),
-            (Method::POST, "/v2/repository/index", Purpose::Read),
-            (Method::POST, "/what/is/this", Purpose::Read),
-        ] {
-            assert_eq!(of(method.clone(), path), purpose, "{method} {path}");
+    /// Of a route that does not say.
+    pub(crate) fn of_method(method: &str) -> Self {
+        match method {
+            "get" | "options" => Self::Read,
+            _ => Self::Manage,
         }
     }
 }

@@ -1,35 +1,11 @@
-//! Bodies of `/score` to tensors, outputs to bare values, and the description of both.
+//! The form of `/score`: bodies to tensors, outputs to bare values; and the description of both.
 
-use mlops_core::Result;
 use serde_json::{Value, json};
 
-use crate::{
-    protocol::{Key, Layout, Read, Shown, read, write},
-    repository::LoadedVersion,
-    server::TensorReply,
-    tensor::Tensor,
-};
+use crate::protocol::{Form, Layout};
 
-const KEYS: &[Key] = &[("input_data", Layout::SplitOrRows), ("data", Layout::Rows)];
-
-/// Reads a body.
-///
-/// # Errors
-/// As [`read`].
-pub(super) fn read_body(body: &[u8], version: &LoadedVersion) -> Result<(Vec<Tensor>, Shown)> {
-    let Read { tensors, shown } = read(body, KEYS, true, version)?;
-    Ok((tensors, shown))
-}
-
-/// The bare value.
-///
-/// # Errors
-/// As [`write`].
-pub(super) fn write_value(reply: &TensorReply, shown: Shown) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    write(reply, shown, false, &mut out)?;
-    Ok(out)
-}
+pub(super) static FORM: Form =
+    Form { keys: &[("input_data", Layout::SplitOrRows), ("data", Layout::Rows)], bare: true, answer: None };
 
 /// The description of `/score`: Swagger 2 or OpenAPI 3.
 pub(super) fn swagger(server: &str, version: u8) -> Value {

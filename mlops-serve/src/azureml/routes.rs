@@ -2,8 +2,7 @@
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Query, State, rejection::BytesRejection},
+    extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse as _, Response},
 };
@@ -12,19 +11,17 @@ use serde_json::json;
 
 use super::convert;
 use crate::{
-    protocol::{Failure, Operation, Routes, Target, only_model, predict},
+    protocol::{Failure, Incoming, Operation, Queried, Routes, Target, only_model},
     server::Server,
 };
-
-type Body = Result<Bytes, BytesRejection>;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 
 pub(crate) fn routes() -> Routes {
     Routes::new()
-        .get("/", Operation::new("Whether the server answers").gives_text(), alive)
-        .post("/score", Operation::new("Predicts rows").takes("Anything").gives("Anything"), score)
+        .get("/", Operation::new("Whether the server answers").gives_text().probes(), alive)
+        .post("/score", Operation::new("Predicts rows").takes("Anything").gives("Anything").predicts(), score)
         .options("/score", Operation::new("For browsers that ask first"), preflight)
         .get("/swagger.json", Operation::new("Description of /score").gives("Object"), swagger)
 }
@@ -46,7 +43,11 @@ struct Wanted {
     version: Option<String>,
 }
 
-async fn swagger(State(server): State<Server>, Query(wanted): Query<Wanted>) -> Response {
+async fn swagger(State(server): State<Server>, wanted: Result<Queried<Wanted>, Failure>) -> Response {
+    let wanted = match wanted {
+        Ok(Queried(wanted)) => wanted,
+        Err(failure) => return told(&failure),
+    };
     let version = match wanted.version.as_deref() {
         None | Some("2") => 2,
         Some("3") => 3,
@@ -57,13 +58,12 @@ async fn swagger(State(server): State<Server>, Query(wanted): Query<Wanted>) -> 
     Json(convert::swagger(&server.inner.settings.name, version)).into_response()
 }
 
-async fn score(State(server): State<Server>, headers: HeaderMap, body: Body) -> Response {
+async fn score(State(server): State<Server>, incoming: Incoming) -> Response {
     let begun = server.inner.clock.monotonic();
+    let given = |name: &HeaderName| incoming.headers.get(name).cloned();
+    let (request_id, client_request_id) = (given(&REQUEST_ID), given(&CLIENT_REQUEST_ID));
     let answer = match only_model(&server) {
-        Ok(model) => {
-            let target = Target::model(model);
-            predict(&server, target, &headers, body, convert::read_body, convert::write_value).await
-        }
+        Ok(model) => convert::FORM.predict(&server, Target::model(model), incoming).await,
         Err(error) => Err(error.into()),
     };
     let failed = answer.is_err();
@@ -77,12 +77,12 @@ async fn score(State(server): State<Server>, headers: HeaderMap, body: Body) -> 
     put(told, "x-ms-server-version", concat!("mlops/", env!("CARGO_PKG_VERSION")));
     let id = server.inner.next_request_id();
     put(told, "x-request-id", &id);
-    match headers.get(&REQUEST_ID) {
-        Some(given) => drop(told.insert(REQUEST_ID, given.clone())),
+    match request_id {
+        Some(given) => drop(told.insert(REQUEST_ID, given)),
         None => put(told, "x-ms-request-id", &id),
     }
-    if let Some(given) = headers.get(&CLIENT_REQUEST_ID) {
-        told.insert(CLIENT_REQUEST_ID, given.clone());
+    if let Some(given) = client_request_id {
+        told.insert(CLIENT_REQUEST_ID, given);
     }
     response
 }

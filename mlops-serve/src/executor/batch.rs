@@ -94,21 +94,27 @@ impl Call {
     }
 }
 
-/// A call that made way for another.
+/// A call that was taken out of the queue without being run.
 #[derive(Debug)]
+#[must_use = "its caller waits for an answer"]
 pub(super) struct Removed {
     pub(super) version: Arc<LoadedVersion>,
     pub(super) call: Call,
 }
 
 impl Removed {
-    /// Answers it and counts why.
-    pub(super) fn refuse(self, now: Duration) {
+    /// Answers a call that made way for another, and counts why.
+    pub(super) fn evict(self, now: Duration) {
+        let error = Error::resource_exhausted("more urgent requests filled the queue; retry later");
+        self.refuse(now, Rejection::Evicted, error);
+    }
+
+    /// Answers it with `error`, or with what became of it in the queue, and counts why.
+    pub(super) fn refuse(self, now: Duration, reason: Rejection, error: Error) {
         if self.call.outlook(now) != Outlook::Live {
             return self.call.refuse_dead(&self.version, now);
         }
-        self.version.counters.rejected(Rejection::Evicted);
-        let error = Error::resource_exhausted("more urgent requests filled the queue; retry later");
+        self.version.counters.rejected(reason);
         // The caller may have gone meanwhile; nobody wants the answer then.
         let _ = self.call.reply.send(Err(error));
     }

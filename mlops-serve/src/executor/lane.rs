@@ -7,6 +7,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use super::{
     batch::{Call, Payload},
     pace::Pace,
+    priority::Priority,
 };
 use crate::{repository::LoadedVersion, tensor::TensorType};
 
@@ -53,6 +54,20 @@ pub(crate) struct BatchPolicy {
     pub(crate) delay: Duration,
 }
 
+/// How much waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) calls: usize,
+    pub(super) rows: usize,
+}
+
+impl Load {
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { calls: self.calls.saturating_add(other.calls), rows: self.rows.saturating_add(other.rows) }
+    }
+}
+
 /// Calls that wait.
 pub(super) struct Lane {
     pub(super) version: Arc<LoadedVersion>,
@@ -60,18 +75,47 @@ pub(super) struct Lane {
     pub(super) calls: VecDeque<Call>,
     /// Whose turn it is among lanes of the same priority: the lowest first.
     pub(super) turn: u64,
-    rows: usize,
+    /// By priority.
+    loads: [Load; Priority::ALL.len()],
     pace: Pace,
 }
 
 impl Lane {
     pub(super) fn new(version: Arc<LoadedVersion>, policy: BatchPolicy, turn: u64) -> Self {
-        Self { version, policy, calls: VecDeque::new(), turn, rows: 0, pace: Pace::default() }
+        Self { version, policy, calls: VecDeque::new(), turn, loads: Default::default(), pace: Pace::default() }
+    }
+
+    fn entered(&mut self, call: &Call) {
+        if let Some(load) = self.loads.get_mut(call.priority as usize) {
+            *load = load.and(Load { calls: 1, rows: call.rows });
+        }
+    }
+
+    fn left(&mut self, call: &Call) {
+        if let Some(load) = self.loads.get_mut(call.priority as usize) {
+            load.calls = load.calls.saturating_sub(1);
+            load.rows = load.rows.saturating_sub(call.rows);
+        }
+    }
+
+    /// What is of these priorities.
+    fn load(&self, counts: impl Fn(Priority) -> bool) -> Load {
+        let counted = Priority::ALL.into_iter().zip(self.loads).filter(|(priority, _)| counts(*priority));
+        counted.fold(Load::default(), |sum, (_, load)| sum.and(load))
+    }
+
+    fn rows(&self) -> usize {
+        self.load(|_| true).rows
+    }
+
+    /// What is less urgent than `priority`.
+    pub(super) fn below(&self, priority: Priority) -> Load {
+        self.load(|other| other > priority)
     }
 
     /// Adds a call behind those of its priority.
     pub(super) fn push(&mut self, call: Call) {
-        self.rows = self.rows.saturating_add(call.rows);
+        self.entered(&call);
         self.pace = call.pace;
         let place = self.calls.partition_point(|other| other.priority <= call.priority);
         self.calls.insert(place, call);
@@ -79,24 +123,24 @@ impl Lane {
 
     /// When it may be taken: at once, or when company has been waited for long enough.
     pub(super) fn ripe_at(&self, in_flight: bool) -> Duration {
-        if self.policy.delay.is_zero() || !in_flight || self.rows >= self.policy.rows_max {
+        if self.policy.delay.is_zero() || !in_flight || self.rows() >= self.policy.rows_max {
             return Duration::ZERO;
         }
         let oldest = self.calls.iter().map(|call| call.queued_at).min().unwrap_or_default();
         oldest.saturating_add(self.policy.delay)
     }
 
-    /// What its calls will take one worker, nanoseconds.
-    pub(super) fn backlog_nanos(&self) -> u64 {
-        let predictions =
-            if self.policy.rows_max <= 1 { self.calls.len() } else { self.rows.div_ceil(self.policy.rows_max) };
-        self.pace.expected(predictions, self.rows)
+    /// What its calls that are not less urgent than `priority` will take one worker, nanoseconds.
+    pub(super) fn backlog_nanos(&self, priority: Priority) -> u64 {
+        let Load { calls, rows } = self.load(|other| other <= priority);
+        let predictions = if self.policy.rows_max <= 1 { calls } else { rows.div_ceil(self.policy.rows_max) };
+        self.pace.expected(predictions, rows)
     }
 
     /// Takes the last of the least urgent calls out.
     pub(super) fn pop_last(&mut self) -> Option<Call> {
         let call = self.calls.pop_back()?;
-        self.rows = self.rows.saturating_sub(call.rows);
+        self.left(&call);
         Some(call)
     }
 
@@ -106,7 +150,7 @@ impl Lane {
             return Vec::new();
         }
         let (live, dead) = std::mem::take(&mut self.calls).into_iter().partition::<Vec<_>, _>(is_live);
-        self.rows = live.iter().map(|call| call.rows).fold(0, usize::saturating_add);
+        dead.iter().for_each(|call| self.left(call));
         self.calls = live.into();
         dead
     }
@@ -123,7 +167,7 @@ impl Lane {
                 break;
             }
             let Some(call) = self.calls.pop_front() else { break };
-            self.rows = self.rows.saturating_sub(call.rows);
+            self.left(&call);
             if live {
                 rows = rows.saturating_add(call.rows);
                 taken.calls.push(call);

@@ -65,7 +65,7 @@ fn work(queue: &Queue, clock: &dyn Clock) {
     while let Some(work) = queue.next() {
         match work {
             // Jobs catch their own panics, see `Executor::job`.
-            Work::Job(job) => job(),
+            Work::Job(job) => job(Ok(())),
             Work::Batch(batch) => {
                 let (version, policy) = (Arc::clone(&batch.version), batch.policy);
                 batch.run(clock);
@@ -143,12 +143,11 @@ impl Executor {
             pace: version.counters.pace(),
             reply,
         };
-        match self.queue.push_call(version, policy, call) {
-            Ok(removed) => removed.into_iter().for_each(|removed| removed.refuse(self.clock.monotonic())),
-            Err(refused) => {
-                version.counters.rejected(reason(refused));
-                return Err(self.refusal(refused));
-            }
+        let (removed, pushed) = self.queue.push_call(version, policy, call);
+        removed.into_iter().for_each(|removed| removed.evict(self.clock.monotonic()));
+        if let Err(refused) = pushed {
+            version.counters.rejected(reason(refused));
+            return Err(self.refusal(refused));
         }
         answer.await.unwrap_or_else(|_| Err(shutting_down()))
     }
@@ -176,9 +175,21 @@ impl Executor {
         answer.await.unwrap_or_else(|_| Err(shutting_down()))
     }
 
+    /// Answers everything that waits with `Unavailable`; last steps of requests, and what is running, are finished.
+    pub(crate) fn refuse_waiting(&self) {
+        let (jobs, calls) = self.queue.drain();
+        let now = self.clock.monotonic();
+        jobs.into_iter().for_each(|job| job(Err(shutting_down())));
+        calls.into_iter().for_each(|removed| removed.refuse(now, Rejection::ShuttingDown, shutting_down()));
+    }
+
     /// Runs `work` later if there is room, without anyone waiting for it.
     pub(crate) fn offer_detached(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
-        let job = Box::new(move || {
+        let job = Box::new(move |may: Result<()>| {
+            // Nobody waits for detached work, so nobody is told that it is not run.
+            if may.is_err() {
+                return;
+            }
             // A panic of detached work is logged by `guarded`; nobody waits for its result.
             let _ = guarded(|| {
                 work();
@@ -194,12 +205,16 @@ impl Executor {
     ) -> (Job, oneshot::Receiver<Result<T>>) {
         let (reply, answer) = oneshot::channel();
         let (clock, limit, queued_at) = (Arc::clone(&self.clock), self.queue_timeout, self.clock.monotonic());
-        let job = Box::new(move || {
+        let job = Box::new(move |may: Result<()>| {
             if reply.is_closed() {
                 return;
             }
             let waited = clock.monotonic().saturating_sub(queued_at);
-            let outcome = if waited > limit { Err(overdue(waited)) } else { guarded(work) };
+            let outcome = match may {
+                Err(error) => Err(error),
+                Ok(()) if waited > limit => Err(overdue(waited)),
+                Ok(()) => guarded(work),
+            };
             // The caller may have gone meanwhile; nobody wants the answer then.
             let _ = reply.send(outcome);
         });
@@ -281,6 +296,28 @@ mod tests {
         release.send(()).unwrap();
         assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (1, 2));
         assert_eq!(executor.run(|| Ok(4)).await.unwrap(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_waits_when_the_server_gives_up_is_answered() {
+        let executor = executor(1, 4, Duration::from_secs(60));
+        let (started, wait_started) = channel();
+        let (release, held) = channel::<()>();
+        let running = executor.run(move || {
+            started.send(()).unwrap();
+            held.recv().unwrap();
+            Ok(())
+        });
+        let waiting = executor.run(|| -> Result<()> { unreachable!("must not run") });
+        let give_up = async {
+            tokio::task::spawn_blocking(move || wait_started.recv().unwrap()).await.unwrap();
+            executor.refuse_waiting();
+            release.send(()).unwrap();
+        };
+        let (running, waiting, ()) = futures::join!(running, waiting, give_up);
+        running.unwrap();
+        assert_eq!(waiting.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(executor.waiting(), (0, 0));
     }
 
     #[tokio::test]

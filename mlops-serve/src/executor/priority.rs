@@ -24,6 +24,9 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// From the most urgent to the least.
+    pub(crate) const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
     /// From the `priority` of Triton's `schedule_policy`: 1 is the highest, 0 the default (here 2), and everything
     /// from 3 on the lowest.
     #[must_use]

@@ -10,17 +10,17 @@ use std::{
     time::Duration,
 };
 
-use mlops_core::Clock;
+use mlops_core::{Clock, Error};
 
 use super::{
     batch::{Batch, Call, Close, Outlook, Removed},
-    lane::{BatchPolicy, Lane, LaneKey, address},
+    lane::{BatchPolicy, Lane, LaneKey, Load, address},
     priority::Priority,
 };
 use crate::repository::LoadedVersion;
 
-/// A closure that runs or reports why it does not.
-pub(super) type Job = Box<dyn FnOnce() + Send>;
+/// A closure that runs when it may, and otherwise reports why not.
+pub(super) type Job = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// What an idle worker gets.
 pub(super) enum Work {
@@ -139,17 +139,21 @@ impl Queue {
     }
 
     /// Adds a call to the lane of its kind. When there is no room, calls that nobody waits for make way first, then the
-    /// last call of a lower priority, which the caller of this method has to refuse.
+    /// last calls of lower priorities, if that is enough. The caller of this method has to refuse those that made way,
+    /// whether or not the call was taken.
     pub(super) fn push_call(
         &self,
         version: &Arc<LoadedVersion>,
         policy: BatchPolicy,
         call: Call,
-    ) -> Result<Vec<Removed>, Refused> {
+    ) -> (Vec<Removed>, Result<(), Refused>) {
         let key = LaneKey::new(version, &call.inputs);
         let now = self.clock.monotonic();
         let mut state = self.lock();
-        let removed = self.make_room(&mut state, &call, now)?;
+        let mut removed = Vec::new();
+        if let Err(refused) = self.make_room(&mut state, &call, now, &mut removed) {
+            return (removed, Err(refused));
+        }
         state.entries += 1;
         state.rows = state.rows.saturating_add(call.rows);
         if !state.lanes.contains_key(&key) {
@@ -161,38 +165,54 @@ impl Queue {
         }
         drop(state);
         self.changed.notify_one();
-        Ok(removed)
+        (removed, Ok(()))
     }
 
-    fn make_room(&self, state: &mut State, call: &Call, now: Duration) -> Result<Vec<Removed>, Refused> {
+    /// Nobody is evicted for a call that is refused all the same.
+    fn make_room(
+        &self,
+        state: &mut State,
+        call: &Call,
+        now: Duration,
+        removed: &mut Vec<Removed>,
+    ) -> Result<(), Refused> {
         if state.closed {
             return Err(Refused::Closed);
         }
-        let mut removed = Vec::new();
-        if self.no_room(state, call, now).is_err() {
-            removed = state.remove_dead(now);
+        if self.fits(state, Load::default(), call).and_then(|()| self.in_time(state, call, now)).is_ok() {
+            return Ok(());
         }
-        let mut verdict = self.no_room(state, call, now);
-        if matches!(verdict, Err(Refused::Entries | Refused::Rows)) {
-            removed.extend(state.evict_below(call.priority));
-            verdict = self.no_room(state, call, now);
+        removed.extend(state.remove_dead(now));
+        self.in_time(state, call, now)?;
+        let below = state.lanes.values().map(|lane| lane.below(call.priority)).fold(Load::default(), Load::and);
+        self.fits(state, below, call)?;
+        while self.fits(state, Load::default(), call).is_err() {
+            let Some(evicted) = state.evict_below(call.priority) else { break };
+            removed.push(evicted);
         }
-        verdict.map(|()| removed)
+        Ok(())
     }
 
-    fn no_room(&self, state: &State, call: &Call, now: Duration) -> Result<(), Refused> {
-        if state.entries >= self.limits.entries {
+    /// Whether there is room once as much as `evicted` has left.
+    fn fits(&self, state: &State, evicted: Load, call: &Call) -> Result<(), Refused> {
+        if state.entries.saturating_sub(evicted.calls) >= self.limits.entries {
             return Err(Refused::Entries);
         }
-        if state.rows > 0 && state.rows.saturating_add(call.rows) > self.limits.rows {
+        let rows = state.rows.saturating_sub(evicted.rows);
+        if rows > 0 && rows.saturating_add(call.rows) > self.limits.rows {
             return Err(Refused::Rows);
         }
+        Ok(())
+    }
+
+    /// Whether the answer can be there in time behind what is not less urgent.
+    fn in_time(&self, state: &State, call: &Call, now: Duration) -> Result<(), Refused> {
         // An empty queue takes every call: its time is what corrects an estimate that was too high. Calls that are
         // more urgent do not wait for what is there.
         if call.priority == Priority::High || state.lanes.is_empty() {
             return Ok(());
         }
-        let backlog = state.lanes.values().map(Lane::backlog_nanos).fold(0, u64::saturating_add);
+        let backlog = state.lanes.values().map(|lane| lane.backlog_nanos(call.priority)).fold(0, u64::saturating_add);
         let wait = Duration::from_nanos(backlog / self.workers);
         let own = Duration::from_nanos(call.pace.expected(1, call.rows));
         if now.saturating_add(wait).saturating_add(own) > call.deadline {
@@ -247,6 +267,15 @@ impl Queue {
         }
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Takes everything out that waits, but for last steps: jobs, and calls that the caller of this method has to refuse.
+    pub(super) fn drain(&self) -> (Vec<Job>, Vec<Removed>) {
+        let mut state = self.lock();
+        let jobs: Vec<Job> = std::mem::take(&mut state.jobs).into_iter().map(|(_, job)| job).collect();
+        state.entries = state.entries.saturating_sub(jobs.len());
+        let calls = state.remove(|_| false);
+        (jobs, calls)
     }
 
     /// Takes nothing more; workers end when what waits is done.
@@ -320,17 +349,22 @@ impl State {
 
     /// Calls whose callers have gone or will have.
     fn remove_dead(&mut self, now: Duration) -> Vec<Removed> {
-        let mut dead = Vec::new();
+        self.remove(|call| call.outlook(now) == Outlook::Live)
+    }
+
+    /// Calls that may not stay.
+    fn remove(&mut self, stays: impl Fn(&Call) -> bool) -> Vec<Removed> {
+        let mut gone = Vec::new();
         for lane in self.lanes.values_mut() {
             let version = Arc::clone(&lane.version);
-            let calls = lane.take_dead(|call| call.outlook(now) == Outlook::Live);
-            dead.extend(calls.into_iter().map(|call| Removed { version: Arc::clone(&version), call }));
+            let calls = lane.take_dead(&stays);
+            gone.extend(calls.into_iter().map(|call| Removed { version: Arc::clone(&version), call }));
         }
         self.lanes.retain(|_, lane| !lane.calls.is_empty());
-        for removed in &dead {
+        for removed in &gone {
             self.left(&removed.call);
         }
-        dead
+        gone
     }
 
     /// The last of the least urgent calls, if it is less urgent than `priority`.

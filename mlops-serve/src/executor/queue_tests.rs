@@ -63,8 +63,12 @@ impl Bench {
         (call, answer)
     }
 
-    fn push(&self, call: Call) -> Result<Vec<Removed>, Refused> {
-        self.queue.push_call(&self.version, self.policy, call)
+    /// Pushes a call and answers those that made way.
+    fn push(&self, call: Call) -> Result<usize, Refused> {
+        let (removed, pushed) = self.queue.push_call(&self.version, self.policy, call);
+        let count = removed.len();
+        removed.into_iter().for_each(|removed| removed.evict(self.clock.monotonic()));
+        pushed.map(|()| count)
     }
 
     fn batch(&self) -> Batch {
@@ -205,9 +209,7 @@ fn the_dead_make_way_before_anyone_is_refused() {
     drop(gone);
     bench.clock.advance(2 * MILLI);
     let (call, _new) = bench.call(&[4.0]);
-    let removed = bench.push(call).unwrap();
-    assert_eq!(removed.len(), 2);
-    removed.into_iter().for_each(|removed| removed.refuse(bench.clock.monotonic()));
+    assert_eq!(bench.push(call), Ok(2));
     assert_eq!(late.try_recv().unwrap().unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     assert_eq!((bench.rejections(Rejection::Cancelled), bench.rejections(Rejection::Deadline)), (1, 1));
     bench.batch().run(&*bench.clock);
@@ -223,12 +225,44 @@ fn a_full_queue_gives_the_place_of_a_less_urgent_call_to_a_more_urgent_one() {
     let (normal, _kept) = bench.call(&[2.0]);
     bench.push(normal).unwrap();
     let (high, _first) = bench.call(&[3.0]);
-    let removed = bench.push(Call { priority: Priority::High, ..high }).unwrap();
-    removed.into_iter().for_each(|removed| removed.refuse(bench.clock.monotonic()));
+    assert_eq!(bench.push(Call { priority: Priority::High, ..high }), Ok(1));
     assert_eq!(evicted.try_recv().unwrap().unwrap_err().kind(), ErrorKind::ResourceExhausted);
     let (normal, _refused) = bench.call(&[4.0]);
     assert_eq!(bench.push(normal).unwrap_err(), Refused::Entries, "its equals are not turned away for it");
     assert_eq!(bench.batch().calls.iter().map(first).collect::<Vec<_>>(), [3.0, 2.0]);
+}
+
+#[test]
+fn as_many_make_way_as_it_takes_and_nobody_where_that_is_not_enough() {
+    let bench = Bench::new(16, 10);
+    let push = |rows: usize, priority: Priority| {
+        let (call, answer) = bench.call(&vec![0.0; rows]);
+        (bench.push(Call { priority, ..call }), answer)
+    };
+    let (_, mut low) = push(4, Priority::Low);
+    let (_, mut lower) = push(4, Priority::Low);
+    let (_, mut normal) = push(2, Priority::Normal);
+    assert_eq!(push(9, Priority::Normal).0, Err(Refused::Rows), "8 rows make way, which is 1 too few");
+    assert!([&mut low, &mut lower, &mut normal].into_iter().all(|answer| answer.try_recv().is_err()), "all wait on");
+    assert_eq!(push(8, Priority::Normal).0, Ok(2));
+    for mut evicted in [low, lower] {
+        assert_eq!(evicted.try_recv().unwrap().unwrap_err().kind(), ErrorKind::ResourceExhausted);
+    }
+    assert_eq!((bench.rejections(Rejection::Evicted), bench.queue.waiting()), (2, (2, 10)));
+}
+
+#[test]
+fn the_dead_are_answered_where_the_call_that_found_them_is_refused_too() {
+    let bench = Bench::new(16, 10);
+    let (mut call, mut late) = bench.call(&[0.0]);
+    call.deadline = bench.clock.monotonic() + MILLI;
+    bench.push(call).unwrap();
+    let (call, _kept) = bench.call(&[0.0; 9]);
+    bench.push(call).unwrap();
+    bench.clock.advance(2 * MILLI);
+    let (call, _refused) = bench.call(&[0.0; 5]);
+    assert_eq!(bench.push(call), Err(Refused::Rows));
+    assert_eq!(late.try_recv().unwrap().unwrap_err().kind(), ErrorKind::DeadlineExceeded);
 }
 
 #[test]
@@ -248,6 +282,16 @@ fn what_would_be_too_late_is_refused_at_once_but_never_by_an_empty_queue() {
     while bench.queue.waiting().0 > 0 {
         drop(bench.batch());
     }
+    for priority in [Priority::Low, Priority::Low] {
+        let (call, answer) = bench.call(&[0.0; 8]);
+        bench.push(Call { pace: slow, priority, ..call }).unwrap();
+        std::mem::forget(answer);
+    }
+    let (call, _answer) = bench.call(&[0.0; 8]);
+    bench.push(Call { pace: slow, ..call }).expect("what is less urgent is not waited for");
+    while bench.queue.waiting().0 > 0 {
+        drop(bench.batch());
+    }
     let (call, _answer) = bench.call(&[0.0]);
     bench.push(Call { pace: Pace { fixed: u64::MAX, row: 0 }, ..call }).unwrap();
 }
@@ -263,7 +307,7 @@ fn calls_of_several_versions_take_turns() {
         answers.push(answer);
     }
     let (call, _answer) = bench.call(&[2.0]);
-    bench.queue.push_call(&other, bench.policy, call).unwrap();
+    bench.queue.push_call(&other, bench.policy, call).1.unwrap();
     assert_eq!([bench.batch(), bench.batch()].map(|batch| first(&batch.calls[0])), [1.0, 2.0]);
 }
 

@@ -2,15 +2,16 @@
 //!
 //! Invariant: whatever a call does, the answer is a gRPC answer; an error carries the code of its kind.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::{Request, State},
+    http::HeaderMap,
     response::Response,
     routing::{MethodRouter, post},
 };
-use futures::{Stream, stream::BoxStream};
+use futures::{Stream, StreamExt as _, future, stream::BoxStream};
 use mlops_core::{Error, ErrorKind};
 use prost::Message;
 use tonic::{
@@ -21,21 +22,31 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::codec::Codec;
-use crate::server::Server;
+use super::{codec::Codec, layout::Laid};
+use crate::{limits::Tenant, server::Server};
 
 /// What the client says beside its message.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Ambient {
     /// How long the client waits.
     pub(super) timeout: Option<Duration>,
+    /// The metadata, which are the headers of the call.
+    pub(super) headers: Arc<HeaderMap>,
 }
 
 impl Ambient {
-    fn of(metadata: &MetadataMap) -> Self {
+    fn of(metadata: MetadataMap) -> Self {
         let timeout = metadata.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
-        Self { timeout }
+        Self { timeout, headers: Arc::new(metadata.into_headers()) }
     }
+}
+
+/// What the client says when it opens a stream of messages.
+#[derive(Debug, Clone)]
+pub(super) struct Opening {
+    pub(super) headers: Arc<HeaderMap>,
+    /// Whose messages they are.
+    pub(super) tenant: Tenant,
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC protocol: at most eight digits, then one letter.
@@ -64,8 +75,13 @@ pub(super) fn status(error: &Error) -> Status {
     Status::new(Code::from_i32(error.kind().grpc_code()), error.message())
 }
 
-fn grpc<Q: Message + Default + 'static, A: Message + 'static>(server: &Server) -> Grpc<Codec<Q, A>> {
-    Grpc::new(Codec::new())
+/// A refusal in place of an answer.
+pub(crate) fn refuse(error: &Error) -> Response {
+    status(error).into_http()
+}
+
+fn grpc<Q: Message + Laid + Default + 'static, A: Message + 'static>(server: &Server) -> Grpc<Codec<Q, A>> {
+    Grpc::new(Codec::new(server.inner.settings.body_bytes_max))
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(server.inner.settings.body_bytes_max)
@@ -75,7 +91,7 @@ fn grpc<Q: Message + Default + 'static, A: Message + 'static>(server: &Server) -
 /// A method with one message each way.
 pub(super) fn unary<Q, A, F, Fut>(call: F) -> MethodRouter<Server, Infallible>
 where
-    Q: Message + Default + 'static,
+    Q: Message + Laid + Default + 'static,
     A: Message + 'static,
     F: Fn(Server, Q, Ambient) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<A, Error>> + Send + 'static,
@@ -83,8 +99,8 @@ where
     post(move |State(server): State<Server>, request: Request| async move {
         let mut grpc = grpc::<Q, A>(&server);
         let service = service_fn(move |request: tonic::Request<Q>| {
-            let ambient = Ambient::of(request.metadata());
-            let answer = call(server.clone(), request.into_inner(), ambient);
+            let (metadata, _, message) = request.into_parts();
+            let answer = call(server.clone(), message, Ambient::of(metadata));
             async move { answer.await.map(tonic::Response::new).map_err(|error| status(&error)) }
         });
         plain(grpc.unary(service, request).await)
@@ -118,7 +134,7 @@ where
 /// A method that answers one message with a stream.
 pub(super) fn server_streaming<Q, A, F>(call: F) -> MethodRouter<Server, Infallible>
 where
-    Q: Message + Default + 'static,
+    Q: Message + Laid + Default + 'static,
     A: Message + 'static,
     F: Fn(Server, Q) -> Result<Answers<A>, Status> + Clone + Send + Sync + 'static,
 {
@@ -128,13 +144,27 @@ where
     })
 }
 
+/// The messages of a client that sends several.
+pub(super) type Messages<Q> = BoxStream<'static, Result<Q, Status>>;
+
+/// The messages up to the first that cannot be read: tonic would tell of a frame that is cut short again and again.
+fn up_to_failure<Q: Send + 'static>(messages: Streaming<Q>) -> Messages<Q> {
+    let tell = |failed: &mut bool, message: Result<Q, Status>| {
+        let told = (!*failed).then_some(message);
+        *failed |= told.as_ref().is_some_and(Result::is_err);
+        future::ready(told)
+    };
+    messages.scan(false, tell).boxed()
+}
+
 /// A call with streams both ways, as tonic wants it.
 struct BothWays<F>(Server, F);
 
 impl<Q, A, F, S> StreamingService<Q> for BothWays<F>
 where
+    Q: Send + 'static,
     A: Message + 'static,
-    F: Fn(Server, Streaming<Q>) -> S,
+    F: Fn(Server, Messages<Q>, Opening) -> S,
     S: Stream<Item = Result<A, Status>> + Send + 'static,
 {
     type Response = A;
@@ -142,16 +172,21 @@ where
     type Future = std::future::Ready<Result<tonic::Response<S>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Q>>) -> Self::Future {
-        std::future::ready(Ok(tonic::Response::new((self.1)(self.0.clone(), request.into_inner()))))
+        let (metadata, extensions, messages) = request.into_parts();
+        let opened = extensions.get::<Tenant>().cloned().map(|tenant| {
+            let opening = Opening { headers: Arc::new(metadata.into_headers()), tenant };
+            tonic::Response::new((self.1)(self.0.clone(), up_to_failure(messages), opening))
+        });
+        std::future::ready(opened.ok_or_else(|| Status::internal("nobody says whose stream this is")))
     }
 }
 
 /// A method with a stream each way.
 pub(super) fn streaming<Q, A, F, S>(call: F) -> MethodRouter<Server, Infallible>
 where
-    Q: Message + Default + 'static,
+    Q: Message + Laid + Default + 'static,
     A: Message + 'static,
-    F: Fn(Server, Streaming<Q>) -> S + Clone + Send + Sync + 'static,
+    F: Fn(Server, Messages<Q>, Opening) -> S + Clone + Send + Sync + 'static,
     S: Stream<Item = Result<A, Status>> + Send + 'static,
 {
     post(move |State(server): State<Server>, request: Request| async move {

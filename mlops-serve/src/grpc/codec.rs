@@ -1,30 +1,33 @@
 //! Bytes of a gRPC message to its struct and back.
 //!
-//! Invariant: before a message is built, its repeated parts are counted, so that a few bytes on the wire cannot become
-//! many in memory (an empty nested message takes two bytes there and hundreds here). The length of the whole message
-//! is bounded by tonic before a byte of it is read.
+//! Invariant: a message is weighed before it is built, so that a few bytes on the wire cannot become many in memory: its
+//! tensors may take as many bytes there as a body may have, after decoding as before. The length of the whole message is
+//! bounded by tonic before a byte of it is read.
 
 use std::{fmt, marker::PhantomData};
 
 use bytes::{Buf as _, Bytes};
-use prost::{
-    Message,
-    encoding::{DecodeContext, decode_key, skip_field},
-};
+use prost::Message;
 use tonic::{
     Status,
     codec::{DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-/// Most fields at the top of one message: tensors, outputs and parameters together.
+use super::layout::{Laid, weigh};
+
+/// Most fields of one message and those inside it: tensors, outputs and parameters together.
 const FIELDS_MAX: usize = 16 << 10;
 
 /// Reads `Q`, writes `A`.
-pub(super) struct Codec<Q, A>(PhantomData<fn() -> (Q, A)>);
+pub(super) struct Codec<Q, A> {
+    bytes_max: usize,
+    messages: PhantomData<fn() -> (Q, A)>,
+}
 
 impl<Q, A> Codec<Q, A> {
-    pub(super) fn new() -> Self {
-        Self(PhantomData)
+    /// For messages whose tensors take at most so many bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, messages: PhantomData }
     }
 }
 
@@ -34,7 +37,7 @@ impl<Q, A> fmt::Debug for Codec<Q, A> {
     }
 }
 
-impl<Q: Message + Default + 'static, A: Message + 'static> tonic::codec::Codec for Codec<Q, A> {
+impl<Q: Message + Laid + Default + 'static, A: Message + 'static> tonic::codec::Codec for Codec<Q, A> {
     type Encode = A;
     type Decode = Q;
     type Encoder = Write<A>;
@@ -44,7 +47,7 @@ impl<Q: Message + Default + 'static, A: Message + 'static> tonic::codec::Codec f
         Write(PhantomData)
     }
     fn decoder(&mut self) -> Read<Q> {
-        Read(PhantomData)
+        Read { bytes_max: self.bytes_max, message: PhantomData }
     }
 }
 
@@ -61,37 +64,37 @@ impl<A: Message> Encoder for Write<A> {
 }
 
 #[derive(Debug)]
-pub(super) struct Read<Q>(PhantomData<fn() -> Q>);
+pub(super) struct Read<Q> {
+    bytes_max: usize,
+    message: PhantomData<fn() -> Q>,
+}
 
-impl<Q: Message + Default> Decoder for Read<Q> {
+impl<Q: Message + Laid + Default> Decoder for Read<Q> {
     type Item = Q;
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Q>, Status> {
-        decode(buffer.copy_to_bytes(buffer.remaining())).map(Some)
+        decode(buffer.copy_to_bytes(buffer.remaining()), self.bytes_max).map(Some)
     }
 }
 
-fn decode<Q: Message + Default>(message: Bytes) -> Result<Q, Status> {
+fn decode<Q: Message + Laid + Default>(message: Bytes, bytes_max: usize) -> Result<Q, Status> {
     let bad = |error: prost::DecodeError| Status::invalid_argument(format!("the message cannot be read: {error}"));
-    let fields = count_fields(message.clone()).map_err(bad)?;
-    if fields > FIELDS_MAX {
+    let weight = weigh(&message, Q::LAYOUT).map_err(bad)?;
+    if weight.fields > FIELDS_MAX {
         return Err(Status::invalid_argument(format!(
-            "the message has {fields} fields; at most {FIELDS_MAX} are read"
+            "the message has {} fields; at most {FIELDS_MAX} are read",
+            weight.fields
+        )));
+    }
+    if weight.bytes > bytes_max {
+        return Err(Status::out_of_range(format!(
+            "the tensors of the message take {} bytes; at most {bytes_max} are read. Byte strings take less in \
+             raw_input_contents",
+            weight.bytes
         )));
     }
     Q::decode(message).map_err(bad)
-}
-
-/// Fields at the top of a message, each packed or nested one counted once.
-fn count_fields(mut message: Bytes) -> Result<usize, prost::DecodeError> {
-    let mut count = 0;
-    while message.has_remaining() {
-        let (tag, wire_type) = decode_key(&mut message)?;
-        skip_field(wire_type, tag, &mut message, DecodeContext::default())?;
-        count += 1;
-    }
-    Ok(count)
 }
 
 #[cfg(test)]
@@ -100,21 +103,60 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::grpc::messages::ModelInferRequest;
+    use crate::grpc::messages::{InferParameter, InferTensor, InferTensorContents, ModelInferRequest};
+
+    const BYTES_MAX: usize = 1 << 16;
+
+    fn read(message: Bytes) -> Result<ModelInferRequest, Status> {
+        decode(message, BYTES_MAX)
+    }
 
     #[test]
     fn a_flood_of_empty_tensors_is_refused_before_it_is_built() {
         let flood = |tensors: usize| Bytes::from([0x2a, 0x00].repeat(tensors));
-        assert_eq!(decode::<ModelInferRequest>(flood(100)).unwrap().inputs.len(), 100);
-        let refused = decode::<ModelInferRequest>(flood(FIELDS_MAX + 1)).unwrap_err();
+        assert_eq!(read(flood(100)).unwrap().inputs.len(), 100);
+        let refused = read(flood(FIELDS_MAX + 1)).unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains("at most 16384"), "{refused}");
+    }
+
+    /// A message with one tensor of these contents and parameters.
+    fn nested(contents: InferTensorContents, parameters: usize, shape: Vec<i64>) -> Bytes {
+        let parameter = |index: usize| (index.to_string(), InferParameter::default());
+        let parameters = (0..parameters).map(parameter).collect();
+        let tensor = InferTensor { contents: Some(contents), parameters, shape, ..InferTensor::default() };
+        ModelInferRequest { inputs: vec![tensor], ..ModelInferRequest::default() }.encode_to_vec().into()
+    }
+
+    #[test]
+    fn what_grows_inside_of_a_tensor_is_bounded_before_it_is_built() {
+        let none = InferTensorContents::default;
+        let texts = |count: usize| InferTensorContents { bytes_contents: vec![Bytes::new(); count], ..none() };
+        let numbers = |count: usize| InferTensorContents { int64_contents: vec![1; count], ..none() };
+        let fits = BYTES_MAX / 32;
+        assert_eq!(read(nested(texts(fits), 0, vec![])).unwrap().inputs[0].contents, Some(texts(fits)));
+        assert_eq!(read(nested(numbers(BYTES_MAX / 8), 0, vec![])).unwrap().inputs.len(), 1);
+        let flags = InferTensorContents { bool_contents: vec![true; BYTES_MAX + 1], ..none() };
+        for flood in [
+            nested(texts(fits + 1), 0, vec![]),
+            nested(numbers(BYTES_MAX / 8 + 1), 0, vec![]),
+            nested(flags, 0, vec![]),
+            nested(none(), 0, vec![1; BYTES_MAX / 8 + 1]),
+        ] {
+            assert_eq!(read(flood).unwrap_err().code(), Code::OutOfRange);
+        }
+        assert_eq!(read(nested(none(), FIELDS_MAX, vec![])).unwrap_err().code(), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_length_beyond_the_end_is_the_callers_fault() {
+        assert_eq!(read(Bytes::from_static(&[0x2a, 0x05, 0x00])).unwrap_err().code(), Code::InvalidArgument);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_a_message_or_the_callers_fault(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Err(refused) = decode::<ModelInferRequest>(bytes.into()) {
+            if let Err(refused) = read(bytes.into()) {
                 prop_assert_eq!(refused.code(), Code::InvalidArgument);
             }
         }

@@ -3,7 +3,7 @@
 //! Invariant: a request is checked as over REST, by [`Inputs`], and answered in raw contents always: the readers of
 //! Triton's client take typed ones for empty.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use arrow_array::{
     ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, PrimitiveArray,
@@ -20,25 +20,53 @@ use super::messages::{
     Parameters,
 };
 use crate::{
-    executor::Priority,
-    oip::binary,
-    protocol::{Inputs, known_output, largest},
+    oip::{
+        binary,
+        wish::{self, Parameters as _, WishedOutput},
+    },
+    protocol::{Inputs, Question},
     repository::LoadedVersion,
     server::TensorReply,
     tensor::{Tensor, TensorInfo, TensorType, element_count},
 };
 
-/// A checked request.
+/// What an answer should look like.
 #[derive(Debug)]
-pub(super) struct Checked {
-    pub(super) tensors: Vec<Tensor>,
-    /// Which outputs in which order, and how many classes of each; empty means all.
-    pub(super) outputs: Vec<(String, Option<usize>)>,
-    pub(super) routing_key: Option<String>,
-    pub(super) timeout: Option<Duration>,
-    pub(super) priority: Priority,
+pub(super) struct Wish {
+    id: String,
+    /// Which outputs in which order; empty means all.
+    outputs: Vec<WishedOutput>,
     /// Whether the answer says that it is the last one.
-    pub(super) mark_final: bool,
+    mark_final: bool,
+}
+
+impl wish::Parameters for Parameters {
+    fn has(&self, name: &str) -> bool {
+        choice(self, name).is_some()
+    }
+    fn text(&self, name: &str) -> Option<&str> {
+        match choice(self, name)? {
+            ParameterChoice::String(text) => Some(text),
+            _ => None,
+        }
+    }
+    fn number(&self, name: &str) -> Option<u64> {
+        match choice(self, name)? {
+            ParameterChoice::Int64(value) => u64::try_from(*value).ok(),
+            ParameterChoice::Uint64(value) => Some(*value),
+            _ => None,
+        }
+    }
+    fn flag(&self, name: &str) -> Option<bool> {
+        match choice(self, name)? {
+            ParameterChoice::Bool(flag) => Some(*flag),
+            _ => None,
+        }
+    }
+}
+
+fn choice<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a ParameterChoice> {
+    parameters.get(name)?.parameter_choice.as_ref()
 }
 
 /// Bytes of tensor data in a request.
@@ -52,7 +80,7 @@ pub(super) fn data_bytes(request: &ModelInferRequest) -> usize {
 ///
 /// # Errors
 /// `InvalidArgument` for anything that the model's metadata does not admit.
-pub(super) fn check(request: &ModelInferRequest, version: &LoadedVersion) -> Result<Checked> {
+pub(super) fn check(request: ModelInferRequest, version: &LoadedVersion) -> Result<Question<Wish>> {
     let raw = &request.raw_input_contents;
     if !raw.is_empty() && raw.len() != request.inputs.len() {
         return Err(Error::invalid_argument(format!(
@@ -80,53 +108,11 @@ pub(super) fn check(request: &ModelInferRequest, version: &LoadedVersion) -> Res
         inputs.push(Tensor::new(&info.name, info.data_type, shape, values)?);
     }
     let tensors = inputs.finish()?;
-    let outputs = request.outputs.iter().map(|output| {
-        let name = known_output(version, &output.name)?.name.clone();
-        let classes = classes(&output.parameters, &name)?;
-        Ok((name, classes))
-    });
-    Ok(Checked {
-        outputs: outputs.collect::<Result<_>>()?,
-        routing_key: text(&request.parameters, "routing_key"),
-        timeout: number(&request.parameters, "timeout").filter(|&us| us > 0).map(Duration::from_micros),
-        priority: Priority::from_level(number(&request.parameters, "priority").unwrap_or(0)),
-        mark_final: flag(&request.parameters, "triton_enable_empty_final_response"),
-        tensors,
-    })
-}
-
-fn choice<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a ParameterChoice> {
-    parameters.get(name)?.parameter_choice.as_ref()
-}
-
-fn text(parameters: &Parameters, name: &str) -> Option<String> {
-    match choice(parameters, name)? {
-        ParameterChoice::String(text) => Some(text.clone()),
-        _ => None,
-    }
-}
-
-fn flag(parameters: &Parameters, name: &str) -> bool {
-    matches!(choice(parameters, name), Some(ParameterChoice::Bool(true)))
-}
-
-/// The number of classes that the classification extension asks for.
-fn classes(parameters: &Parameters, output: &str) -> Result<Option<usize>> {
-    if choice(parameters, "classification").is_none() {
-        return Ok(None);
-    }
-    let count = number(parameters, "classification").and_then(|count| usize::try_from(count).ok());
-    count.filter(|count| *count > 0).map(Some).ok_or_else(|| {
-        Error::invalid_argument(format!("classification of output {output:?} must be a whole number above 0"))
-    })
-}
-
-fn number(parameters: &Parameters, name: &str) -> Option<u64> {
-    match choice(parameters, name)? {
-        ParameterChoice::Int64(value) => u64::try_from(*value).ok(),
-        ParameterChoice::Uint64(value) => Some(*value),
-        _ => None,
-    }
+    let outputs = request.outputs.iter().map(|output| WishedOutput::of(&output.name, &output.parameters, version));
+    let outputs = outputs.collect::<Result<_>>()?;
+    let options = wish::options(Some(&request.id), &request.parameters);
+    let mark_final = request.parameters.flag("triton_enable_empty_final_response").unwrap_or(false);
+    Ok(Question { tensors, options, wish: Wish { id: request.id, outputs, mark_final } })
 }
 
 /// The values of the one field that the datatype uses; every other field must be empty.
@@ -207,28 +193,14 @@ where
 ///
 /// # Errors
 /// `Internal` when the model did not give an output it describes.
-pub(super) fn respond(
-    model_name: String,
-    id: String,
-    reply: &TensorReply,
-    wanted: &[(String, Option<usize>)],
-    mark_final: bool,
-) -> Result<ModelInferResponse> {
-    let wanted: Vec<(&str, Option<usize>)> = match wanted {
-        [] => reply.outputs.iter().map(|tensor| (tensor.name(), None)).collect(),
-        some => some.iter().map(|(name, classes)| (name.as_str(), *classes)).collect(),
-    };
+pub(super) fn respond(model_name: String, reply: &TensorReply, wish: Wish) -> Result<ModelInferResponse> {
+    let wanted = if wish.outputs.is_empty() { WishedOutput::all(&reply.outputs) } else { wish.outputs };
     let (mut outputs, mut raw_output_contents) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
-    for (name, classes) in wanted {
-        let tensor = reply.outputs.iter().find(|tensor| tensor.name() == name);
-        let tensor = tensor.ok_or_else(|| Error::internal(format!("the model did not give its output {name:?}")))?;
-        let tensor = match classes {
-            Some(count) => &largest(tensor, count)?,
-            None => tensor,
-        };
+    for output in wanted {
+        let tensor = output.granted(&reply.outputs)?;
         raw_output_contents.push(Bytes::from(binary::encode(tensor.values())));
         outputs.push(InferTensor {
-            name: name.to_owned(),
+            name: output.name,
             datatype: tensor.data_type().name().to_owned(),
             shape: tensor.shape().iter().map(|dim| i64::try_from(*dim).unwrap_or(i64::MAX)).collect(),
             parameters: HashMap::new(),
@@ -236,10 +208,10 @@ pub(super) fn respond(
         });
     }
     let mut parameters = HashMap::new();
-    if mark_final {
+    if wish.mark_final {
         let last = InferParameter { parameter_choice: Some(ParameterChoice::Bool(true)) };
         parameters.insert("triton_final_response".to_owned(), last);
     }
     let model_version = reply.version.to_string();
-    Ok(ModelInferResponse { model_name, model_version, id, parameters, outputs, raw_output_contents })
+    Ok(ModelInferResponse { model_name, model_version, id: wish.id, parameters, outputs, raw_output_contents })
 }

@@ -7,7 +7,10 @@ use mlops_core::{Error, Result};
 use prost::Message;
 use tonic::Status;
 
-use super::call::{Ambient, Answers};
+use super::{
+    call::{Ambient, Answers},
+    layout::Laid,
+};
 use crate::server::Server;
 
 /// How often a watch looks whether something changed.
@@ -22,6 +25,8 @@ pub(super) struct HealthCheckRequest {
     #[prost(string, tag = "1")]
     pub(super) service: String,
 }
+
+impl Laid for HealthCheckRequest {}
 
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct HealthCheckResponse {

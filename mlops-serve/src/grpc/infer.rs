@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, future, stream};
 use mlops_core::{Error, Result};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::{
-    call::{Ambient, status},
+    call::{Ambient, Messages, Opening, status},
     convert,
     messages::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse},
 };
 use crate::{
     observe,
-    protocol::{bytes_of, offload, parse_version},
+    protocol::{Question, bytes_of, finish, offload, parse_version},
     server::{InferOptions, Server},
 };
 
@@ -30,43 +30,39 @@ pub(super) async fn infer(
         "" => None,
         text => Some(parse_version(text)?),
     };
-    let wanted = server.inner.wanted(&request.model_name, version)?;
-    let (model, id) = (std::mem::take(&mut request.model_name), std::mem::take(&mut request.id));
-    let (described_by, bytes) = (Arc::clone(&wanted.described_by), convert::data_bytes(&request));
-    let checked = offload(&server, bytes, move || convert::check(&request, &described_by)).await?;
-    let options = InferOptions {
-        request_id: Some(id.clone()).filter(|id| !id.is_empty()),
-        version,
-        routing_key: checked.routing_key,
-        priority: checked.priority,
-        timeout: [checked.timeout, ambient.timeout].into_iter().flatten().min(),
-        ..InferOptions::default()
-    };
-    let reply = server.infer_tensors(wanted, checked.tensors, options, started).await?;
+    let model = std::mem::take(&mut request.model_name);
+    let asked = server.permit(&model).await?.asked(&server, version)?;
+    let (described_by, bytes) = (Arc::clone(&asked.wanted.described_by), convert::data_bytes(&request));
+    let check = move || convert::check(request, &described_by);
+    let Question { tensors, options, wish } = offload(&server, bytes, check).await?;
+    let options =
+        InferOptions { version, timeout: [options.timeout, ambient.timeout].into_iter().flatten().min(), ..options };
+    let options = asked.complete(options, &ambient.headers);
+    let reply = server.infer_tensors(asked, tensors, options, started).await?;
     let bytes = bytes_of(&reply.outputs);
-    let (outputs, mark_final) = (checked.outputs, checked.mark_final);
-    let encode = move || convert::respond(model, id, &reply, &outputs, mark_final);
-    if bytes > server.inner.settings.offload_bytes {
-        return server.inner.executor.finish(encode).await;
-    }
-    encode()
+    finish(&server, bytes, move || convert::respond(model, &reply, wish)).await
 }
 
-/// Answers in the order of the requests, up to [`STREAM_IN_FLIGHT_MAX`] at a time. A request that fails is answered by
-/// its error and its id, and the stream goes on; a shutdown ends it behind the last request it read.
+/// Answers in the order of the requests, up to [`STREAM_IN_FLIGHT_MAX`] at a time. Each is admitted as if it had come by
+/// itself. A request that fails, or finds no place, is answered by its error and its id, and the stream goes on; a shutdown ends it behind the last request it read.
 pub(super) fn stream(
     server: Server,
-    requests: Streaming<ModelInferRequest>,
+    requests: Messages<ModelInferRequest>,
+    Opening { headers, tenant }: Opening,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
     let draining = server.clone();
     let requests = requests.take_until(async move { draining.inner.until_draining().await });
     let (ended, notes) = (server.clone(), observe::current());
     let answers = requests.map(move |request| {
-        let (server, notes) = (server.clone(), notes.clone());
+        let (server, notes, tenant) = (server.clone(), notes.clone(), tenant.clone());
+        let ambient = Ambient { timeout: None, headers: Arc::clone(&headers) };
         async move {
             let request = request?;
             let id = request.id.clone();
-            let answer = observe::carry(notes, infer(server, request, Ambient::default())).await;
+            let answer = match server.admit_message(&tenant) {
+                Ok(_place) => observe::carry(notes, infer(server, request, ambient)).await,
+                Err(error) => Err(error),
+            };
             Ok(answer.map_or_else(|error| failed(&error, id), answered))
         }
     });

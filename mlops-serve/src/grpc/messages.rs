@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
+use super::layout::{Laid, Layout, Part};
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Empty {}
 
@@ -337,3 +339,29 @@ pub(super) struct RepositoryModelRequest {
     #[prost(map = "string, message", tag = "3")]
     pub(super) parameters: HashMap<String, RepositoryParameter>,
 }
+
+/// An entry of a map of parameters: a name, and a message of one value.
+const PARAMETER: Layout = Layout(&[(2, Part::Message(&Layout(&[])))]);
+const CONTENTS: Layout = Layout(&[
+    (1, Part::Numbers(1)),
+    (2, Part::Numbers(4)),
+    (3, Part::Numbers(8)),
+    (4, Part::Numbers(4)),
+    (5, Part::Numbers(8)),
+    (8, Part::Bytes),
+]);
+const TENSOR: Layout = Layout(&[(3, Part::Numbers(8)), (4, Part::Message(&PARAMETER)), (5, Part::Message(&CONTENTS))]);
+const OUTPUT: Layout = Layout(&[(2, Part::Message(&PARAMETER))]);
+
+impl Laid for ModelInferRequest {
+    const LAYOUT: &'static Layout =
+        &Layout(&[(4, Part::Message(&PARAMETER)), (5, Part::Message(&TENSOR)), (6, Part::Message(&OUTPUT))]);
+}
+
+impl Laid for RepositoryModelRequest {
+    const LAYOUT: &'static Layout = &Layout(&[(3, Part::Message(&PARAMETER))]);
+}
+
+impl Laid for Empty {}
+impl Laid for ModelVersionRequest {}
+impl Laid for RepositoryIndexRequest {}

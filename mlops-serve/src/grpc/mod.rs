@@ -11,10 +11,12 @@ mod convert;
 mod describe;
 mod health;
 mod infer;
+mod layout;
 mod messages;
 mod reflection;
 mod service;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use call::refuse;
 pub(crate) use service::{routes, unknown_method};

@@ -4,8 +4,12 @@
 
 use futures::{Stream, StreamExt as _};
 use prost::Message;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
+use super::{
+    call::{Messages, Opening, status},
+    layout::Laid,
+};
 use crate::server::Server;
 
 /// Made of `proto/*.proto`, see the module above.
@@ -79,6 +83,8 @@ pub(super) struct ReflectionRequest {
     question: Option<Question>,
 }
 
+impl Laid for ReflectionRequest {}
+
 #[derive(Clone, PartialEq, prost::Oneof)]
 enum Question {
     #[prost(string, tag = "3")]
@@ -130,11 +136,14 @@ struct Refusal {
 /// One answer per question, until the client or the server ends the stream.
 pub(super) fn info(
     server: Server,
-    questions: Streaming<ReflectionRequest>,
+    questions: Messages<ReflectionRequest>,
+    opening: Opening,
 ) -> impl Stream<Item = Result<ReflectionResponse, Status>> {
-    let until = async move { server.inner.until_draining().await };
-    questions.take_until(until).map(|request| {
+    let draining = server.clone();
+    let until = async move { draining.inner.until_draining().await };
+    questions.take_until(until).map(move |request| {
         let request = request?;
+        let _place = server.admit_message(&opening.tenant).map_err(|error| status(&error))?;
         let reply = Some(answer(request.question.as_ref())?);
         Ok(ReflectionResponse { valid_host: request.host.clone(), original_request: Some(request), reply })
     })

@@ -1,7 +1,6 @@
 //! The table of methods.
 
 use axum::{
-    Router,
     http::{HeaderMap, header},
     response::Response,
 };
@@ -11,40 +10,42 @@ use super::{
     call::{server_streaming, streaming, unary},
     describe, health, infer, reflection,
 };
-use crate::server::Server;
+use crate::{access::Purpose, door::Wire, protocol::Routes};
 
-/// Every method of the services, by path.
-pub(crate) fn routes() -> Router<Server> {
+/// Every method of the services, by path and what it is for.
+pub(crate) fn routes() -> Routes {
+    use Purpose::{Health, Manage, Predict, Read};
     let inference = |method: &str| format!("/inference.GRPCInferenceService/{method}");
-    let mut router = Router::new()
-        .route(&inference("ServerLive"), unary(describe::live))
-        .route(&inference("ServerReady"), unary(describe::ready))
-        .route(&inference("ModelReady"), unary(describe::model_ready))
-        .route(&inference("ServerMetadata"), unary(describe::server_metadata))
-        .route(&inference("ModelMetadata"), unary(describe::model_metadata))
-        .route(&inference("ModelInfer"), unary(infer::infer))
-        .route(&inference("ModelStreamInfer"), streaming(infer::stream))
-        .route(&inference("ModelConfig"), unary(describe::model_config))
-        .route(&inference("ModelStatistics"), unary(describe::statistics))
-        .route(&inference("RepositoryIndex"), unary(describe::repository_index))
-        .route(&inference("RepositoryModelLoad"), unary(describe::load))
-        .route(&inference("RepositoryModelUnload"), unary(describe::unload))
-        .route("/grpc.health.v1.Health/Check", unary(health::check))
-        .route("/grpc.health.v1.Health/Watch", server_streaming(health::watch));
+    let mut routes = Routes::new()
+        .guarded(&inference("ServerLive"), Health, Wire::Call, unary(describe::live))
+        .guarded(&inference("ServerReady"), Health, Wire::Call, unary(describe::ready))
+        .guarded(&inference("ModelReady"), Read, Wire::Call, unary(describe::model_ready))
+        .guarded(&inference("ServerMetadata"), Read, Wire::Call, unary(describe::server_metadata))
+        .guarded(&inference("ModelMetadata"), Read, Wire::Call, unary(describe::model_metadata))
+        .guarded(&inference("ModelInfer"), Predict, Wire::Call, unary(infer::infer))
+        .guarded(&inference("ModelStreamInfer"), Predict, Wire::Stream, streaming(infer::stream))
+        .guarded(&inference("ModelConfig"), Read, Wire::Call, unary(describe::model_config))
+        .guarded(&inference("ModelStatistics"), Read, Wire::Call, unary(describe::statistics))
+        .guarded(&inference("RepositoryIndex"), Read, Wire::Call, unary(describe::repository_index))
+        .guarded(&inference("RepositoryModelLoad"), Manage, Wire::Call, unary(describe::load))
+        .guarded(&inference("RepositoryModelUnload"), Manage, Wire::Call, unary(describe::unload))
+        .guarded("/grpc.health.v1.Health/Check", Health, Wire::Call, unary(health::check))
+        .guarded("/grpc.health.v1.Health/Watch", Health, Wire::Call, server_streaming(health::watch));
     for kind in ["System", "Cuda"] {
-        router = router
-            .route(&inference(&format!("{kind}SharedMemoryStatus")), unary(describe::nothing))
-            .route(&inference(&format!("{kind}SharedMemoryRegister")), unary(describe::not_offered))
-            .route(&inference(&format!("{kind}SharedMemoryUnregister")), unary(describe::nothing));
+        let method = |name: &str| inference(&format!("{kind}SharedMemory{name}"));
+        routes = routes
+            .guarded(&method("Status"), Read, Wire::Call, unary(describe::nothing))
+            .guarded(&method("Register"), Read, Wire::Call, unary(describe::not_offered))
+            .guarded(&method("Unregister"), Read, Wire::Call, unary(describe::nothing));
     }
     for method in ["TraceSetting", "LogSettings"] {
-        router = router.route(&inference(method), unary(describe::not_offered));
+        routes = routes.guarded(&inference(method), Read, Wire::Call, unary(describe::not_offered));
     }
     for version in ["v1", "v1alpha"] {
         let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
-        router = router.route(&path, streaming(reflection::info));
+        routes = routes.guarded(&path, Read, Wire::Stream, streaming(reflection::info));
     }
-    router
+    routes
 }
 
 /// The answer to a call of a method that is not there; none when the request is no call.

@@ -18,7 +18,7 @@ use super::messages::{
     ModelInferResponse, ModelStatisticsResponse, ModelStreamInferResponse, ModelVersionRequest, ParameterChoice,
     ReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelRequest, RequestedOutput,
 };
-use crate::{IdentityModel, ModelRepository, Server, ServerSettings, TensorType};
+use crate::{IdentityModel, ModelRepository, Server, ServerSettings, TensorType, rollout::RolloutSettings};
 
 fn router(settings: ServerSettings) -> Router {
     let repository = Arc::new(ModelRepository::new());
@@ -238,4 +238,41 @@ async fn bounds_switches_and_unknown_methods_are_told_by_their_codes() {
     assert_eq!(code("RepositoryModelLoad", framed(&RepositoryModelRequest::default())).await, Code::Unimplemented);
     assert_eq!(code("SystemSharedMemoryRegister", framed(&Empty {})).await, Code::Unimplemented);
     assert_eq!(code("None", framed(&Empty {})).await, Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn the_side_of_a_rollout_follows_the_metadata_as_it_follows_headers() {
+    let (name, repository) = ("fp32".parse().unwrap(), Arc::new(ModelRepository::new()));
+    for version in [1, 2] {
+        let model = Arc::new(IdentityModel::new(TensorType::Fp32));
+        repository.register_tensors(&name, Version(version), model).unwrap();
+    }
+    let server = Server::builder(repository).build().unwrap();
+    let settings =
+        RolloutSettings { steps: vec![0.5, 1.0], sticky_by: Some("user".into()), ..RolloutSettings::default() };
+    server.start_rollout(&name, Version(2), settings).await.unwrap();
+    let router = server.into_router();
+    let rest = r#"{"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2.5]}]}"#.as_bytes().to_vec();
+    let mut seen = std::collections::BTreeSet::new();
+    for user in 0..24 {
+        let ask = async |path: &str, kind: &str, body: Vec<u8>| {
+            let request = Request::post(path).header("content-type", kind).header("user", user.to_string());
+            let response = router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+            to_bytes(response.into_body(), 1 << 20).await.unwrap()
+        };
+        let answer = ask("/v2/models/fp32/infer", "application/json", rest.clone()).await;
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        let version = answer["model_version"].as_str().unwrap().to_owned();
+        for method in ["ModelInfer", "ModelStreamInfer"] {
+            let path = format!("/inference.GRPCInferenceService/{method}");
+            let frame = ask(&path, "application/grpc", framed(&typed(numbers()))).await.split_off(5);
+            let called = match method {
+                "ModelInfer" => ModelInferResponse::decode(frame).unwrap(),
+                _ => ModelStreamInferResponse::decode(frame).unwrap().infer_response.unwrap(),
+            };
+            assert_eq!(called.model_version, version, "{method} by user {user}");
+        }
+        seen.insert(version);
+    }
+    assert_eq!(seen.len(), 2, "both sides answered");
 }

@@ -18,56 +18,102 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http_body::{Frame, SizeHint};
-use mlops_core::Digest;
+use mlops_core::{Digest, Error, Result};
 use tokio::time::{Sleep, sleep};
 
-use crate::{access::refuse, metrics::Refusal, observe, protocol::Failure, server::Server};
+use super::tenants::Place;
+use crate::{
+    access::Purpose,
+    door::{Door, Wire},
+    metrics::Refusal,
+    observe,
+    protocol::Failure,
+    server::Server,
+};
 
-/// Lets a request in as far as the limits go, and holds its place until the answer has begun.
-pub(crate) async fn admit(State(server): State<Server>, request: Request, next: Next) -> Response {
-    let inner = &server.inner;
-    if request.uri().path().starts_with("/v2/health/") || request.uri().path().starts_with("/grpc.health.") {
-        return next.run(request).await;
+/// Who sent a stream, in the extensions of its request: each of its messages is admitted like a request.
+#[cfg(feature = "grpc")]
+#[derive(Debug, Clone)]
+pub(crate) struct Tenant(Arc<str>);
+
+impl Server {
+    fn admit(&self, tenant: impl FnOnce() -> String) -> Result<Place> {
+        let admitted = self.inner.tenants.enter(tenant, self.inner.clock.monotonic());
+        admitted.map_err(|(reason, error)| {
+            self.inner.traffic.refused(reason);
+            error
+        })
     }
-    let place = match inner.tenants.enter(|| tenant(request.headers()), inner.clock.monotonic()) {
-        Ok(place) => place,
-        Err((reason, error)) => {
-            inner.traffic.refused(reason);
-            return refuse(request.headers(), error);
-        }
+
+    /// Lets one more message of a stream in; its place is held until it is answered.
+    ///
+    /// # Errors
+    /// `Unavailable` when the server has enough to do, `ResourceExhausted` when the tenant has.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn admit_message(&self, Tenant(tenant): &Tenant) -> Result<Place> {
+        self.admit(|| tenant.as_ref().to_owned())
+    }
+}
+
+/// Lets a request in as far as the limits go, and holds its place until the answer has begun. Health checks always find
+/// a place.
+pub(crate) async fn admit(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let place = match door.purpose {
+        Purpose::Health => None,
+        _ => match door.server.admit(|| tenant(request.headers())) {
+            Ok(place) => Some(place),
+            Err(error) => return door.wire.refuse(error),
+        },
     };
+    let inner = &door.server.inner;
     let limit = Duration::from_millis(inner.settings.limits.body_timeout_ms);
     let late = Arc::new(AtomicBool::new(false));
-    let response = next.run(bounded(request, limit, &late)).await;
+    let request = if door.wire.is_stream() { with_tenant(request) } else { bounded(request, limit, &late) };
+    let response = next.run(request).await;
     drop(place);
-    if late.load(Ordering::Relaxed) && response.status().is_client_error() {
+    if late.load(Ordering::Relaxed) {
         inner.traffic.refused(Refusal::BodyTimeout);
-        return too_slow(limit);
+        return too_slow(door.wire, limit);
     }
     response
 }
 
 /// Whose request it is; keys are named by their digest.
 fn tenant(headers: &HeaderMap) -> String {
-    if let Some(principal) = observe::current().and_then(|notes| notes.read().principal) {
-        return principal.name.clone();
+    let known = |notes: observe::Notes| notes.with(|noted| noted.principal.as_ref().map(|known| known.name.clone()));
+    if let Some(name) = observe::current().and_then(known) {
+        return name;
     }
     let shown = headers.get(header::AUTHORIZATION).or_else(|| headers.get("x-api-key"));
     shown.map(|value| Digest::of(value.as_bytes()).short()).unwrap_or_default()
 }
 
-fn too_slow(limit: Duration) -> Response {
+#[cfg(feature = "grpc")]
+fn with_tenant(mut request: Request) -> Request {
+    let tenant = Tenant(tenant(request.headers()).into());
+    request.extensions_mut().insert(tenant);
+    request
+}
+
+/// Without gRPC there are no streams.
+#[cfg(not(feature = "grpc"))]
+fn with_tenant(request: Request) -> Request {
+    request
+}
+
+fn too_slow(wire: Wire, limit: Duration) -> Response {
     let text = format!("the body did not come within {} ms", limit.as_millis());
+    if wire != Wire::Http {
+        return wire.refuse(Error::deadline_exceeded(text));
+    }
     let mut response = Failure::new(StatusCode::REQUEST_TIMEOUT, text).into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// The request with a body that fails when it takes too long. Bodies that are there already need no watching, and
-/// those of gRPC may be streams without an end.
+/// The request with a body that fails when it takes too long; one that is there already needs no watching.
 fn bounded(request: Request, limit: Duration, late: &Arc<AtomicBool>) -> Request {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if request.body().is_end_stream() || kind.starts_with("application/grpc") {
+    if request.body().is_end_stream() {
         return request;
     }
     let late = Arc::clone(late);

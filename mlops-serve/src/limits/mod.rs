@@ -8,6 +8,8 @@ mod bucket;
 mod settings;
 mod tenants;
 
+#[cfg(feature = "grpc")]
+pub(crate) use admit::Tenant;
 pub(crate) use admit::admit;
 pub use settings::{LimitSettings, TenantLimits};
 pub(crate) use tenants::Tenants;

@@ -16,7 +16,7 @@ pub struct TenantLimits {
     pub in_flight_max: u32,
 }
 
-/// Limits over all protocols. Health checks are not counted.
+/// Limits over all protocols. Health checks are not counted; each message of a gRPC stream is, like a request.
 ///
 /// ```
 /// let settings: mlops_serve::LimitSettings = serde_json::from_str(
@@ -37,7 +37,7 @@ pub struct LimitSettings {
     pub tenants: BTreeMap<String, TenantLimits>,
     /// Tenants that are kept apart; beyond that those that were quiet for longest begin anew.
     pub tenants_max: usize,
-    /// How long a body may take to come, milliseconds; 408 beyond. Streams of gRPC are not bound by it.
+    /// How long a body may take to come, milliseconds; 408 beyond. Requests that are streams of gRPC are not bound by it.
     pub body_timeout_ms: u64,
 }
 

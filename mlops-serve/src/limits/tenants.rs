@@ -1,7 +1,9 @@
 //! The tenants that were heard of lately, with their tokens and requests in flight.
+//!
+//! Invariant: `by_turn` names exactly the tenants that are known, the one that has been quiet for longest first.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicUsize, Ordering},
@@ -21,7 +23,57 @@ use crate::{executor::RETRY_AFTER, metrics::Refusal};
 struct Tenant {
     bucket: Bucket,
     in_flight: Arc<AtomicU32>,
-    seen: Duration,
+    /// Which of all requests was its last.
+    turn: u64,
+}
+
+/// Most tenants that are looked at for one without a request in flight before the quietest is forgotten all the same.
+const LOOKS_MAX: usize = 16;
+
+#[derive(Debug, Default)]
+struct Known {
+    tenants: HashMap<Arc<str>, Tenant>,
+    by_turn: BTreeMap<u64, Arc<str>>,
+    turn: u64,
+}
+
+impl Known {
+    /// The tenant, who is now the last that was heard of.
+    fn heard(&mut self, name: &str, limits: TenantLimits, tenants_max: usize, now: Duration) -> &mut Tenant {
+        let known = self.tenants.get_key_value(name).map(|(name, tenant)| (Arc::clone(name), tenant.turn));
+        let name = match known {
+            Some((name, turn)) => {
+                self.by_turn.remove(&turn);
+                name
+            }
+            None => {
+                if self.tenants.len() >= tenants_max {
+                    self.forget_one();
+                }
+                Arc::from(name)
+            }
+        };
+        self.turn += 1;
+        self.by_turn.insert(self.turn, Arc::clone(&name));
+        let tenant = self.tenants.entry(name).or_insert_with(|| Tenant {
+            bucket: Bucket::full(limits.burst, now),
+            in_flight: Arc::default(),
+            turn: 0,
+        });
+        tenant.turn = self.turn;
+        tenant
+    }
+
+    /// Forgets the tenant that was quiet for longest, of those with nothing in flight if there is one near.
+    fn forget_one(&mut self) {
+        let idle =
+            |name: &Arc<str>| self.tenants.get(name).is_none_or(|tenant| tenant.in_flight.load(Ordering::Relaxed) == 0);
+        let mut quiet = self.by_turn.iter().take(LOOKS_MAX);
+        let turn = quiet.find(|(_, name)| idle(name)).or_else(|| self.by_turn.first_key_value()).map(|(turn, _)| *turn);
+        if let Some(name) = turn.and_then(|turn| self.by_turn.remove(&turn)) {
+            self.tenants.remove(&name);
+        }
+    }
 }
 
 /// Counts of all tenants.
@@ -30,7 +82,7 @@ pub(crate) struct Tenants {
     settings: LimitSettings,
     /// Whether any tenant has a limit, so that there is something to look up.
     any: bool,
-    known: Mutex<HashMap<String, Tenant>>,
+    known: Mutex<Known>,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -67,26 +119,18 @@ impl Tenants {
             return Err((Refusal::InFlight, Error::unavailable(text)));
         }
         if self.any {
-            place.tenant = self.enter_tenant(tenant(), now)?;
+            place.tenant = self.enter_tenant(&tenant(), now)?;
         }
         Ok(place)
     }
 
-    fn enter_tenant(&self, name: String, now: Duration) -> Result<Option<Arc<AtomicU32>>, (Refusal, Error)> {
-        let limits = self.settings.of(&name);
+    fn enter_tenant(&self, name: &str, now: Duration) -> Result<Option<Arc<AtomicU32>>, (Refusal, Error)> {
+        let limits = self.settings.of(name);
         if limits == TenantLimits::default() {
             return Ok(None);
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= self.settings.tenants_max && !known.contains_key(&name) {
-            forget_one(&mut known);
-        }
-        let tenant = known.entry(name).or_insert_with(|| Tenant {
-            bucket: Bucket::full(limits.burst, now),
-            in_flight: Arc::default(),
-            seen: now,
-        });
-        tenant.seen = now;
+        let tenant = known.heard(name, limits, self.settings.tenants_max, now);
         let in_flight = tenant.in_flight.load(Ordering::Relaxed);
         if limits.in_flight_max > 0 && in_flight >= limits.in_flight_max {
             let text = format!("{in_flight} requests of this tenant are being answered; retry later");
@@ -104,14 +148,6 @@ fn too_fast(limits: TenantLimits, wait: Duration) -> (Refusal, Error) {
     let text = format!("this tenant may send {} requests a second; retry later", limits.requests_per_second);
     let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
     (Refusal::TenantRate, Error::resource_exhausted(text).with(RETRY_AFTER, seconds))
-}
-
-/// Forgets the tenant that was quiet for longest, of those with nothing in flight if there is one.
-fn forget_one(known: &mut HashMap<String, Tenant>) {
-    let rank = |tenant: &Tenant| (tenant.in_flight.load(Ordering::Relaxed) > 0, tenant.seen);
-    if let Some(name) = known.iter().min_by_key(|(_, tenant)| rank(tenant)).map(|(name, _)| name.clone()) {
-        known.remove(&name);
-    }
 }
 
 #[cfg(test)]
@@ -159,6 +195,19 @@ mod tests {
         for (second, name) in ["a", "b", "c", "d", "b"].into_iter().enumerate() {
             drop(tenants.enter(|| name.into(), Duration::from_millis(second as u64)).unwrap());
         }
-        assert_eq!(tenants.known.lock().unwrap().len(), 2);
+        let known = tenants.known.lock().unwrap();
+        assert_eq!(known.by_turn.values().map(AsRef::as_ref).collect::<Vec<_>>(), ["d", "b"], "the quietest went");
+        assert_eq!(known.tenants.len(), 2);
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_is_not_forgotten_before_who_does_not() {
+        let tenants = tenants(r#"{"tenants_max": 2, "tenant": {"in_flight_max": 1}}"#);
+        let enter = |name: &str| tenants.enter(|| name.to_owned(), Duration::ZERO);
+        let busy = enter("busy").unwrap();
+        drop(enter("idle").unwrap());
+        drop(enter("new").unwrap());
+        assert_eq!(refused(&tenants, "busy", Duration::ZERO).0, Refusal::TenantInFlight);
+        drop(busy);
     }
 }

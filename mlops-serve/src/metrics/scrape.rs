@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{
-    exposition::{Exposition, Kind, Labels},
-    red::{Failed, Red},
-};
+use mlops_core::{Exposition, MetricKind};
+
+use super::{Kinds as _, red::Red};
 use crate::{
     repository::{Counters, LoadedVersion},
     rollout::Variant,
@@ -39,8 +38,10 @@ pub(crate) fn scrape(server: &Server) -> String {
     if server.inner.settings.observe.triton_metrics {
         write_triton(server, &subjects, &mut text);
     }
-    let other = server.inner.prometheus.as_ref().map(|meter| meter.render()).unwrap_or_default();
-    text.finish(&other)
+    if let Some(meter) = &server.inner.prometheus {
+        meter.expose(&mut text);
+    }
+    text.finish()
 }
 
 fn subjects(server: &Server) -> Vec<Subject> {
@@ -70,33 +71,33 @@ fn write_server(server: &Server, text: &mut Exposition) {
         ("mlops_serve_http_in_flight", "Requests that are being answered.", inner.traffic.in_flight() as f64),
     ];
     for (name, help, value) in gauges {
-        text.family(name, Kind::Gauge, help);
+        text.family(name, MetricKind::Gauge, help);
         text.sample(&[], value);
     }
-    text.family("mlops_serve_http_responses_total", Kind::Counter, "Answers by class of the status.");
-    for (class, count) in inner.traffic.classes() {
-        text.sample(&[("class", class)], count as f64);
+    text.family("mlops_serve_http_responses_total", MetricKind::Counter, "Answers by class of the status.");
+    for (class, count) in inner.traffic.classes().iter() {
+        text.sample(&[("class", class.as_str())], count as f64);
     }
     text.family(
         "mlops_serve_http_refusals_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Requests refused before a model was asked, by reason.",
     );
-    for (reason, count) in inner.traffic.refusals() {
-        text.sample(&[("reason", reason)], count as f64);
+    for (reason, count) in inner.traffic.refusals().iter() {
+        text.sample(&[("reason", reason.as_str())], count as f64);
     }
 }
 
 fn write_requests(subjects: &[Subject], text: &mut Exposition) {
-    text.family("mlops_serve_requests_total", Kind::Counter, "Requests to a model by variant and status.");
+    text.family("mlops_serve_requests_total", MetricKind::Counter, "Requests to a model by variant and status.");
     for (subject, variant, red) in by_variant(subjects) {
         for (code, count) in red.codes() {
             let [model, version] = subject.labels();
-            let code = code.to_string();
-            text.sample(&[model, version, ("variant", variant.as_str()), ("code", &code)], count as f64);
+            let labels = [model, version, ("variant", variant.as_str()), ("code", code.as_str())];
+            text.sample(&labels, count as f64);
         }
     }
-    text.family("mlops_serve_request_seconds", Kind::Histogram, "Time from the request to the answer.");
+    text.family("mlops_serve_request_seconds", MetricKind::Histogram, "Time from the request to the answer.");
     for (subject, variant, red) in by_variant(subjects) {
         let (buckets, sum) = red.seconds.read();
         let used = buckets.last().is_some_and(|(_, count)| *count > 0);
@@ -107,7 +108,7 @@ fn write_requests(subjects: &[Subject], text: &mut Exposition) {
     }
     text.family(
         "mlops_serve_rejections_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Predictions that were asked for and not made, by reason.",
     );
     for subject in subjects {
@@ -125,7 +126,7 @@ fn by_variant(subjects: &[Subject]) -> impl Iterator<Item = (&Subject, Variant, 
 fn write_batches(subjects: &[Subject], text: &mut Exposition) {
     text.family(
         "mlops_serve_batches_total",
-        Kind::Counter,
+        MetricKind::Counter,
         "Runs of a model by the reason why no more requests shared them.",
     );
     for subject in subjects {
@@ -134,7 +135,7 @@ fn write_batches(subjects: &[Subject], text: &mut Exposition) {
             text.sample(&[model, version, ("closed_by", closed_by.as_str())], count as f64);
         }
     }
-    text.family("mlops_serve_batch_rows", Kind::Histogram, "Rows of a run of a model.");
+    text.family("mlops_serve_batch_rows", MetricKind::Histogram, "Rows of a run of a model.");
     for subject in subjects {
         let (buckets, sum) = subject.counters().batch_rows();
         text.histogram(&subject.labels(), &buckets, sum);
@@ -160,20 +161,19 @@ fn write_triton(server: &Server, subjects: &[Subject], text: &mut Exposition) {
         ("nv_inference_compute_output_duration_us", "Time on outputs.", |all| micros(all.compute_output.read())),
     ];
     for (name, help, read) in counters {
-        text.family(name, Kind::Counter, help);
+        text.family(name, MetricKind::Counter, help);
         for subject in subjects {
             text.sample(&subject.labels(), read(subject.counters()));
         }
     }
-    text.family("nv_inference_request_failure", Kind::Counter, "Failed requests by reason.");
+    text.family("nv_inference_request_failure", MetricKind::Counter, "Failed requests by reason.");
     for subject in subjects {
         let [model, version] = subject.labels();
-        for reason in Failed::ALL {
-            let labels: Labels<'_> = &[model, version, ("reason", reason.as_str())];
-            text.sample(labels, subject.counters().failures(reason) as f64);
+        for (reason, count) in subject.counters().failures() {
+            text.sample(&[model, version, ("reason", reason.as_str())], count as f64);
         }
     }
-    text.family("nv_inference_pending_request_count", Kind::Gauge, "Requests that wait for the model.");
+    text.family("nv_inference_pending_request_count", MetricKind::Gauge, "Requests that wait for the model.");
     for subject in subjects {
         let waiting = server.inner.executor.waiting_for(&subject.loaded);
         text.sample(&subject.labels(), waiting as f64);

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::StatusCode;
 
+use super::{Kinds, Tally};
+
 /// Why a request was refused before a model was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -21,8 +23,8 @@ pub(crate) enum Refusal {
     BodyTimeout,
 }
 
-impl Refusal {
-    pub(crate) const ALL: [Self; 6] = [
+impl Kinds for Refusal {
+    const ALL: &'static [Self] = &[
         Self::InFlight,
         Self::TenantRate,
         Self::TenantInFlight,
@@ -31,8 +33,7 @@ impl Refusal {
         Self::BodyTimeout,
     ];
 
-    /// The value of the label `reason`.
-    pub(crate) fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::InFlight => "in_flight",
             Self::TenantRate => "tenant_rate",
@@ -48,9 +49,26 @@ impl Refusal {
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     in_flight: AtomicU64,
-    /// By the first digit of the status, from 1 to 5.
-    classes: [AtomicU64; 5],
-    refusals: [AtomicU64; Refusal::ALL.len()],
+    classes: Tally<Class>,
+    refusals: Tally<Refusal>,
+}
+
+/// The first digit of a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Class(u16);
+
+impl Kinds for Class {
+    const ALL: &'static [Self] = &[Self(1), Self(2), Self(3), Self(4), Self(5)];
+
+    fn as_str(self) -> &'static str {
+        match self.0 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        }
+    }
 }
 
 /// A request that is being answered.
@@ -74,29 +92,19 @@ impl Traffic {
     }
 
     pub(crate) fn answered(&self, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).wrapping_sub(1);
-        if let Some(count) = self.classes.get(class) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.classes.add(Class(status.as_u16() / 100));
     }
 
     pub(crate) fn refused(&self, reason: Refusal) {
-        if let Some(count) = self.refusals.get(reason as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.refusals.add(reason);
     }
 
     /// Answers by class (`2xx`).
-    pub(crate) fn classes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        ["1xx", "2xx", "3xx", "4xx", "5xx"]
-            .into_iter()
-            .zip(self.classes.iter().map(|count| count.load(Ordering::Relaxed)))
+    pub(crate) fn classes(&self) -> &Tally<Class> {
+        &self.classes
     }
 
-    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        Refusal::ALL
-            .into_iter()
-            .zip(&self.refusals)
-            .map(|(reason, count)| (reason.as_str(), count.load(Ordering::Relaxed)))
+    pub(crate) fn refusals(&self) -> &Tally<Refusal> {
+        &self.refusals
     }
 }

@@ -32,8 +32,9 @@ tokio::task_local! {
 }
 
 impl Notes {
-    pub(crate) fn read(&self) -> Noted {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What `look` finds in them.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&Noted) -> T) -> T {
+        look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn write(&self, change: impl FnOnce(&mut Noted)) {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Version, header},
+    http::{HeaderName, HeaderValue, StatusCode, Version, header},
     middleware::Next,
     response::Response,
 };
-use tracing::Instrument as _;
+use mlops_core::ErrorKind;
+use tracing::{Instrument as _, Level};
 
 use super::{
     notes::{self, Noted, Notes},
@@ -17,6 +18,7 @@ use super::{
 use crate::server::Server;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Watches one request.
@@ -26,7 +28,8 @@ pub(crate) async fn watch(State(server): State<Server>, request: Request, next: 
     let parent = request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.to_str().ok()?));
     let context = inner.span_ids.span(parent);
     let version = request.version();
-    let line = inner.settings.observe.access_log.then(|| Line::of(&request));
+    let logs = inner.settings.observe.access_log && tracing::enabled!(target: "mlops_serve::access", Level::INFO);
+    let line = logs.then(|| Line::of(&request));
     let span = tracing::info_span!(
         "request",
         trace_id = %format_args!("{:032x}", context.trace),
@@ -37,17 +40,27 @@ pub(crate) async fn watch(State(server): State<Server>, request: Request, next: 
     let _in_flight = inner.traffic.begin();
     let mut response = notes::carry(Some(notes.clone()), next.run(request).instrument(span.clone())).await;
     let took = inner.clock.monotonic().saturating_sub(begun);
-    let noted = notes.read();
-    inner.traffic.answered(response.status());
-    add_headers(&server, &mut response, context, &noted);
+    let status = outcome(&response);
+    inner.traffic.answered(status);
+    notes.with(|noted| {
+        add_headers(&server, &mut response, context, noted);
+        if let Some(line) = line {
+            span.in_scope(|| line.write(status, took, noted));
+        }
+    });
     if inner.is_draining() && version <= Version::HTTP_11 {
         // Its client then knows that the connection ends with this answer, and sends nothing into the void.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Some(line) = line {
-        span.in_scope(|| line.write(&response, took, &noted));
-    }
     response
+}
+
+/// The status that an answer amounts to: gRPC tells its failures beside a 200.
+fn outcome(response: &Response) -> StatusCode {
+    let code = response.headers().get(GRPC_STATUS).and_then(|code| code.to_str().ok()?.parse().ok());
+    let Some(code) = code.filter(|code| *code != 0) else { return response.status() };
+    let status = ErrorKind::from_grpc_code(code).map_or(500, ErrorKind::http_status);
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn add_headers(server: &Server, response: &mut Response, context: TraceContext, noted: &Noted) {
@@ -86,14 +99,14 @@ impl Line {
         }
     }
 
-    fn write(&self, response: &Response, took: Duration, noted: &Noted) {
+    fn write(&self, status: StatusCode, took: Duration, noted: &Noted) {
         let answered_by = noted.answered_by.as_ref();
         tracing::info!(
             target: "mlops_serve::access",
             method = %self.method,
             path = self.path,
             user_agent = self.user_agent.as_ref().and_then(|value| value.to_str().ok()),
-            status = response.status().as_u16(),
+            status = status.as_u16(),
             principal = noted.principal.as_ref().map(|principal| principal.name.as_str()),
             model = answered_by.map(|(model, ..)| model.as_str()),
             version = answered_by.map(|(_, version, _)| version.0),

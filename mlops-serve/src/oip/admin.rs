@@ -2,18 +2,18 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use mlops_core::{Error, Result, Version};
+use mlops_core::{Error, Exposition, Result, Version};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::describe::{Config, Statistics};
 use crate::{
-    protocol::{Answer, known_model, parse_version},
+    protocol::{Answer, Incoming, Named, known_model},
     repository::ModelStatus,
     server::Server,
 };
@@ -25,13 +25,15 @@ struct IndexRequest {
     ready: bool,
 }
 
-pub(super) async fn repository_index(State(server): State<Server>, body: Bytes) -> Answer {
-    let wanted = if body.iter().all(u8::is_ascii_whitespace) {
-        IndexRequest::default()
-    } else {
+pub(super) async fn repository_index(State(server): State<Server>, mut incoming: Incoming) -> Answer {
+    let read = |body: Bytes| {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(IndexRequest::default());
+        }
         serde_json::from_slice(&body)
-            .map_err(|error| Error::invalid_argument(format!("the request is not an index request: {error}")))?
+            .map_err(|error| Error::invalid_argument(format!("the request is not an index request: {error}")))
     };
+    let wanted = incoming.body().await?.read(&server, read).await?;
     let lines = server.repository().index().into_iter().filter(|line| !wanted.ready || line.state == "READY");
     Ok(Json(lines.map(index_line).collect::<Vec<_>>()).into_response())
 }
@@ -45,33 +47,23 @@ fn index_line(status: ModelStatus) -> serde_json::Value {
     line
 }
 
-pub(super) async fn load(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    server.repository().load(&known_model(&model)?).await?;
+pub(super) async fn load(State(server): State<Server>, named: Named) -> Answer {
+    server.repository().load(&known_model(&named.model)?).await?;
     Ok(StatusCode::OK.into_response())
 }
 
-pub(super) async fn unload(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    server.repository().unload(&known_model(&model)?)?;
+pub(super) async fn unload(State(server): State<Server>, named: Named) -> Answer {
+    server.repository().unload(&known_model(&named.model)?)?;
     Ok(StatusCode::OK.into_response())
 }
 
 pub(super) async fn all_statistics(State(server): State<Server>) -> Answer {
-    statistics(&server, None, None)
+    Ok(Json(json!({ "model_stats": collect(&server, None, None)? })).into_response())
 }
 
-pub(super) async fn model_statistics(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    statistics(&server, Some(&model), None)
-}
-
-pub(super) async fn version_statistics(
-    State(server): State<Server>,
-    Path((model, version)): Path<(String, String)>,
-) -> Answer {
-    statistics(&server, Some(&model), Some(parse_version(&version)?))
-}
-
-fn statistics(server: &Server, model: Option<&str>, version: Option<Version>) -> Answer {
-    Ok(Json(json!({ "model_stats": collect(server, model, version)? })).into_response())
+pub(super) async fn statistics(State(server): State<Server>, named: Named) -> Answer {
+    let stats = collect(&server, Some(&named.model), named.version()?)?;
+    Ok(Json(json!({ "model_stats": stats })).into_response())
 }
 
 /// Statistics of the loaded versions: of all models, one model, or one version.
@@ -97,23 +89,11 @@ pub(crate) fn collect(server: &Server, model: Option<&str>, version: Option<Vers
     }
 }
 
-pub(super) async fn config(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    configuration(&server, &model, None)
-}
-
-pub(super) async fn version_config(
-    State(server): State<Server>,
-    Path((model, version)): Path<(String, String)>,
-) -> Answer {
-    configuration(&server, &model, Some(parse_version(&version)?))
-}
-
-fn configuration(server: &Server, model: &str, version: Option<Version>) -> Answer {
-    let wanted = server.inner.wanted(model, version)?;
+pub(super) async fn config(State(server): State<Server>, named: Named) -> Answer {
+    let wanted = server.inner.wanted(&named.model, named.version()?)?;
     Ok(Json(Config::of(&wanted.entry, &wanted.described_by)).into_response())
 }
 
 pub(super) async fn metrics(State(server): State<Server>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], crate::metrics::scrape(&server))
-        .into_response()
+    ([(header::CONTENT_TYPE, Exposition::CONTENT_TYPE)], crate::metrics::scrape(&server)).into_response()
 }

@@ -6,76 +6,37 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, header},
+    extract::State,
+    http::{HeaderValue, header},
 };
 use mlops_core::{Error, Result};
 use serde_json::value::RawValue;
 
 use crate::{
     protocol::{
-        Answer, Inputs, Target,
+        Answer, Incoming, Inputs, Named,
         json::{Scalars, decode_rows},
-        parse_version, predict,
+        predict,
     },
     repository::LoadedVersion,
     server::{Server, TensorReply},
     tensor::{Tensor, TensorInfo, element_count},
 };
 
-type Body = std::result::Result<Bytes, BytesRejection>;
-
-pub(super) async fn generate(
-    State(server): State<Server>,
-    Path(model): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    once(&server, Target::model(model), &headers, body).await
-}
-
-pub(super) async fn generate_version(
-    State(server): State<Server>,
-    Path((model, version)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let version = Some(parse_version(&version)?);
-    once(&server, Target { version, ..Target::model(model) }, &headers, body).await
-}
-
-pub(super) async fn stream(
-    State(server): State<Server>,
-    Path(model): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    event(&server, Target::model(model), &headers, body).await
-}
-
-pub(super) async fn stream_version(
-    State(server): State<Server>,
-    Path((model, version)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let version = Some(parse_version(&version)?);
-    event(&server, Target { version, ..Target::model(model) }, &headers, body).await
-}
-
-async fn once(server: &Server, target: Target, headers: &HeaderMap, body: Body) -> Answer {
+pub(super) async fn generate(State(server): State<Server>, named: Named, incoming: Incoming) -> Answer {
+    let target = named.target()?;
     let model = target.model.clone();
-    predict(server, target, headers, body, read_body, move |reply, ()| write_object(&model, reply)).await
+    predict(&server, target, incoming, read_body, move |reply, ()| write_object(&model, reply)).await
 }
 
-async fn event(server: &Server, target: Target, headers: &HeaderMap, body: Body) -> Answer {
+pub(super) async fn stream(State(server): State<Server>, named: Named, incoming: Incoming) -> Answer {
+    let target = named.target()?;
     let model = target.model.clone();
     let write = move |reply: &TensorReply, ()| {
         // The object has no line ends, so it is one line of an event.
         Ok([b"data: ".as_slice(), &write_object(&model, reply)?, b"\n\n"].concat())
     };
-    let mut response = predict(server, target, headers, body, read_body, write).await?;
+    let mut response = predict(&server, target, incoming, read_body, write).await?;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     Ok(response)
 }

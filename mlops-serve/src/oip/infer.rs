@@ -3,68 +3,29 @@
 //! Small plain bodies are read and written on the spot; large or compressed ones by the workers, so that they
 //! never hold up the runtime.
 
-use std::sync::Arc;
-
 use super::convert::{self, Wish};
 use crate::{
     protocol::{
-        Answer, Incoming, bytes_of,
+        Answer, Incoming, Named, ask, bytes_of,
         encoding::{self, Encoding},
-        parse_version,
+        finish, with_variant,
     },
-    server::{InferOptions, Server, TensorReply},
+    server::{Server, TensorReply},
 };
 use axum::{
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, header},
+    extract::State,
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 
 pub(super) const HEADER_LENGTH: &str = "inference-header-content-length";
 
-type Body = Result<Bytes, BytesRejection>;
-
-pub(super) async fn infer(
-    State(server): State<Server>,
-    Path(model): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    answer(&server, &model, None, &headers, body).await
-}
-
-pub(super) async fn infer_version(
-    State(server): State<Server>,
-    Path((model, version)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    answer(&server, &model, Some(version), &headers, body).await
-}
-
-async fn answer(server: &Server, model: &str, version: Option<String>, headers: &HeaderMap, body: Body) -> Answer {
-    let incoming = Incoming::new(headers, body)?;
-    let started = server.inner.clock.monotonic();
-    let version = version.as_deref().map(parse_version).transpose()?;
-    let wanted = server.inner.wanted(model, version)?;
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let header_length = headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned());
-    let described_by = Arc::clone(&wanted.described_by);
-    let parse = move |body: Bytes| convert::check(&body, header_length.as_deref(), &described_by);
-    let checked = incoming.read(server, parse).await?;
-    let sticky = wanted.state.rollout.as_ref().and_then(|active| active.rollout.settings.sticky_by.clone());
-    let routing_key = checked.routing_key.or_else(|| sticky.and_then(|name| header(&name)));
-    let options = InferOptions {
-        request_id: checked.id.clone(),
-        version,
-        routing_key,
-        timeout: checked.timeout,
-        priority: checked.priority,
-        ..InferOptions::default()
-    };
-    let reply = server.infer_tensors(wanted, checked.tensors, options, started).await?;
-    write(server, model, checked.id, reply, checked.wish, encoding::for_response(headers)).await
+pub(super) async fn infer(State(server): State<Server>, named: Named, mut incoming: Incoming) -> Answer {
+    let target = named.target()?;
+    let length = incoming.headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned());
+    let read = move |body, version: &_| convert::check(&body, length.as_deref(), version);
+    let (reply, wish) = ask(&server, &target, &mut incoming, read).await?;
+    write(&server, target.model, reply, wish, encoding::for_response(&incoming.headers)).await
 }
 
 /// The bytes of an answer.
@@ -74,35 +35,21 @@ struct Written {
     encoding: Option<Encoding>,
 }
 
-async fn write(
-    server: &Server,
-    model: &str,
-    id: Option<String>,
-    reply: TensorReply,
-    wish: Wish,
-    accepted: Option<Encoding>,
-) -> Answer {
-    let settings = &server.inner.settings;
+async fn write(server: &Server, model: String, reply: TensorReply, wish: Wish, accepted: Option<Encoding>) -> Answer {
     let bytes = bytes_of(&reply.outputs);
-    let encoding = accepted.filter(|_| bytes >= settings.compress_bytes_min);
-    let (name, variant) = (model.to_owned(), reply.variant);
+    let encoding = accepted.filter(|_| bytes >= server.inner.settings.compress_bytes_min);
+    // Compression is work whatever the size.
+    let work_bytes = if encoding.is_some() { usize::MAX } else { bytes };
+    let variant = reply.variant;
     let encode = move || {
-        let version = reply.version.0;
-        let (body, header_length) = convert::respond((&name, version), id.as_deref(), &reply.outputs, &wish)?;
+        let (body, header_length) = convert::respond((&model, reply.version.0), &reply.outputs, &wish)?;
         let body = match encoding {
             Some(encoding) => encoding::deflate(encoding, &body)?,
             None => body,
         };
         Ok(Written { body, header_length, encoding })
     };
-    let written = if encoding.is_some() || bytes > settings.offload_bytes {
-        server.inner.executor.finish(encode).await?
-    } else {
-        encode()?
-    };
-    let mut response = respond(written);
-    response.headers_mut().insert("mlops-variant", HeaderValue::from_static(variant.as_str()));
-    Ok(response)
+    Ok(with_variant(respond(finish(server, work_bytes, encode).await?), variant))
 }
 
 fn respond(written: Written) -> Response {

@@ -12,6 +12,7 @@ mod generate;
 mod infer;
 mod routes;
 mod wire;
+pub(crate) mod wish;
 
 #[cfg(feature = "grpc")]
 pub(crate) use routes::extensions;

@@ -2,11 +2,10 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use mlops_core::Version;
 use serde_json::json;
 
 use super::{
@@ -14,24 +13,26 @@ use super::{
     wire::{ModelMetadata, ServerMetadata, TensorMetadata},
 };
 use crate::{
-    protocol::{Answer, Operation, Routes, parse_version},
+    protocol::{Answer, Named, Operation, Routes},
     server::Server,
     tensor::TensorInfo,
 };
 
 /// The routes of the protocol and its extensions.
 pub(crate) fn routes(server: &Server) -> Routes {
-    const INFER: Operation = Operation::new("Predicts").takes("InferRequest").gives("InferResponse");
-    const GENERATE: Operation = Operation::new("Predicts one row of named values").takes("Object").gives("Object");
-    const STREAM: Operation = Operation::new("Predicts one row, told as an event").takes("Object").gives_events();
+    const INFER: Operation = Operation::new("Predicts").takes("InferRequest").gives("InferResponse").predicts();
+    const GENERATE: Operation =
+        Operation::new("Predicts one row of named values").takes("Object").gives("Object").predicts();
+    const STREAM: Operation =
+        Operation::new("Predicts one row, told as an event").takes("Object").gives_events().predicts();
     const METADATA: Operation = Operation::new("What a model takes and gives").gives("ModelMetadata");
     const READY: Operation = Operation::new("Whether a model answers").gives("Ready");
     const CONFIG: Operation = Operation::new("How a model is served").gives("Object");
     const STATISTICS: Operation = Operation::new("What models did so far").gives("Statistics");
     let root = Operation::new("Name, version and extensions of the server").gives("ServerMetadata");
     let mut routes = Routes::new()
-        .get("/v2/health/live", Operation::new("Whether the process answers").gives("Live"), live)
-        .get("/v2/health/ready", Operation::new("Whether every model is in service").gives("Ready"), ready)
+        .get("/v2/health/live", Operation::new("Whether the process answers").gives("Live").probes(), live)
+        .get("/v2/health/ready", Operation::new("Whether every model is in service").gives("Ready").probes(), ready)
         .get("/v2", root.clone(), server_metadata)
         .get("/v2/", root, server_metadata)
         .get("/v2/models", Operation::new("Names of the models").gives("Models"), list_models)
@@ -42,24 +43,28 @@ pub(crate) fn routes(server: &Server) -> Routes {
         .post("/v2/models/{model}/generate", GENERATE, generate::generate)
         .post("/v2/models/{model}/generate_stream", STREAM, generate::stream)
         .get("/v2/models/{model}/config", CONFIG, admin::config)
-        .get("/v2/models/{model}/stats", STATISTICS, admin::model_statistics)
-        .get("/v2/models/{model}/versions/{version}", METADATA, version_metadata)
-        .get("/v2/models/{model}/versions/{version}/config", CONFIG, admin::version_config)
-        .get("/v2/models/{model}/versions/{version}/stats", STATISTICS, admin::version_statistics)
-        .get("/v2/models/{model}/versions/{version}/ready", READY, version_ready)
-        .post("/v2/models/{model}/versions/{version}/infer", INFER, infer::infer_version)
-        .post("/v2/models/{model}/versions/{version}/generate", GENERATE, generate::generate_version)
-        .post("/v2/models/{model}/versions/{version}/generate_stream", STREAM, generate::stream_version)
+        .get("/v2/models/{model}/stats", STATISTICS, admin::statistics)
+        .get("/v2/models/{model}/versions/{version}", METADATA, metadata)
+        .get("/v2/models/{model}/versions/{version}/config", CONFIG, admin::config)
+        .get("/v2/models/{model}/versions/{version}/stats", STATISTICS, admin::statistics)
+        .get("/v2/models/{model}/versions/{version}/ready", READY, model_ready)
+        .post("/v2/models/{model}/versions/{version}/infer", INFER, infer::infer)
+        .post("/v2/models/{model}/versions/{version}/generate", GENERATE, generate::generate)
+        .post("/v2/models/{model}/versions/{version}/generate_stream", STREAM, generate::stream)
         .post(
             "/v2/repository/index",
-            Operation::new("Models and their states").takes("IndexRequest").gives("Index"),
+            Operation::new("Models and their states").takes("IndexRequest").gives("Index").reads(),
             admin::repository_index,
         );
     for kind in ["system", "cuda"] {
         let base = format!("/v2/{kind}sharedmemory");
         routes = routes
             .get(&format!("{base}/status"), Operation::new("Regions of shared memory: none").gives("Index"), no_regions)
-            .post(&format!("{base}/unregister"), Operation::new("Forgets regions: there are none"), nothing_to_forget);
+            .post(
+                &format!("{base}/unregister"),
+                Operation::new("Forgets regions: there are none").reads(),
+                nothing_to_forget,
+            );
     }
     if server.inner.settings.repository_api {
         routes = routes.post("/v2/repository/models/{model}/load", Operation::new("Loads a model"), admin::load).post(
@@ -122,16 +127,8 @@ async fn list_models(State(server): State<Server>) -> Response {
     Json(json!({ "models": names })).into_response()
 }
 
-async fn metadata(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    describe(&server, &model, None)
-}
-
-async fn version_metadata(State(server): State<Server>, Path((model, version)): Path<(String, String)>) -> Answer {
-    describe(&server, &model, Some(parse_version(&version)?))
-}
-
-fn describe(server: &Server, model: &str, version: Option<Version>) -> Answer {
-    let wanted = server.inner.wanted(model, version)?;
+async fn metadata(State(server): State<Server>, named: Named) -> Answer {
+    let wanted = server.inner.wanted(&named.model, named.version()?)?;
     fn tensors(infos: &[TensorInfo]) -> Vec<TensorMetadata<'_>> {
         infos
             .iter()
@@ -140,7 +137,7 @@ fn describe(server: &Server, model: &str, version: Option<Version>) -> Answer {
     }
     let described = &wanted.described_by;
     let metadata = ModelMetadata {
-        name: model,
+        name: &named.model,
         versions: wanted.state.versions.keys().map(ToString::to_string).collect(),
         platform: &described.platform,
         inputs: tensors(&described.inputs),
@@ -149,12 +146,7 @@ fn describe(server: &Server, model: &str, version: Option<Version>) -> Answer {
     Ok(Json(metadata).into_response())
 }
 
-async fn model_ready(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    server.inner.wanted(&model, None)?;
-    Ok(Json(json!({ "name": model, "ready": true })).into_response())
-}
-
-async fn version_ready(State(server): State<Server>, Path((model, version)): Path<(String, String)>) -> Answer {
-    server.inner.wanted(&model, Some(parse_version(&version)?))?;
-    Ok(Json(json!({ "name": model, "ready": true })).into_response())
+async fn model_ready(State(server): State<Server>, named: Named) -> Answer {
+    server.inner.wanted(&named.model, named.version()?)?;
+    Ok(Json(json!({ "name": named.model, "ready": true })).into_response())
 }

@@ -1,11 +1,14 @@
-//! The way a body comes in: inflated under the limit, read on the spot when small, by the workers when large.
+//! The way a body comes in: read when somebody wants it, inflated under the limit, parsed on the spot when small, by the
+//! workers when large.
 //!
 //! Invariant: no more than `body_bytes_max` bytes are ever held of one body, before and after decompression, and
 //! computation on large bodies stays off the runtime's threads.
 
+use std::convert::Infallible;
+
 use axum::{
     body::Bytes,
-    extract::rejection::BytesRejection,
+    extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode},
 };
 use mlops_core::Result;
@@ -16,26 +19,45 @@ use super::{
 };
 use crate::{executor::guarded, server::Server, tensor::Tensor};
 
-/// A body as it came.
+/// A request whose body nobody has read.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    body: Bytes,
-    encoding: Option<Encoding>,
+    pub(crate) headers: HeaderMap,
+    /// Without the headers; its extensions hold the limit of the body.
+    request: Request,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Incoming {
+    type Rejection = Infallible;
+
+    async fn from_request(mut request: Request, _: &S) -> std::result::Result<Self, Infallible> {
+        let headers = std::mem::take(request.headers_mut());
+        Ok(Self { headers, request })
+    }
 }
 
 impl Incoming {
-    /// Takes the body of a request.
+    /// Waits for the whole body, once.
     ///
     /// # Errors
     /// 413 when it is longer than the limit, 415 for an unknown content encoding.
-    pub(crate) fn new(
-        headers: &HeaderMap,
-        body: std::result::Result<Bytes, BytesRejection>,
-    ) -> std::result::Result<Self, Failure> {
-        let body = body.map_err(|rejection| Failure::new(rejection.status(), rejection.body_text()))?;
-        Ok(Self { body, encoding: encoding::of_request(headers)? })
+    pub(crate) async fn body(&mut self) -> std::result::Result<Body, Failure> {
+        let encoding = encoding::of_request(&self.headers)?;
+        match Bytes::from_request(std::mem::take(&mut self.request), &()).await {
+            Ok(bytes) => Ok(Body { bytes, encoding }),
+            Err(rejection) => Err(Failure::new(rejection.status(), rejection.body_text())),
+        }
     }
+}
 
+/// A body as it came.
+#[derive(Debug)]
+pub(crate) struct Body {
+    bytes: Bytes,
+    encoding: Option<Encoding>,
+}
+
+impl Body {
     /// Reads the plain bytes with `parse`.
     ///
     /// # Errors
@@ -46,11 +68,11 @@ impl Incoming {
         parse: impl FnOnce(Bytes) -> Result<T> + Send + 'static,
     ) -> std::result::Result<T, Failure> {
         let limit = server.inner.settings.body_bytes_max;
-        let Some(encoding) = self.encoding else {
-            let bytes = self.body.len();
-            return Ok(offload(server, bytes, move || parse(self.body)).await?);
+        let Self { bytes, encoding } = self;
+        let Some(encoding) = encoding else {
+            return Ok(offload(server, bytes.len(), move || parse(bytes)).await?);
         };
-        let work = move || match encoding::inflate(encoding, &self.body, limit)? {
+        let work = move || match encoding::inflate(encoding, &bytes, limit)? {
             Inflated::Body(body) => parse(body).map(Some),
             Inflated::TooLarge => Ok(None),
         };
@@ -71,6 +93,21 @@ pub(crate) async fn offload<T: Send + 'static>(
 ) -> Result<T> {
     if bytes > server.inner.settings.offload_bytes {
         return server.inner.executor.run(work).await;
+    }
+    guarded(work)
+}
+
+/// Writes an answer of `bytes` bytes: here when they are few, else on the next idle worker, for its request was admitted.
+///
+/// # Errors
+/// What `work` returns; `Internal` when it panicked.
+pub(crate) async fn finish<T: Send + 'static>(
+    server: &Server,
+    bytes: usize,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    if bytes > server.inner.settings.offload_bytes {
+        return server.inner.executor.finish(work).await;
     }
     guarded(work)
 }

@@ -6,6 +6,7 @@
 
 mod classes;
 pub(crate) mod encoding;
+mod extract;
 mod failure;
 mod inputs;
 mod intake;
@@ -17,13 +18,14 @@ mod settings;
 mod target;
 
 pub(crate) use classes::largest;
+pub(crate) use extract::{Named, Queried};
 pub(crate) use failure::{Answer, Failure};
 pub(crate) use inputs::{Inputs, known_output};
 #[cfg(feature = "grpc")]
 pub(crate) use intake::offload;
-pub(crate) use intake::{Incoming, bytes_of};
-pub(crate) use predict::{Target, predict};
-pub(crate) use records::{Key, Layout, Read, Shown, read, transposed, write};
+pub(crate) use intake::{Incoming, bytes_of, finish};
+pub(crate) use predict::{Question, Target, ask, predict, with_variant};
+pub(crate) use records::{Form, Layout, Shown, columns, transposed, write};
 pub(crate) use routes::{Operation, Routes};
 pub use settings::{ProtocolSettings, VertexSettings};
 pub(crate) use target::{known_model, only_model, parse_version};

@@ -1,19 +1,18 @@
-//! One prediction for a protocol that speaks JSON: body in, answer out.
+//! One prediction for a protocol over HTTP: body in, answer out.
 //!
-//! Invariant: reading, predicting and writing all know the same version, and large bodies are read and written by the
-//! workers.
+//! Invariant: whether the model may be asked is known before the body is read; reading, predicting and writing all know
+//! the same version; large bodies are read and written by the workers.
 
 use std::sync::Arc;
 
 use axum::{
     body::Bytes,
-    extract::rejection::BytesRejection,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use mlops_core::{Result, Version};
 
-use super::{Failure, Incoming, bytes_of};
+use super::{Answer, Failure, Incoming, bytes_of, finish};
 use crate::{
     repository::LoadedVersion,
     rollout::Variant,
@@ -36,36 +35,61 @@ impl Target {
     }
 }
 
-/// Answers a request with what `write` makes of the outputs; `read` takes the inputs, and whatever else `write` needs
-/// to know of the request.
+/// What a body says.
+#[derive(Debug)]
+pub(crate) struct Question<W> {
+    pub(crate) tensors: Vec<Tensor>,
+    /// What the body itself says of the way it wants to be answered.
+    pub(crate) options: InferOptions,
+    /// What the writer of the answer needs to know.
+    pub(crate) wish: W,
+}
+
+/// Reads a body with `read` and lets the target answer it.
 ///
 /// # Errors
 /// What the body, the model or the server refuses.
+pub(crate) async fn ask<W: Send + 'static>(
+    server: &Server,
+    target: &Target,
+    incoming: &mut Incoming,
+    read: impl FnOnce(Bytes, &LoadedVersion) -> Result<Question<W>> + Send + 'static,
+) -> std::result::Result<(TensorReply, W), Failure> {
+    let permit = server.permit(&target.model).await?;
+    let body = incoming.body().await?;
+    let started = server.inner.clock.monotonic();
+    let asked = permit.asked(server, target.version)?;
+    let described_by = Arc::clone(&asked.wanted.described_by);
+    let Question { tensors, options, wish } = body.read(server, move |body| read(body, &described_by)).await?;
+    let options = InferOptions { version: target.version, variant: target.variant, ..options };
+    let options = asked.complete(options, &incoming.headers);
+    Ok((server.infer_tensors(asked, tensors, options, started).await?, wish))
+}
+
+/// Answers a request with the JSON that `write` makes of the outputs; `read` takes the inputs, and whatever else `write`
+/// needs to know of the request.
+///
+/// # Errors
+/// As [`ask`].
 pub(crate) async fn predict<W: Send + 'static>(
     server: &Server,
     target: Target,
-    headers: &HeaderMap,
-    body: std::result::Result<Bytes, BytesRejection>,
+    mut incoming: Incoming,
     read: impl FnOnce(&[u8], &LoadedVersion) -> Result<(Vec<Tensor>, W)> + Send + 'static,
     write: impl FnOnce(&TensorReply, W) -> Result<Vec<u8>> + Send + 'static,
-) -> std::result::Result<Response, Failure> {
-    let incoming = Incoming::new(headers, body)?;
-    let started = server.inner.clock.monotonic();
-    let wanted = server.inner.wanted(&target.model, target.version)?;
-    let described_by = Arc::clone(&wanted.described_by);
-    let (tensors, known) = incoming.read(server, move |body| read(&body, &described_by)).await?;
-    let sticky = wanted.state.rollout.as_ref().and_then(|active| active.rollout.settings.sticky_by.as_deref());
-    let routing_key = sticky.and_then(|name| headers.get(name)?.to_str().ok()).map(str::to_owned);
-    let options =
-        InferOptions { version: target.version, variant: target.variant, routing_key, ..InferOptions::default() };
-    let reply = server.infer_tensors(wanted, tensors, options, started).await?;
-    let variant = reply.variant;
-    let body = if bytes_of(&reply.outputs) > server.inner.settings.offload_bytes {
-        server.inner.executor.finish(move || write(&reply, known)).await?
-    } else {
-        write(&reply, known)?
+) -> Answer {
+    let read = move |body: Bytes, version: &LoadedVersion| {
+        let (tensors, wish) = read(&body, version)?;
+        Ok(Question { tensors, options: InferOptions::default(), wish })
     };
-    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+    let (reply, wish) = ask(server, &target, &mut incoming, read).await?;
+    let variant = reply.variant;
+    let body = finish(server, bytes_of(&reply.outputs), move || write(&reply, wish)).await?;
+    Ok(with_variant(([(header::CONTENT_TYPE, "application/json")], body).into_response(), variant))
+}
+
+/// The answer with the side of the rollout that gave it.
+pub(crate) fn with_variant(mut response: Response, variant: Variant) -> Response {
     response.headers_mut().insert("mlops-variant", HeaderValue::from_static(variant.as_str()));
-    Ok(response)
+    response
 }

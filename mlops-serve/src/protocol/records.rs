@@ -10,11 +10,16 @@ use mlops_core::{Error, Result};
 use serde_json::value::RawValue;
 
 use super::{
-    Inputs,
+    Answer, Incoming, Inputs, Target,
     inputs::check_shape,
     json::{Scalars, decode_rows, decode_whole},
+    predict,
 };
-use crate::{repository::LoadedVersion, server::TensorReply, tensor::Tensor};
+use crate::{
+    repository::LoadedVersion,
+    server::{Server, TensorReply},
+    tensor::Tensor,
+};
 
 /// How the value of a key is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +35,16 @@ pub(crate) enum Layout {
     SplitOrRows,
 }
 
-/// A key that a protocol knows.
-pub(crate) type Key = (&'static str, Layout);
+/// How a protocol writes rows.
+#[derive(Debug)]
+pub(crate) struct Form {
+    /// The keys of a request, of which it has exactly one.
+    pub(crate) keys: &'static [(&'static str, Layout)],
+    /// Whether an array without a key is rows, and an object without a known key one row.
+    pub(crate) bare: bool,
+    /// The key of the answer; without one it is the bare value.
+    pub(crate) answer: Option<&'static str>,
+}
 
 /// How the answer to a request is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +57,6 @@ pub(crate) enum Shown {
     Row,
 }
 
-/// What a body says.
-#[derive(Debug)]
-pub(crate) struct Read {
-    pub(crate) tensors: Vec<Tensor>,
-    pub(crate) shown: Shown,
-}
-
 type Object<'a> = BTreeMap<String, &'a RawValue>;
 
 fn object(data: &RawValue) -> Option<Object<'_>> {
@@ -61,44 +67,61 @@ fn array(data: &RawValue) -> Option<Vec<&RawValue>> {
     data.get().starts_with('[').then(|| serde_json::from_str(data.get()).ok())?
 }
 
-/// Reads a body with the keys of a protocol. Where `bare` is set, an array without a key is rows and an object without
-/// a known key is one row.
-///
-/// # Errors
-/// `InvalidArgument` for a body that is not JSON, has none or two of the keys, or does not fit the model.
-pub(crate) fn read(body: &[u8], keys: &[Key], bare: bool, version: &LoadedVersion) -> Result<Read> {
-    let not_json = |error| Error::invalid_argument(format!("the body is not JSON: {error}"));
-    let body: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
-    let known: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
-    let Some(fields) = object(body) else {
-        if let (true, Some(rows)) = (bare, array(body)) {
-            return rows_of(&rows, version).map(|tensors| Read { tensors, shown: Shown::Rows });
+impl Form {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a body that is not JSON, has none or two of the keys, or does not fit the model.
+    pub(crate) fn read(&self, body: &[u8], version: &LoadedVersion) -> Result<(Vec<Tensor>, Shown)> {
+        let not_json = |error| Error::invalid_argument(format!("the body is not JSON: {error}"));
+        let body: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
+        let known = || self.keys.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ");
+        let Some(fields) = object(body) else {
+            if let (true, Some(rows)) = (self.bare, array(body)) {
+                return Ok((rows_of(&rows, version)?, Shown::Rows));
+            }
+            return Err(Error::invalid_argument(format!("the body must be an object with one of {}", known())));
+        };
+        let mut found = self.keys.iter().filter_map(|(key, layout)| Some((*key, *layout, *fields.get(*key)?)));
+        match (found.next(), found.next()) {
+            (Some(("data", Layout::Rows, _)), None) if fields.contains_key("columns") => {
+                Ok((split_rows("the body", &fields, version)?, Shown::Rows))
+            }
+            (Some((key, layout, data)), None) => by_layout(key, layout, data, version),
+            (None, _) if self.bare => Ok((rows_of(&[body], version)?, Shown::Row)),
+            _ => Err(Error::invalid_argument(format!("the body must have exactly one of {}", known()))),
         }
-        return Err(Error::invalid_argument(format!("the body must be an object with one of {}", known.join(", "))));
-    };
-    let mut found = keys.iter().filter_map(|(key, layout)| Some((*key, *layout, *fields.get(*key)?)));
-    match (found.next(), found.next()) {
-        (Some(("data", Layout::Rows, _)), None) if fields.contains_key("columns") => {
-            split_rows("the body", &fields, version).map(|tensors| Read { tensors, shown: Shown::Rows })
-        }
-        (Some((key, layout, data)), None) => by_layout(key, layout, data, version),
-        (None, _) if bare => rows_of(&[body], version).map(|tensors| Read { tensors, shown: Shown::Row }),
-        _ => Err(Error::invalid_argument(format!("the body must have exactly one of {}", known.join(", ")))),
+    }
+
+    /// Writes the answer.
+    ///
+    /// # Errors
+    /// As [`write`].
+    pub(crate) fn write(&self, reply: &TensorReply, shown: Shown) -> Result<Vec<u8>> {
+        write(reply, shown, false, self.answer)
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// What the body, the model or the server refuses.
+    pub(crate) async fn predict(&'static self, server: &Server, target: Target, incoming: Incoming) -> Answer {
+        let read = |body: &[u8], version: &LoadedVersion| self.read(body, version);
+        predict(server, target, incoming, read, |reply, shown| self.write(reply, shown)).await
     }
 }
 
-fn by_layout(key: &str, layout: Layout, data: &RawValue, version: &LoadedVersion) -> Result<Read> {
+fn by_layout(key: &str, layout: Layout, data: &RawValue, version: &LoadedVersion) -> Result<(Vec<Tensor>, Shown)> {
     let bad = |expected: &str| Error::invalid_argument(format!("{key} must be {expected}"));
     let split = object(data).filter(|fields| fields.contains_key("data"));
-    let (tensors, shown) = match (layout, split) {
+    Ok(match (layout, split) {
         (Layout::Split | Layout::SplitOrRows, Some(fields)) => (split_rows(key, &fields, version)?, Shown::Rows),
         (Layout::Split, None) => return Err(bad("an object with columns and data")),
         (Layout::Rows | Layout::SplitOrRows, _) => {
             (rows_of(&array(data).ok_or_else(|| bad("an array of rows"))?, version)?, Shown::Rows)
         }
         (Layout::Columns, _) => (columns_of(data, version)?, Shown::Columns),
-    };
-    Ok(Read { tensors, shown })
+    })
 }
 
 fn split_rows(key: &str, fields: &Object<'_>, version: &LoadedVersion) -> Result<Vec<Tensor>> {
@@ -189,34 +212,50 @@ fn named_rows(first: &Object<'_>, rows: &[&RawValue], version: &LoadedVersion) -
 }
 
 fn columns_of(data: &RawValue, version: &LoadedVersion) -> Result<Vec<Tensor>> {
+    match (object(data).filter(|fields| !is_bytes(fields, version)), version.inputs.as_slice()) {
+        (Some(fields), _) => columns(fields.iter().map(|(name, data)| (name.as_str(), *data)), version),
+        (None, [info]) => columns([(info.name.as_str(), data)], version),
+        (None, several) => Err(Error::invalid_argument(format!(
+            "the model has {} inputs, so inputs must be an object of named tensors",
+            several.len()
+        ))),
+    }
+}
+
+/// Tensors by name, each a JSON array of its rows.
+///
+/// # Errors
+/// As [`transposed`].
+pub(crate) fn columns<'a>(
+    columns: impl IntoIterator<Item = (&'a str, &'a RawValue)>,
+    version: &LoadedVersion,
+) -> Result<Vec<Tensor>> {
     let mut inputs = Inputs::of(version);
-    let mut take = |name: &str, data: &RawValue| {
+    for (name, data) in columns {
         let info = inputs.named(name)?;
         let tensor = decode_whole(info, data)?;
         check_shape(info, tensor.shape())?;
         inputs.push(tensor);
-        Ok::<(), Error>(())
-    };
-    match object(data).filter(|fields| !is_bytes(fields, version)) {
-        Some(fields) => fields.iter().try_for_each(|(name, data)| take(name, data))?,
-        None => match version.inputs.as_slice() {
-            [info] => take(&info.name, data)?,
-            several => {
-                return Err(Error::invalid_argument(format!(
-                    "the model has {} inputs, so inputs must be an object of named tensors",
-                    several.len()
-                )));
-            }
-        },
     }
     inputs.finish()
 }
 
-/// The outputs as a JSON value; a single output goes without its name. `tokens` as in [`Scalars::of`].
+/// The outputs as JSON, under `key` if there is one; a single output goes without its name. `tokens` as in
+/// [`Scalars::of`].
 ///
 /// # Errors
 /// `FailedPrecondition` for values without a JSON form; `Internal` when outputs differ in their rows.
-pub(crate) fn write(reply: &TensorReply, shown: Shown, tokens: bool, out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn write(reply: &TensorReply, shown: Shown, tokens: bool, key: Option<&str>) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    if let Some(key) = key {
+        out.extend_from_slice(format!("{{\"{key}\":").as_bytes());
+    }
+    write_value(reply, shown, tokens, &mut out)?;
+    out.extend(key.map(|_| b'}'));
+    Ok(out)
+}
+
+fn write_value(reply: &TensorReply, shown: Shown, tokens: bool, out: &mut Vec<u8>) -> Result<()> {
     let columns = reply.outputs.iter().map(|tensor| Ok((tensor.name(), Scalars::of(tensor, tokens)?)));
     let columns: Vec<(&str, Scalars<'_>)> = columns.collect::<Result<_>>()?;
     let rows = reply.outputs.first().map_or(0, Tensor::rows);

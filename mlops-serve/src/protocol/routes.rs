@@ -1,14 +1,22 @@
-//! A router that describes itself: every route is added together with what the OpenAPI document says of it.
+//! A router that describes itself: every route is added together with what it is for, and what the OpenAPI document says
+//! of it.
 //!
-//! Invariant: there is no route without a description, and no description without a route.
+//! Invariant: there is no route over HTTP without a description, no description without a route, and no route without
+//! its door.
 
 use axum::{
     Router,
     handler::Handler,
+    middleware::from_fn_with_state,
     routing::{MethodRouter, delete, get, options, post, put},
 };
 
-use crate::server::Server;
+use crate::{
+    access::{self, Purpose},
+    door::{Door, Wire},
+    limits,
+    server::Server,
+};
 
 /// What one method of one path does.
 #[derive(Debug, Clone)]
@@ -19,12 +27,36 @@ pub(crate) struct Operation {
     pub(crate) response: Option<&'static str>,
     /// Content type of a success that is no JSON.
     pub(crate) text: Option<&'static str>,
+    /// None leaves it to the method.
+    purpose: Option<Purpose>,
 }
 
 impl Operation {
     /// An operation without bodies.
     pub(crate) const fn new(summary: &'static str) -> Self {
-        Self { summary, request: None, response: None, text: None }
+        Self { summary, request: None, response: None, text: None, purpose: None }
+    }
+
+    /// Asks a model.
+    pub(crate) const fn predicts(mut self) -> Self {
+        self.purpose = Some(Purpose::Predict);
+        self
+    }
+
+    /// Changes nothing, whatever the method.
+    pub(crate) const fn reads(mut self) -> Self {
+        self.purpose = Some(Purpose::Read);
+        self
+    }
+
+    /// Is what probes ask to see whether the server lives.
+    pub(crate) const fn probes(mut self) -> Self {
+        self.purpose = Some(Purpose::Health);
+        self
+    }
+
+    fn purpose(&self, method: &str) -> Purpose {
+        self.purpose.unwrap_or_else(|| Purpose::of_method(method))
     }
 
     /// Takes a JSON body of this schema.
@@ -52,10 +84,19 @@ impl Operation {
     }
 }
 
+/// Some methods of one path.
+#[derive(Debug)]
+struct Route {
+    path: String,
+    methods: MethodRouter<Server>,
+    purpose: Purpose,
+    wire: Wire,
+}
+
 /// Routes with their descriptions.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    router: Router<Server>,
+    routes: Vec<Route>,
     operations: Vec<(String, &'static str, Operation)>,
 }
 
@@ -66,23 +107,23 @@ impl Routes {
     }
 
     pub(crate) fn get<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.described(path, "get", what).route(path, get(handler))
+        self.add(path, "get", what, get(handler))
     }
 
     pub(crate) fn post<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.described(path, "post", what).route(path, post(handler))
+        self.add(path, "post", what, post(handler))
     }
 
     pub(crate) fn put<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.described(path, "put", what).route(path, put(handler))
+        self.add(path, "put", what, put(handler))
     }
 
     pub(crate) fn delete<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.described(path, "delete", what).route(path, delete(handler))
+        self.add(path, "delete", what, delete(handler))
     }
 
     pub(crate) fn options<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.described(path, "options", what).route(path, options(handler))
+        self.add(path, "options", what, options(handler))
     }
 
     /// Posts to `path:verb`, one route that the handler tells apart by the end of the last segment.
@@ -92,10 +133,17 @@ impl Routes {
         verbs: &[(&str, Operation)],
         handler: H,
     ) -> Self {
-        let add = |routes: Self, (verb, what): &(&str, Operation)| {
+        // The one that needs most decides for the route they share.
+        let purpose = verbs.iter().map(|(_, what)| what.purpose("post")).max().unwrap_or(Purpose::Manage);
+        let describe = |routes: Self, (verb, what): &(&str, Operation)| {
             routes.described(&format!("{path}:{verb}"), "post", what.clone())
         };
-        verbs.iter().fold(self, add).route(path, post(handler))
+        verbs.iter().fold(self, describe).guarded(path, purpose, Wire::Http, post(handler))
+    }
+
+    fn add(self, path: &str, method: &'static str, what: Operation, methods: MethodRouter<Server>) -> Self {
+        let purpose = what.purpose(method);
+        self.described(path, method, what).guarded(path, purpose, Wire::Http, methods)
     }
 
     fn described(mut self, path: &str, method: &'static str, what: Operation) -> Self {
@@ -103,14 +151,15 @@ impl Routes {
         self
     }
 
-    fn route(mut self, path: &str, methods: MethodRouter<Server>) -> Self {
-        self.router = self.router.route(path, methods);
+    /// Adds a route that the document does not describe.
+    pub(crate) fn guarded(mut self, path: &str, purpose: Purpose, wire: Wire, methods: MethodRouter<Server>) -> Self {
+        self.routes.push(Route { path: path.to_owned(), methods, purpose, wire });
         self
     }
 
     /// Adds the routes of another protocol.
     pub(crate) fn merge(mut self, other: Self) -> Self {
-        self.router = self.router.merge(other.router);
+        self.routes.extend(other.routes);
         self.operations.extend(other.operations);
         self
     }
@@ -125,7 +174,32 @@ impl Routes {
         &self.operations
     }
 
-    pub(crate) fn into_router(self) -> Router<Server> {
-        self.router
+    /// The path of a route with placeholders that takes this path, too.
+    pub(crate) fn template_of(&self, path: &str) -> Option<&str> {
+        let mut templates = self.routes.iter().map(|route| route.path.as_str());
+        templates.find(|template| *template != path && takes(template, path))
+    }
+
+    /// The router, each route behind its door.
+    pub(crate) fn into_router(self, server: &Server) -> Router<Server> {
+        self.routes.into_iter().fold(Router::new(), |router, Route { path, methods, purpose, wire }| {
+            let door = Door { server: server.clone(), purpose, wire };
+            let methods = methods
+                .route_layer(from_fn_with_state(door.clone(), limits::admit))
+                .route_layer(from_fn_with_state(door, access::enter));
+            router.route(&path, methods)
+        })
+    }
+}
+
+/// Whether a path fits a template, segment by segment.
+fn takes(template: &str, path: &str) -> bool {
+    let (mut template, mut path) = (template.split('/'), path.split('/'));
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(found)) if wanted == found || (wanted.starts_with('{') && !found.is_empty()) => {}
+            _ => return false,
+        }
     }
 }

@@ -64,11 +64,14 @@ impl ProtocolSettings {
         let routes = [&vertex.predict_route, &vertex.health_route];
         // The methods of gRPC are paths too.
         let call = |route: &str| route.starts_with("/inference.") || route.starts_with("/grpc.");
-        let fits =
-            |route: &&String| route.starts_with('/') && !route.contains(['{', '}', '*', '?', '#']) && !call(route);
+        let placeholder = |route: &str| {
+            let old = route.split('/').any(|segment| segment.starts_with(':'));
+            old || route.contains(['{', '}', '*', '?', '#']) || !route.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        let fits = |route: &&String| route.starts_with('/') && !placeholder(route) && !call(route);
         if !routes.iter().all(fits) || vertex.predict_route == vertex.health_route {
             return Err(Error::invalid_argument(format!(
-                "vertex routes {routes:?} must be two paths that begin with / and have no placeholders"
+                "vertex routes {routes:?} must be two paths of printable ASCII that begin with / and have no placeholders"
             )));
         }
         Ok(())

@@ -22,10 +22,10 @@ pub(crate) fn only_model(server: &Server) -> Result<String> {
     if let Some(model) = &server.inner.settings.protocols.default_model {
         return Ok(model.to_string());
     }
-    match server.repository().names().as_slice() {
-        [only] => Ok(only.to_string()),
-        [] => Err(Error::unavailable("no model is served here")),
-        _ => Err(Error::invalid_argument(
+    match server.repository().only() {
+        Ok(only) => Ok(only.to_string()),
+        Err(0) => Err(Error::unavailable("no model is served here")),
+        Err(_) => Err(Error::invalid_argument(
             "several models are served here and this path names none; set default_model, or call a path that does",
         )),
     }

@@ -15,7 +15,7 @@ use mlops_core::Timestamp;
 
 use crate::{
     executor::{Close, Pace, PaceMaker},
-    metrics::{Failed, Red},
+    metrics::{Failed, Kinds, Red, Tally},
     rollout::Variant,
 };
 
@@ -59,8 +59,8 @@ pub(crate) enum Rejection {
     ShuttingDown,
 }
 
-impl Rejection {
-    pub(crate) const ALL: [Self; 8] = [
+impl Kinds for Rejection {
+    const ALL: &'static [Self] = &[
         Self::QueueFull,
         Self::QueueRows,
         Self::Shed,
@@ -71,8 +71,7 @@ impl Rejection {
         Self::ShuttingDown,
     ];
 
-    /// The value of the label `reason`.
-    pub(crate) fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
             Self::QueueRows => "queue_rows",
@@ -113,8 +112,8 @@ pub(crate) struct Counters {
     row_nanos: AtomicU64,
     /// By variant.
     reds: [Red; VARIANTS.len()],
-    failures: [AtomicU64; Failed::ALL.len()],
-    rejections: [AtomicU64; Rejection::ALL.len()],
+    failures: Tally<Failed>,
+    rejections: Tally<Rejection>,
     /// Predictions by rows and the reason why the batch was closed.
     batches: Mutex<Batches>,
 }
@@ -148,8 +147,8 @@ impl Default for Counters {
             fixed_nanos: AtomicU64::new(0),
             row_nanos: AtomicU64::new(0),
             reds: Default::default(),
-            failures: Default::default(),
-            rejections: Default::default(),
+            failures: Tally::default(),
+            rejections: Tally::default(),
             batches: Mutex::default(),
         }
     }
@@ -172,13 +171,11 @@ impl Counters {
     /// Notes a request that was not answered with a prediction.
     pub(crate) fn failed(&self, reason: Failed, took: Duration) {
         self.fail.add(took);
-        if let Some(count) = self.failures.get(reason as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.failures.add(reason);
     }
 
-    pub(crate) fn failures(&self, reason: Failed) -> u64 {
-        self.failures.get(reason as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (Failed, u64)> + '_ {
+        self.failures.iter()
     }
 
     /// Notes an answered request.
@@ -243,14 +240,12 @@ impl Counters {
 
     /// Counts a prediction that was not made.
     pub(crate) fn rejected(&self, reason: Rejection) {
-        if let Some(count) = self.rejections.get(reason as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.rejections.add(reason);
     }
 
     /// Predictions that were not made, by reason.
     pub(crate) fn rejections(&self) -> impl Iterator<Item = (Rejection, u64)> + '_ {
-        Rejection::ALL.into_iter().zip(&self.rejections).map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
+        self.rejections.iter()
     }
 
     /// Notes how long a small call took. The estimate follows a slower call at once and forgets it by 1/16

@@ -1,7 +1,7 @@
 //! A directory as a source of models: `ROOT/<model>/<version>/manifest.json` and the files it lists.
 //!
-//! A version's directory without a manifest may hold a bare `model.onnx`. `ROOT/<model>/aliases.json` may map aliases to versions. Files outside the version's directory are never read,
-//! whatever a manifest says.
+//! A version's directory without a manifest may hold a bare [`ONNX_FILE`]. `ROOT/<model>/aliases.json` may map aliases to
+//! versions. Files outside the version's directory are never read, whatever a manifest says.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,8 @@ use mlops_core::{
     Selector, Version,
 };
 
-use super::bare::{self, BARE_FILE, BareFiles};
+use super::bare::BareFiles;
+use crate::ONNX_FILE;
 
 /// Largest package that is read, bytes.
 pub(super) const PACKAGE_BYTES_MAX: u64 = 4 << 30;
@@ -35,6 +36,14 @@ impl DirectorySource {
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), bare: BareFiles::default() }
+    }
+
+    /// Reads bare ONNX files under the limits of this runtime; under default ones otherwise.
+    #[cfg(feature = "onnx")]
+    #[must_use]
+    pub fn with_onnx(mut self, runtime: crate::OnnxRuntime) -> Self {
+        self.bare = BareFiles::reading_with(runtime);
+        self
     }
 
     /// The models that have a directory, in order.
@@ -85,22 +94,23 @@ impl DirectorySource {
         let directory = model.join(version.to_string());
         match Content::of(&directory) {
             Some(Content::Package) => {}
-            Some(Content::Bare) => return Ok(ModelVersionId { name, version, digest: self.bare.digest(&directory)? }),
+            Some(Content::Bare) => {
+                let digest = digest_of(&self.bare.manifest(&directory)?)?;
+                return Ok(ModelVersionId { name, version, digest });
+            }
             None => {
                 return Err(Error::not_found(format!("model \"{name}\" has no version {version} in the repository")));
             }
         }
         let path = directory.join("manifest.json");
         let manifest: PackageManifest = parse(&path, &read(&path, MANIFEST_BYTES_MAX)?)?;
-        let json = serde_json::to_vec(&manifest)
-            .map_err(|error| Error::internal("package manifest cannot be written as JSON").with_source(error))?;
-        Ok(ModelVersionId { name, version, digest: Digest::of(&json) })
+        Ok(ModelVersionId { name, version, digest: digest_of(&manifest)? })
     }
 
     fn fetch_blocking(&self, id: &ModelVersionId) -> Result<ModelPackage> {
         let directory = self.model_dir(&id.name)?.join(id.version.to_string());
         if Content::of(&directory) == Some(Content::Bare) {
-            return unchanged(id, bare::package(&directory)?);
+            return unchanged(id, self.bare.package(&directory)?);
         }
         let path = directory.join("manifest.json");
         let manifest: PackageManifest = parse(&path, &read(&path, MANIFEST_BYTES_MAX)?)?;
@@ -113,6 +123,13 @@ impl DirectorySource {
         }
         unchanged(id, ModelPackage::from_parts(manifest, files)?)
     }
+}
+
+/// The digest of the package with this manifest.
+fn digest_of(manifest: &PackageManifest) -> Result<Digest> {
+    let json = serde_json::to_vec(manifest)
+        .map_err(|error| Error::internal("package manifest cannot be written as JSON").with_source(error))?;
+    Ok(Digest::of(&json))
 }
 
 /// The package, when it is the one that was asked for.
@@ -135,7 +152,7 @@ impl Content {
         if directory.join("manifest.json").is_file() {
             return Some(Self::Package);
         }
-        directory.join(BARE_FILE).is_file().then_some(Self::Bare)
+        directory.join(ONNX_FILE).is_file().then_some(Self::Bare)
     }
 }
 

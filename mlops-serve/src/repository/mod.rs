@@ -8,6 +8,7 @@ mod bare;
 mod config;
 mod counters;
 mod directory;
+mod refused;
 mod sync;
 mod version;
 mod watcher;
@@ -17,11 +18,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock, Weak},
 };
 
-use mlops_core::{Error, Model, ModelName, ModelRef, ModelSource, Result, Selector, Version};
+use mlops_core::{Digest, Error, Model, ModelName, ModelRef, ModelSource, Result, Selector, Version};
 
 pub use config::ModelConfig;
 pub(crate) use counters::{Counters, Duty, Rejection};
 pub use directory::DirectorySource;
+use refused::Refused;
 pub use sync::SyncReport;
 pub(crate) use version::{LoadedVersion, predict_rows};
 pub use watcher::Watcher;
@@ -48,6 +50,8 @@ pub(crate) struct EntryState {
     pub(crate) rollout: Option<Arc<ActiveRollout>>,
     /// Why the wanted version is not the one in service.
     pub(crate) reason: Option<String>,
+    /// A version that could not be loaded, with its digest: the same package fails the same way.
+    failed: Option<(Version, Digest, Refused)>,
     /// Taken out of service by a client or operator; `sync` leaves it alone.
     pub(crate) unloaded: bool,
     draining: Vec<(Version, Weak<LoadedVersion>)>,
@@ -248,6 +252,15 @@ impl ModelRepository {
     #[must_use]
     pub fn names(&self) -> Vec<ModelName> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// The name of the one model that is served; how many are served when there is not one.
+    pub(crate) fn only(&self) -> std::result::Result<ModelName, usize> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        match entries.first_key_value() {
+            Some((name, _)) if entries.len() == 1 => Ok(name.clone()),
+            _ => Err(entries.len()),
+        }
     }
 
     /// Every version of every model with its state.

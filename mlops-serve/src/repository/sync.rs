@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use mlops_core::{Error, ModelName, ModelRef, ModelVersionId, Result, ResultExt, Selector, Version};
+use mlops_core::{Error, ModelName, ModelRef, ModelVersionId, Result, ResultExt, Retry, Selector, Version};
 
-use super::{Entry, LoadedVersion, ModelRepository};
+use super::{Entry, LoadedVersion, ModelRepository, Refused};
 use crate::model::ServedModel;
 
 /// What a synchronisation did.
@@ -35,7 +35,8 @@ impl SyncReport {
 
 impl ModelRepository {
     /// Resolves every model's reference and swaps in versions that changed. Models registered by hand, and those that
-    /// were unloaded, stay as they are. Cheap when nothing changed: one `resolve` per model.
+    /// were unloaded, stay as they are. Cheap when nothing changed: one `resolve` per model. A package that could not be
+    /// loaded is not tried again until it changes, or [`ModelRepository::load`] is called.
     pub async fn sync(&self) -> SyncReport {
         let _one_at_a_time = self.sync_lock.lock().await;
         let mut report = SyncReport::default();
@@ -65,7 +66,10 @@ impl ModelRepository {
             });
             return Ok(());
         }
-        entry.update(|state| state.unloaded = false);
+        entry.update(|state| {
+            state.unloaded = false;
+            state.failed = None;
+        });
         let mut report = SyncReport::default();
         self.sync_entry(&entry, &mut report).await;
         report.into_result().map(drop)
@@ -135,9 +139,13 @@ impl ModelRepository {
         let Some((source, runtimes)) = &self.source else {
             return Err(Error::failed_precondition("the repository has no source"));
         };
+        let (version, digest) = (id.version, id.digest);
+        let state = entry.state();
+        if let Some((.., refused)) = state.failed.as_ref().filter(|(v, d, _)| (*v, *d) == (version, digest)) {
+            return Err(refused.clone().into_error());
+        }
         let package = source.fetch(id).await?;
         let (runtimes, config) = (runtimes.clone(), entry.config.clone());
-        let (version, digest) = (id.version, id.digest);
         let work = move || {
             let model = ServedModel::Rows(runtimes.load(&package)?);
             let platform = package.manifest.flavor.replace('.', "_");
@@ -146,8 +154,12 @@ impl ModelRepository {
             loaded.warm_up().context(format!("warming up version {version}"))?;
             Ok(Arc::new(loaded))
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let loaded = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
             Err(Error::internal(format!("loading version {version} panicked")).with_source(error))
-        })
+        });
+        let failed = loaded.as_ref().err().filter(|error| error.retry() == Retry::Never);
+        let failed = failed.map(|error| (version, digest, Refused::of(error)));
+        entry.update(|state| state.failed = failed);
+        loaded
     }
 }

@@ -4,4 +4,7 @@
 mod onnx;
 
 #[cfg(feature = "onnx")]
-pub use onnx::{ONNX_FILE, ONNX_FLAVOR, OnnxRuntime};
+pub use onnx::{ONNX_FLAVOR, OnnxRuntime};
+
+/// The file in which a package holds an ONNX model, and which may stand alone in a model directory.
+pub const ONNX_FILE: &str = "model.onnx";

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use mlops_core::{Model, ModelPackage, Result, ResultExt};
 use mlops_onnx::{Limits, OnnxModel};
 
+use super::ONNX_FILE;
 use crate::runtime::Runtime;
 
 /// The flavor of packages that hold an ONNX model.
 pub const ONNX_FLAVOR: &str = "onnx";
-/// The file in which they hold it.
-pub const ONNX_FILE: &str = "model.onnx";
 
 /// Loads packages of flavor [`ONNX_FLAVOR`].
 ///
@@ -33,6 +32,15 @@ impl OnnxRuntime {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { limits }
+    }
+
+    /// The package that a file by itself makes.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`].
+    pub(crate) fn package(&self, bytes: Vec<u8>) -> Result<ModelPackage> {
+        let model = OnnxModel::with_limits(&bytes, &self.limits)?;
+        Ok(ModelPackage::new(ONNX_FLAVOR, model.signature().clone()).with_file(ONNX_FILE, bytes))
     }
 }
 

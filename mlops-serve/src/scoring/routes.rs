@@ -2,34 +2,31 @@
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use mlops_core::ErrorKind;
 use serde_json::json;
 
-use super::convert::{self, Form};
+use super::convert::{self, Kind};
 use crate::{
-    protocol::{Answer, Failure, Operation, Routes, Target, only_model, predict},
+    protocol::{Answer, Failure, Incoming, Named, Operation, Routes, Target, only_model, predict},
     server::{Server, TensorReply},
 };
-
-type Body = Result<Bytes, BytesRejection>;
 
 /// Passed through by SageMaker in both directions.
 const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
 
 /// `/ping`, which TorchServe has too.
 pub(crate) fn ping() -> Routes {
-    Routes::new().get("/ping", Operation::new("Whether the server answers").gives("Object"), healthy)
+    Routes::new().get("/ping", Operation::new("Whether the server answers").gives("Object").probes(), healthy)
 }
 
 pub(crate) fn routes() -> Routes {
-    const SCORE: Operation = Operation::new("Predicts rows").takes("Scoring").gives("Predictions");
+    const SCORE: Operation = Operation::new("Predicts rows").takes("Scoring").gives("Predictions").predicts();
     Routes::new()
-        .get("/health", Operation::new("Whether the server answers").gives("Object"), healthy)
+        .get("/health", Operation::new("Whether the server answers").gives("Object").probes(), healthy)
         .get("/version", Operation::new("Version of the server").gives_text(), version)
         .get("/execution-parameters", Operation::new("How batch transform calls").gives("Object"), parameters)
         .post("/invocations", SCORE, invocations)
@@ -57,35 +54,41 @@ async fn parameters(State(server): State<Server>) -> Response {
     Json(body).into_response()
 }
 
-async fn invocations(State(server): State<Server>, headers: HeaderMap, body: Body) -> Response {
-    passing_attributes(&headers, score(&server, only_model(&server), &headers, body).await)
+async fn invocations(State(server): State<Server>, incoming: Incoming) -> Response {
+    let model = only_model(&server).map_err(Failure::from);
+    passing_attributes(&server, model, incoming).await
 }
 
-async fn invoke(State(server): State<Server>, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Response {
-    passing_attributes(&headers, score(&server, Ok(model), &headers, body).await)
+async fn invoke(State(server): State<Server>, named: Result<Named, Failure>, incoming: Incoming) -> Response {
+    passing_attributes(&server, named.map(|named| named.model), incoming).await
 }
 
-fn passing_attributes(headers: &HeaderMap, answer: Answer) -> Response {
+async fn passing_attributes(server: &Server, model: Result<String, Failure>, incoming: Incoming) -> Response {
+    let attributes = incoming.headers.get(CUSTOM_ATTRIBUTES).cloned();
+    let answer = match model {
+        Ok(model) => score(server, Target::model(model), incoming).await,
+        Err(failure) => Err(failure),
+    };
     let mut response = answer.unwrap_or_else(|failure| told(&failure));
-    if let Some(attributes) = headers.get(CUSTOM_ATTRIBUTES) {
-        response.headers_mut().insert(CUSTOM_ATTRIBUTES, attributes.clone());
+    if let Some(attributes) = attributes {
+        response.headers_mut().insert(CUSTOM_ATTRIBUTES, attributes);
     }
     response
 }
 
-async fn score(server: &Server, model: mlops_core::Result<String>, headers: &HeaderMap, body: Body) -> Answer {
+async fn score(server: &Server, target: Target, incoming: Incoming) -> Answer {
+    let headers = &incoming.headers;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let form = Form::of(content_type).ok_or_else(|| {
+    let kind = Kind::of(content_type).ok_or_else(|| {
         let text = "the content type must be application/json, application/jsonlines or text/csv";
         Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
     })?;
-    let read = move |body: &[u8], version: &_| convert::read_body(form, body, version);
-    let target = Target::model(model?);
+    let read = move |body: &[u8], version: &_| convert::read_body(kind, body, version);
     if !accepts_csv(headers) {
-        return predict(server, target, headers, body, read, convert::write_predictions).await;
+        return predict(server, target, incoming, read, |reply, shown| convert::FORM.write(reply, shown)).await;
     }
     let write = |reply: &TensorReply, _| convert::write_csv(reply);
-    let mut response = predict(server, target, headers, body, read, write).await?;
+    let mut response = predict(server, target, incoming, read, write).await?;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv"));
     Ok(response)
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use mlops_core::{Clock, EventBus, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock};
+use tokio::sync::watch;
 
 use super::{Inner, Server};
 use crate::{
@@ -125,9 +126,11 @@ impl ServerBuilder {
             events: self.events,
             instance,
             requests: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
             healthy: AtomicBool::new(true),
         };
-        Ok(Server { inner: Arc::new(inner) })
+        let server = Server { inner: Arc::new(inner) };
+        crate::router::check(&server)?;
+        Ok(server)
     }
 }

@@ -7,15 +7,17 @@ use std::{sync::Arc, time::Duration};
 
 use arrow_array::{Array, RecordBatch, RecordBatchOptions, cast::AsArray};
 use arrow_schema::Schema;
+use axum::http::HeaderMap;
 use mlops_core::{Error, ErrorKind, Model, ModelName, PredictionBatch, Result, Timestamp, Version};
 
 use super::{ActiveRollout, Inner, Server};
 use crate::{
     executor::{Ask, BatchPolicy, Close, Payload, Predicted, Priority, guarded},
     features::common_time,
-    metrics::Failed,
+    metrics::{Failed, Refusal},
     model::ServedModel,
     observe,
+    protocol::known_model,
     repository::{Entry, EntryState, LoadedVersion, predict_rows},
     rollout::{Phase, Variant},
     tensor::{Tensor, from_batch, to_column},
@@ -66,6 +68,36 @@ pub(crate) struct Wanted {
     pub(crate) state: Arc<EntryState>,
     pub(crate) described_by: Arc<LoadedVersion>,
     pinned: bool,
+}
+
+/// Leave to ask a model, given to the sender of the request that this task answers.
+#[derive(Debug)]
+pub(crate) struct Permit<'a> {
+    model: &'a str,
+}
+
+impl Permit<'_> {
+    /// The model as it is now.
+    ///
+    /// # Errors
+    /// As [`Inner::wanted`].
+    pub(crate) fn asked(&self, server: &Server, version: Option<Version>) -> Result<Asked> {
+        Ok(Asked { wanted: server.inner.wanted(self.model, version)? })
+    }
+}
+
+/// A model that may be asked.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) wanted: Wanted,
+}
+
+impl Asked {
+    /// The options of a request with what its headers, or its metadata, say.
+    pub(crate) fn complete(&self, options: InferOptions, headers: &HeaderMap) -> InferOptions {
+        let in_headers = || headers.get(sticky_name(&self.wanted)?)?.to_str().ok().map(str::to_owned);
+        InferOptions { routing_key: options.routing_key.or_else(in_headers), ..options }
+    }
 }
 
 /// Counts a request whose caller went away before the answer.
@@ -128,18 +160,31 @@ impl Server {
         self.inner.answer(&routed, sent.num_rows(), self.inner.answer_rows(&routed, sent)).await
     }
 
+    /// Whether the sender of the request that this task answers may ask `model`. It is asked before anything else of
+    /// a request is looked at, and whether or not there is such a model.
+    ///
+    /// # Errors
+    /// `NotFound` for what is no name; `Unauthenticated`, and the authorizer's refusal.
+    pub(crate) async fn permit<'a>(&self, model: &'a str) -> Result<Permit<'a>> {
+        if let Some(access) = &self.inner.access {
+            access.permit_prediction(&known_model(model)?).await.inspect_err(|error| {
+                let unknown = error.kind() == ErrorKind::Unauthenticated;
+                let refusal = if unknown { Refusal::Unauthenticated } else { Refusal::PermissionDenied };
+                self.inner.traffic.refused(refusal);
+            })?;
+        }
+        Ok(Permit { model })
+    }
+
     /// Answers validated tensors; they come in any order.
     pub(crate) async fn infer_tensors(
         &self,
-        wanted: Wanted,
+        Asked { wanted }: Asked,
         tensors: Vec<Tensor>,
         options: InferOptions,
         started: Duration,
     ) -> Result<TensorReply> {
         let inner = &self.inner;
-        if let Some(access) = &inner.access {
-            access.permit_prediction(&wanted.entry.config.name).await?;
-        }
         let key = sticky_name(&wanted)
             .and_then(|name| key_text(tensors.iter().find(|tensor| tensor.name() == name)?.values()));
         let rows = tensors.first().map_or(1, Tensor::rows);

@@ -17,6 +17,7 @@ use std::sync::{
 
 use axum::Router;
 use mlops_core::{Clock, EventBus, Meter, PredictionSink, PrometheusMeter};
+use tokio::sync::watch;
 
 pub(crate) use arm::ActiveRollout;
 pub use builder::ServerBuilder;
@@ -71,7 +72,8 @@ pub(crate) struct Inner {
     pub(crate) events: Option<Arc<dyn EventBus>>,
     instance: String,
     requests: AtomicU64,
-    draining: AtomicBool,
+    /// Whether a shutdown has begun.
+    draining: watch::Sender<bool>,
     /// What the last check of readiness said.
     healthy: AtomicBool,
 }
@@ -96,27 +98,22 @@ impl Server {
     /// Whether every model is in service, predicted when it was last tried out, and no shutdown has begun.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let (draining, healthy) = (&self.inner.draining, &self.inner.healthy);
-        !draining.load(Ordering::Relaxed) && healthy.load(Ordering::Relaxed) && self.inner.repository.is_ready()
+        let inner = &self.inner;
+        !inner.is_draining() && inner.healthy.load(Ordering::Relaxed) && inner.repository.is_ready()
     }
 }
-
-/// How often a stream looks whether the server is shutting down.
-#[cfg(feature = "grpc")]
-const DRAINING_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
 impl Inner {
     /// Whether a shutdown has begun.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining.borrow()
     }
 
     /// Completes when a shutdown has begun: streams without an end of their own would hold it up.
     #[cfg(feature = "grpc")]
     pub(crate) async fn until_draining(&self) {
-        while !self.is_draining() {
-            tokio::time::sleep(DRAINING_LOOK_EVERY).await;
-        }
+        // The sender is a part of the server, so it is there.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
     /// An id that this process never gave before.

@@ -4,22 +4,22 @@
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Path, Query, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use mlops_core::{Error, Result};
+use mlops_core::{Error, ModelName, Result, Version};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::failure::Told;
 use crate::{
-    protocol::{Operation, Routes, known_model, parse_version},
+    protocol::{Failure, Incoming, Named, Operation, Queried, Routes, known_model, parse_version},
     server::Server,
 };
 
 type Answer = std::result::Result<Response, Told>;
+type Asked = std::result::Result<Named, Failure>;
 
 /// Most models on one page, unless the client asks for fewer.
 const PAGE_MAX: usize = 100;
@@ -30,12 +30,12 @@ pub(crate) fn management() -> Routes {
         .get("/models", Operation::new("Names of the models").gives("Models"), list)
         .post("/models", Operation::new("Loads a model").takes("LoadModel").gives("Object"), register)
         .get("/models/{model}", DESCRIBE, describe)
-        .get("/models/{model}/{version}", DESCRIBE, describe_version)
+        .get("/models/{model}/{version}", DESCRIBE, describe)
         .delete("/models/{model}", Operation::new("Unloads a model").gives("Object"), unregister)
         .delete(
             "/models/{model}/{version}",
             Operation::new("Unloads a model whose version in service this is").gives("Object"),
-            unregister_version,
+            unregister,
         )
         .put(
             "/models/{model}/{version}/set-default",
@@ -53,11 +53,8 @@ struct Page {
     next_page_token: Option<usize>,
 }
 
-async fn list(
-    State(server): State<Server>,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
-) -> Answer {
-    let Query(page) = page.map_err(|rejection| Error::invalid_argument(rejection.body_text()))?;
+async fn list(State(server): State<Server>, page: std::result::Result<Queried<Page>, Failure>) -> Answer {
+    let Queried(page) = page?;
     let (from, limit) = (page.next_page_token.unwrap_or(0), page.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX));
     let names = server.repository().names();
     let models: Vec<Value> = names.iter().skip(from).take(limit).map(|name| named(name.as_str())).collect();
@@ -74,17 +71,10 @@ fn named(model: &str) -> Value {
     json!({ "modelName": model, "modelUrl": model })
 }
 
-async fn describe(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    versions(&server, &model, None)
-}
-
-async fn describe_version(State(server): State<Server>, Path((model, version)): Path<(String, String)>) -> Answer {
-    versions(&server, &model, Some(version.as_str()).filter(|version| *version != "all"))
-}
-
-fn versions(server: &Server, model: &str, version: Option<&str>) -> Answer {
-    let version = version.map(parse_version).transpose()?;
-    let entry = server.inner.repository.entry(model)?;
+async fn describe(State(server): State<Server>, named: Asked) -> Answer {
+    let Named { model, version, .. } = named?;
+    let version = version.as_deref().filter(|version| *version != "all").map(parse_version).transpose()?;
+    let entry = server.inner.repository.entry(&model)?;
     let state = entry.state();
     let loaded = state.versions.keys().filter(|loaded| version.is_none_or(|wanted| wanted == **loaded));
     let described: Vec<Value> = loaded
@@ -119,13 +109,18 @@ struct Register {
 
 async fn register(
     State(server): State<Server>,
-    query: Result<Query<Register>, axum::extract::rejection::QueryRejection>,
-    body: Bytes,
+    query: std::result::Result<Queried<Register>, Failure>,
+    mut incoming: Incoming,
 ) -> Answer {
-    let from_body = || serde_json::from_slice::<Register>(&body).ok();
-    let named = |register: &Register| register.model_name.clone().or_else(|| register.url.clone());
-    let query = query.ok().and_then(|Query(register)| named(&register));
-    let name = query.or_else(|| from_body().and_then(|register| named(&register)));
+    let Queried(query) = query?;
+    let named = |register: Register| register.model_name.or(register.url);
+    let name = match named(query) {
+        Some(name) => Some(name),
+        // A body that is no JSON names no model.
+        None => {
+            incoming.body().await?.read(&server, |body| Ok(serde_json::from_slice(&body).ok())).await?.and_then(named)
+        }
+    };
     let name = name.ok_or_else(|| Error::invalid_argument("model_name is missing"))?;
     let name = known_model(&name)?;
     if server.inner.repository.entry(name.as_str())?.state().champion().is_some() {
@@ -139,29 +134,33 @@ fn status(text: &str) -> Response {
     (StatusCode::OK, Json(json!({ "status": text }))).into_response()
 }
 
-async fn unregister(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    server.repository().unload(&known_model(&model)?)?;
-    Ok(status(&format!("Model \"{model}\" unregistered")))
-}
-
-async fn unregister_version(State(server): State<Server>, Path((model, version)): Path<(String, String)>) -> Answer {
-    let (name, version) = (known_model(&model)?, parse_version(&version)?);
-    let state = server.inner.repository.entry(name.as_str())?.state();
-    if !state.versions.contains_key(&version) {
-        return Err(Error::not_found(format!("model {model:?} has no loaded version {version}")).into());
-    }
-    if state.versions.len() > 1 {
-        return Err(Error::failed_precondition(format!(
-            "model {model:?} has other versions loaded; versions that nothing refers to are unloaded by themselves"
-        ))
-        .into());
+async fn unregister(State(server): State<Server>, named: Asked) -> Answer {
+    let named = named?;
+    let (name, model) = (known_model(&named.model)?, &named.model);
+    if let Some(version) = named.version()? {
+        check_only(&server, &name, version)?;
     }
     server.repository().unload(&name)?;
     Ok(status(&format!("Model \"{model}\" unregistered")))
 }
 
-async fn set_default(State(server): State<Server>, Path((model, version)): Path<(String, String)>) -> Answer {
-    let (name, version) = (known_model(&model)?, parse_version(&version)?);
+/// Versions beside others are unloaded by the repository, when nothing refers to them.
+fn check_only(server: &Server, name: &ModelName, version: Version) -> Result<()> {
+    let state = server.inner.repository.entry(name.as_str())?.state();
+    if !state.versions.contains_key(&version) {
+        return Err(Error::not_found(format!("model \"{name}\" has no loaded version {version}")));
+    }
+    if state.versions.len() > 1 {
+        return Err(Error::failed_precondition(format!(
+            "model \"{name}\" has other versions loaded; versions that nothing refers to are unloaded by themselves"
+        )));
+    }
+    Ok(())
+}
+
+async fn set_default(State(server): State<Server>, named: Asked) -> Answer {
+    let Named { model, version, .. } = named?;
+    let (name, version) = (known_model(&model)?, parse_version(&version.unwrap_or_default())?);
     server.repository().set_default(&name, version)?;
     Ok(status(&format!("Default version successfully updated for model \"{model}\" to \"{version}\"")))
 }

@@ -5,7 +5,6 @@
 //! themselves apart. Scaling of workers is not offered: all models share the server's workers. Errors are
 //! `{"code", "type", "message"}`.
 
-mod convert;
 mod failure;
 mod manage;
 mod routes;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::wire::{Code, Dim, Examples, Head, Shape, SignatureDef, TensorDef, VersionState};
 use crate::{
-    protocol::{Key, Layout, Read, Shown, json, read, transposed, write},
+    protocol::{Form, Layout, Shown, json, transposed, write},
     repository::{LoadedVersion, ModelStatus},
     server::TensorReply,
     tensor::{Tensor, TensorInfo, TensorType},
@@ -16,7 +16,8 @@ use crate::{
 /// The one signature that a model has here.
 pub(super) const SIGNATURE: &str = "serving_default";
 
-const KEYS: &[Key] = &[("instances", Layout::Rows), ("inputs", Layout::Columns)];
+const FORM: Form =
+    Form { keys: &[("instances", Layout::Rows), ("inputs", Layout::Columns)], bare: false, answer: None };
 
 /// Reads the body of `:predict`.
 ///
@@ -25,8 +26,7 @@ const KEYS: &[Key] = &[("instances", Layout::Rows), ("inputs", Layout::Columns)]
 pub(super) fn read_predict(body: &[u8], version: &LoadedVersion) -> Result<(Vec<Tensor>, Shown)> {
     let body = json::quoted(body);
     check_signature(&body)?;
-    let Read { tensors, shown } = read(&body, KEYS, false, version)?;
-    Ok((tensors, shown))
+    FORM.read(&body, version)
 }
 
 fn check_signature(body: &[u8]) -> Result<()> {
@@ -49,11 +49,7 @@ fn not_json(error: serde_json::Error) -> Error {
 /// # Errors
 /// As [`write`].
 pub(super) fn write_predict(reply: &TensorReply, shown: Shown) -> Result<Vec<u8>> {
-    let key = if shown == Shown::Columns { "outputs" } else { "predictions" };
-    let mut out = format!("{{\"{key}\":").into_bytes();
-    write(reply, shown, true, &mut out)?;
-    out.push(b'}');
-    Ok(out)
+    write(reply, shown, true, Some(if shown == Shown::Columns { "outputs" } else { "predictions" }))
 }
 
 /// Reads the body of `:classify` and `:regress`: one object of features per example, completed by the context.

@@ -1,12 +1,6 @@
 //! The routes. A call is `name:verb` in the last segment of its path, which is told apart here.
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode},
-    response::IntoResponse as _,
-};
+use axum::{Json, extract::State, http::StatusCode, response::IntoResponse as _};
 use mlops_core::{Error, Result, Version};
 use serde_json::json;
 
@@ -15,32 +9,30 @@ use super::{
     wire::{Metadata, ModelSpec, ModelState, SignatureDefs, SignatureMetadata, VersionState},
 };
 use crate::{
-    protocol::{Answer, Failure, Operation, Routes, Target, parse_version, predict},
+    protocol::{Answer, Failure, Incoming, Named, Operation, Routes, Target, parse_version, predict},
     rollout::Variant,
     server::Server,
 };
-
-type Body = std::result::Result<Bytes, BytesRejection>;
 
 pub(crate) fn routes() -> Routes {
     const STATE: Operation = Operation::new("State of the versions of a model").gives("Object");
     const METADATA: Operation = Operation::new("What a model takes and gives").gives("Object");
     const VERBS: &[(&str, Operation)] = &[
-        ("predict", Operation::new("Predicts rows or columns").takes("Predict").gives("Predictions")),
-        ("classify", Operation::new("Scores the classes of examples").takes("Examples").gives("Result")),
-        ("regress", Operation::new("Predicts a number for examples").takes("Examples").gives("Result")),
-        ("explain", Operation::new("Not offered: answers 501").takes("Predict")),
+        ("predict", Operation::new("Predicts rows or columns").takes("Predict").gives("Predictions").predicts()),
+        ("classify", Operation::new("Scores the classes of examples").takes("Examples").gives("Result").predicts()),
+        ("regress", Operation::new("Predicts a number for examples").takes("Examples").gives("Result").predicts()),
+        ("explain", Operation::new("Not offered: answers 501").takes("Predict").predicts()),
     ];
     Routes::new()
         .get("/v1/models", Operation::new("Names of the models").gives("Models"), list)
         .get("/v1/models/{model}", STATE, state)
         .get("/v1/models/{model}/metadata", METADATA, metadata)
         .verbs("/v1/models/{model}", VERBS, call)
-        .get("/v1/models/{model}/versions/{version}", STATE, version_state)
-        .get("/v1/models/{model}/versions/{version}/metadata", METADATA, version_metadata)
+        .get("/v1/models/{model}/versions/{version}", STATE, state)
+        .get("/v1/models/{model}/versions/{version}/metadata", METADATA, metadata)
         .verbs("/v1/models/{model}/versions/{version}", VERBS, version_call)
-        .get("/v1/models/{model}/labels/{label}", STATE, label_state)
-        .get("/v1/models/{model}/labels/{label}/metadata", METADATA, label_metadata)
+        .get("/v1/models/{model}/labels/{label}", STATE, state)
+        .get("/v1/models/{model}/labels/{label}/metadata", METADATA, metadata)
         .verbs("/v1/models/{model}/labels/{label}", VERBS, label_call)
 }
 
@@ -55,38 +47,28 @@ fn split(segment: &str) -> Result<(&str, &str), Failure> {
     segment.rsplit_once(':').ok_or_else(unknown)
 }
 
-async fn call(State(server): State<Server>, Path(model): Path<String>, headers: HeaderMap, body: Body) -> Answer {
-    let (model, verb) = split(&model)?;
-    answer(&server, Target::model(model), verb, &headers, body).await
+async fn call(State(server): State<Server>, named: Named, incoming: Incoming) -> Answer {
+    let (model, verb) = split(&named.model)?;
+    answer(&server, Target::model(model), verb, incoming).await
 }
 
-async fn version_call(
-    State(server): State<Server>,
-    Path((model, version)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let (version, verb) = split(&version)?;
-    let target = Target { version: Some(parse_version(version)?), ..Target::model(model) };
-    answer(&server, target, verb, &headers, body).await
+async fn version_call(State(server): State<Server>, named: Named, incoming: Incoming) -> Answer {
+    let (version, verb) = split(named.version.as_deref().unwrap_or_default())?;
+    let target = Target { version: Some(parse_version(version)?), ..Target::model(named.model) };
+    answer(&server, target, verb, incoming).await
 }
 
-async fn label_call(
-    State(server): State<Server>,
-    Path((model, label)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let (label, verb) = split(&label)?;
-    let variant = Some(labelled(&server, &model, label)?.1);
-    answer(&server, Target { variant, ..Target::model(model) }, verb, &headers, body).await
+async fn label_call(State(server): State<Server>, named: Named, incoming: Incoming) -> Answer {
+    let (label, verb) = split(named.label.as_deref().unwrap_or_default())?;
+    let variant = Some(labelled(&server, &named.model, label)?.1);
+    answer(&server, Target { variant, ..Target::model(named.model) }, verb, incoming).await
 }
 
-async fn answer(server: &Server, target: Target, verb: &str, headers: &HeaderMap, body: Body) -> Answer {
+async fn answer(server: &Server, target: Target, verb: &str, incoming: Incoming) -> Answer {
     match verb {
-        "predict" => predict(server, target, headers, body, convert::read_predict, convert::write_predict).await,
-        "classify" => predict(server, target, headers, body, convert::read_examples, convert::write_classes).await,
-        "regress" => predict(server, target, headers, body, convert::read_examples, convert::write_values).await,
+        "predict" => predict(server, target, incoming, convert::read_predict, convert::write_predict).await,
+        "classify" => predict(server, target, incoming, convert::read_examples, convert::write_classes).await,
+        "regress" => predict(server, target, incoming, convert::read_examples, convert::write_values).await,
         "explain" => Err(Error::unimplemented("this server does not explain predictions").into()),
         _ => Err(Failure::new(StatusCode::NOT_FOUND, format!("there is no call {verb:?}"))),
     }
@@ -108,18 +90,22 @@ fn labelled(server: &Server, model: &str, label: &str) -> Result<(Version, Varia
     })
 }
 
-async fn state(State(server): State<Server>, Path(model): Path<String>) -> Answer {
+/// The version that the path means, by its number or by a label.
+fn meant(server: &Server, named: &Named) -> Result<Option<Version>> {
+    match &named.label {
+        Some(label) => Ok(Some(labelled(server, &named.model, label)?.0)),
+        None => named.version(),
+    }
+}
+
+async fn state(State(server): State<Server>, named: Named) -> Answer {
+    if let Some(version) = meant(&server, &named)? {
+        return one_state(&server, &named.model, version);
+    }
+    let model = named.model;
     let ready = server.inner.repository.entry(&model)?.state().champion().is_some();
     let model_version_status = states(&server, &model, None);
     Ok(Json(ModelState { name: Some(model), ready: Some(ready), model_version_status }).into_response())
-}
-
-async fn version_state(State(server): State<Server>, Path((model, version)): Path<(String, String)>) -> Answer {
-    one_state(&server, &model, parse_version(&version)?)
-}
-
-async fn label_state(State(server): State<Server>, Path((model, label)): Path<(String, String)>) -> Answer {
-    one_state(&server, &model, labelled(&server, &model, &label)?.0)
 }
 
 fn one_state(server: &Server, model: &str, version: Version) -> Answer {
@@ -136,20 +122,9 @@ fn states(server: &Server, model: &str, version: Option<Version>) -> Vec<Version
     wanted.filter(|line| version.is_none() || line.version == version).filter_map(convert::version_state).collect()
 }
 
-async fn metadata(State(server): State<Server>, Path(model): Path<String>) -> Answer {
-    describe(&server, model, None)
-}
-
-async fn version_metadata(State(server): State<Server>, Path((model, version)): Path<(String, String)>) -> Answer {
-    describe(&server, model, Some(parse_version(&version)?))
-}
-
-async fn label_metadata(State(server): State<Server>, Path((model, label)): Path<(String, String)>) -> Answer {
-    let version = labelled(&server, &model, &label)?.0;
-    describe(&server, model, Some(version))
-}
-
-fn describe(server: &Server, model: String, version: Option<Version>) -> Answer {
+async fn metadata(State(server): State<Server>, named: Named) -> Answer {
+    let version = meant(&server, &named)?;
+    let model = named.model;
     let wanted = server.inner.wanted(&model, version)?;
     let described = &wanted.described_by;
     let signature_def = [(convert::SIGNATURE, convert::signature(described))].into();

@@ -1,37 +1,49 @@
 //! Vertex AI's container contract, on the paths that [`VertexSettings`] names.
 //!
 //! `{"instances": rows}` is answered by `{"predictions": rows}`. A path that another protocol has already, such as
-//! `/ping`, stays with it.
+//! `/ping`, stays with it; one that would take the place of another protocol's in part is refused.
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode},
+    extract::State,
+    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use mlops_core::Result;
+use mlops_core::{Error, Result};
 use serde_json::json;
 
 use crate::{
-    protocol::{
-        Answer, Key, Layout, Operation, Read, Routes, Shown, Target, VertexSettings, only_model, predict, read, write,
-    },
-    repository::LoadedVersion,
-    server::{Server, TensorReply},
-    tensor::Tensor,
+    protocol::{Answer, Form, Incoming, Layout, Operation, Routes, Target, VertexSettings, only_model},
+    server::Server,
 };
 
-const KEYS: &[Key] = &[("instances", Layout::Rows)];
+static FORM: Form = Form { keys: &[("instances", Layout::Rows)], bare: false, answer: Some("predictions") };
+
+/// Whether the two routes take no path that a route with placeholders answers: it would be lost for one model alone.
+///
+/// # Errors
+/// `InvalidArgument` naming both.
+pub(crate) fn check(routes: &Routes, settings: &VertexSettings) -> Result<()> {
+    for path in [&settings.health_route, &settings.predict_route] {
+        if let Some(template) = routes.template_of(path) {
+            return Err(Error::invalid_argument(format!(
+                "vertex route {path:?} would take the place of {template:?}, which another protocol answers"
+            )));
+        }
+    }
+    Ok(())
+}
 
 /// Adds the two routes of the contract.
 pub(crate) fn with_routes(mut routes: Routes, settings: &VertexSettings) -> Routes {
     let (health, score) = (settings.health_route.as_str(), settings.predict_route.as_str());
     if !routes.has(health, "get") {
-        routes = routes.get(health, Operation::new("Whether every model is in service").gives("Ready"), ready);
+        let what = Operation::new("Whether every model is in service").gives("Ready").probes();
+        routes = routes.get(health, what, ready);
     }
     if !routes.has(score, "post") {
-        routes = routes.post(score, Operation::new("Predicts rows").takes("Predict").gives("Predictions"), answer);
+        let what = Operation::new("Predicts rows").takes("Predict").gives("Predictions").predicts();
+        routes = routes.post(score, what, answer);
     }
     routes
 }
@@ -42,22 +54,6 @@ async fn ready(State(server): State<Server>) -> Response {
     (status, Json(json!({ "ready": ready }))).into_response()
 }
 
-async fn answer(
-    State(server): State<Server>,
-    headers: HeaderMap,
-    body: std::result::Result<Bytes, BytesRejection>,
-) -> Answer {
-    predict(&server, Target::model(only_model(&server)?), &headers, body, read_body, write_body).await
-}
-
-fn read_body(body: &[u8], version: &LoadedVersion) -> Result<(Vec<Tensor>, Shown)> {
-    let Read { tensors, shown } = read(body, KEYS, false, version)?;
-    Ok((tensors, shown))
-}
-
-fn write_body(reply: &TensorReply, shown: Shown) -> Result<Vec<u8>> {
-    let mut out = b"{\"predictions\":".to_vec();
-    write(reply, shown, false, &mut out)?;
-    out.push(b'}');
-    Ok(out)
+async fn answer(State(server): State<Server>, incoming: Incoming) -> Answer {
+    FORM.predict(&server, Target::model(only_model(&server)?), incoming).await
 }

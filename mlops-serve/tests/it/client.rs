@@ -69,26 +69,42 @@ fn word() -> ClosureModel<impl Fn(&RecordBatch) -> mlops_core::Result<RecordBatc
     ClosureModel::new(Signature::new([text.clone()], [text]).unwrap(), |batch| Ok(batch.clone()))
 }
 
-/// A server of the models `add`, `pair` and `word` that speaks what `protocols` says.
-pub(crate) fn server(protocols: ProtocolSettings) -> Server {
+/// Its one input of yes or no.
+fn flag() -> ClosureModel<impl Fn(&RecordBatch) -> mlops_core::Result<RecordBatch>> {
+    let flag = TensorSpec::column("flag", DataType::Bool);
+    ClosureModel::new(Signature::new([flag.clone()], [flag]).unwrap(), |batch| Ok(batch.clone()))
+}
+
+/// The models `add`, `flag`, `pair` and `word`.
+pub(crate) fn models() -> Arc<ModelRepository> {
     let repository = Arc::new(ModelRepository::new());
     let name = |name: &str| name.parse::<ModelName>().unwrap();
     repository.register(&name("add"), Version(1), Arc::new(add())).unwrap();
+    repository.register(&name("flag"), Version(1), Arc::new(flag())).unwrap();
     repository.register(&name("pair"), Version(1), Arc::new(pair())).unwrap();
     repository.register(&name("word"), Version(1), Arc::new(word())).unwrap();
-    let settings = ServerSettings { repository_api: true, protocols, ..ServerSettings::default() };
-    Server::builder(repository).with_settings(settings).build().unwrap()
+    repository
 }
 
-/// A router of [`server`] with every protocol; `default_model` answers where a path names none.
-pub(crate) fn everything(default_model: &str) -> Router {
-    let protocols: ProtocolSettings = serde_json::from_value(serde_json::json!({
+/// A server of [`models`] that speaks what `protocols` says.
+pub(crate) fn server(protocols: ProtocolSettings) -> Server {
+    let settings = ServerSettings { repository_api: true, protocols, ..ServerSettings::default() };
+    Server::builder(models()).with_settings(settings).build().unwrap()
+}
+
+/// Every protocol; `default_model` answers where a path names none.
+pub(crate) fn protocols(default_model: &str) -> ProtocolSettings {
+    serde_json::from_value(serde_json::json!({
         "torchserve": true,
         "invocations": true,
         "azureml": true,
         "vertex": { "predict_route": "/predict", "health_route": "/alive" },
         "default_model": default_model,
     }))
-    .unwrap();
-    server(protocols).into_router()
+    .unwrap()
+}
+
+/// A router of [`server`] with every protocol.
+pub(crate) fn everything(default_model: &str) -> Router {
+    server(protocols(default_model)).into_router()
 }

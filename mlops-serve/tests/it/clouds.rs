@@ -6,7 +6,7 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::client::{call, everything, post, send};
+use crate::client::{call, everything, models, post, send};
 
 #[tokio::test]
 async fn azure_scores_with_its_headers() {
@@ -57,9 +57,58 @@ async fn vertex_answers_on_the_paths_it_gave() {
 
 #[test]
 fn vertex_paths_must_be_paths() {
-    for (predict, health) in [("predict", "/h"), ("/p", "/p"), ("/{p}", "/h")] {
+    for (predict, health) in
+        [("predict", "/h"), ("/p", "/p"), ("/{p}", "/h"), ("/:p", "/h"), ("/a/:p", "/h"), ("/*p", "/h"), ("/p", "/é")]
+    {
         let settings = json!({"protocols": {"vertex": {"predict_route": predict, "health_route": health}}});
         let settings: mlops_serve::ServerSettings = serde_json::from_value(settings).unwrap();
         assert!(settings.validate().unwrap_err().message().contains("vertex"), "{predict} {health}");
+    }
+}
+
+#[tokio::test]
+async fn vertex_paths_must_not_take_the_place_of_others() {
+    let build = |predict: &str, health: &str| {
+        let settings = json!({"protocols": {"vertex": {"predict_route": predict, "health_route": health}}});
+        let settings: mlops_serve::ServerSettings = serde_json::from_value(settings).unwrap();
+        mlops_serve::Server::builder(models()).with_settings(settings).build()
+    };
+    for (predict, health, lost) in [
+        ("/v2/models/add/infer", "/h", "/v2/models/{model}/infer"),
+        ("/v2/models/add", "/h", "/v2/models/{model}"),
+        ("/v1/models/add:predict", "/h", "/v1/models/{model}"),
+        ("/p", "/v2/models/add/ready", "/v2/models/{model}/ready"),
+    ] {
+        let error = build(predict, health).unwrap_err();
+        assert_eq!(error.kind(), mlops_core::ErrorKind::InvalidArgument);
+        assert!(error.message().contains(lost), "{predict} {health}: {error}");
+    }
+    let vertex = "/v1/endpoints/7/deployedModels/8";
+    let router = build(&format!("{vertex}:predict"), vertex).unwrap().into_router();
+    assert_eq!(call(&router, "GET", vertex, Body::empty()).await.0, StatusCode::OK, "as Vertex itself names them");
+    let router = build("/v2/health/ready", "/metrics").unwrap().into_router();
+    assert_eq!(call(&router, "GET", "/metrics", Body::empty()).await.0, StatusCode::OK, "a path of its own stays");
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_from_a_request_is_told_in_the_protocols_form() {
+    let router = everything("add");
+    for (method, path, key) in [
+        ("GET", "/v2/models/%ff", "error"),
+        ("GET", "/v1/models/%ff", "error"),
+        ("POST", "/models/%ff/invoke", "message"),
+        ("GET", "/models?limit=x", "message"),
+        ("GET", "/swagger.json?version=1&version=2", "message"),
+    ] {
+        let (status, answer) = call(&router, method, path, "{}").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {answer}");
+        assert!(answer[key].is_string(), "{path}: {answer}");
+    }
+    let settings = mlops_serve::ServerSettings { body_bytes_max: 8, ..mlops_serve::ServerSettings::default() };
+    let router = mlops_serve::Server::builder(models()).with_settings(settings).build().unwrap().into_router();
+    for path in ["/v2/repository/index", "/v2/models/add/infer"] {
+        let (status, answer) = call(&router, "POST", path, "[1, 2, 3, 4]").await;
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
+        assert!(answer["error"].is_string(), "{path}: {answer}");
     }
 }

@@ -2,15 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod access;
+#[cfg(feature = "grpc")]
+mod calls;
 mod client;
 mod clouds;
+mod connections;
+mod limits;
+mod loading;
+mod observe;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod open_inference;
 mod openapi;
 mod robust;
 mod scoring;
+mod support;
 mod swap;
+#[cfg(feature = "tls")]
+mod tls;
 mod torchserve;
 mod triton;
 mod v1;

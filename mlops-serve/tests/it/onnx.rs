@@ -7,9 +7,10 @@ use axum::{
     http::Request,
 };
 use mlops_core::{
-    DataType, Model, ModelName, ModelPackage, ModelRef, Selector, Signature, TensorSpec, Version,
+    DataType, ErrorKind, Model, ModelName, ModelPackage, ModelRef, Selector, Signature, TensorSpec, Version,
     arrow_array::{ArrayRef, Float64Array, RecordBatch},
 };
+use mlops_onnx::Limits;
 use mlops_serve::{
     DirectorySource, InferOptions, ModelConfig, ModelRepository, ONNX_FILE, ONNX_FLAVOR, OnnxRuntime, Runtimes, Server,
 };
@@ -58,7 +59,9 @@ async fn bare_files_answer_open_inference_as_the_reference_runtime() {
             let found = answer["outputs"].as_array().unwrap().iter().find(|output| output["name"] == wanted["name"]);
             let found = found.unwrap_or_else(|| panic!("{name}: {answer}"));
             assert_eq!((&found["shape"], &found["datatype"]), (&wanted["shape"], &wanted["datatype"]), "{name}");
-            for (a, b) in found["data"].as_array().unwrap().iter().zip(wanted["data"].as_array().unwrap()) {
+            let (data, expected) = (found["data"].as_array().unwrap(), wanted["data"].as_array().unwrap());
+            assert_eq!(data.len(), expected.len(), "{name}");
+            for (a, b) in data.iter().zip(expected) {
                 match (a.as_f64(), b.as_f64()) {
                     (Some(a), Some(b)) => assert!((a - b).abs() <= 1e-5, "{name}: {a} is not {b}"),
                     _ => assert_eq!(a, b, "{name}"),
@@ -92,6 +95,10 @@ async fn a_package_may_present_a_wide_input_as_columns_and_a_changed_bare_file_i
     assert_eq!((first.version, resolve().await.digest), (Version(2), first.digest));
     fs::copy(exported("skl_LogisticRegression.onnx"), bare.join(ONNX_FILE)).unwrap();
     assert_ne!(resolve().await.digest, first.digest);
+    let limits = Limits { items_max: 1, ..Limits::default() };
+    let strict = DirectorySource::new(root.path()).with_onnx(OnnxRuntime::new(limits));
+    let refused = mlops_core::ModelSource::resolve(&strict, &"churn".parse().unwrap()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ResourceExhausted, "a bare file is read under the runtime's limits");
     fs::write(bare.join(ONNX_FILE), "no model").unwrap();
     assert!(mlops_core::ModelSource::resolve(&source, &"churn".parse().unwrap()).await.is_err());
 }

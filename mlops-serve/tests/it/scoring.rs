@@ -50,6 +50,7 @@ async fn csv_and_json_lines_are_rows() {
     let label = json!([{"label": 1, "scores": [1.0, 2.0]}]);
     check("pair", "text/csv", "1,2", label.clone()).await;
     check("pair", "text/csv", "first,second\n1,2", label).await;
+    check("flag", "text/csv", "TRUE\nfalse", json!([true, false])).await;
     check("word", "text/csv", "text\n\"a,\"\"b\"\"\"\n\"\"", json!(["a,\"b\"", ""])).await;
 }
 
@@ -87,6 +88,9 @@ async fn errors_are_told_in_mlflows_words() {
             "{body}: {answer}"
         );
         assert!(answer["message"].is_string(), "{answer}");
+    }
+    for body in ["1],[2", "true,[1", "yes", "1"] {
+        assert_eq!(score("flag", "text/csv", body).await.0, StatusCode::BAD_REQUEST, "{body}");
     }
     assert_eq!(score("add", "image/png", "x").await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(score("none", "application/json", "[]").await.0, StatusCode::NOT_FOUND);

@@ -61,7 +61,7 @@ async fn state_and_metadata_have_the_fields_of_both_protocols() {
         json!([{"size": "-1", "name": ""}, {"size": "2", "name": ""}])
     );
     let (_, names) = call(&router, "GET", "/v1/models", Body::empty()).await;
-    assert_eq!(names, json!({"models": ["add", "pair", "word"]}));
+    assert_eq!(names, json!({"models": ["add", "flag", "pair", "word"]}));
 }
 
 #[tokio::test]

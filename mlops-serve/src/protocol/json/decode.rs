@@ -169,20 +169,37 @@ fn flat<T: Element>(name: &str, data: &RawValue, count: usize) -> Result<Vec<T>>
     Ok(values)
 }
 
-/// Values and shape of several JSON values that stand side by side.
-fn nested<T: Element>(name: &str, rows: &[&RawValue]) -> Result<(Vec<T>, Vec<usize>)> {
-    let (mut values, mut nesting) = (Vec::with_capacity(rows.len()), Nesting::default());
-    for row in rows {
-        let mut deserializer = serde_json::Deserializer::from_str(row.get());
+/// Where values without a declared shape stand.
+#[derive(Clone, Copy)]
+enum Loose<'a> {
+    /// Side by side, one for each row.
+    Rows(&'a [&'a RawValue]),
+    /// In one array of the rows.
+    Whole(&'a RawValue),
+}
+
+/// Values and shape.
+fn nested<T: Element>(name: &str, data: Loose<'_>) -> Result<(Vec<T>, Vec<usize>)> {
+    let (mut values, mut nesting) = (Vec::new(), Nesting::default());
+    let mut read = |data: &RawValue, depth: usize| {
+        let mut deserializer = serde_json::Deserializer::from_str(data.get());
         let count_max = usize::MAX;
-        let seed = Flat { values: &mut values, nesting: Some(&mut nesting), depth: 1, count_max, element: PhantomData };
+        let seed = Flat { values: &mut values, nesting: Some(&mut nesting), depth, count_max, element: PhantomData };
         seed.deserialize(&mut deserializer)
-            .map_err(|error| Error::invalid_argument(format!("values of input {name:?}: {error}")))?;
+            .map_err(|error| Error::invalid_argument(format!("values of input {name:?}: {error}")))
+    };
+    match data {
+        Loose::Whole(data) => read(data, 0)?,
+        Loose::Rows(rows) => rows.iter().try_for_each(|row| read(row, 1))?,
     }
     let mut shape = nesting.shape();
-    match shape.first_mut() {
-        Some(first) => *first = rows.len(),
-        None => shape.push(rows.len()),
+    match (data, shape.first_mut()) {
+        (Loose::Whole(_), Some(_)) => {}
+        (Loose::Whole(_), None) => {
+            return Err(Error::invalid_argument(format!("values of input {name:?}: expected an array, its rows")));
+        }
+        (Loose::Rows(rows), Some(first)) => *first = rows.len(),
+        (Loose::Rows(rows), None) => shape.push(rows.len()),
     }
     Ok((values, shape))
 }
@@ -235,20 +252,18 @@ pub(crate) fn decode(name: &str, data_type: TensorType, count: usize, data: &Raw
 /// `InvalidArgument` when the values are not of the input's type or their nesting is irregular. The shape is not
 /// checked against the input's.
 pub(crate) fn decode_rows(info: &TensorInfo, rows: &[&RawValue]) -> Result<Tensor> {
+    decode_loose(info, Loose::Rows(rows))
+}
+
+fn decode_loose(info: &TensorInfo, data: Loose<'_>) -> Result<Tensor> {
     let name = info.name.as_str();
-    if rows.is_empty() {
-        // Nothing shows the inner dimensions, so they are the model's.
-        let inner = info.shape.iter().skip(1).map(|dim| usize::try_from(*dim).unwrap_or(0));
-        let shape: Vec<usize> = std::iter::once(0).chain(inner).collect();
-        return Tensor::new(name, info.data_type, shape, new_empty_array(&info.data_type.storage()));
-    }
     macro_rules! read {
         ($type:ty, $arrow:ty) => {
             if info.nullable {
-                let (values, shape) = nested::<Option<$type>>(name, rows)?;
+                let (values, shape) = nested::<Option<$type>>(name, data)?;
                 (Arc::new(PrimitiveArray::<$arrow>::from(values)) as ArrayRef, shape)
             } else {
-                let (values, shape) = nested::<$type>(name, rows)?;
+                let (values, shape) = nested::<$type>(name, data)?;
                 (Arc::new(PrimitiveArray::<$arrow>::from(values)) as ArrayRef, shape)
             }
         };
@@ -257,21 +272,27 @@ pub(crate) fn decode_rows(info: &TensorInfo, rows: &[&RawValue]) -> Result<Tenso
         name,
         info.data_type,
         if info.nullable {
-            let (values, shape) = nested::<Option<bool>>(name, rows)?;
+            let (values, shape) = nested::<Option<bool>>(name, data)?;
             (Arc::new(BooleanArray::from(values)) as ArrayRef, shape)
         } else {
-            let (values, shape) = nested::<bool>(name, rows)?;
+            let (values, shape) = nested::<bool>(name, data)?;
             (Arc::new(BooleanArray::from(values)) as ArrayRef, shape)
         },
         if info.nullable {
-            let (values, shape) = nested::<Option<Vec<u8>>>(name, rows)?;
+            let (values, shape) = nested::<Option<Vec<u8>>>(name, data)?;
             (Arc::new(BinaryArray::from_iter(values)) as ArrayRef, shape)
         } else {
-            let (values, shape) = nested::<Vec<u8>>(name, rows)?;
+            let (values, shape) = nested::<Vec<u8>>(name, data)?;
             (Arc::new(BinaryArray::from_iter_values(values)) as ArrayRef, shape)
         },
         read
     );
+    if shape.first() == Some(&0) {
+        // Nothing shows the inner dimensions, so they are the model's.
+        let inner = info.shape.iter().skip(1).map(|dim| usize::try_from(*dim).unwrap_or(0));
+        let shape: Vec<usize> = std::iter::once(0).chain(inner).collect();
+        return Tensor::new(name, info.data_type, shape, new_empty_array(&info.data_type.storage()));
+    }
     Tensor::new(name, info.data_type, shape, values)
 }
 
@@ -280,18 +301,11 @@ pub(crate) fn decode_rows(info: &TensorInfo, rows: &[&RawValue]) -> Result<Tenso
 /// # Errors
 /// As [`decode_rows`].
 pub(crate) fn decode_whole(info: &TensorInfo, data: &RawValue) -> Result<Tensor> {
-    let rows: Vec<&RawValue> = if info.shape.is_empty() {
-        vec![data]
-    } else {
-        serde_json::from_str(data.get()).map_err(|_| {
-            Error::invalid_argument(format!("values of input {:?}: expected an array, its rows", info.name))
-        })?
-    };
-    let tensor = decode_rows(info, &rows)?;
-    if info.shape.is_empty() {
-        return Tensor::new(tensor.name(), tensor.data_type(), [], Arc::clone(tensor.values()));
+    if !info.shape.is_empty() {
+        return decode_loose(info, Loose::Whole(data));
     }
-    Ok(tensor)
+    let tensor = decode_rows(info, &[data])?;
+    Tensor::new(tensor.name(), tensor.data_type(), [], Arc::clone(tensor.values()))
 }
 
 #[cfg(test)]

@@ -37,14 +37,14 @@ pub(super) fn http(settings: &ConnectionSettings) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Answers the requests of a connection until it ends. When `draining` says so it lingers for a moment, for requests
+/// Answers the requests of a connection until it ends. When `closing` says so it lingers for a moment, for requests
 /// that are on their way, and then takes no more.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     certificate: Option<PeerCertificate>,
     router: Router,
     settings: &ConnectionSettings,
-    mut draining: watch::Receiver<bool>,
+    mut closing: watch::Receiver<bool>,
 ) {
     let stream = Opening::new(stream, Duration::from_millis(settings.header_timeout_ms));
     let service = router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
@@ -58,7 +58,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)));
     let mut lingered = pin!(async {
         // The sender lives as long as the server listens.
-        let _ = draining.wait_for(|draining| *draining).await;
+        let _ = closing.wait_for(|closing| *closing).await;
         sleep(Duration::from_millis(settings.linger_ms)).await;
     });
     let ended = tokio::select! {

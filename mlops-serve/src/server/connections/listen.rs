@@ -4,7 +4,7 @@ use std::{
     future::{Future, pending},
     io,
     pin::pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,6 +23,8 @@ use crate::server::Server;
 
 /// How long nothing is accepted after the operating system had no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long the last answers may take to be written when the time of the drain is over.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Plain connections, or those of TLS.
 #[derive(Clone)]
@@ -39,7 +41,8 @@ impl Server {
     ///
     /// # Errors
     /// `DeadlineExceeded` when requests were still in flight after
-    /// [`drain_timeout_ms`](crate::ServerSettings::drain_timeout_ms); the error of the flush.
+    /// [`drain_timeout_ms`](crate::ServerSettings::drain_timeout_ms): those that waited for a worker are answered with
+    /// 503 then, and what a model is still at work on is cut off; the error of the flush.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         self.serve_over(Transport::Plain, listener, shutdown).await
     }
@@ -66,26 +69,32 @@ impl Server {
     ) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         let settings = inner.settings.connections.clone();
-        let (drain, draining) = watch::channel(false);
+        let (close, closing) = watch::channel(false);
         let delay = Duration::from_millis(settings.shutdown_delay_ms);
         let flagged = Arc::clone(&inner);
         let mut stop = pin!(async move {
             shutdown.await;
-            flagged.draining.store(true, Ordering::Relaxed);
+            flagged.draining.send_replace(true);
             sleep(delay).await;
         });
         let mut checks = JoinSet::new();
         if inner.settings.readiness_check_ms > 0 {
             checks.spawn(self.clone().keep_checking());
         }
-        let mut open = Open { router: self.into_router(), transport, settings, draining, connections: JoinSet::new() };
+        let mut open = Open { router: self.into_router(), transport, settings, closing, connections: JoinSet::new() };
         open.accept(&listener, &mut stop).await;
         open.accept_waiting(&listener);
         drop(listener);
         // Nobody listens when there is no connection.
-        let _ = drain.send(true);
+        let _ = close.send(true);
         let limit = Duration::from_millis(inner.settings.drain_timeout_ms);
-        let ended = timeout(limit, async { while open.connections.join_next().await.is_some() {} }).await;
+        let ended = timeout(limit, open.ended()).await;
+        if ended.is_err() {
+            // What waits is told so rather than cut off. What runs cannot be stopped.
+            inner.executor.refuse_waiting();
+            // The failure is told already.
+            let _ = timeout(GOODBYE, open.ended()).await;
+        }
         let outcome = ended.map_err(|_| {
             Error::deadline_exceeded(format!(
                 "requests were still in flight {} ms after the shutdown began",
@@ -105,7 +114,8 @@ struct Open {
     router: Router,
     transport: Transport,
     settings: ConnectionSettings,
-    draining: watch::Receiver<bool>,
+    /// Whether nothing is accepted any more.
+    closing: watch::Receiver<bool>,
     connections: JoinSet<()>,
 }
 
@@ -137,14 +147,19 @@ impl Open {
         }
     }
 
+    /// Waits until every connection has ended.
+    async fn ended(&mut self) {
+        while self.connections.join_next().await.is_some() {}
+    }
+
     fn spawn(&mut self, stream: TcpStream) {
         // A failure costs latency, nothing else.
         drop(stream.set_nodelay(true));
-        let (router, settings, draining) = (self.router.clone(), self.settings.clone(), self.draining.clone());
+        let (router, settings, closing) = (self.router.clone(), self.settings.clone(), self.closing.clone());
         match &self.transport {
             Transport::Plain => {
                 self.connections
-                    .spawn(async move { connection::serve(stream, None, router, &settings, draining).await });
+                    .spawn(async move { connection::serve(stream, None, router, &settings, closing).await });
             }
             #[cfg(feature = "tls")]
             Transport::Tls(tls) => {
@@ -153,7 +168,7 @@ impl Open {
                     let limit = Duration::from_millis(settings.header_timeout_ms);
                     match timeout(limit, tls.accept(stream)).await {
                         Ok(Ok((stream, certificate))) => {
-                            connection::serve(stream, certificate, router, &settings, draining).await;
+                            connection::serve(stream, certificate, router, &settings, closing).await;
                         }
                         Ok(Err(error)) => tracing::debug!(error = %error, "a TLS handshake failed"),
                         Err(_) => tracing::debug!("a TLS handshake took too long"),
