@@ -11,6 +11,7 @@
 //! | Open Inference v2 over REST, with Triton's extensions | [`oip`] |
 //! | the same over gRPC, on the same port | feature `grpc` |
 //! | KServe v1, TensorFlow Serving, TorchServe, SageMaker, MLflow, Azure ML, Vertex AI, OpenAPI | [`ProtocolSettings`] |
+//! | labels that come after their predictions | [`ServerBuilder::with_labels`] |
 //! | who may do what, and how much of it | [`Access`], [`LimitSettings`] |
 //! | metrics, access log, traces | [`ObserveSettings`] |
 //!
@@ -35,6 +36,7 @@ mod access;
 mod azureml;
 mod executor;
 mod features;
+mod feedback;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod limits;

@@ -9,7 +9,7 @@ use axum::{
 };
 
 use crate::{
-    access, azureml, limits, observe, oip, openapi,
+    access, azureml, feedback, limits, observe, oip, openapi,
     protocol::{Failure, Routes},
     scoring,
     server::Server,
@@ -38,6 +38,9 @@ pub(crate) fn routes(server: &Server) -> Routes {
     }
     if protocols.azureml {
         routes = routes.merge(azureml::routes());
+    }
+    if server.inner.labels.is_some() {
+        routes = routes.merge(feedback::routes());
     }
     if let Some(vertex) = &protocols.vertex {
         routes = vertex::with_routes(routes, vertex);

@@ -29,7 +29,7 @@ const HEALTH: [&str; 8] = [
     "/inference.GRPCInferenceService/ServerReady",
 ];
 
-const PREDICT: [&str; 10] = [
+const PREDICT: [&str; 12] = [
     "/infer",
     "/generate",
     "/generate_stream",
@@ -40,6 +40,8 @@ const PREDICT: [&str; 10] = [
     ":classify",
     ":regress",
     ":explain",
+    "/explain",
+    "/feedback",
 ];
 
 impl Purpose {
@@ -84,6 +86,8 @@ mod tests {
             (Method::POST, "/models/a/invoke", Purpose::Predict),
             (Method::POST, "/predictions/a/1", Purpose::Predict),
             (Method::POST, "/ask", Purpose::Predict),
+            (Method::POST, "/v2/models/a/feedback", Purpose::Predict),
+            (Method::POST, "/v2/models/a/explain", Purpose::Predict),
             (Method::POST, "/inference.GRPCInferenceService/ModelInfer", Purpose::Predict),
             (Method::POST, "/v2/repository/models/a/load", Purpose::Manage),
             (Method::POST, "/v2/repository/models/infer/unload", Purpose::Manage),

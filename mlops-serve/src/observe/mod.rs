@@ -8,7 +8,9 @@ mod settings;
 mod trace;
 mod watch;
 
-pub(crate) use notes::{carry, current};
+#[cfg(feature = "grpc")]
+pub(crate) use notes::carry;
+pub(crate) use notes::current;
 pub use settings::ObserveSettings;
 pub(crate) use trace::SpanIds;
 pub(crate) use watch::watch;

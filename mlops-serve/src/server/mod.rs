@@ -16,7 +16,7 @@ use std::sync::{
 };
 
 use axum::Router;
-use mlops_core::{Clock, EventBus, Meter, PredictionSink, PrometheusMeter};
+use mlops_core::{Clock, EventBus, LabelSink, Meter, PredictionSink, PrometheusMeter};
 
 pub(crate) use arm::ActiveRollout;
 pub use builder::ServerBuilder;
@@ -68,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) span_ids: SpanIds,
     pub(crate) prometheus: Option<Arc<PrometheusMeter>>,
     pub(crate) predictions: Option<Arc<dyn PredictionSink>>,
+    pub(crate) labels: Option<Arc<dyn LabelSink>>,
     pub(crate) events: Option<Arc<dyn EventBus>>,
     instance: String,
     requests: AtomicU64,

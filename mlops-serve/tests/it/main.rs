@@ -4,6 +4,7 @@
 
 mod client;
 mod clouds;
+mod feedback;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod open_inference;
