@@ -30,7 +30,7 @@ pub(super) async fn infer(
         "" => None,
         text => Some(parse_version(text)?),
     };
-    let wanted = server.inner.wanted(&request.model_name, version)?;
+    let wanted = server.inner.awake(&request.model_name, version).await?;
     let (model, id) = (std::mem::take(&mut request.model_name), std::mem::take(&mut request.id));
     let (described_by, bytes) = (Arc::clone(&wanted.described_by), convert::data_bytes(&request));
     let checked = offload(&server, bytes, move || convert::check(&request, &described_by)).await?;

@@ -47,7 +47,7 @@ async fn answer(server: &Server, model: &str, version: Option<String>, headers: 
     let incoming = Incoming::new(headers, body)?;
     let started = server.inner.clock.monotonic();
     let version = version.as_deref().map(parse_version).transpose()?;
-    let wanted = server.inner.wanted(model, version)?;
+    let wanted = server.inner.awake(model, version).await?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let header_length = headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned());
     let described_by = Arc::clone(&wanted.described_by);

@@ -51,7 +51,7 @@ pub(crate) async fn predict<W: Send + 'static>(
 ) -> std::result::Result<Response, Failure> {
     let incoming = Incoming::new(headers, body)?;
     let started = server.inner.clock.monotonic();
-    let wanted = server.inner.wanted(&target.model, target.version)?;
+    let wanted = server.inner.awake(&target.model, target.version).await?;
     let described_by = Arc::clone(&wanted.described_by);
     let (tensors, known) = incoming.read(server, move |body| read(&body, &described_by)).await?;
     let sticky = wanted.state.rollout.as_ref().and_then(|active| active.rollout.settings.sticky_by.as_deref());
