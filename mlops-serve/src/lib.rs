@@ -35,6 +35,7 @@
 mod access;
 mod azureml;
 mod executor;
+mod explain;
 mod features;
 mod feedback;
 #[cfg(feature = "grpc")]
@@ -63,6 +64,7 @@ mod vertex;
 
 pub use access::{Access, ApiKeys, Authenticator, Credentials};
 pub use executor::Priority;
+pub use explain::{Explainer, Explanation, ShapleyExplainer, ShapleySettings};
 pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};
 pub use limits::{LimitSettings, TenantLimits};
 pub use model::{ClosureModel, IdentityModel, ServedModel, TensorModel};

@@ -10,7 +10,7 @@ use mlops_core::Version;
 use serde_json::json;
 
 use super::{
-    admin, generate, infer,
+    admin, explain, generate, infer,
     wire::{ModelMetadata, ServerMetadata, TensorMetadata},
 };
 use crate::{
@@ -24,6 +24,7 @@ pub(crate) fn routes(server: &Server) -> Routes {
     const INFER: Operation = Operation::new("Predicts").takes("InferRequest").gives("InferResponse");
     const GENERATE: Operation = Operation::new("Predicts one row of named values").takes("Object").gives("Object");
     const STREAM: Operation = Operation::new("Predicts one row, told as an event").takes("Object").gives_events();
+    const EXPLAIN: Operation = Operation::new("Explains predictions").takes("InferRequest").gives("InferResponse");
     const METADATA: Operation = Operation::new("What a model takes and gives").gives("ModelMetadata");
     const READY: Operation = Operation::new("Whether a model answers").gives("Ready");
     const CONFIG: Operation = Operation::new("How a model is served").gives("Object");
@@ -39,6 +40,7 @@ pub(crate) fn routes(server: &Server) -> Routes {
         .get("/v2/models/{model}", METADATA, metadata)
         .get("/v2/models/{model}/ready", READY, model_ready)
         .post("/v2/models/{model}/infer", INFER, infer::infer)
+        .post("/v2/models/{model}/explain", EXPLAIN, explain::explain)
         .post("/v2/models/{model}/generate", GENERATE, generate::generate)
         .post("/v2/models/{model}/generate_stream", STREAM, generate::stream)
         .get("/v2/models/{model}/config", CONFIG, admin::config)
@@ -48,6 +50,7 @@ pub(crate) fn routes(server: &Server) -> Routes {
         .get("/v2/models/{model}/versions/{version}/stats", STATISTICS, admin::version_statistics)
         .get("/v2/models/{model}/versions/{version}/ready", READY, version_ready)
         .post("/v2/models/{model}/versions/{version}/infer", INFER, infer::infer_version)
+        .post("/v2/models/{model}/versions/{version}/explain", EXPLAIN, explain::explain_version)
         .post("/v2/models/{model}/versions/{version}/generate", GENERATE, generate::generate_version)
         .post("/v2/models/{model}/versions/{version}/generate_stream", STREAM, generate::stream_version)
         .post(

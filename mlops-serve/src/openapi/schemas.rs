@@ -124,6 +124,11 @@ pub(super) fn schemas() -> Value {
             },
         },
         "Predictions": { "type": "object", "properties": { "predictions": { "type": "array" }, "outputs": {} } },
+        "Explanations": {
+            "type": "object",
+            "required": ["explanations"],
+            "properties": { "explanations": { "type": "array", "items": { "type": "object" } } },
+        },
         "Examples": {
             "type": "object",
             "required": ["examples"],

@@ -6,6 +6,7 @@
 mod arm;
 mod builder;
 mod connections;
+mod explain;
 mod infer;
 mod readiness;
 mod rollouts;
@@ -21,6 +22,7 @@ use mlops_core::{Clock, EventBus, LabelSink, Meter, PredictionSink, PrometheusMe
 pub(crate) use arm::ActiveRollout;
 pub use builder::ServerBuilder;
 pub use connections::ConnectionSettings;
+pub(crate) use explain::Explained;
 pub(crate) use infer::TensorReply;
 pub use infer::{InferOptions, InferReply};
 

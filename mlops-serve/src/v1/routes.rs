@@ -11,7 +11,7 @@ use mlops_core::{Error, Result, Version};
 use serde_json::json;
 
 use super::{
-    convert,
+    convert, explain,
     wire::{Metadata, ModelSpec, ModelState, SignatureDefs, SignatureMetadata, VersionState},
 };
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) fn routes() -> Routes {
         ("predict", Operation::new("Predicts rows or columns").takes("Predict").gives("Predictions")),
         ("classify", Operation::new("Scores the classes of examples").takes("Examples").gives("Result")),
         ("regress", Operation::new("Predicts a number for examples").takes("Examples").gives("Result")),
-        ("explain", Operation::new("Not offered: answers 501").takes("Predict")),
+        ("explain", Operation::new("Says what each input contributed").takes("Predict").gives("Explanations")),
     ];
     Routes::new()
         .get("/v1/models", Operation::new("Names of the models").gives("Models"), list)
@@ -87,7 +87,7 @@ async fn answer(server: &Server, target: Target, verb: &str, headers: &HeaderMap
         "predict" => predict(server, target, headers, body, convert::read_predict, convert::write_predict).await,
         "classify" => predict(server, target, headers, body, convert::read_examples, convert::write_classes).await,
         "regress" => predict(server, target, headers, body, convert::read_examples, convert::write_values).await,
-        "explain" => Err(Error::unimplemented("this server does not explain predictions").into()),
+        "explain" => explain::explain(server, target, headers, body).await,
         _ => Err(Failure::new(StatusCode::NOT_FOUND, format!("there is no call {verb:?}"))),
     }
 }

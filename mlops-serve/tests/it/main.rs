@@ -5,6 +5,7 @@
 mod budget;
 mod client;
 mod clouds;
+mod explain;
 mod feedback;
 #[cfg(feature = "onnx")]
 mod onnx;
