@@ -5,6 +5,7 @@
 //! | the server: predict in process, mount, listen | [`Server`], [`ServerSettings`] |
 //! | which models are served, and hot reload by alias | [`ModelRepository`], [`ModelConfig`] |
 //! | packages of any flavor into models | [`Runtimes`], [`Runtime`], [`ClosureModel`] |
+//! | predicting Parquet files and Delta tables of any size (feature `batch`) | `BatchJob` |
 //! | ONNX models, by themselves or in packages (feature `onnx`, on by default) | `OnnxRuntime` |
 //! | features looked up in the request path | [`FeatureLookup`] |
 //! | canaries and shadows | [`rollout`] |
@@ -34,6 +35,8 @@
 
 mod access;
 mod azureml;
+#[cfg(feature = "batch")]
+mod batch;
 mod executor;
 mod explain;
 mod features;
@@ -63,6 +66,11 @@ mod v1;
 mod vertex;
 
 pub use access::{Access, ApiKeys, Authenticator, Credentials};
+#[cfg(feature = "batch")]
+pub use batch::{
+    BadRows, BatchCancel, BatchInput, BatchJob, BatchJobBuilder, BatchProgress, BatchReport, BatchSettings, Fingerprint,
+    PartReport,
+};
 pub use executor::Priority;
 pub use explain::{Explainer, Explanation, ShapleyExplainer, ShapleySettings};
 pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};

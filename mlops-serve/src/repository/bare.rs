@@ -51,13 +51,11 @@ impl BareFiles {
 /// The package that the file in `directory` makes.
 #[cfg(feature = "onnx")]
 pub(super) fn package(directory: &Path) -> Result<ModelPackage> {
-    use mlops_core::{Model, ResultExt};
+    use mlops_core::ResultExt;
 
     let path = directory.join(BARE_FILE);
     let bytes = super::directory::read(&path, super::directory::PACKAGE_BYTES_MAX)?;
-    let model = mlops_onnx::OnnxModel::from_bytes(&bytes).context(format!("file {path:?}"))?;
-    let package = ModelPackage::new(crate::ONNX_FLAVOR, model.signature().clone());
-    Ok(package.with_file(crate::ONNX_FILE, bytes))
+    crate::OnnxRuntime::default().package(bytes).context(format!("file {path:?}"))
 }
 
 /// Without the runtime, such a file has no signature.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mlops_core::{Model, ModelPackage, Result, ResultExt};
 use mlops_onnx::{Limits, OnnxModel};
 
@@ -33,6 +34,16 @@ impl OnnxRuntime {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { limits }
+    }
+
+    /// The package of a file without a manifest, with the signature that the file tells of itself.
+    ///
+    /// # Errors
+    /// As [`OnnxModel::with_limits`].
+    pub fn package(&self, file: impl Into<Bytes>) -> Result<ModelPackage> {
+        let file = file.into();
+        let model = OnnxModel::with_limits(&file, &self.limits)?;
+        Ok(ModelPackage::new(ONNX_FLAVOR, model.signature().clone()).with_file(ONNX_FILE, file))
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[cfg(feature = "batch")]
+mod batch;
 mod budget;
 mod client;
 mod clouds;
