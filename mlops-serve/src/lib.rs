@@ -68,8 +68,8 @@ mod vertex;
 pub use access::{Access, ApiKeys, Authenticator, Credentials};
 #[cfg(feature = "batch")]
 pub use batch::{
-    BadRows, BatchCancel, BatchInput, BatchJob, BatchJobBuilder, BatchProgress, BatchReport, BatchSettings, Fingerprint,
-    PartReport,
+    BadRows, BatchCancel, BatchInput, BatchJob, BatchJobBuilder, BatchProgress, BatchReport, BatchSettings,
+    Fingerprint, PartReport,
 };
 pub use executor::Priority;
 pub use explain::{Explainer, Explanation, ShapleyExplainer, ShapleySettings};
