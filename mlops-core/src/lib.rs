@@ -52,8 +52,8 @@ pub use meter::{Meter, NoMeter, PrometheusMeter};
 pub use package::{ModelPackage, PARENT_NOTE, PackageManifest};
 pub use ports::{
     Action, AuditEntry, AuditSink, Authorizer, BatchCheck, CheckFailure, CheckOutcome, Dataset, Delivery, EventBus,
-    EventFilter, EventHandler, FeatureReader, InProcessBus, KeyProvider, LineageEvent, LineageSink, LineageState,
-    Metric, Model, ModelSource, ModelVersionId, PredictionBatch, PredictionSink, Principal, Resource, RunLogger,
-    RunStatus,
+    EventFilter, EventHandler, FeatureReader, InProcessBus, KeyProvider, LabelBatch, LabelReceipt, LabelSink,
+    LineageEvent, LineageSink, LineageState, Metric, Model, ModelSource, ModelVersionId, PredictionBatch,
+    PredictionSink, Principal, Resource, RunLogger, RunStatus,
 };
 pub use schema::{DataType, Signature, TensorSpec};

@@ -5,12 +5,14 @@
 //! | the server: predict in process, mount, listen | [`Server`], [`ServerSettings`] |
 //! | which models are served, and hot reload by alias | [`ModelRepository`], [`ModelConfig`] |
 //! | packages of any flavor into models | [`Runtimes`], [`Runtime`], [`ClosureModel`] |
+//! | predicting Parquet files and Delta tables of any size (feature `batch`) | `BatchJob` |
 //! | ONNX models, by themselves or in packages (feature `onnx`, on by default) | `OnnxRuntime` |
 //! | features looked up in the request path | [`FeatureLookup`] |
 //! | canaries and shadows | [`rollout`] |
 //! | Open Inference v2 over REST, with Triton's extensions | [`Server::into_router`] |
 //! | the same over gRPC, on the same port | feature `grpc` |
 //! | KServe v1, TensorFlow Serving, TorchServe, SageMaker, MLflow, Azure ML, Vertex AI, OpenAPI | [`ProtocolSettings`] |
+//! | labels that come after their predictions | [`ServerBuilder::with_labels`] |
 //! | who may do what, and how much of it | [`Access`], [`LimitSettings`] |
 //! | metrics, access log, traces | [`ObserveSettings`] |
 //!
@@ -33,9 +35,13 @@
 
 mod access;
 mod azureml;
+#[cfg(feature = "batch")]
+mod batch;
 mod door;
 mod executor;
+mod explain;
 mod features;
+mod feedback;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod limits;
@@ -61,7 +67,13 @@ mod v1;
 mod vertex;
 
 pub use access::{Access, ApiKeys, Authenticator, Credentials};
+#[cfg(feature = "batch")]
+pub use batch::{
+    BadRows, BatchCancel, BatchInput, BatchJob, BatchJobBuilder, BatchProgress, BatchReport, BatchSettings,
+    Fingerprint, PartReport,
+};
 pub use executor::Priority;
+pub use explain::{Explainer, Explanation, ShapleyExplainer, ShapleySettings};
 pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};
 pub use limits::{LimitSettings, TenantLimits};
 pub use model::{ClosureModel, IdentityModel, ServedModel, TensorModel};

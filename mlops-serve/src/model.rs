@@ -29,6 +29,11 @@ pub trait TensorModel: fmt::Debug + Send + Sync + 'static {
     fn rows_independent(&self) -> bool {
         false
     }
+
+    /// Resident size in bytes, an estimate; zero when unknown.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// What a version runs.
@@ -38,6 +43,16 @@ pub enum ServedModel {
     Rows(Arc<dyn Model>),
     /// A model on raw tensors.
     Tensors(Arc<dyn TensorModel>),
+}
+
+impl ServedModel {
+    /// Resident size in bytes, an estimate; zero when unknown.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        match self {
+            Self::Rows(model) => model.memory_bytes(),
+            Self::Tensors(model) => model.memory_bytes(),
+        }
+    }
 }
 
 impl From<Arc<dyn Model>> for ServedModel {

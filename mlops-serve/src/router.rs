@@ -14,7 +14,7 @@ use crate::{
     access::{self, Purpose},
     azureml,
     door::{Door, Wire},
-    limits, observe, oip, openapi,
+    feedback, limits, observe, oip, openapi,
     protocol::{Failure, Routes},
     scoring,
     server::Server,
@@ -68,6 +68,9 @@ fn fixed(server: &Server) -> Routes {
     }
     if protocols.azureml {
         routes = routes.merge(azureml::routes());
+    }
+    if server.inner.labels.is_some() {
+        routes = routes.merge(feedback::routes());
     }
     routes
 }

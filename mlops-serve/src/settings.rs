@@ -39,6 +39,8 @@ pub struct ServerSettings {
     pub body_bytes_max: usize,
     /// Bodies above this are decoded and encoded by the workers, bytes.
     pub offload_bytes: usize,
+    /// Most labels in one request of feedback.
+    pub feedback_labels_max: usize,
     /// Answers below this are not compressed even when the client accepts it, bytes.
     pub compress_bytes_min: usize,
     /// How long a graceful shutdown waits for requests in flight, milliseconds.
@@ -73,6 +75,7 @@ impl Default for ServerSettings {
             inline_rows_max: 16,
             body_bytes_max: 64 << 20,
             offload_bytes: 64 << 10,
+            feedback_labels_max: 10_000,
             compress_bytes_min: 1 << 10,
             drain_timeout_ms: 30_000,
             readiness_check_ms: 0,
@@ -99,6 +102,7 @@ impl ServerSettings {
             ("queue_timeout_ms", self.queue_timeout_ms),
             ("timeout_ms", self.timeout_ms),
             ("body_bytes_max", self.body_bytes_max as u64),
+            ("feedback_labels_max", self.feedback_labels_max as u64),
             ("drain_timeout_ms", self.drain_timeout_ms),
         ];
         let mut faults: Vec<String> =

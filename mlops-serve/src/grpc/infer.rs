@@ -31,7 +31,7 @@ pub(super) async fn infer(
         text => Some(parse_version(text)?),
     };
     let model = std::mem::take(&mut request.model_name);
-    let asked = server.permit(&model).await?.asked(&server, version)?;
+    let asked = server.permit(&model).await?.asked(&server, version).await?;
     let (described_by, bytes) = (Arc::clone(&asked.wanted.described_by), convert::data_bytes(&request));
     let check = move || convert::check(request, &described_by);
     let Question { tensors, options, wish } = offload(&server, bytes, check).await?;

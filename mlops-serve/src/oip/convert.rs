@@ -19,7 +19,7 @@ use crate::{
 /// What an answer should look like.
 #[derive(Debug, Default)]
 pub(super) struct Wish {
-    id: Option<String>,
+    pub(super) id: Option<String>,
     /// Which outputs in which order; empty means all.
     outputs: Vec<WishedOutput>,
     binary_by_default: bool,

@@ -3,6 +3,12 @@
 //! Small plain bodies are read and written on the spot; large or compressed ones by the workers, so that they
 //! never hold up the runtime.
 
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+
 use super::convert::{self, Wish};
 use crate::{
     protocol::{
@@ -12,20 +18,20 @@ use crate::{
     },
     server::{Server, TensorReply},
 };
-use axum::{
-    extract::State,
-    http::{HeaderValue, header},
-    response::{IntoResponse, Response},
-};
 
 pub(super) const HEADER_LENGTH: &str = "inference-header-content-length";
 
 pub(super) async fn infer(State(server): State<Server>, named: Named, mut incoming: Incoming) -> Answer {
     let target = named.target()?;
-    let length = incoming.headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned());
+    let length = header_length(&incoming.headers);
     let read = move |body, version: &_| convert::check(&body, length.as_deref(), version);
     let (reply, wish) = ask(&server, &target, &mut incoming, read).await?;
     write(&server, target.model, reply, wish, encoding::for_response(&incoming.headers)).await
+}
+
+/// Where the JSON part of the body ends, as the header tells it.
+pub(super) fn header_length(headers: &HeaderMap) -> Option<String> {
+    headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned())
 }
 
 /// The bytes of an answer.

@@ -8,6 +8,7 @@ pub(crate) mod admin;
 pub(crate) mod binary;
 mod convert;
 pub(crate) mod describe;
+mod explain;
 mod generate;
 mod infer;
 mod routes;

@@ -9,7 +9,7 @@ use axum::{
 use serde_json::json;
 
 use super::{
-    admin, generate, infer,
+    admin, explain, generate, infer,
     wire::{ModelMetadata, ServerMetadata, TensorMetadata},
 };
 use crate::{
@@ -25,6 +25,8 @@ pub(crate) fn routes(server: &Server) -> Routes {
         Operation::new("Predicts one row of named values").takes("Object").gives("Object").predicts();
     const STREAM: Operation =
         Operation::new("Predicts one row, told as an event").takes("Object").gives_events().predicts();
+    const EXPLAIN: Operation =
+        Operation::new("Explains predictions").takes("InferRequest").gives("InferResponse").predicts();
     const METADATA: Operation = Operation::new("What a model takes and gives").gives("ModelMetadata");
     const READY: Operation = Operation::new("Whether a model answers").gives("Ready");
     const CONFIG: Operation = Operation::new("How a model is served").gives("Object");
@@ -40,6 +42,7 @@ pub(crate) fn routes(server: &Server) -> Routes {
         .get("/v2/models/{model}", METADATA, metadata)
         .get("/v2/models/{model}/ready", READY, model_ready)
         .post("/v2/models/{model}/infer", INFER, infer::infer)
+        .post("/v2/models/{model}/explain", EXPLAIN, explain::explain)
         .post("/v2/models/{model}/generate", GENERATE, generate::generate)
         .post("/v2/models/{model}/generate_stream", STREAM, generate::stream)
         .get("/v2/models/{model}/config", CONFIG, admin::config)
@@ -49,6 +52,7 @@ pub(crate) fn routes(server: &Server) -> Routes {
         .get("/v2/models/{model}/versions/{version}/stats", STATISTICS, admin::statistics)
         .get("/v2/models/{model}/versions/{version}/ready", READY, model_ready)
         .post("/v2/models/{model}/versions/{version}/infer", INFER, infer::infer)
+        .post("/v2/models/{model}/versions/{version}/explain", EXPLAIN, explain::explain)
         .post("/v2/models/{model}/versions/{version}/generate", GENERATE, generate::generate)
         .post("/v2/models/{model}/versions/{version}/generate_stream", STREAM, generate::stream)
         .post(

@@ -83,6 +83,36 @@ pub(super) fn schemas() -> Value {
             "required": ["model_stats"],
             "properties": { "model_stats": { "type": "array", "items": { "type": "object" } } },
         },
+        "Feedback": {
+            "type": "object",
+            "required": ["labels"],
+            "properties": {
+                "labels": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "required": ["id", "label"],
+                        "properties": {
+                            "id": text,
+                            "row": { "type": "integer", "minimum": 0 },
+                            "label": { "type": ["boolean", "number", "string"] },
+                            "time": { "type": ["string", "integer"] },
+                        },
+                    },
+                },
+            },
+        },
+        "FeedbackReceipt": {
+            "type": "object",
+            "required": ["model_name", "taken", "duplicates", "refused"],
+            "properties": {
+                "model_name": text,
+                "taken": { "type": "integer" },
+                "duplicates": { "type": "integer" },
+                "refused": { "type": "integer" },
+            },
+        },
         "IndexRequest": { "type": "object", "properties": { "ready": { "type": "boolean" } } },
         "Index": { "type": "array", "items": { "type": "object", "required": ["name"] } },
         "Predict": {
@@ -94,6 +124,11 @@ pub(super) fn schemas() -> Value {
             },
         },
         "Predictions": { "type": "object", "properties": { "predictions": { "type": "array" }, "outputs": {} } },
+        "Explanations": {
+            "type": "object",
+            "required": ["explanations"],
+            "properties": { "explanations": { "type": "array", "items": { "type": "object" } } },
+        },
         "Examples": {
             "type": "object",
             "required": ["examples"],

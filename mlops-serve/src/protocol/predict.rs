@@ -16,7 +16,7 @@ use super::{Answer, Failure, Incoming, bytes_of, finish};
 use crate::{
     repository::LoadedVersion,
     rollout::Variant,
-    server::{InferOptions, Server, TensorReply},
+    server::{Explained, InferOptions, Server, TensorReply},
     tensor::Tensor,
 };
 
@@ -58,12 +58,31 @@ pub(crate) async fn ask<W: Send + 'static>(
     let permit = server.permit(&target.model).await?;
     let body = incoming.body().await?;
     let started = server.inner.clock.monotonic();
-    let asked = permit.asked(server, target.version)?;
+    let asked = permit.asked(server, target.version).await?;
     let described_by = Arc::clone(&asked.wanted.described_by);
     let Question { tensors, options, wish } = body.read(server, move |body| read(body, &described_by)).await?;
     let options = InferOptions { version: target.version, variant: target.variant, ..options };
     let options = asked.complete(options, &incoming.headers);
     Ok((server.infer_tensors(asked, tensors, options, started).await?, wish))
+}
+
+/// Reads a body with `read` and explains what the target says of it; the body's wishes of how to be answered are its own.
+///
+/// # Errors
+/// As [`ask`]; `Unimplemented` when nothing explains the model.
+pub(crate) async fn ask_why<W: Send + 'static>(
+    server: &Server,
+    target: &Target,
+    incoming: &mut Incoming,
+    read: impl FnOnce(Bytes, &LoadedVersion) -> Result<Question<W>> + Send + 'static,
+) -> std::result::Result<(Explained, W), Failure> {
+    let permit = server.permit(&target.model).await?;
+    let asked = permit.asked_side(server, target.version, target.variant).await?;
+    asked.wanted.explainer()?;
+    let body = incoming.body().await?;
+    let described_by = Arc::clone(&asked.wanted.described_by);
+    let Question { tensors, wish, .. } = body.read(server, move |body| read(body, &described_by)).await?;
+    Ok((server.explain_tensors(asked, &tensors).await?, wish))
 }
 
 /// Answers a request with the JSON that `write` makes of the outputs; `read` takes the inputs, and whatever else `write`

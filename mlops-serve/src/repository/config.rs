@@ -1,11 +1,11 @@
 //! How one model is served.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use arrow_array::RecordBatch;
 use mlops_core::{ModelName, ModelRef};
 
-use crate::features::FeatureLookup;
+use crate::{explain::Explainer, features::FeatureLookup};
 
 /// Which model, which version by default, and what the server adds to it.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct ModelConfig {
     /// Rows with every input of the model, which it must be able to predict for the server to be ready, see
     /// [`Server::check_readiness`](crate::Server::check_readiness); a made-up row otherwise.
     pub example: Option<RecordBatch>,
+    /// Explains what its versions say, see [`Server::explain`](crate::Server::explain).
+    pub explainer: Option<Arc<dyn Explainer>>,
 }
 
 impl ModelConfig {
@@ -44,6 +46,7 @@ impl ModelConfig {
             batch_rows_max: 256,
             batch_delay: Duration::ZERO,
             example: None,
+            explainer: None,
         }
     }
 
@@ -93,6 +96,14 @@ impl ModelConfig {
     #[must_use]
     pub fn with_example(mut self, rows: RecordBatch) -> Self {
         self.example = Some(rows);
+        self
+    }
+
+    /// Explains predictions where clients ask for it: `:explain` of KServe v1, `/v2/models/{model}/explain`, and
+    /// [`Server::explain`](crate::Server::explain).
+    #[must_use]
+    pub fn with_explainer(mut self, explainer: Arc<dyn Explainer>) -> Self {
+        self.explainer = Some(explainer);
         self
     }
 }

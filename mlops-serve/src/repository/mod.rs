@@ -5,6 +5,7 @@
 //! request is answered.
 
 mod bare;
+mod budget;
 mod config;
 mod counters;
 mod directory;
@@ -15,7 +16,7 @@ mod watcher;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{Arc, PoisonError, RwLock, Weak, atomic::AtomicU64},
 };
 
 use mlops_core::{Digest, Error, Model, ModelName, ModelRef, ModelSource, Result, Selector, Version};
@@ -40,6 +41,8 @@ use crate::{
 pub(crate) struct Entry {
     pub(crate) config: ModelConfig,
     state: RwLock<Arc<EntryState>>,
+    /// The number of its last use among those of all models.
+    used: AtomicU64,
 }
 
 /// What a request needs to know of a model, as of one moment.
@@ -54,6 +57,8 @@ pub(crate) struct EntryState {
     failed: Option<(Version, Digest, Refused)>,
     /// Taken out of service by a client or operator; `sync` leaves it alone.
     pub(crate) unloaded: bool,
+    /// Taken out of service to save memory, until it is asked for.
+    pub(crate) asleep: bool,
     draining: Vec<(Version, Weak<LoadedVersion>)>,
 }
 
@@ -131,6 +136,7 @@ pub struct ModelRepository {
     entries: RwLock<BTreeMap<ModelName, Arc<Entry>>>,
     /// One synchronisation at a time; it awaits the source, so the lock is an async one.
     sync_lock: tokio::sync::Mutex<()>,
+    budget: budget::Budget,
 }
 
 impl ModelRepository {
@@ -193,7 +199,7 @@ impl ModelRepository {
             return Err(Error::already_exists(format!("model \"{}\" is served already", config.name)));
         }
         let name = config.name.clone();
-        let entry = Arc::new(Entry { config, state: RwLock::default() });
+        let entry = Arc::new(Entry { config, state: RwLock::default(), used: AtomicU64::new(0) });
         entries.insert(name, Arc::clone(&entry));
         Ok(entry)
     }
@@ -241,6 +247,7 @@ impl ModelRepository {
     pub fn unload(&self, name: &ModelName) -> Result<()> {
         self.entry(name.as_str())?.update(|state| {
             state.unloaded = true;
+            state.asleep = false;
             state.default = None;
             state.rollout = None;
             state.retire();
@@ -280,7 +287,8 @@ impl ModelRepository {
                 lines.push(line(Some(*version), "UNLOADING", None));
             }
             if state.versions.is_empty() {
-                let reason = state.reason.clone().unwrap_or_else(|| "not loaded".into());
+                let why = if state.asleep { "sleeps until it is asked for" } else { "not loaded" };
+                let reason = state.reason.clone().unwrap_or_else(|| why.into());
                 lines.push(line(None, "UNAVAILABLE", Some(reason)));
             }
         }
@@ -292,7 +300,7 @@ impl ModelRepository {
     pub fn is_ready(&self) -> bool {
         self.entries().iter().all(|entry| {
             let state = entry.state();
-            state.unloaded || state.default.is_some()
+            state.unloaded || state.asleep || state.default.is_some()
         })
     }
 

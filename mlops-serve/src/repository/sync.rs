@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mlops_core::{Error, ModelName, ModelRef, ModelVersionId, Result, ResultExt, Retry, Selector, Version};
 
-use super::{Entry, LoadedVersion, ModelRepository, Refused};
+use super::{Entry, LoadedVersion, ModelRepository, Refused, budget::Room};
 use crate::model::ServedModel;
 
 /// What a synchronisation did.
@@ -43,10 +43,11 @@ impl ModelRepository {
         for entry in self.entries() {
             let state = entry.state();
             let by_hand = state.champion().is_some_and(|champion| champion.digest.is_none());
-            if self.source.is_none() || by_hand || state.unloaded {
+            if self.source.is_none() || by_hand || state.unloaded || state.asleep {
                 continue;
             }
-            self.sync_entry(&entry, &mut report).await;
+            let room = if state.champion().is_some() { Room::Made } else { Room::Free };
+            self.sync_entry(&entry, room, &mut report).await;
         }
         report
     }
@@ -71,7 +72,21 @@ impl ModelRepository {
             state.failed = None;
         });
         let mut report = SyncReport::default();
-        self.sync_entry(&entry, &mut report).await;
+        self.sync_entry(&entry, Room::Made, &mut report).await;
+        report.into_result().map(drop)
+    }
+
+    /// Loads a model that was put to sleep, unless another caller did or it was unloaded meanwhile.
+    ///
+    /// # Errors
+    /// What keeps it from loading.
+    pub(super) async fn load_sleeping(&self, entry: &Entry) -> Result<()> {
+        let _one_at_a_time = self.sync_lock.lock().await;
+        if !entry.state().asleep {
+            return Ok(());
+        }
+        let mut report = SyncReport::default();
+        self.sync_entry(entry, Room::Made, &mut report).await;
         report.into_result().map(drop)
     }
 
@@ -89,12 +104,13 @@ impl ModelRepository {
         };
         let name = entry.config.reference.name.clone();
         let id = source.resolve(&ModelRef { name, selector: Selector::Version(version) }).await?;
-        self.fetch_and_load(entry, &id).await
+        let loaded = self.fetch_and_load(entry, &id, Room::Beside).await?;
+        loaded.ok_or_else(|| Error::internal(format!("no room was made for version {version}")))
     }
 
-    async fn sync_entry(&self, entry: &Entry, report: &mut SyncReport) {
+    async fn sync_entry(&self, entry: &Entry, room: Room, report: &mut SyncReport) {
         let name = entry.config.name.clone();
-        match self.resolve_and_swap(entry).await {
+        match self.resolve_and_swap(entry, room).await {
             Ok(Some(version)) => {
                 tracing::info!(model = %name, version = %version, "model version in service");
                 report.swapped.push((name, version));
@@ -108,7 +124,7 @@ impl ModelRepository {
         }
     }
 
-    async fn resolve_and_swap(&self, entry: &Entry) -> Result<Option<Version>> {
+    async fn resolve_and_swap(&self, entry: &Entry, room: Room) -> Result<Option<Version>> {
         let Some((source, _)) = &self.source else {
             return Err(Error::failed_precondition("the repository has no source"));
         };
@@ -123,9 +139,16 @@ impl ModelRepository {
         }
         let loaded = match state.versions.get(&id.version).filter(|loaded| same(loaded)) {
             Some(loaded) => Arc::clone(loaded),
-            None => self.fetch_and_load(entry, &id).await?,
+            None => match self.fetch_and_load(entry, &id, room).await? {
+                Some(loaded) => loaded,
+                None => {
+                    entry.update(|state| state.asleep = true);
+                    return Ok(None);
+                }
+            },
         };
         entry.update(|state| {
+            state.asleep = false;
             state.versions.insert(id.version, loaded);
             state.default = Some(id.version);
             state.reason = None;
@@ -135,7 +158,13 @@ impl ModelRepository {
         Ok(Some(id.version))
     }
 
-    async fn fetch_and_load(&self, entry: &Entry, id: &ModelVersionId) -> Result<Arc<LoadedVersion>> {
+    /// None when there is no room for it, and none was to be made.
+    async fn fetch_and_load(
+        &self,
+        entry: &Entry,
+        id: &ModelVersionId,
+        room: Room,
+    ) -> Result<Option<Arc<LoadedVersion>>> {
         let Some((source, runtimes)) = &self.source else {
             return Err(Error::failed_precondition("the repository has no source"));
         };
@@ -146,12 +175,19 @@ impl ModelRepository {
         }
         let package = source.fetch(id).await?;
         let (runtimes, config) = (runtimes.clone(), entry.config.clone());
+        let package_bytes: u64 = package.files().map(|(_, bytes)| bytes.len() as u64).sum();
+        if !self.make_room(entry, version, package_bytes, room).await? {
+            return Ok(None);
+        }
         let work = move || {
             let model = ServedModel::Rows(runtimes.load(&package)?);
             let platform = package.manifest.flavor.replace('.', "_");
             let lookup = config.features.as_ref();
-            let loaded = LoadedVersion::new(version, Some(digest), platform, model, lookup, false)?;
+            let mut loaded = LoadedVersion::new(version, Some(digest), platform, model, lookup, false)?;
             loaded.warm_up().context(format!("warming up version {version}"))?;
+            if loaded.bytes == 0 {
+                loaded.bytes = package_bytes;
+            }
             Ok(Arc::new(loaded))
         };
         let loaded = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
@@ -160,6 +196,9 @@ impl ModelRepository {
         let failed = loaded.as_ref().err().filter(|error| error.retry() == Retry::Never);
         let failed = failed.map(|error| (version, digest, Refused::of(error)));
         entry.update(|state| state.failed = failed);
-        loaded
+        let loaded = loaded?;
+        // Only now its size is known.
+        let fits = self.make_room(entry, version, loaded.bytes, room).await?;
+        Ok(fits.then_some(loaded))
     }
 }

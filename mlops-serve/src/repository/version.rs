@@ -30,6 +30,8 @@ pub(crate) struct LoadedVersion {
     pub(crate) outputs: Vec<TensorInfo>,
     /// An input that the client may leave out.
     pub(crate) optional_input: Option<String>,
+    /// What it takes in memory.
+    pub(crate) bytes: u64,
     /// Stays loaded whatever the alias says.
     pub(crate) pinned: bool,
     pub(crate) counters: Counters,
@@ -69,8 +71,20 @@ impl LoadedVersion {
                 (infos(&input_specs), infos(signature.outputs()))
             }
         };
-        let counters = Counters::default();
-        Ok(Self { version, digest, platform, model, inputs, input_specs, outputs, optional_input, pinned, counters })
+        let (bytes, counters) = (model.memory_bytes(), Counters::default());
+        Ok(Self {
+            version,
+            digest,
+            platform,
+            model,
+            inputs,
+            input_specs,
+            outputs,
+            optional_input,
+            bytes,
+            pinned,
+            counters,
+        })
     }
 
     /// Predicts one made-up row, so that a broken or lazy model shows before it gets traffic. Computation.

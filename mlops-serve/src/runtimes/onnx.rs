@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mlops_core::{Model, ModelPackage, Result, ResultExt};
 use mlops_onnx::{Limits, OnnxModel};
 
@@ -34,13 +35,14 @@ impl OnnxRuntime {
         Self { limits }
     }
 
-    /// The package that a file by itself makes.
+    /// The package of a file without a manifest, with the signature that the file tells of itself.
     ///
     /// # Errors
-    /// As [`Runtime::load`].
-    pub(crate) fn package(&self, bytes: Vec<u8>) -> Result<ModelPackage> {
-        let model = OnnxModel::with_limits(&bytes, &self.limits)?;
-        Ok(ModelPackage::new(ONNX_FLAVOR, model.signature().clone()).with_file(ONNX_FILE, bytes))
+    /// As [`OnnxModel::with_limits`].
+    pub fn package(&self, file: impl Into<Bytes>) -> Result<ModelPackage> {
+        let file = file.into();
+        let model = OnnxModel::with_limits(&file, &self.limits)?;
+        Ok(ModelPackage::new(ONNX_FLAVOR, model.signature().clone()).with_file(ONNX_FILE, file))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use mlops_core::{Clock, EventBus, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock};
+use mlops_core::{Clock, EventBus, LabelSink, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock};
 use tokio::sync::watch;
 
 use super::{Inner, Server};
@@ -33,6 +33,7 @@ pub struct ServerBuilder {
     access: Option<Access>,
     prometheus: Option<Arc<PrometheusMeter>>,
     predictions: Option<Arc<dyn PredictionSink>>,
+    labels: Option<Arc<dyn LabelSink>>,
     events: Option<Arc<dyn EventBus>>,
 }
 
@@ -46,6 +47,7 @@ impl ServerBuilder {
             access: None,
             prometheus: None,
             predictions: None,
+            labels: None,
             events: None,
         }
     }
@@ -86,6 +88,15 @@ impl ServerBuilder {
         self
     }
 
+    /// Where labels go that come after their predictions. With it there is `POST /v2/models/{model}/feedback`, which
+    /// takes `{"labels": [{"id": .., "row": 0, "label": .., "time": ..}]}`: the id that the client gave its request, the
+    /// row within it, what happened, and when that was known (RFC 3339 or microseconds; now when left out). Whoever may
+    /// ask a model may tell labels of it.
+    pub fn with_labels(mut self, sink: Arc<dyn LabelSink>) -> Self {
+        self.labels = Some(sink);
+        self
+    }
+
     /// Where changes of rollouts are announced.
     pub fn with_events(mut self, bus: Arc<dyn EventBus>) -> Self {
         self.events = Some(bus);
@@ -123,6 +134,7 @@ impl ServerBuilder {
             meter,
             prometheus,
             predictions: self.predictions,
+            labels: self.labels,
             events: self.events,
             instance,
             requests: AtomicU64::new(0),

@@ -80,9 +80,22 @@ impl Permit<'_> {
     /// The model as it is now.
     ///
     /// # Errors
-    /// As [`Inner::wanted`].
-    pub(crate) fn asked(&self, server: &Server, version: Option<Version>) -> Result<Asked> {
-        Ok(Asked { wanted: server.inner.wanted(self.model, version)? })
+    /// As [`Inner::awake`].
+    pub(crate) async fn asked(&self, server: &Server, version: Option<Version>) -> Result<Asked> {
+        Ok(Asked { wanted: server.inner.awake(self.model, version).await? })
+    }
+
+    /// The same; of a rollout the side that is wanted, when no version is.
+    ///
+    /// # Errors
+    /// As [`Inner::awake`].
+    pub(crate) async fn asked_side(
+        &self,
+        server: &Server,
+        version: Option<Version>,
+        side: Option<Variant>,
+    ) -> Result<Asked> {
+        Ok(Asked { wanted: server.inner.awake_side(self.model, version, side).await? })
     }
 }
 
@@ -148,7 +161,7 @@ impl Server {
     /// `DeadlineExceeded`; `Internal` when the model panicked or broke its contract.
     pub async fn infer(&self, name: &ModelName, batch: RecordBatch, options: InferOptions) -> Result<InferReply> {
         let started = self.inner.clock.monotonic();
-        let wanted = self.inner.wanted(name.as_str(), options.version)?;
+        let wanted = self.inner.awake(name.as_str(), options.version).await?;
         if matches!(wanted.described_by.model, ServedModel::Tensors(_)) {
             return Err(Error::failed_precondition(format!(
                 "model \"{name}\" works on raw tensors; call it over a protocol"
@@ -217,6 +230,22 @@ impl Server {
 }
 
 impl Inner {
+    /// As [`Inner::wanted`], after loading a model that sleeps to save memory.
+    ///
+    /// # Errors
+    /// As [`Inner::wanted`]; what keeps the model from loading; `DeadlineExceeded` when that takes too long.
+    pub(crate) async fn awake(&self, name: &str, version: Option<Version>) -> Result<Wanted> {
+        if let Some(sleeping) = self.repository.touch(name) {
+            let limit = Duration::from_millis(self.settings.timeout_ms);
+            let awake = tokio::time::timeout(limit, self.repository.wake(sleeping)).await;
+            awake.unwrap_or_else(|_| {
+                let limit = limit.as_millis();
+                Err(Error::deadline_exceeded(format!("model {name:?} was not loaded within {limit} ms; ask again")))
+            })?;
+        }
+        self.wanted(name, version)
+    }
+
     /// Finds the version that describes the request's inputs.
     ///
     /// # Errors
@@ -225,8 +254,11 @@ impl Inner {
         let entry = self.repository.entry(name)?;
         let state = entry.state();
         let Some(champion) = state.champion() else {
-            let reason =
-                state.reason.as_deref().unwrap_or(if state.unloaded { "it was unloaded" } else { "it is loading" });
+            let reason = state.reason.as_deref().unwrap_or(match (state.unloaded, state.asleep) {
+                (true, _) => "it was unloaded",
+                (false, true) => "it sleeps to save memory; ask it for a prediction",
+                (false, false) => "it is loading",
+            });
             return Err(Error::unavailable(format!("model {name:?} is not in service: {reason}")));
         };
         let described_by = match version {
@@ -453,7 +485,7 @@ fn key_text(values: &dyn Array) -> Option<String> {
 }
 
 /// The columns that the client must send, in order.
-fn project(version: &LoadedVersion, batch: &RecordBatch) -> Result<RecordBatch> {
+pub(super) fn project(version: &LoadedVersion, batch: &RecordBatch) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(version.input_specs.len());
     let mut columns = Vec::with_capacity(version.input_specs.len());
     for spec in &version.input_specs {
@@ -482,7 +514,7 @@ fn project(version: &LoadedVersion, batch: &RecordBatch) -> Result<RecordBatch> 
 }
 
 /// Validated tensors as the columns that the client must send, in order.
-fn gather(version: &LoadedVersion, tensors: &[Tensor], rows: usize) -> Result<RecordBatch> {
+pub(super) fn gather(version: &LoadedVersion, tensors: &[Tensor], rows: usize) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(tensors.len());
     let mut columns = Vec::with_capacity(tensors.len());
     for spec in &version.input_specs {

@@ -6,6 +6,7 @@
 mod arm;
 mod builder;
 mod connections;
+mod explain;
 mod infer;
 mod readiness;
 mod rollouts;
@@ -16,12 +17,13 @@ use std::sync::{
 };
 
 use axum::Router;
-use mlops_core::{Clock, EventBus, Meter, PredictionSink, PrometheusMeter};
+use mlops_core::{Clock, EventBus, LabelSink, Meter, PredictionSink, PrometheusMeter};
 use tokio::sync::watch;
 
 pub(crate) use arm::ActiveRollout;
 pub use builder::ServerBuilder;
 pub use connections::ConnectionSettings;
+pub(crate) use explain::Explained;
 pub(crate) use infer::TensorReply;
 pub use infer::{InferOptions, InferReply};
 
@@ -69,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) span_ids: SpanIds,
     pub(crate) prometheus: Option<Arc<PrometheusMeter>>,
     pub(crate) predictions: Option<Arc<dyn PredictionSink>>,
+    pub(crate) labels: Option<Arc<dyn LabelSink>>,
     pub(crate) events: Option<Arc<dyn EventBus>>,
     instance: String,
     requests: AtomicU64,

@@ -6,6 +6,7 @@
 //! `{"error": text}`.
 
 mod convert;
+mod explain;
 mod routes;
 mod wire;
 

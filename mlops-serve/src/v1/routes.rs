@@ -5,7 +5,7 @@ use mlops_core::{Error, Result, Version};
 use serde_json::json;
 
 use super::{
-    convert,
+    convert, explain,
     wire::{Metadata, ModelSpec, ModelState, SignatureDefs, SignatureMetadata, VersionState},
 };
 use crate::{
@@ -21,7 +21,10 @@ pub(crate) fn routes() -> Routes {
         ("predict", Operation::new("Predicts rows or columns").takes("Predict").gives("Predictions").predicts()),
         ("classify", Operation::new("Scores the classes of examples").takes("Examples").gives("Result").predicts()),
         ("regress", Operation::new("Predicts a number for examples").takes("Examples").gives("Result").predicts()),
-        ("explain", Operation::new("Not offered: answers 501").takes("Predict").predicts()),
+        (
+            "explain",
+            Operation::new("Says what each input contributed").takes("Predict").gives("Explanations").predicts(),
+        ),
     ];
     Routes::new()
         .get("/v1/models", Operation::new("Names of the models").gives("Models"), list)
@@ -69,7 +72,7 @@ async fn answer(server: &Server, target: Target, verb: &str, incoming: Incoming)
         "predict" => predict(server, target, incoming, convert::read_predict, convert::write_predict).await,
         "classify" => predict(server, target, incoming, convert::read_examples, convert::write_classes).await,
         "regress" => predict(server, target, incoming, convert::read_examples, convert::write_values).await,
-        "explain" => Err(Error::unimplemented("this server does not explain predictions").into()),
+        "explain" => explain::explain(server, target, incoming).await,
         _ => Err(Failure::new(StatusCode::NOT_FOUND, format!("there is no call {verb:?}"))),
     }
 }

@@ -3,11 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod access;
+#[cfg(feature = "batch")]
+mod batch;
+mod budget;
 #[cfg(feature = "grpc")]
 mod calls;
 mod client;
 mod clouds;
 mod connections;
+mod explain;
+mod feedback;
 mod limits;
 mod loading;
 mod observe;
