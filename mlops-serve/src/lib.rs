@@ -7,7 +7,7 @@
 //! | packages of any flavor into models | [`Runtimes`], [`Runtime`], [`ClosureModel`] |
 //! | ONNX models, by themselves or in packages (feature `onnx`, on by default) | `OnnxRuntime` |
 //! | features looked up in the request path | [`FeatureLookup`] |
-//! | canaries and shadows | [`rollout`] |
+//! | canaries, blue-green, shadows, experiments, bandits | [`rollout`] |
 //! | Open Inference v2 over REST, with Triton's extensions | [`oip`] |
 //! | the same over gRPC, on the same port | feature `grpc` |
 //! | KServe v1, TensorFlow Serving, TorchServe, SageMaker, MLflow, Azure ML, Vertex AI, OpenAPI | [`ProtocolSettings`] |

@@ -48,17 +48,16 @@ async fn answer(server: &Server, model: &str, version: Option<String>, headers: 
     let started = server.inner.clock.monotonic();
     let version = version.as_deref().map(parse_version).transpose()?;
     let wanted = server.inner.wanted(model, version)?;
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let header_length = headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned());
     let described_by = Arc::clone(&wanted.described_by);
     let parse = move |body: Bytes| convert::check(&body, header_length.as_deref(), &described_by);
     let checked = incoming.read(server, parse).await?;
-    let sticky = wanted.state.rollout.as_ref().and_then(|active| active.rollout.settings.sticky_by.clone());
-    let routing_key = checked.routing_key.or_else(|| sticky.and_then(|name| header(&name)));
+    let asked = wanted.asked_by(|name| headers.get(name)?.to_str().ok());
     let options = InferOptions {
         request_id: checked.id.clone(),
         version,
-        routing_key,
+        variant: asked.variant,
+        routing_key: checked.routing_key.or(asked.key),
         timeout: checked.timeout,
         priority: checked.priority,
         ..InferOptions::default()

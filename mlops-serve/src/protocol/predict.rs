@@ -54,10 +54,13 @@ pub(crate) async fn predict<W: Send + 'static>(
     let wanted = server.inner.wanted(&target.model, target.version)?;
     let described_by = Arc::clone(&wanted.described_by);
     let (tensors, known) = incoming.read(server, move |body| read(&body, &described_by)).await?;
-    let sticky = wanted.state.rollout.as_ref().and_then(|active| active.rollout.settings.sticky_by.as_deref());
-    let routing_key = sticky.and_then(|name| headers.get(name)?.to_str().ok()).map(str::to_owned);
-    let options =
-        InferOptions { version: target.version, variant: target.variant, routing_key, ..InferOptions::default() };
+    let asked = wanted.asked_by(|name| headers.get(name)?.to_str().ok());
+    let options = InferOptions {
+        version: target.version,
+        variant: target.variant.or(asked.variant),
+        routing_key: asked.key,
+        ..InferOptions::default()
+    };
     let reply = server.infer_tensors(wanted, tensors, options, started).await?;
     let variant = reply.variant;
     let body = if bytes_of(&reply.outputs) > server.inner.settings.offload_bytes {

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use mlops_core::{Clock, EventBus, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock};
+use mlops_core::{AuditSink, Clock, EventBus, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock};
 
-use super::{Inner, Server};
+use super::{Inner, Rollouts, Server};
 use crate::{
     access::Access,
     executor::{Executor, QueueLimits},
@@ -18,6 +18,7 @@ use crate::{
     metrics::Traffic,
     observe::SpanIds,
     repository::ModelRepository,
+    rollout::RolloutStore,
     settings::ServerSettings,
 };
 
@@ -33,6 +34,8 @@ pub struct ServerBuilder {
     prometheus: Option<Arc<PrometheusMeter>>,
     predictions: Option<Arc<dyn PredictionSink>>,
     events: Option<Arc<dyn EventBus>>,
+    rollout_store: Option<Arc<dyn RolloutStore>>,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 impl ServerBuilder {
@@ -46,6 +49,8 @@ impl ServerBuilder {
             prometheus: None,
             predictions: None,
             events: None,
+            rollout_store: None,
+            audit: None,
         }
     }
 
@@ -91,6 +96,18 @@ impl ServerBuilder {
         self
     }
 
+    /// Where rollouts are kept before traffic moves, for [`Server::recover_rollouts`]; a restart forgets them otherwise.
+    pub fn with_rollout_store(mut self, store: Arc<dyn RolloutStore>) -> Self {
+        self.rollout_store = Some(store);
+        self
+    }
+
+    /// Where every step of a rollout is recorded. Without an entry no candidate gets more traffic.
+    pub fn with_audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.audit = Some(sink);
+        self
+    }
+
     /// Checks the settings and starts the workers.
     ///
     /// # Errors
@@ -123,6 +140,7 @@ impl ServerBuilder {
             prometheus,
             predictions: self.predictions,
             events: self.events,
+            rollouts: Rollouts::new(self.rollout_store, self.audit),
             instance,
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
