@@ -42,10 +42,11 @@ pub(crate) struct Outcome {
 }
 
 impl Simulation {
-    /// The rows: three fair ones, four with a worse canary.
+    /// The rows: four fair ones, four with a worse canary.
     #[must_use]
     pub(crate) fn all(runs: u64) -> Vec<Self> {
         let rows = [
+            (0.001, 0.001, 100),
             (0.005, 0.005, 100),
             (0.01, 0.01, 100),
             (0.01, 0.01, 1_000),
@@ -82,14 +83,15 @@ impl Simulation {
     pub(crate) fn run(&self) -> Outcome {
         let settings = RolloutSettings {
             guardrails: vec![Guardrail::Errors { margin: 0.01 }],
-            min_requests: u64::MAX,
+            stage_min_s: u64::MAX,
+            stage_max_s: 0,
             sample_ratio_alpha: 0.0,
             ..RolloutSettings::canary([1.0 / 11.0])
         };
         let model = ModelName::new("simulated").unwrap();
         let rollout = Rollout::new(model, Version(1), Version(2), settings).unwrap();
         let rollout = rollout.started(Timestamp::default());
-        let mut draws = Draws { seed: self.seed, next: 0 };
+        let mut draws = Draws::new(self.seed);
         let (mut guardrail, mut mixture) = (Vec::new(), Vec::new());
         for _ in 0..self.runs {
             let (mut champion, mut canary) = ((0, 0), (0, 0));
@@ -129,12 +131,16 @@ fn refuses(champion: (u64, u64), canary: (u64, u64)) -> bool {
 }
 
 /// Numbers of a seed, by splitmix64.
-struct Draws {
+pub(crate) struct Draws {
     seed: u64,
     next: u64,
 }
 
 impl Draws {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, next: 0 }
+    }
+
     /// From 0 (exclusive) to 1.
     fn uniform(&mut self) -> f64 {
         self.next += 1;
@@ -143,7 +149,7 @@ impl Draws {
     }
 
     /// Successes in `n` trials, by the waiting times between them (Devroye 1986, X.4.3): as many draws as successes.
-    fn binomial(&mut self, n: u64, p: f64) -> u64 {
+    pub(crate) fn binomial(&mut self, n: u64, p: f64) -> u64 {
         let (mut at, mut successes) = (0.0, 0);
         loop {
             at += (self.uniform().ln() / (-p).ln_1p()).floor() + 1.0;
@@ -152,18 +158,5 @@ impl Draws {
             }
             successes += 1;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn draws_have_the_mean_and_variance_of_the_law() {
-        let mut draws = Draws { seed: 1, next: 0 };
-        let counts: mlops_serve::rollout::statistics::Moments =
-            (0..20_000).map(|_| draws.binomial(300, 0.02) as f64).collect();
-        assert!((counts.mean - 6.0).abs() < 0.1 && (counts.variance() - 5.88).abs() < 0.25, "{counts:?}");
     }
 }

@@ -28,7 +28,7 @@ pub use watcher::Watcher;
 
 use crate::{
     model::{ServedModel, TensorModel},
-    rollout::Rollout,
+    rollout::{Phase, Rollout},
     runtime::Runtimes,
     server::ActiveRollout,
 };
@@ -303,10 +303,14 @@ impl ModelRepository {
 }
 
 impl EntryState {
-    /// Ends a promoted rollout once its candidate is the default.
+    /// Ends a rollout once a candidate is the default, and one that was promoted once any other version is.
     fn settle_rollout(&mut self) {
         let Some(in_service) = self.default else { return };
-        if self.rollout.as_ref().is_some_and(|active| active.rollout.candidates.contains(&in_service)) {
+        let settled = |rollout: &Rollout| {
+            let promoted = matches!(rollout.phase, Phase::Promoted { .. });
+            rollout.candidates.contains(&in_service) || (promoted && in_service != rollout.champion)
+        };
+        if self.rollout.as_ref().is_some_and(|active| settled(&active.rollout)) {
             self.rollout = None;
         }
     }

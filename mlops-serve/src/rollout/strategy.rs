@@ -44,7 +44,8 @@ pub enum Strategy {
     Bandit(BanditSettings),
 }
 
-/// What an experiment is for.
+/// What an experiment is for. A candidate that is better beyond chance is promoted; the chance that one is that is no better is
+/// at most [`RolloutSettings::alpha`](super::RolloutSettings::alpha), shared by the candidates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Goal {

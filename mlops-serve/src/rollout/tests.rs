@@ -283,7 +283,7 @@ fn false_alarms_are_bounded_under_continuous_looking_and_a_bad_candidate_is_caug
         data.uniform(drawn)
     };
     let mut alarms = |rate_canary: f64| {
-        let settings = RolloutSettings { min_requests: u64::MAX, ..RolloutSettings::canary([0.1]) };
+        let settings = RolloutSettings { stage_min_s: u64::MAX, stage_max_s: 0, ..RolloutSettings::canary([0.1]) };
         let state = rollout(settings);
         let mut count = 0;
         for _ in 0..400 {

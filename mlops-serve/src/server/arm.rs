@@ -13,7 +13,7 @@ use mlops_core::{Error, Result};
 
 use crate::rollout::{
     ArmStats, Rollout, RolloutStats, Variant,
-    bandit::{Bandit, Choice},
+    bandit::{Bandit, Choice, RewardedChoice},
     bucket_of, mirrors,
     statistics::Moments,
     unit_of,
@@ -55,6 +55,8 @@ impl ArmCounters {
 #[derive(Debug, Clone)]
 struct Pending {
     arm: usize,
+    /// Where a bandit decided.
+    propensity: Option<f64>,
     context: Vec<f64>,
     /// Figures that were reported.
     reported: Vec<String>,
@@ -65,6 +67,7 @@ struct Pending {
 struct Outcomes {
     pending: HashMap<Arc<str>, Pending>,
     order: VecDeque<Arc<str>>,
+    rewarded: VecDeque<RewardedChoice>,
 }
 
 /// Who answers a request, and with what chance that was decided.
@@ -135,14 +138,15 @@ impl ActiveRollout {
     }
 
     /// Remembers an answer until its outcome is reported, where outcomes are asked for.
-    pub(crate) fn expect_outcome(&self, request_id: &Arc<str>, variant: Variant, context: &[f64]) {
+    pub(crate) fn expect_outcome(&self, request_id: &Arc<str>, chosen: &Chosen, context: &[f64]) {
+        let (variant, propensity) = (chosen.variant, chosen.propensity);
         let most = self.rollout.settings.outcomes_pending_max;
         let Some(arm) = self.rollout.arm(variant).filter(|_| self.rollout.settings.awaits_outcomes() && most > 0)
         else {
             return;
         };
         let mut outcomes = lock(&self.outcomes);
-        let pending = Pending { arm, context: context.to_vec(), reported: Vec::new() };
+        let pending = Pending { arm, propensity, context: context.to_vec(), reported: Vec::new() };
         if outcomes.pending.insert(Arc::clone(request_id), pending).is_none() {
             outcomes.order.push_back(Arc::clone(request_id));
         }
@@ -158,7 +162,8 @@ impl ActiveRollout {
             return Err(Error::invalid_argument(format!("outcome {kpi:?} is {value}, no finite number")));
         }
         let mut outcomes = lock(&self.outcomes);
-        let Some(pending) = outcomes.pending.get_mut(request_id) else {
+        let Outcomes { pending, rewarded, .. } = &mut *outcomes;
+        let Some(pending) = pending.get_mut(request_id) else {
             return Err(Error::not_found(format!("no answer {request_id:?} of this rollout waits for an outcome")));
         };
         if pending.reported.iter().any(|reported| reported == kpi) {
@@ -169,6 +174,14 @@ impl ActiveRollout {
             let mut bandit = lock(bandit);
             if bandit.kpi() == kpi {
                 bandit.reward(pending.arm, &pending.context, value)?;
+                rewarded.extend(pending.propensity.map(|propensity| RewardedChoice {
+                    request_id: request_id.to_owned(),
+                    context: pending.context.clone(),
+                    choice: Choice { arm: pending.arm, propensity },
+                    reward: value,
+                }));
+                let surplus = rewarded.len().saturating_sub(self.rollout.settings.outcomes_pending_max);
+                rewarded.drain(..surplus);
             }
         }
         let mut kpis = lock(&arm.kpis);
@@ -180,6 +193,11 @@ impl ActiveRollout {
         kpis.entry(kpi.to_owned()).or_default().add(value);
         pending.reported.push(kpi.to_owned());
         Ok(true)
+    }
+
+    /// The choices that were rewarded since the last call.
+    pub(crate) fn take_rewarded(&self) -> Vec<RewardedChoice> {
+        lock(&self.outcomes).rewarded.drain(..).collect()
     }
 
     /// What was counted in this stage, also by the process before this one.
@@ -211,6 +229,7 @@ mod tests {
     use crate::rollout::{
         Guardrail, RolloutSettings, Strategy,
         bandit::{BanditSettings, Policy},
+        off_policy::ips,
     };
 
     fn active(settings: RolloutSettings) -> ActiveRollout {
@@ -218,12 +237,16 @@ mod tests {
         ActiveRollout::new(planned.started(Timestamp::default()))
     }
 
+    fn chosen(variant: Variant) -> Chosen {
+        Chosen { variant, propensity: None }
+    }
+
     #[test]
     fn outcomes_count_once_and_the_oldest_are_forgotten() {
         let kpi = Guardrail::Kpi { name: "sale".into(), direction: mlops_metrics::Direction::Maximize, margin: 1.0 };
         let active = active(RolloutSettings { guardrails: vec![kpi], outcomes_pending_max: 2, ..Default::default() });
         for id in ["a", "b", "c"] {
-            active.expect_outcome(&id.into(), Variant::Canary, &[]);
+            active.expect_outcome(&id.into(), &chosen(Variant::Canary), &[]);
         }
         assert_eq!(active.take_outcome("a", "sale", 1.0).unwrap_err().kind(), mlops_core::ErrorKind::NotFound);
         assert!(active.take_outcome("b", "sale", 2.0).unwrap());
@@ -239,7 +262,7 @@ mod tests {
     #[test]
     fn without_a_figure_to_judge_nothing_is_remembered() {
         let active = active(RolloutSettings::default());
-        active.expect_outcome(&"a".into(), Variant::Canary, &[]);
+        active.expect_outcome(&"a".into(), &chosen(Variant::Canary), &[]);
         assert!(lock(&active.outcomes).pending.is_empty());
     }
 
@@ -253,9 +276,14 @@ mod tests {
         assert_eq!(active.choose("k", "r1", &[]).variant, before.variant);
         for i in 0..60 {
             let id: Arc<str> = format!("r{i}").into();
-            active.expect_outcome(&id, Variant::Treatment(1), &[]);
+            let chosen = Chosen { variant: Variant::Treatment(1), propensity: Some(0.5) };
+            active.expect_outcome(&id, &chosen, &[]);
             active.take_outcome(&id, "click", 1.0).unwrap();
         }
+        let rewarded = active.take_rewarded();
+        assert_eq!((rewarded.len(), rewarded[0].choice), (60, Choice { arm: 1, propensity: 0.5 }));
+        assert_eq!(ips(&rewarded.iter().map(|one| one.logged(1.0)).collect::<Vec<_>>()).unwrap().value, 2.0);
+        assert!(active.take_rewarded().is_empty());
         let snapshot = active.snapshot();
         let resumed = ActiveRollout::new(snapshot);
         let likely = (0..1_000).filter(|i| resumed.choose("k", &i.to_string(), &[]).variant == Variant::Treatment(1));

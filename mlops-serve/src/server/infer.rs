@@ -315,7 +315,8 @@ impl Inner {
         if let Some(active) = routed.rollout.as_ref().filter(|_| error.is_none_or(|error| fault(error.kind()))) {
             active.count(routed.variant, took, error.is_some());
             if error.is_none() {
-                active.expect_outcome(&routed.request_id, routed.variant, &routed.context);
+                let chosen = Chosen { variant: routed.variant, propensity: routed.propensity };
+                active.expect_outcome(&routed.request_id, &chosen, &routed.context);
             }
         }
     }

@@ -13,7 +13,7 @@ use mlops_core::{Action, AuditEntry, Error, Event, Fact, ModelName, Principal, R
 use super::{ActiveRollout, Server};
 use crate::{
     repository::{Entry, LoadedVersion, Watcher},
-    rollout::{Command, Decision, Look, Rollout, RolloutSettings, RolloutStats},
+    rollout::{Command, Decision, Look, Rollout, RolloutSettings, RolloutStats, bandit::RewardedChoice},
 };
 
 /// Who acts in the audit log when nobody asked.
@@ -23,6 +23,7 @@ const SERVER: &str = "mlops-serve";
 struct Step<'a> {
     next: Rollout,
     by: &'a Principal,
+    action: Action,
     /// Whether it only gives traffic back to the champion.
     is_retreat: bool,
 }
@@ -76,7 +77,7 @@ impl Server {
     /// A rollout whose candidate is in service by now is over and forgotten (a server that runs forgets it at the next
     /// step). One that cannot go on, since a candidate
     /// cannot be loaded or another version is in service, is rolled back, and the store says why. Models that are not
-    /// served here are left alone. Gives the rollouts as they stand.
+    /// served here, or not in service yet, are left alone. Gives the rollouts as they stand.
     ///
     /// # Errors
     /// What kept the store from being read, or a step from being recorded; traffic then is the champion's.
@@ -86,28 +87,29 @@ impl Server {
         let mut standing = Vec::new();
         for rollout in store.list().await? {
             let Ok(entry) = self.inner.repository.entry(rollout.model.as_str()) else { continue };
-            let in_service = entry.state().default;
-            if in_service.is_some_and(|version| rollout.candidates.contains(&version)) {
+            let state = entry.state();
+            let Some(in_service) = state.default else { continue };
+            if rollout.candidates.contains(&in_service) {
                 store.remove(&rollout.model).await?;
-                continue;
-            }
-            if !rollout.is_active() {
+            } else if let Some(active) = &state.rollout {
+                standing.push(active.snapshot());
+            } else if rollout.is_active() {
+                standing.push(self.recover(&entry, rollout, in_service).await?);
+            } else {
                 standing.push(rollout);
-                continue;
             }
-            standing.push(self.recover(&entry, rollout, in_service).await?);
         }
         Ok(standing)
     }
 
-    async fn recover(&self, entry: &Entry, rollout: Rollout, in_service: Option<Version>) -> Result<Rollout> {
-        let refused = if in_service == Some(rollout.champion) {
+    async fn recover(&self, entry: &Entry, rollout: Rollout, in_service: Version) -> Result<Rollout> {
+        let refused = if in_service == rollout.champion {
             match rollout.validate() {
                 Ok(()) => self.load_candidates(entry, &rollout).await.map_err(|error| error.chain()),
                 Err(error) => Err(error.chain()),
             }
         } else {
-            Err(champion_changed(&rollout, in_service))
+            Err(champion_changed(&rollout, Some(in_service)))
         };
         let reason = match refused {
             Ok(loaded) => {
@@ -121,7 +123,7 @@ impl Server {
         let decision = Decision::RollBack(format!("it could not go on after a restart: {reason}"));
         let next = rollout.apply(&decision, &rollout.seen, self.inner.clock.now());
         let by = Principal::new(SERVER);
-        self.record(&Step { next: next.clone(), by: &by, is_retreat: true }).await?;
+        self.record(&Step { next: next.clone(), by: &by, action: Action::Write, is_retreat: true }).await?;
         self.announce(&next).await;
         Ok(next)
     }
@@ -136,7 +138,7 @@ impl Server {
         }
         let loaded = self.load_candidates(entry, &rollout).await?;
         let by = Principal::new(SERVER);
-        self.record(&Step { next: rollout.clone(), by: &by, is_retreat: false }).await?;
+        self.record(&Step { next: rollout.clone(), by: &by, action: Action::Promote, is_retreat: false }).await?;
         put(entry, rollout.clone(), loaded);
         self.announce(&rollout).await;
         Ok(rollout)
@@ -245,6 +247,16 @@ impl Server {
         active.take_outcome(request_id, kpi, value)
     }
 
+    /// Takes the choices of a bandit that were rewarded since the last call, oldest first, for off-policy estimates. The newest
+    /// [`outcomes_pending_max`](RolloutSettings::outcomes_pending_max) wait for it; keeping them is the application's part.
+    ///
+    /// # Errors
+    /// `NotFound` without a rollout.
+    pub fn take_rewarded_choices(&self, name: &ModelName) -> Result<Vec<RewardedChoice>> {
+        let (_, active) = self.active(name)?;
+        Ok(active.take_rewarded())
+    }
+
     /// Steps every open rollout again and again, the first time at once. Failures are logged; the next step tries
     /// again.
     #[must_use = "dropping the watcher stops it"]
@@ -295,7 +307,9 @@ impl Server {
         by: &Principal,
     ) -> Result<()> {
         let is_retreat = matches!(decision, Decision::RollBack(_) | Decision::Stop(..));
-        let step = Step { next, by, is_retreat };
+        let raises = matches!(decision, Decision::Advance(_) | Decision::Promote(_));
+        let action = if raises { Action::Promote } else { Action::Write };
+        let step = Step { next, by, action, is_retreat };
         let recorded = self.record(&step).await;
         if !is_retreat {
             recorded?;
@@ -355,7 +369,7 @@ impl Server {
         AuditEntry {
             at: self.inner.clock.now(),
             principal: step.by.clone(),
-            action: if step.is_retreat { Action::Write } else { Action::Promote },
+            action: step.action,
             resource: Resource::new("model", next.model.as_str()),
             details,
         }

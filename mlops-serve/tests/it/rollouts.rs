@@ -15,6 +15,7 @@ use mlops_serve::{
         Command, Decision, FileRolloutStore, Goal, Guardrail, MemoryRolloutStore, Requirement, Rollout,
         RolloutSettings, RolloutStore, Strategy, Variant,
         bandit::{BanditSettings, Policy},
+        off_policy::snips,
     },
 };
 
@@ -217,8 +218,8 @@ async fn every_step_is_in_the_audit_log_with_its_reason_and_who_did_it() {
         .collect();
     let expected = [
         ("mlops-serve", Action::Promote, "canary"),
-        ("ana", Action::Promote, "paused"),
-        ("ana", Action::Promote, "canary"),
+        ("ana", Action::Write, "paused"),
+        ("ana", Action::Write, "canary"),
         ("mlops-serve", Action::Write, "rolled_back"),
     ];
     assert_eq!(told, expected);
@@ -239,6 +240,9 @@ async fn what_cannot_go_on_after_a_restart_is_rolled_back_and_what_settled_is_fo
     assert!(standing[0].reason().unwrap().contains("no loaded version 3"), "{:?}", standing[0]);
     assert_eq!(store.list().await.unwrap()[0].state_name(), "rolled_back");
 
+    let empty =
+        Server::builder(Arc::new(ModelRepository::new())).with_rollout_store(Arc::clone(&store) as _).build().unwrap();
+    assert_eq!(empty.recover_rollouts().await.unwrap(), [], "a model that is not served is left alone");
     let other = reopened(1..=3);
     other.start_rollout(&name(), Version(3), quick(&[0.5, 1.0])).await.unwrap();
     let changed = reopened(1..=3);
@@ -346,6 +350,12 @@ async fn a_bandit_follows_the_rewards_tells_its_propensities_and_remembers_acros
         last += u32::from(i >= 500 && reply.version == Version(2));
     }
     assert!(last > 80, "{last} of the last 100");
+    let rewarded = first.take_rewarded_choices(&name()).unwrap();
+    assert_eq!(rewarded.len(), 600);
+    // What always taking version 2 would have earned: a click for every other request.
+    let always: Vec<_> = rewarded.iter().map(|one| one.logged(f64::from(u8::from(one.choice.arm == 1)))).collect();
+    let value = snips(&always).unwrap();
+    assert!((value.value - 0.5).abs() < 4.0 * value.standard_error, "{value:?}");
     assert_eq!(first.step_rollout(&name()).await.unwrap(), Decision::Hold);
     let second = server(store);
     second.recover_rollouts().await.unwrap();

@@ -12,7 +12,7 @@ mod posterior;
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::statistics::Moments;
+use super::{off_policy::LoggedReward, statistics::Moments};
 use lin_ucb::LinearArm;
 
 /// Most numbers of a context.
@@ -123,6 +123,29 @@ pub struct Choice {
     pub arm: usize,
     /// The chance of that arm for this request.
     pub propensity: f64,
+}
+
+/// A choice with what came of it: a line of the log that policies are compared on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RewardedChoice {
+    /// The request.
+    pub request_id: String,
+    /// What the policy knew of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<f64>,
+    /// Who answered, with what chance.
+    #[serde(flatten)]
+    pub choice: Choice,
+    /// What it earned.
+    pub reward: f64,
+}
+
+impl RewardedChoice {
+    /// As the estimators take it, for a policy that gives the arm of the choice the chance `target`.
+    #[must_use]
+    pub fn logged(&self, target: f64) -> LoggedReward {
+        LoggedReward { propensity: self.choice.propensity, target, reward: self.reward }
+    }
 }
 
 /// Arms and what was learnt of them, as plain data.

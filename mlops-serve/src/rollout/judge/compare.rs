@@ -5,7 +5,7 @@ use mlops_metrics::Direction;
 
 use crate::rollout::{
     Finding, Verdict,
-    statistics::{Moments, asymptotic, ln_mean, mixture, rare_event, share},
+    statistics::{Moments, asymptotic, higher_rate, mixture, share},
 };
 
 /// A candidate beside the champion, under one guardrail.
@@ -25,20 +25,14 @@ type Events = (u64, u64);
 impl Pair {
     /// Events against the champion's.
     ///
-    /// In a constant split the evidence is the mean of two e-values: the mixture test, quick where events are many, and
-    /// the rare-event process, valid from the first. Otherwise two intervals, each at half of alpha, which hold at any pace
-    /// of the two sides.
+    /// Otherwise than in a constant split: two intervals, each at half of alpha, which hold at any pace of the two sides.
     pub(super) fn events(self, candidate: Events, champion: Events, margin: f64) -> Finding {
         if candidate.1 == 0 || champion.1 == 0 {
             return self.without_data(candidate.1, champion.1, margin);
         }
         let difference = rate(candidate) - rate(champion);
         let (low, high, p_value) = if self.constant_split {
-            let variance = share::pooled_variance(candidate, champion);
-            let ln_e_value = ln_mean(&[
-                mixture::ln_ratio_above(difference, variance, margin),
-                rare_event::ln_e_value(candidate, champion),
-            ]);
+            let ln_e_value = higher_rate::ln_e_value(candidate, champion, margin);
             let half = mixture::half_width(share::variance(candidate, champion), margin, self.alpha);
             (difference - half, difference + half, Some((-ln_e_value).exp().min(1.0)))
         } else {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | is one mean or share higher than another? | [`mixture`], the sequential probability ratio test with a mixture |
 //! | do rare events fall on the candidate too often? | [`rare_event`], exact however few there are |
+//! | does the candidate have more events per request? | [`higher_rate`], both of these |
 //! | what is a share, exactly? | [`share`] |
 //! | what is a mean, of values without known bounds? | [`asymptotic`], from [`Moments`] |
 //! | was traffic split as it should be? | [`sample_ratio`] |
@@ -14,6 +15,7 @@
 //! evidence: e = 1, and an interval without ends.
 
 pub mod asymptotic;
+pub mod higher_rate;
 pub mod mixture;
 mod moments;
 pub mod rare_event;
