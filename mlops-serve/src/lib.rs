@@ -8,7 +8,7 @@
 //! | predicting Parquet files and Delta tables of any size (feature `batch`) | `BatchJob` |
 //! | ONNX models, by themselves or in packages (feature `onnx`, on by default) | `OnnxRuntime` |
 //! | features looked up in the request path | [`FeatureLookup`] |
-//! | canaries and shadows | [`rollout`] |
+//! | canaries, blue-green, shadows, experiments, bandits | [`rollout`] |
 //! | Open Inference v2 over REST, with Triton's extensions | [`Server::into_router`] |
 //! | the same over gRPC, on the same port | feature `grpc` |
 //! | KServe v1, TensorFlow Serving, TorchServe, SageMaker, MLflow, Azure ML, Vertex AI, OpenAPI | [`ProtocolSettings`] |

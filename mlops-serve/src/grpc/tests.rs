@@ -248,8 +248,7 @@ async fn the_side_of_a_rollout_follows_the_metadata_as_it_follows_headers() {
         repository.register_tensors(&name, Version(version), model).unwrap();
     }
     let server = Server::builder(repository).build().unwrap();
-    let settings =
-        RolloutSettings { steps: vec![0.5, 1.0], sticky_by: Some("user".into()), ..RolloutSettings::default() };
+    let settings = RolloutSettings { sticky_by: Some("user".into()), ..RolloutSettings::canary([0.5, 1.0]) };
     server.start_rollout(&name, Version(2), settings).await.unwrap();
     let router = server.into_router();
     let rest = r#"{"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2.5]}]}"#.as_bytes().to_vec();

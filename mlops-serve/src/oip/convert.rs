@@ -19,10 +19,17 @@ use crate::{
 /// What an answer should look like.
 #[derive(Debug, Default)]
 pub(super) struct Wish {
-    pub(super) id: Option<String>,
+    id: Option<String>,
     /// Which outputs in which order; empty means all.
     outputs: Vec<WishedOutput>,
     binary_by_default: bool,
+}
+
+impl Wish {
+    /// Every output, in JSON, under the same id.
+    pub(super) fn everything(self) -> Self {
+        Self { id: self.id, ..Self::default() }
+    }
 }
 
 /// Reads and checks a body against the version that describes the model. `header_length` is the length of the JSON

@@ -10,10 +10,7 @@ use arrow_array::{ArrayRef, BinaryArray, Float64Array};
 use axum::{extract::State, http::header, response::IntoResponse as _};
 use mlops_core::Result;
 
-use super::{
-    convert::{self, Wish},
-    infer::header_length,
-};
+use super::{convert, infer::header_length};
 use crate::{
     explain::Explanation,
     protocol::{Answer, Incoming, Named, ask_why},
@@ -26,8 +23,8 @@ pub(super) async fn explain(State(server): State<Server>, named: Named, mut inco
     let length = header_length(&incoming.headers);
     let read = move |body, version: &_| convert::check(&body, length.as_deref(), version);
     let (Explained { explanation, version }, wish) = ask_why(&server, &target, &mut incoming, read).await?;
-    let all = Wish { id: wish.id, ..Wish::default() };
-    let (body, _) = convert::respond((&target.model, version.0), &tensors(explanation)?, &all)?;
+    let tensors = tensors(explanation)?;
+    let (body, _) = convert::respond((&target.model, version.0), &tensors, &wish.everything())?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 

@@ -85,9 +85,6 @@ impl Kinds for Rejection {
     }
 }
 
-/// The variants that are told apart.
-const VARIANTS: [Variant; 3] = [Variant::Champion, Variant::Canary, Variant::Pinned];
-
 /// Buckets of the histogram of batch sizes: 1, 2, 4 ... rows.
 const BATCH_BUCKETS: u32 = 13;
 
@@ -111,7 +108,7 @@ pub(crate) struct Counters {
     fixed_nanos: AtomicU64,
     row_nanos: AtomicU64,
     /// By variant.
-    reds: [Red; VARIANTS.len()],
+    reds: [Red; Variant::ALL.len()],
     failures: Tally<Failed>,
     rejections: Tally<Rejection>,
     /// Predictions by rows and the reason why the batch was closed.
@@ -157,7 +154,7 @@ impl Default for Counters {
 impl Counters {
     /// Notes how a request to a variant ended.
     pub(crate) fn ended(&self, variant: Variant, code: u16, took: Duration) {
-        let place = VARIANTS.iter().position(|known| *known == variant);
+        let place = Variant::ALL.iter().position(|known| *known == variant);
         if let Some(red) = place.and_then(|place| self.reds.get(place)) {
             red.answered(code, took);
         }
@@ -165,7 +162,7 @@ impl Counters {
 
     /// Rate, errors and duration by variant.
     pub(crate) fn reds(&self) -> impl Iterator<Item = (Variant, &Red)> {
-        VARIANTS.into_iter().zip(&self.reds)
+        Variant::ALL.into_iter().zip(&self.reds)
     }
 
     /// Notes a request that was not answered with a prediction.

@@ -31,7 +31,7 @@ pub use watcher::Watcher;
 
 use crate::{
     model::{ServedModel, TensorModel},
-    rollout::Rollout,
+    rollout::{Phase, Rollout},
     runtime::Runtimes,
     server::ActiveRollout,
 };
@@ -70,9 +70,10 @@ impl EntryState {
 
     /// Drops versions that nothing refers to any more.
     fn retire(&mut self) {
-        let candidate = self.rollout.as_ref().filter(|r| r.rollout.is_active()).map(|r| r.rollout.candidate);
+        let active = self.rollout.as_ref().filter(|active| active.rollout.is_active());
+        let on_trial = |version: &Version| active.is_some_and(|active| active.rollout.candidates.contains(version));
         let keep = |version: &Version, loaded: &Arc<LoadedVersion>| {
-            loaded.pinned || self.default == Some(*version) || candidate == Some(*version)
+            loaded.pinned || self.default == Some(*version) || on_trial(version)
         };
         let gone: Vec<_> = self.versions.iter().filter(|(v, loaded)| !keep(v, loaded)).map(|(v, _)| *v).collect();
         for version in gone {
@@ -318,14 +319,19 @@ impl ModelRepository {
     #[must_use]
     pub fn rollout(&self, name: &ModelName) -> Option<Rollout> {
         let entry = self.entry(name.as_str()).ok()?;
-        entry.state().rollout.as_ref().map(|active| active.rollout.clone())
+        entry.state().rollout.as_ref().map(|active| active.snapshot())
     }
 }
 
 impl EntryState {
-    /// Ends a promoted rollout once its candidate is the default.
+    /// Ends a rollout once a candidate is the default, and one that was promoted once any other version is.
     fn settle_rollout(&mut self) {
-        if self.rollout.as_ref().is_some_and(|active| Some(active.rollout.candidate) == self.default) {
+        let Some(in_service) = self.default else { return };
+        let settled = |rollout: &Rollout| {
+            let promoted = matches!(rollout.phase, Phase::Promoted { .. });
+            rollout.candidates.contains(&in_service) || (promoted && in_service != rollout.champion)
+        };
+        if self.rollout.as_ref().is_some_and(|active| settled(&active.rollout)) {
             self.rollout = None;
         }
     }

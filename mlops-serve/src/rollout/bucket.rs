@@ -13,12 +13,18 @@ pub const BUCKETS: u16 = 10_000;
 /// a 128-bit product, whose bias is below 2^-50.
 #[must_use]
 pub fn bucket_of(salt: &str, key: &str) -> u16 {
-    let bytes = salt.bytes().chain(std::iter::once(0)).chain(key.bytes());
-    let hash =
-        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    let mixed = mix(hash);
-    let scaled = (u128::from(mixed) * u128::from(BUCKETS)) >> 64;
+    let scaled = (u128::from(hash_of(salt, key)) * u128::from(BUCKETS)) >> 64;
     u16::try_from(scaled).unwrap_or(BUCKETS - 1)
+}
+
+/// A number from 0 (inclusive) to 1 that `key` determines under `salt`, with 53 bits of the same hash.
+pub(crate) fn unit_of(salt: &str, key: &str) -> f64 {
+    (hash_of(salt, key) >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0)
+}
+
+fn hash_of(salt: &str, key: &str) -> u64 {
+    let bytes = salt.bytes().chain(std::iter::once(0)).chain(key.bytes());
+    mix(bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)))
 }
 
 fn mix(mut word: u64) -> u64 {

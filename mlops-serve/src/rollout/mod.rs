@@ -1,180 +1,128 @@
-//! Moving traffic from the champion to a candidate in steps, judged on the way.
+//! Moving traffic from the champion to candidates, judged on the way.
 //!
-//! A [`Rollout`] is a value: routing, judging and stepping are pure functions of it, so it can be stored,
-//! resumed and replayed. Counting requests and moving traffic is the server's part.
+//! | look for | in |
+//! |---|---|
+//! | the state machine, a value | [`Rollout`], [`Phase`], [`Command`] |
+//! | canary, blue-green, shadow, A/B/n, bandit | [`Strategy`] |
+//! | limits, when a stage is passed, horizons | [`RolloutSettings`], [`Guardrail`], [`Requirement`] |
+//! | what was found and why | [`Look`], [`Finding`], [`Decision`] |
+//! | where rollouts survive restarts | [`RolloutStore`] |
+//! | rewards, exploration | [`bandit`] |
+//! | would another policy have done better? | [`off_policy`] |
+//! | the tests, as pure functions | [`statistics`] |
+//!
+//! Who answers is decided by 10,000 buckets of a hash of the routing key, so replicas agree without talking, a key stays
+//! with its arm, and raising a share moves only as many keys as it must. Guardrails may be judged after every request
+//! without crying wolf: over a whole rollout a candidate that is as good as the champion is rolled back with probability
+//! at most [`RolloutSettings::alpha`]. What remains undecided pauses for a person.
+//!
+//! # A canary with guardrails
+//! ```
+//! use std::sync::Arc;
+//! # use mlops_core::{DataType, ModelName, Signature, TensorSpec, Version};
+//! # use mlops_serve::{ClosureModel, ModelRepository, Server};
+//! use mlops_serve::rollout::{Decision, FileRolloutStore, Guardrail, RolloutSettings, Strategy};
+//!
+//! # #[tokio::main] async fn main() -> mlops_core::Result<()> {
+//! # let column = TensorSpec::column("x", DataType::Float64);
+//! # let echo = || ClosureModel::new(Signature::new([column.clone()], [column.clone()]).unwrap(), |batch| Ok(batch.clone()));
+//! # let model: ModelName = "fraud".parse()?;
+//! # let repository = Arc::new(ModelRepository::new());
+//! # repository.register(&model, Version(1), Arc::new(echo()))?;
+//! # repository.register(&model, Version(2), Arc::new(echo()))?;
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let folder = folder.path();
+//! let store = Arc::new(FileRolloutStore::open(folder)?);
+//! let server = Server::builder(repository).with_rollout_store(store).build()?;
+//! server.recover_rollouts().await?;
+//!
+//! let plan = RolloutSettings {
+//!     strategy: Strategy::Canary { steps: vec![0.01, 0.1, 0.5, 1.0], mirror: 1.0 },
+//!     guardrails: vec![
+//!         Guardrail::Errors { margin: 0.005 },
+//!         Guardrail::Slow { margin: 0.01 },
+//!         Guardrail::SlowAtMost { share: 0.05 },
+//!     ],
+//!     slow_above_us: 20_000,
+//!     ..RolloutSettings::default()
+//! };
+//! server.start_rollout(&model, Version(2), plan).await?;
+//! // Every now and then, or in the background by `server.watch_rollouts(period)`:
+//! assert_eq!(server.step_rollout(&model).await?, Decision::Hold, "nothing was seen yet");
+//! # Ok(()) }
+//! ```
+//!
+//! # An A/B/n experiment
+//! ```
+//! use mlops_core::{ModelName, Timestamp, Version};
+//! use mlops_metrics::Direction;
+//! use mlops_serve::rollout::{Decision, Goal, Rollout, RolloutSettings, RolloutStats, Strategy, Variant};
+//!
+//! let goal = Goal { kpi: "revenue".into(), direction: Direction::Maximize, effect: 0.1 };
+//! let plan = RolloutSettings {
+//!     strategy: Strategy::Experiment { weights: vec![0.25, 0.25], goal: Some(goal) },
+//!     guardrails: vec![],
+//!     sticky_by: Some("user".into()),
+//!     ..RolloutSettings::default()
+//! };
+//! let now = Timestamp::default();
+//! let shop = ModelName::new("shop")?;
+//! let experiment = Rollout::with_candidates(shop, Version(1), [Version(2), Version(3)], plan)?.started(now);
+//! assert_eq!(experiment.route("user-2"), experiment.route("user-2"), "a user stays where they are");
+//!
+//! // `server.record_outcome(model, request_id, "revenue", 3.5)` fills these.
+//! let mut stats = RolloutStats { candidates: vec![Default::default(); 2], ..RolloutStats::default() };
+//! stats.champion.requests = 8_000;
+//! stats.champion.kpis.insert("revenue".into(), (0..8_000).map(|i| f64::from(i % 5)).collect());
+//! for (place, more) in [(0, 0.0), (1, 0.5)] {
+//!     stats.candidates[place].requests = 4_000;
+//!     stats.candidates[place].kpis.insert("revenue".into(), (0..4_000).map(|i| more + f64::from(i % 5)).collect());
+//! }
+//! assert_eq!(experiment.look(&stats, now).decision, Decision::Promote(Version(3)));
+//! # Ok::<(), mlops_core::Error>(())
+//! ```
+//!
+//! # A bandit
+//! ```
+//! use mlops_serve::rollout::bandit::{Bandit, BanditSettings, Policy};
+//!
+//! let policy = Policy::Thompson { successes: 1.0, failures: 1.0 };
+//! let mut bandit = Bandit::new(BanditSettings::new("click", policy), 2);
+//! for i in 0..400 {
+//!     bandit.reward(0, &[], f64::from(u8::from(i % 10 == 0)))?;
+//!     bandit.reward(1, &[], f64::from(u8::from(i % 4 == 0)))?;
+//! }
+//! let choice = bandit.choose(&[], 0.7);
+//! assert_eq!(choice.arm, 1);
+//! assert!(choice.propensity > 0.9 && choice.propensity < 1.0, "every arm keeps its minimum share");
+//! # Ok::<(), mlops_core::Error>(())
+//! ```
 
+mod allocation;
+mod arms;
+pub mod bandit;
 mod bucket;
+mod guardrail;
 mod judge;
+mod machine;
+pub mod off_policy;
 mod settings;
+pub mod statistics;
+mod store;
+mod strategy;
+#[cfg(test)]
+mod tests;
+mod variant;
 
-use mlops_core::{Error, ModelName, Result, Version};
-use serde::{Deserialize, Serialize};
-
+pub use allocation::Allocation;
+pub use arms::{ArmStats, RolloutStats};
+pub(crate) use bucket::unit_of;
 pub use bucket::{BUCKETS, bucket_of};
-pub use judge::{ArmStats, Decision, RolloutStats};
-pub use settings::RolloutSettings;
-
-/// Where a rollout stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "phase", rename_all = "snake_case")]
-pub enum Phase {
-    /// Planned; the champion answers everything.
-    Idle,
-    /// The champion answers everything; the candidate sees copies and its answers are thrown away.
-    Shadow,
-    /// The candidate answers a share of the requests.
-    Canary {
-        /// Index into [`RolloutSettings::steps`].
-        step: usize,
-    },
-    /// The candidate answers everything, until the alias catches up.
-    Promoted,
-    /// The champion answers everything again.
-    RolledBack {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Who answers a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
-    /// The version in service.
-    Champion,
-    /// The candidate of a rollout.
-    Canary,
-    /// The version that the request named.
-    Pinned,
-}
-
-impl Variant {
-    /// The word in logs, headers and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Champion => "champion",
-            Self::Canary => "canary",
-            Self::Pinned => "pinned",
-        }
-    }
-}
-
-/// One candidate on its way into service.
-///
-/// ```
-/// use mlops_core::{ModelName, Version};
-/// use mlops_serve::rollout::{ArmStats, Decision, Rollout, RolloutSettings, RolloutStats};
-///
-/// let settings = RolloutSettings { min_requests: 100, ..RolloutSettings::default() };
-/// let rollout = Rollout::new(ModelName::new("fraud")?, Version(1), Version(2), settings)?.started();
-/// assert_eq!(rollout.weight(), 0.1);
-///
-/// let healthy = |requests| ArmStats { requests, latency_us_sum: requests * 500, ..ArmStats::default() };
-/// let stats = RolloutStats { champion: healthy(900), canary: healthy(100) };
-/// let decision = rollout.advance(&stats);
-/// assert_eq!(decision, Decision::Advance(0.5));
-/// assert_eq!(rollout.apply(&decision, &stats).weight(), 0.5);
-/// # Ok::<(), mlops_core::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rollout {
-    /// The served model.
-    pub model: ModelName,
-    /// The version in service when it began.
-    pub champion: Version,
-    /// The version on trial.
-    pub candidate: Version,
-    /// The plan.
-    pub settings: RolloutSettings,
-    /// Where it stands.
-    pub phase: Phase,
-    /// What the champion did in the steps that are over; the last step compares with it.
-    pub baseline: ArmStats,
-}
-
-impl Rollout {
-    /// A planned rollout.
-    ///
-    /// # Errors
-    /// `InvalidArgument` when the settings are wrong or the candidate is the champion.
-    pub fn new(model: ModelName, champion: Version, candidate: Version, settings: RolloutSettings) -> Result<Self> {
-        settings.validate()?;
-        if champion == candidate {
-            return Err(Error::invalid_argument(format!(
-                "version {candidate} of model \"{model}\" is in service already"
-            )));
-        }
-        Ok(Self { model, champion, candidate, settings, phase: Phase::Idle, baseline: ArmStats::default() })
-    }
-
-    /// The same, begun: in shadow when the settings ask for it, else at the first step.
-    #[must_use]
-    pub fn started(mut self) -> Self {
-        if self.phase == Phase::Idle {
-            self.phase = if self.settings.shadow { Phase::Shadow } else { Phase::Canary { step: 0 } };
-        }
-        self
-    }
-
-    /// Share of requests that the candidate answers, 0 to 1.
-    #[must_use]
-    pub fn weight(&self) -> f64 {
-        match &self.phase {
-            Phase::Canary { step } => self.settings.steps.get(*step).copied().unwrap_or(0.0),
-            Phase::Promoted => 1.0,
-            Phase::Idle | Phase::Shadow | Phase::RolledBack { .. } => 0.0,
-        }
-    }
-
-    /// The word for the phase, as `Fact::RolloutChanged` carries it.
-    #[must_use]
-    pub fn state_name(&self) -> &'static str {
-        match self.phase {
-            Phase::Idle => "idle",
-            Phase::Shadow => "shadow",
-            Phase::Canary { .. } => "canary",
-            Phase::Promoted => "promoted",
-            Phase::RolledBack { .. } => "rolled_back",
-        }
-    }
-
-    /// Whether the candidate must stay loaded.
-    #[must_use]
-    pub fn is_active(&self) -> bool {
-        matches!(self.phase, Phase::Shadow | Phase::Canary { .. } | Phase::Promoted)
-    }
-
-    /// Who answers the unit with this key. Monotone: a key in the canary stays there when the weight rises.
-    #[must_use]
-    pub fn route(&self, key: &str) -> Variant {
-        let threshold = (self.weight() * f64::from(BUCKETS)).round();
-        let salt = format!("{}/{}/{}", self.settings.salt, self.model, self.candidate);
-        if f64::from(bucket_of(&salt, key)) < threshold { Variant::Canary } else { Variant::Champion }
-    }
-
-    /// What should happen, given what was counted since the current step began. Changes nothing.
-    #[must_use]
-    pub fn advance(&self, stats: &RolloutStats) -> Decision {
-        judge::judge(self, stats)
-    }
-
-    /// The rollout after `decision`.
-    #[must_use]
-    pub fn apply(&self, decision: &Decision, stats: &RolloutStats) -> Self {
-        let mut next = self.clone();
-        match decision {
-            Decision::Hold => return next,
-            Decision::Advance(_) => {
-                let step = match self.phase {
-                    Phase::Canary { step } => step + 1,
-                    _ => 0,
-                };
-                next.phase = Phase::Canary { step };
-            }
-            Decision::Promote => next.phase = Phase::Promoted,
-            Decision::RollBack(reason) => next.phase = Phase::RolledBack { reason: reason.clone() },
-        }
-        next.baseline = self.baseline.plus(&stats.champion);
-        next
-    }
-}
+pub use guardrail::{Finding, Guardrail, Verdict};
+pub use judge::{Decision, Look};
+pub(crate) use machine::mirrors;
+pub use machine::{Command, Phase, Rollout};
+pub use settings::{GUARDRAILS_MAX, Requirement, RolloutSettings};
+pub use store::{FileRolloutStore, MemoryRolloutStore, RolloutStore, conformance};
+pub use strategy::{Goal, Strategy};
+pub use variant::{CANDIDATES_MAX, Variant};

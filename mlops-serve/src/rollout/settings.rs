@@ -3,75 +3,139 @@
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Steps and guardrails.
+use super::{Guardrail, Strategy};
+
+/// When a stage is passed, beside having seen [`RolloutSettings::min_requests`] and lasted
+/// [`RolloutSettings::stage_min_s`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requirement {
+    /// Every guardrail passes: the candidate is shown to be no worse, by more than the margins.
+    #[default]
+    NoWorse,
+    /// No guardrail fails: nothing is known against the candidate.
+    NoFailure,
+}
+
+/// Strategy and guardrails.
+///
+/// ```
+/// use mlops_serve::rollout::{Guardrail, RolloutSettings, Strategy};
+///
+/// let plan: RolloutSettings = serde_json::from_str(
+///     r#"{
+///         "strategy": {"kind": "canary", "steps": [0.01, 0.1, 1.0], "mirror": 1.0},
+///         "guardrails": [{"kind": "errors", "margin": 0.005}, {"kind": "slow_at_most", "share": 0.01}],
+///         "slow_above_us": 20000
+///     }"#,
+/// )?;
+/// assert_eq!((plan.min_requests, plan.guardrails.len()), (500, 2));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutSettings {
-    /// Shares of traffic of the candidate, rising, each above 0 and at most 1.
-    pub steps: Vec<f64>,
-    /// Begin by mirroring: the candidate sees copies and answers nobody.
-    pub shadow: bool,
-    /// Requests that the candidate must have seen in a step before it may go on.
-    pub min_requests: u64,
-    /// Chance of rolling back a candidate that is as good as the champion, over the whole rollout, by the sequential
-    /// tests on errors and on slow answers.
+    /// How traffic gets to the candidates.
+    pub strategy: Strategy,
+    /// What the candidates must not do; at most [`GUARDRAILS_MAX`].
+    pub guardrails: Vec<Guardrail>,
+    /// When a stage is passed.
+    pub requirement: Requirement,
+    /// Chance that a guardrail fails a candidate that is as good as the champion, over the whole rollout and however
+    /// often it is judged.
     pub alpha: f64,
-    /// At the end of a step, most by which the candidate's error rate may exceed the champion's (absolute).
-    pub max_error_rate_increase: f64,
-    /// At the end of a step, most by which the candidate's mean latency may exceed the champion's (ratio).
-    pub max_latency_ratio: f64,
+    /// Requests that each candidate must have seen in a stage before it may go on; the least number of reported figures
+    /// before a mean is judged.
+    pub min_requests: u64,
+    /// How long a stage lasts at least, seconds.
+    pub stage_min_s: u64,
+    /// How long a stage may stay undecided before it pauses for a person, seconds; 0 for ever. Default seven days.
+    pub stage_max_s: u64,
     /// A request longer than this counts as slow, microseconds.
     pub slow_above_us: u64,
+    /// Chance of taking a fair split of traffic for an unfair one. 0 does not check. Not checked where
+    /// [`RolloutSettings::sticky_by`] is set, for the requests of one key are not independent.
+    pub sample_ratio_alpha: f64,
     /// Separates the bucketing of this rollout from that of others.
     pub salt: String,
-    /// Header or text input whose value is the routing key, for stickiness; none routes by request id.
+    /// Header or text input whose value is the routing key, for stickiness; none routes by request id. The statistics
+    /// take requests for independent; with few keys that make many requests each, they are too sure.
     pub sticky_by: Option<String>,
+    /// Header whose value, the name of a variant (`champion`, `canary`, `treatment-1`), overrides the key, for testers.
+    /// Such requests are not counted. None lets no header do that.
+    pub override_by: Option<String>,
+    /// Answers that may wait for a reported figure; the oldest are forgotten.
+    pub outcomes_pending_max: usize,
 }
+
+/// Most guardrails of a rollout.
+pub const GUARDRAILS_MAX: usize = 32;
 
 impl Default for RolloutSettings {
     fn default() -> Self {
         Self {
-            steps: vec![0.1, 0.5, 1.0],
-            shadow: false,
-            min_requests: 500,
+            strategy: Strategy::Canary { steps: vec![0.1, 0.5, 1.0], mirror: 0.0 },
+            guardrails: vec![Guardrail::Errors { margin: 0.01 }, Guardrail::Slow { margin: 0.01 }],
+            requirement: Requirement::NoWorse,
             alpha: 0.05,
-            max_error_rate_increase: 0.01,
-            max_latency_ratio: 1.5,
+            min_requests: 500,
+            stage_min_s: 0,
+            stage_max_s: 7 * 24 * 60 * 60,
             slow_above_us: 100_000,
+            sample_ratio_alpha: 0.001,
             salt: String::new(),
             sticky_by: None,
+            override_by: None,
+            outcomes_pending_max: 100_000,
         }
     }
 }
 
 impl RolloutSettings {
-    /// Checks every number.
+    /// The defaults with a strategy.
+    #[must_use]
+    pub fn new(strategy: Strategy) -> Self {
+        Self { strategy, ..Self::default() }
+    }
+
+    /// A canary with these shares, rising.
+    #[must_use]
+    pub fn canary(steps: impl Into<Vec<f64>>) -> Self {
+        Self::new(Strategy::Canary { steps: steps.into(), mirror: 0.0 })
+    }
+
+    /// Checks every number, for so many candidates.
     ///
     /// # Errors
     /// `InvalidArgument` naming all settings at fault.
-    pub fn validate(&self) -> Result<()> {
-        let mut faults = Vec::new();
-        let in_range = self.steps.iter().all(|&step| step > 0.0 && step <= 1.0);
-        let rising = self.steps.windows(2).all(|pair| matches!(pair, [low, high] if low < high));
-        if self.steps.is_empty() || !in_range || !rising {
-            faults.push(format!("steps {:?} must rise within 0 (exclusive) to 1", self.steps));
+    pub fn validate(&self, candidates: usize) -> Result<()> {
+        let mut faults = self.strategy.faults(candidates);
+        faults.extend(self.guardrails.iter().filter_map(Guardrail::fault));
+        if self.guardrails.len() > GUARDRAILS_MAX {
+            faults.push(format!("{} guardrails; at most {GUARDRAILS_MAX}", self.guardrails.len()));
         }
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
             faults.push(format!("alpha {} must be between 0 and 1", self.alpha));
         }
-        if self.max_error_rate_increase.is_nan() || self.max_error_rate_increase < 0.0 {
-            faults.push(format!("max_error_rate_increase {} must be at least 0", self.max_error_rate_increase));
-        }
-        if self.max_latency_ratio.is_nan() || self.max_latency_ratio < 1.0 {
-            faults.push(format!("max_latency_ratio {} must be at least 1", self.max_latency_ratio));
+        if !(self.sample_ratio_alpha >= 0.0 && self.sample_ratio_alpha < 1.0) {
+            faults.push(format!("sample_ratio_alpha {} must be 0 to 1", self.sample_ratio_alpha));
         }
         if self.min_requests == 0 {
             faults.push("min_requests is 0".into());
+        }
+        if self.stage_max_s > 0 && self.stage_max_s < self.stage_min_s {
+            faults.push(format!("stage_max_s {} is below stage_min_s {}", self.stage_max_s, self.stage_min_s));
         }
         if faults.is_empty() {
             return Ok(());
         }
         Err(Error::invalid_argument(format!("rollout settings: {}", faults.join(", "))))
+    }
+
+    /// Whether answers are remembered until a figure is reported for them.
+    pub(crate) fn awaits_outcomes(&self) -> bool {
+        let by_goal = matches!(&self.strategy, Strategy::Experiment { goal: Some(_), .. } | Strategy::Bandit(_));
+        by_goal || self.guardrails.iter().any(|guardrail| matches!(guardrail, Guardrail::Kpi { .. }))
     }
 }
 
@@ -81,11 +145,24 @@ mod tests {
 
     #[test]
     fn steps_must_rise_and_all_faults_are_named() {
-        RolloutSettings::default().validate().unwrap();
+        RolloutSettings::default().validate(1).unwrap();
         for steps in [vec![], vec![0.0], vec![0.5, 0.5], vec![0.1, 1.1], vec![f64::NAN]] {
-            assert!(RolloutSettings { steps, ..Default::default() }.validate().is_err());
+            assert!(RolloutSettings::canary(steps).validate(1).is_err());
         }
-        let error = RolloutSettings { alpha: 0.0, min_requests: 0, ..Default::default() }.validate().unwrap_err();
-        assert!(error.message().contains("alpha 0") && error.message().contains("min_requests"), "{error}");
+        let guardrails = vec![Guardrail::Errors { margin: 0.0 }];
+        let settings = RolloutSettings { alpha: 0.0, min_requests: 0, guardrails, ..Default::default() };
+        let error = settings.validate(2).unwrap_err();
+        for fault in ["alpha 0", "min_requests", "margin 0", "2 candidates"] {
+            assert!(error.message().contains(fault), "{error}");
+        }
+    }
+
+    #[test]
+    fn weights_must_fit_the_candidates() {
+        let experiment = |weights: Vec<f64>| RolloutSettings::new(Strategy::Experiment { weights, goal: None });
+        experiment(vec![0.5, 0.5]).validate(2).unwrap();
+        for (weights, candidates) in [(vec![0.5, 0.6], 2), (vec![0.5], 2), (vec![0.0, 0.1], 2), (vec![], 0)] {
+            assert!(experiment(weights).validate(candidates).is_err());
+        }
     }
 }

@@ -8,10 +8,12 @@ use std::{
     time::Duration,
 };
 
-use mlops_core::{Clock, EventBus, LabelSink, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock};
+use mlops_core::{
+    AuditSink, Clock, EventBus, LabelSink, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock,
+};
 use tokio::sync::watch;
 
-use super::{Inner, Server};
+use super::{Inner, Rollouts, Server};
 use crate::{
     access::Access,
     executor::{Executor, QueueLimits},
@@ -19,6 +21,7 @@ use crate::{
     metrics::Traffic,
     observe::SpanIds,
     repository::ModelRepository,
+    rollout::RolloutStore,
     settings::ServerSettings,
 };
 
@@ -35,6 +38,8 @@ pub struct ServerBuilder {
     predictions: Option<Arc<dyn PredictionSink>>,
     labels: Option<Arc<dyn LabelSink>>,
     events: Option<Arc<dyn EventBus>>,
+    rollout_store: Option<Arc<dyn RolloutStore>>,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 impl ServerBuilder {
@@ -49,6 +54,8 @@ impl ServerBuilder {
             predictions: None,
             labels: None,
             events: None,
+            rollout_store: None,
+            audit: None,
         }
     }
 
@@ -103,6 +110,18 @@ impl ServerBuilder {
         self
     }
 
+    /// Where rollouts are kept before traffic moves, for [`Server::recover_rollouts`]; a restart forgets them otherwise.
+    pub fn with_rollout_store(mut self, store: Arc<dyn RolloutStore>) -> Self {
+        self.rollout_store = Some(store);
+        self
+    }
+
+    /// Where every step of a rollout is recorded. Without an entry no candidate gets more traffic.
+    pub fn with_audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.audit = Some(sink);
+        self
+    }
+
     /// Checks the settings and starts the workers.
     ///
     /// # Errors
@@ -136,6 +155,7 @@ impl ServerBuilder {
             predictions: self.predictions,
             labels: self.labels,
             events: self.events,
+            rollouts: Rollouts::new(self.rollout_store, self.audit),
             instance,
             requests: AtomicU64::new(0),
             draining: watch::Sender::new(false),

@@ -103,10 +103,14 @@ impl super::Inner {
         side: Option<Variant>,
     ) -> Result<Wanted> {
         let wanted = self.awake(name, version).await?;
-        let candidate = wanted.state.rollout.as_ref().filter(|active| active.rollout.is_active());
-        match candidate.map(|active| active.rollout.candidate) {
-            Some(candidate) if version.is_none() && side == Some(Variant::Canary) => self.wanted(name, Some(candidate)),
-            _ => Ok(wanted),
+        let rollout = wanted.state.rollout.as_ref().map(|active| &active.rollout);
+        let candidate = rollout.filter(|rollout| rollout.is_active() && version.is_none()).and_then(|rollout| {
+            let arm = rollout.arm(side?)?;
+            rollout.candidates.get(arm.checked_sub(1)?).copied()
+        });
+        match candidate {
+            Some(candidate) => self.wanted(name, Some(candidate)),
+            None => Ok(wanted),
         }
     }
 }

@@ -10,7 +10,7 @@ use arrow_schema::Schema;
 use axum::http::HeaderMap;
 use mlops_core::{Error, ErrorKind, Model, ModelName, PredictionBatch, Result, Timestamp, Version};
 
-use super::{ActiveRollout, Inner, Server};
+use super::{ActiveRollout, Inner, Server, arm::Chosen};
 use crate::{
     executor::{Ask, BatchPolicy, Close, Payload, Predicted, Priority, guarded},
     features::common_time,
@@ -19,7 +19,7 @@ use crate::{
     observe,
     protocol::known_model,
     repository::{Entry, EntryState, LoadedVersion, predict_rows},
-    rollout::{Phase, Variant},
+    rollout::Variant,
     tensor::{Tensor, from_batch, to_column},
 };
 
@@ -34,6 +34,8 @@ pub struct InferOptions {
     pub variant: Option<Variant>,
     /// What decides the side of a rollout; the request id when none is given.
     pub routing_key: Option<String>,
+    /// What a bandit on a linear model knows of the request.
+    pub context: Vec<f64>,
     /// A shorter deadline than the server's.
     pub timeout: Option<Duration>,
     /// Whether it is served before or after others that wait.
@@ -49,6 +51,8 @@ pub struct InferReply {
     pub version: Version,
     /// Its side of the rollout.
     pub variant: Variant,
+    /// The chance that it had to be that side, where a bandit decided; for off-policy estimates.
+    pub propensity: Option<f64>,
     /// The id in the prediction log.
     pub request_id: Arc<str>,
 }
@@ -106,10 +110,16 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// The options of a request with what its headers, or its metadata, say.
+    /// The options of a request with what its headers, or its metadata, say of the side of a rollout.
     pub(crate) fn complete(&self, options: InferOptions, headers: &HeaderMap) -> InferOptions {
-        let in_headers = || headers.get(sticky_name(&self.wanted)?)?.to_str().ok().map(str::to_owned);
-        InferOptions { routing_key: options.routing_key.or_else(in_headers), ..options }
+        let Some(active) = &self.wanted.state.rollout else { return options };
+        let settings = &active.rollout.settings;
+        let value = |name: &Option<String>| headers.get(name.as_deref()?)?.to_str().ok();
+        InferOptions {
+            variant: options.variant.or_else(|| value(&settings.override_by).and_then(Variant::parse)),
+            routing_key: options.routing_key.or_else(|| value(&settings.sticky_by).map(str::to_owned)),
+            ..options
+        }
     }
 }
 
@@ -142,6 +152,9 @@ struct Routed {
     entry: Arc<Entry>,
     version: Arc<LoadedVersion>,
     variant: Variant,
+    propensity: Option<f64>,
+    context: Vec<f64>,
+    /// Where it counts; none for a request that was not routed by chance.
     rollout: Option<Arc<ActiveRollout>>,
     /// Gets a copy of the request.
     shadow: Option<Arc<LoadedVersion>>,
@@ -276,26 +289,47 @@ impl Inner {
         let request_id: Arc<str> = options.request_id.unwrap_or_else(|| self.next_request_id()).into();
         let priority = options.priority;
         let rollout = wanted.state.rollout.clone().filter(|active| active.rollout.is_active() && !wanted.pinned);
-        let candidate =
-            rollout.as_ref().and_then(|active| wanted.state.versions.get(&active.rollout.candidate)).cloned();
         let key = options.routing_key.or(sticky);
-        let (mut version, mut variant, mut shadow) = (wanted.described_by, Variant::Champion, None);
+        let forced = options.variant.filter(|variant| *variant != Variant::Pinned);
+        let loaded = |version: &Version| wanted.state.versions.get(version).cloned();
+        let (mut version, mut shadow) = (Arc::clone(&wanted.described_by), None);
+        let mut chosen = Chosen { variant: Variant::Champion, propensity: None };
         if wanted.pinned {
-            variant = Variant::Pinned;
-        } else if let (Some(active), Some(candidate)) = (&rollout, candidate) {
-            let choice = options
-                .variant
-                .filter(|choice| *choice != Variant::Pinned)
-                .unwrap_or_else(|| active.rollout.route(key.as_deref().unwrap_or(&request_id)));
-            if active.rollout.phase == Phase::Shadow {
-                shadow = Some(candidate);
-            } else if choice == Variant::Canary {
-                (version, variant) = (candidate, Variant::Canary);
+            chosen.variant = Variant::Pinned;
+        } else if let Some(active) = &rollout {
+            let by_chance = || active.choose(key.as_deref().unwrap_or(&request_id), &request_id, &options.context);
+            let choice = forced.map_or_else(by_chance, |variant| Chosen { variant, propensity: None });
+            let candidates = &active.rollout.candidates;
+            let place = active.rollout.arm(choice.variant).and_then(|arm| arm.checked_sub(1));
+            if let Some(candidate) = place.and_then(|place| candidates.get(place)).and_then(loaded) {
+                version = candidate;
+                chosen = choice;
+            } else if place.is_none() {
+                chosen.propensity = choice.propensity;
+            }
+            if forced.is_none() && active.mirrors(&request_id) {
+                shadow = candidates.first().and_then(loaded);
             }
         }
+        // Who asks for a side is no random sample of those who get it.
+        let rollout = rollout.filter(|_| forced.is_none());
         let mut timeout = Duration::from_millis(self.settings.timeout_ms);
         timeout = timeout.min(wanted.entry.config.timeout.unwrap_or(timeout)).min(options.timeout.unwrap_or(timeout));
-        Routed { entry: wanted.entry, version, variant, rollout, shadow, request_id, timeout, priority, started }
+        let Chosen { variant, propensity } = chosen;
+        let context = options.context;
+        Routed {
+            entry: wanted.entry,
+            version,
+            variant,
+            propensity,
+            context,
+            rollout,
+            shadow,
+            request_id,
+            timeout,
+            priority,
+            started,
+        }
     }
 
     /// Keeps the deadline and counts the outcome.
@@ -345,6 +379,10 @@ impl Inner {
         let fault = |kind| !matches!(kind, ErrorKind::ResourceExhausted | ErrorKind::Cancelled);
         if let Some(active) = routed.rollout.as_ref().filter(|_| error.is_none_or(|error| fault(error.kind()))) {
             active.count(routed.variant, took, error.is_some());
+            if error.is_none() {
+                let chosen = Chosen { variant: routed.variant, propensity: routed.propensity };
+                active.expect_outcome(&routed.request_id, &chosen, &routed.context);
+            }
         }
     }
 
@@ -370,8 +408,8 @@ impl Inner {
         if let Some(shadow) = &routed.shadow {
             self.mirror(routed, shadow, at, completed);
         }
-        let (version, variant) = (routed.version.version, routed.variant);
-        Ok(InferReply { outputs, version, variant, request_id: Arc::clone(&routed.request_id) })
+        let (version, variant, propensity) = (routed.version.version, routed.variant, routed.propensity);
+        Ok(InferReply { outputs, version, variant, propensity, request_id: Arc::clone(&routed.request_id) })
     }
 
     async fn answer_tensors(&self, routed: &Routed, mut tensors: Vec<Tensor>, rows: usize) -> Result<TensorReply> {

@@ -11,13 +11,16 @@ mod infer;
 mod readiness;
 mod rollouts;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use axum::Router;
-use mlops_core::{Clock, EventBus, LabelSink, Meter, PredictionSink, PrometheusMeter};
+use mlops_core::{AuditSink, Clock, EventBus, LabelSink, Meter, ModelName, PredictionSink, PrometheusMeter};
 use tokio::sync::watch;
 
 pub(crate) use arm::ActiveRollout;
@@ -29,7 +32,7 @@ pub use infer::{InferOptions, InferReply};
 
 use crate::{
     access::Access, executor::Executor, limits::Tenants, metrics::Traffic, observe::SpanIds,
-    repository::ModelRepository, settings::ServerSettings,
+    repository::ModelRepository, rollout::RolloutStore, settings::ServerSettings,
 };
 
 /// A model server.
@@ -73,12 +76,42 @@ pub(crate) struct Inner {
     pub(crate) predictions: Option<Arc<dyn PredictionSink>>,
     pub(crate) labels: Option<Arc<dyn LabelSink>>,
     pub(crate) events: Option<Arc<dyn EventBus>>,
+    rollouts: Rollouts,
     instance: String,
     requests: AtomicU64,
     /// Whether a shutdown has begun.
     draining: watch::Sender<bool>,
     /// What the last check of readiness said.
     healthy: AtomicBool,
+}
+
+/// What makes rollouts durable.
+#[derive(Debug)]
+struct Rollouts {
+    store: Option<Arc<dyn RolloutStore>>,
+    audit: Option<Arc<dyn AuditSink>>,
+    /// One step at a time; it awaits the store, so the lock is an async one.
+    steps: tokio::sync::Mutex<()>,
+    /// Models of which the store has a rollout that is under way here.
+    kept: Mutex<BTreeSet<ModelName>>,
+}
+
+impl Rollouts {
+    fn new(store: Option<Arc<dyn RolloutStore>>, audit: Option<Arc<dyn AuditSink>>) -> Self {
+        Self { store, audit, steps: tokio::sync::Mutex::default(), kept: Mutex::default() }
+    }
+
+    fn keep(&self, model: &ModelName) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(model.clone());
+    }
+
+    fn forget(&self, model: &ModelName) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(model);
+    }
+
+    fn is_kept(&self, model: &ModelName) -> bool {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).contains(model)
+    }
 }
 
 impl Server {

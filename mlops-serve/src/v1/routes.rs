@@ -83,7 +83,7 @@ fn labelled(server: &Server, model: &str, label: &str) -> Result<(Version, Varia
     let candidate = state.rollout.as_ref().filter(|active| active.rollout.is_active());
     let found = match label {
         "stable" => state.default.map(|version| (version, Variant::Champion)),
-        "canary" => candidate.map(|active| (active.rollout.candidate, Variant::Canary)),
+        "canary" => candidate.map(|active| (active.rollout.leading(), active.rollout.variant(1))),
         _ => None,
     };
     found.ok_or_else(|| {
