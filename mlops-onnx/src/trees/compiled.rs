@@ -127,9 +127,9 @@ impl<T: Real> Compiled<T> {
                 continue;
             }
             let scores = &mut match rows {
-                ..=8 => self.block::<8>(block, width, aggregate),
-                ..=16 => self.block::<16>(block, width, aggregate),
-                ..=32 => self.block::<32>(block, width, aggregate),
+                0..=8 => self.block::<8>(block, width, aggregate),
+                9..=16 => self.block::<16>(block, width, aggregate),
+                17..=32 => self.block::<32>(block, width, aggregate),
                 _ => self.block::<LANES_MAX>(block, width, aggregate),
             };
             (0..rows).for_each(|lane| finish(scores, lane));
