@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use axum::{
@@ -106,9 +106,28 @@ async fn metrics_have_our_names_and_tritons() {
     }
 }
 
-/// Keeps the events of the access log.
+/// Keeps the events of the access log, of all tests of this process: whether an event is wanted is found out once, by
+/// whichever thread comes first, so a subscriber of one thread alone may miss all of them.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
+
+impl Log {
+    fn of_this_process() -> &'static Self {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        LOG.get_or_init(|| {
+            let log = Self::default();
+            tracing::subscriber::set_global_default(log.clone()).unwrap();
+            log
+        })
+    }
+
+    /// The lines of requests of this user agent.
+    fn of(&self, user_agent: &str) -> Vec<BTreeMap<&'static str, String>> {
+        let quoted = format!("{user_agent:?}");
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter(|line| line.get("user_agent") == Some(&quoted)).cloned().collect()
+    }
+}
 
 struct Line<'a>(&'a mut BTreeMap<&'static str, String>);
 
@@ -138,23 +157,26 @@ impl Subscriber for Log {
 
 #[tokio::test]
 async fn the_access_log_has_a_line_for_each_request_and_no_secret() {
-    let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    const AGENT: &str = "tester of the access log";
+    let log = Log::of_this_process();
     let router = router();
-    let request = Request::post(format!("{}?token=secret", ADD.0)).header("user-agent", "tester");
-    let request = request.header("authorization", "Bearer secret").body(Body::from(ADD.1)).unwrap();
-    assert_eq!(send(&router, request).await.0.as_u16(), 200);
-    assert_eq!(send(&router, Request::get("/none").body(Body::empty()).unwrap()).await.0.as_u16(), 404);
+    let add = |secret: &str| {
+        let request = Request::post(format!("{}{secret}", ADD.0)).header("user-agent", AGENT);
+        request.header("authorization", "Bearer secret").body(Body::from(ADD.1)).unwrap()
+    };
+    assert_eq!(send(&router, add("?token=secret")).await.0.as_u16(), 200);
+    let absent = Request::get("/none").header("user-agent", AGENT).body(Body::empty()).unwrap();
+    assert_eq!(send(&router, absent).await.0.as_u16(), 404);
     let quiet = settings(json!({"observe": {"access_log": false}}));
     let quiet = Server::builder(models()).with_settings(quiet).build().unwrap().into_router();
-    post(&quiet, ADD.0, ADD.1).await;
-    let lines = log.0.lock().unwrap();
+    assert_eq!(send(&quiet, add("")).await.0.as_u16(), 200);
+    let lines = log.of(AGENT);
     let of = |line: usize, field: &str| lines[line].get(field).map(String::as_str);
     assert_eq!(lines.len(), 2, "{lines:?}");
     for (field, value) in [
         ("method", "POST"),
         ("path", "\"/v2/models/add/infer\""),
-        ("user_agent", "\"tester\""),
+        ("user_agent", "\"tester of the access log\""),
         ("status", "200"),
         ("model", "\"add\""),
         ("version", "1"),
