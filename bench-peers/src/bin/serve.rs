@@ -11,10 +11,15 @@ use std::{
     time::Duration,
 };
 
+use arrow_array::RecordBatch;
+use arrow_cast::cast;
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use async_trait::async_trait;
 use axum::{Router, body::Bytes, routing::post};
 use clap::{Args, Parser, Subcommand};
 use mlops_core::{
-    Error, Model as _, ModelName, PredictionSink as _, PrometheusMeter, Result, Signature, SystemClock, Version,
+    Delivery, Error, Model as _, ModelName, PredictionBatch, PredictionSink, PrometheusMeter, Result, Signature,
+    SystemClock, Version,
 };
 use mlops_features::{PredictionLog, PredictionLogSettings};
 use mlops_onnx::OnnxModel;
@@ -22,7 +27,7 @@ use mlops_serve::{ModelRepository, Server};
 use tokio::net::TcpListener;
 
 /// How often waiting predictions are written.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
 
 /// Serves until it is ended; prints its address first.
 #[derive(Debug, Parser)]
@@ -95,18 +100,62 @@ async fn server_of(options: &Served) -> Result<Server> {
     repository.register(&options.name, Version(1), model)?;
     let mut builder = Server::builder(repository).with_prometheus(Arc::new(PrometheusMeter::default()));
     if let Some(log) = &options.log {
-        builder = builder.with_predictions(log_of(&signature, log).await?);
+        builder = builder.with_predictions(Arc::new(log_of(&signature, log).await?));
     }
     builder.build()
 }
 
-/// The log, and a task that writes it once a second.
-async fn log_of(signature: &Signature, location: &Path) -> Result<Arc<PredictionLog>> {
+/// The log of a model with wide columns: Delta keeps rows of any width, so that is what their type becomes.
+#[derive(Debug)]
+struct WideLog {
+    log: Arc<PredictionLog>,
+    inputs: SchemaRef,
+    outputs: SchemaRef,
+}
+
+#[async_trait]
+impl PredictionSink for WideLog {
+    fn append(&self, batch: PredictionBatch) -> Delivery {
+        match (as_lists(&batch.inputs, &self.inputs), as_lists(&batch.outputs, &self.outputs)) {
+            (Ok(inputs), Ok(outputs)) => self.log.append(PredictionBatch { inputs, outputs, ..batch }),
+            _ => Delivery::Dropped,
+        }
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.log.flush().await
+    }
+
+    fn dropped(&self) -> u64 {
+        self.log.dropped()
+    }
+}
+
+fn as_lists(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<_, _>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+fn lists(schema: &Schema) -> SchemaRef {
+    let field = |field: &FieldRef| match field.data_type() {
+        DataType::FixedSizeList(element, _) => {
+            let element = Field::new("element", element.data_type().clone(), true);
+            Field::new(field.name(), DataType::List(Arc::new(element)), field.is_nullable())
+        }
+        _ => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+/// The log, and a task that writes it now and then.
+async fn log_of(signature: &Signature, location: &Path) -> Result<WideLog> {
+    let (inputs, outputs) = (lists(&signature.input_schema()), lists(&signature.output_schema()));
     let log = Arc::new(
         PredictionLog::open(
             &location.to_string_lossy(),
-            Arc::new(signature.input_schema()),
-            Arc::new(signature.output_schema()),
+            Arc::clone(&inputs),
+            Arc::clone(&outputs),
             Arc::new(SystemClock::new()),
             PredictionLogSettings::default(),
         )
@@ -121,5 +170,5 @@ async fn log_of(signature: &Signature, location: &Path) -> Result<Arc<Prediction
             }
         }
     });
-    Ok(log)
+    Ok(WideLog { log, inputs, outputs })
 }
