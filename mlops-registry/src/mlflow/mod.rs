@@ -410,9 +410,10 @@ fn file_routes() -> Router<Api> {
         .route("/artifacts", routing::get(files::list))
         // An upload is written as it comes; its size is the store's matter.
         .route("/artifacts/{*path}", file.layer(DefaultBodyLimit::disable()))
-        .route("/mpu/create/{*path}", routing::post(files::begin_parts))
-        .route("/mpu/complete/{*path}", routing::post(files::complete_parts))
-        .route("/mpu/abort/{*path}", routing::post(files::abort_parts))
+        // Named apart from the `path` of the body, which the file has with the client.
+        .route("/mpu/create/{*directory}", routing::post(files::begin_parts))
+        .route("/mpu/complete/{*directory}", routing::post(files::complete_parts))
+        .route("/mpu/abort/{*directory}", routing::post(files::abort_parts))
         .route("/presigned/{*path}", routing::get(files::signed_download))
 }
 
