@@ -3,6 +3,7 @@
 //! try.
 //!
 //! ```text
+//! mkdir -p models
 //! cargo run --example inference_server -- --repository models --http 127.0.0.1:8000 --demo-models
 //! curl -s 127.0.0.1:8000/v2/models/identity_fp32/infer \
 //!   -d '{"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2]}]}'

@@ -38,6 +38,7 @@ mod azureml;
 #[cfg(feature = "batch")]
 mod batch;
 mod door;
+mod durable;
 mod executor;
 mod explain;
 mod features;

@@ -2,7 +2,7 @@
 
 use mlops_core::{Error, Result};
 
-use super::{Labels, post};
+use super::{Labels, post, turned};
 use crate::{
     Tensor,
     graph::{Args, Kernel, NodeDef},
@@ -29,8 +29,7 @@ impl Linear {
             )));
         }
         let features = coefficients.len() / targets;
-        let column = |feature: usize| coefficients.iter().skip(feature).step_by(features).copied();
-        let turned = (0..features).flat_map(column).collect();
+        let turned = turned(coefficients, features);
         let intercepts = node.floats("intercepts")?;
         let intercepts = if intercepts.len() == targets { intercepts.to_vec() } else { vec![0.0; targets] };
         Ok(Self { turned, intercepts, features, targets })

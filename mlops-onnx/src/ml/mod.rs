@@ -20,6 +20,11 @@ use mlops_core::{Error, Result};
 
 use crate::{graph::NodeDef, trees::PostTransform};
 
+/// Rows of `width` values turned to columns, so that products run along the rows.
+fn turned(rows: &[f32], width: usize) -> Vec<f32> {
+    (0..width).flat_map(|column| rows.iter().skip(column).step_by(width).copied()).collect()
+}
+
 /// The `post_transform` of a linear model.
 fn post(node: &NodeDef) -> Result<PostTransform> {
     let name = node.text("post_transform", "NONE")?;

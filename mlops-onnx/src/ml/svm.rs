@@ -5,7 +5,7 @@
 
 use mlops_core::{Error, Result};
 
-use super::{Labels, linear::winner, post};
+use super::{Labels, linear::winner, post, turned};
 use crate::{
     Tensor,
     graph::{Args, Kernel, NodeDef},
@@ -63,9 +63,8 @@ impl KernelFunction {
 #[derive(Debug)]
 struct Vectors {
     function: KernelFunction,
-    plain: Vec<f32>,
-    /// Turned to features x vectors, so that products run along vectors.
-    turned: Vec<f32>,
+    /// Vectors x features for distances; turned for products.
+    values: Vec<f32>,
     features: usize,
     count: usize,
 }
@@ -73,21 +72,20 @@ struct Vectors {
 impl Vectors {
     fn new(function: KernelFunction, plain: Vec<f32>, features: usize) -> Self {
         let count = plain.len().checked_div(features).unwrap_or(0);
-        let column = |feature: usize| plain.iter().skip(feature).step_by(features).copied();
-        let turned = (0..features).flat_map(column).collect();
-        Self { function, plain, turned, features, count }
+        let values = if function.shape == Shape::Rbf { plain } else { turned(&plain, features) };
+        Self { function, values, features, count }
     }
 
     /// The kernel function of a row and each vector.
     fn kernels(&self, row: &[f32]) -> Vec<f32> {
         let function = &self.function;
         if function.shape == Shape::Rbf {
-            let vectors = self.plain.chunks_exact(self.features);
+            let vectors = self.values.chunks_exact(self.features);
             let distances = vectors.map(|vector| row.iter().zip(vector).map(|(a, b)| (a - b) * (a - b)).sum::<f32>());
             return distances.map(|distance| (-function.gamma * distance).exp()).collect();
         }
         let mut products = vec![0.0; self.count];
-        multiply_into(row, &self.turned, &mut products, self.features, self.count);
+        multiply_into(row, &self.values, &mut products, self.features, self.count);
         products.iter_mut().for_each(|product| *product = function.of_product(*product));
         products
     }

@@ -19,6 +19,7 @@ use super::{
     record::Record,
     settings::BatchSettings,
 };
+use crate::durable;
 
 /// A part that is being written.
 pub(super) struct Staged {
@@ -119,13 +120,6 @@ fn create_parents(folder: &Path, place: &Path) -> Result<()> {
 }
 
 /// Makes the names in a folder durable.
-#[cfg(unix)]
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| of_disk(folder, error))
-}
-
-/// Elsewhere a folder is no file that could be synchronized; names are as durable as the file system makes them.
-#[cfg(not(unix))]
-pub(super) fn sync_folder(_folder: &Path) -> Result<()> {
-    Ok(())
+    durable::sync_folder(folder).map_err(|error| of_disk(folder, error))
 }

@@ -90,7 +90,7 @@ pub(crate) struct ActiveRollout {
     arms: Vec<ArmCounters>,
     /// Shared with the rollout's earlier stages: an outcome may come late.
     outcomes: Arc<Mutex<Outcomes>>,
-    /// Shared likewise.
+    /// The next stage begins with a copy.
     bandit: Option<Arc<Mutex<Bandit>>>,
 }
 

@@ -14,6 +14,7 @@ use mlops_core::{Digest, Error, ModelName, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{Rollout, RolloutStore};
+use crate::durable::sync_folder;
 
 /// The format that is written, and the newest that is read.
 const FORMAT: u32 = 1;
@@ -67,11 +68,7 @@ impl FileRolloutStore {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
-        self.sync_folder()
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
+        sync_folder(&self.folder)
     }
 
     fn read_all(&self) -> Result<Vec<Rollout>> {
@@ -104,7 +101,7 @@ impl RolloutStore for FileRolloutStore {
 
     async fn remove(&self, model: &ModelName) -> Result<()> {
         let (store, path) = (self.clone(), self.path(model));
-        let work = move || match fs::remove_file(&path).and_then(|()| store.sync_folder()) {
+        let work = move || match fs::remove_file(&path).and_then(|()| sync_folder(&store.folder)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable("removed", &path, error)),
             _ => Ok(()),
         };
