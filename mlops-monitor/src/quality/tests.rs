@@ -506,6 +506,23 @@ fn rules_that_make_no_sense_are_all_named() {
     assert!(faults(Rule::unique("a").filter(deep)).contains("deep"));
 }
 
+#[test]
+fn a_total_within_bounds_is_judged_whatever_its_parts_reach() {
+    let decimals = Decimal128Array::from(vec![i128::MAX, i128::MAX, -i128::MAX, 1 - i128::MAX]);
+    let decimals = decimals.with_data_type(arrow_schema::DataType::Decimal128(38, 0));
+    let t = batch(vec![("a", Arc::new(decimals))]);
+    let suite = Suite::builder("t").with_rule(Rule::sum("a", 1..=1)).build().unwrap();
+    for cut in 0..=4 {
+        let mut run = suite.start(&ValidationSettings::default(), &Tables::default());
+        run.observe(&t.slice(0, cut));
+        run.observe(&t.slice(cut, 4 - cut));
+        assert!(run.finish().results[0].success, "cut at {cut}");
+    }
+    let mut beyond = suite.start(&ValidationSettings::default(), &Tables::default());
+    beyond.observe(&t.slice(0, 2));
+    assert!(beyond.finish().results[0].exception.is_some());
+}
+
 fn any_column(rows: usize) -> impl Strategy<Value = ArrayRef> {
     let floats =
         prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(-0.0), any::<f64>(), (-3_i8..4).prop_map(f64::from)];

@@ -69,7 +69,7 @@ impl Check for ScanCheck {
             Expectation::Completeness(limits) => nulls::completeness(scan, limits),
             Expectation::Min(limits) => value(scan.extrema()?.map(|extrema| &extrema.least), limits),
             Expectation::Max(limits) => value(scan.extrema()?.map(|extrema| &extrema.greatest), limits),
-            Expectation::Sum(limits) => value(scan.sum()?.as_column().as_ref(), limits),
+            Expectation::Sum(limits) => value(scan.sum()?.as_column()?.as_ref(), limits),
             Expectation::Mean(limits) => figure((scan.moments()?.n > 0).then_some(scan.moments()?.mean), limits),
             Expectation::Stdev { limits, ddof } => figure(scan.moments()?.stdev(*ddof), limits),
             Expectation::Median(limits) => figure(median(scan.values()?), limits),

@@ -3,7 +3,7 @@
 //! Invariant: a part that cannot be gathered (wrong type, too many distinct values) is an exception
 //! of the rules that need it, and the other parts go on.
 
-use arrow_buffer::BooleanBuffer;
+use arrow_buffer::{BooleanBuffer, i256};
 use arrow_schema::DataType as ArrowType;
 
 use super::{
@@ -105,11 +105,12 @@ impl Moments {
     }
 }
 
-/// A sum: exact for integers and decimals.
+/// A sum: exact for integers and decimals, in 256 bits on the way so that no order of the values
+/// passes a bound that the total keeps.
 #[derive(Debug, Clone)]
 pub(super) enum Sum {
     None,
-    Exact(i128, Meaning, ArrowType),
+    Exact(i256, Meaning, ArrowType),
     Float(f64),
 }
 
@@ -270,19 +271,19 @@ pub(super) fn doubles<'a>(column: &'a Column, counted: Option<&BooleanBuffer>) -
 
 impl Sum {
     fn add(&mut self, column: &Column, counted: Option<&BooleanBuffer>) -> Checked<()> {
-        let overflow = || RuleException::new(ExceptionKind::UnsupportedType, "the sum is beyond 128 bits");
-        let exact = |meaning: Meaning, sum: Option<i128>| match meaning {
-            Meaning::Number { .. } => sum.ok_or_else(overflow),
+        let exact = |meaning: Meaning, sum: i256| match meaning {
+            Meaning::Number { .. } => Ok(Self::Exact(sum, meaning, column.data_type.clone())),
             _ => Err(column.unfit("a number")),
         };
         let more = match &column.lane {
             Lane::Int(values, meaning) => {
                 let sum = mask::selected(values, counted).fold(0_i128, |sum, value| sum + i128::from(*value));
-                Self::Exact(exact(*meaning, Some(sum))?, *meaning, column.data_type.clone())
+                exact(*meaning, i256::from_i128(sum))?
             }
             Lane::Wide(values, meaning) => {
-                let sum = mask::selected(values, counted).try_fold(0_i128, |sum, value| sum.checked_add(*value));
-                Self::Exact(exact(*meaning, sum)?, *meaning, column.data_type.clone())
+                let sum = mask::selected(values, counted)
+                    .fold(i256::ZERO, |sum, value| sum.wrapping_add(i256::from_i128(*value)));
+                exact(*meaning, sum)?
             }
             Lane::Float(values) => Self::Float(stats::sum(mask::selected(values, counted).copied())),
             _ => return Err(column.unfit("a number")),
@@ -291,7 +292,7 @@ impl Sum {
             (Self::None, more) => more,
             (Self::Float(before), Self::Float(more)) => Self::Float(before + more),
             (Self::Exact(before, meaning, data_type), Self::Exact(more, now, _)) if now == meaning => {
-                Self::Exact(before.checked_add(more).ok_or_else(overflow)?, meaning, data_type)
+                Self::Exact(before.wrapping_add(more), meaning, data_type)
             }
             _ => return Err(type_changed(column)),
         };
@@ -299,14 +300,16 @@ impl Sum {
     }
 
     /// The sum as a column of one row; `None` without values.
-    pub(super) fn as_column(&self) -> Option<Column> {
-        match self {
+    pub(super) fn as_column(&self) -> Checked<Option<Column>> {
+        Ok(match self {
             Self::None => None,
             Self::Exact(sum, meaning, data_type) => {
-                Some(Column::single(Lane::Wide(vec![*sum], *meaning), data_type.clone()))
+                let beyond = || RuleException::new(ExceptionKind::UnsupportedType, "the sum is beyond 128 bits");
+                let sum = sum.to_i128().ok_or_else(beyond)?;
+                Some(Column::single(Lane::Wide(vec![sum], *meaning), data_type.clone()))
             }
             Self::Float(sum) => Some(Column::single(Lane::Float(vec![*sum].into()), ArrowType::Float64)),
-        }
+        })
     }
 }
 
