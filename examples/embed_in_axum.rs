@@ -35,7 +35,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     // A model; here a closure, in earnest `ModelRepository::with_source(registry, ..)` and an alias.
     let column = |name| TensorSpec::column(name, DataType::Float64);
     let signature = Signature::new([column("amount"), column("spent_1h").nullable()], [column("risk")])?;
-    let (inputs, outputs) = (Arc::new(signature.input_schema()), Arc::new(signature.output_schema()));
+    let (inputs, outputs) = (signature.input_schema(), signature.output_schema());
     let model = ClosureModel::new(signature, |rows| {
         let (amounts, spent) = (rows["amount"].as_primitive::<Float64Type>(), rows["spent_1h"].as_primitive());
         let risk = |(amount, spent): (&f64, Option<f64>)| (amount + spent.unwrap_or(0.0)) / 1e3;
@@ -50,6 +50,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     // Every answer is logged; the log is compared with the history.
     let (log, clock) = (format!("{home}/predictions"), Arc::new(SystemClock::default()));
     let log = Arc::new(PredictionLog::open(&log, inputs, outputs, Arc::clone(&clock) as _, Default::default()).await?);
+    let _writer = LogWriter::start(Arc::clone(&log), &Default::default())?;
     let server = Server::builder(repository).with_predictions(Arc::clone(&log) as _).build()?;
     let reference = ReferenceProfile::from_batch(&history.project(&[2])?, &ProfileSettings::default())?;
     let monitor = Arc::new(Monitor::builder(reference).build()?);

@@ -174,7 +174,7 @@ impl World {
         let open = || async {
             let signature = self.package(self.champion_version().await?).await?.manifest.signature;
             let settings = PredictionLogSettings { buffer_rows_max: 1_000_000, ..PredictionLogSettings::default() };
-            let (inputs, outputs) = (Arc::new(signature.input_schema()), Arc::new(signature.output_schema()));
+            let (inputs, outputs) = (signature.input_schema(), signature.output_schema());
             let clock = Arc::clone(&self.clock) as _;
             PredictionLog::open(&self.predictions_dir, inputs, outputs, clock, settings).await.map(Arc::new)
         };

@@ -84,7 +84,7 @@ pub use join::{JoinSettings, JoinView, Knowledge, PointInTimeJoin};
 pub use materialize::{MaterializeReceipt, Materializer};
 pub use offline::{DeltaOfflineStore, OfflineStore, TrainingSet};
 pub use online::{Durability, MemoryOnlineStore, OnlineReader, OnlineStore, OnlineWriter, RedbOnlineStore};
-pub use prediction_log::{PredictionLog, PredictionLogSettings, join_labels};
+pub use prediction_log::{LogWriter, LogWriterSettings, PredictionLog, PredictionLogSettings, join_labels};
 pub use store::{FeatureStore, FeatureStoreBuilder, FeatureStoreSettings};
 pub use table::{AppendReceipt, Scan, Table, TableSettings};
 pub use window::AggregateState;

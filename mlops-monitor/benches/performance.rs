@@ -33,6 +33,7 @@ fn traffic() -> Vec<(PredictionBatch, RecordBatch)> {
             model: ModelName::new("m").unwrap(),
             version: Version(1),
             variant: "champion".into(),
+            propensity: None,
             at: Timestamp::from_millis(i64::from(request)),
             inputs: RecordBatch::try_from_iter([("x", column(&|row| data.uniform(3 * row + 2)))]).unwrap(),
             outputs: RecordBatch::try_from_iter([("p", scores)]).unwrap(),

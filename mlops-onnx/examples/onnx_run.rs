@@ -71,7 +71,7 @@ fn run(arguments: &[String]) -> Result<Value> {
 fn by_rows(model: &OnnxModel, inputs: &[(&str, Tensor)], wanted: &[(String, Tensor)]) -> Result<()> {
     let rows = inputs.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(0);
     let columns = inputs.iter().map(|(_, tensor)| column(tensor)).collect::<Result<Vec<_>>>()?;
-    let batch = RecordBatch::try_new(Arc::new(model.signature().input_schema()), columns)?;
+    let batch = RecordBatch::try_new(model.signature().input_schema(), columns)?;
     let outputs = model.predict(&batch)?;
     for ((name, tensor), found) in wanted.iter().zip(outputs.columns()) {
         if found.len() != rows || format!("{:?}", column(tensor)?) != format!("{found:?}") {

@@ -27,7 +27,7 @@ fn signature() -> Signature {
 }
 
 fn model() -> Arc<dyn Model> {
-    let schema = Arc::new(signature().output_schema());
+    let schema = signature().output_schema();
     Arc::new(ClosureModel::new(signature(), move |batch: &RecordBatch| {
         Ok(RecordBatch::try_new(Arc::clone(&schema), vec![Arc::clone(batch.column(0))])?)
     }))

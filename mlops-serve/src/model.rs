@@ -79,7 +79,7 @@ impl From<Arc<dyn TensorModel>> for ServedModel {
 ///     [TensorSpec::column("y", DataType::Float64)],
 /// )?;
 /// let model = ClosureModel::new(signature.clone(), move |batch: &RecordBatch| {
-///     Ok(RecordBatch::try_new(Arc::new(signature.output_schema()), vec![Arc::clone(batch.column(0))])?)
+///     Ok(RecordBatch::try_new(signature.output_schema(), vec![Arc::clone(batch.column(0))])?)
 /// });
 /// let batch = record_batch!(("x", Float64, [1.5]))?;
 /// assert_eq!(model.predict(&batch)?.num_rows(), 1);

@@ -76,7 +76,7 @@ impl Shell {
     /// One column of predictions under the name that the signature gives it.
     pub(crate) fn output(&self, values: Vec<f64>) -> Result<RecordBatch> {
         let column: ArrayRef = Arc::new(Float64Array::from(values));
-        Ok(RecordBatch::try_new(Arc::new(self.signature.output_schema()), vec![column])?)
+        Ok(RecordBatch::try_new(self.signature.output_schema(), vec![column])?)
     }
 }
 

@@ -8,26 +8,18 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    time::Duration,
 };
 
-use arrow_array::RecordBatch;
-use arrow_cast::cast;
-use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
-use async_trait::async_trait;
 use axum::{Router, body::Bytes, routing::post};
 use clap::{Args, Parser, Subcommand};
-use mlops_core::{
-    Delivery, Error, Model as _, ModelName, PredictionBatch, PredictionSink, PrometheusMeter, Result, Signature,
-    SystemClock, Version,
-};
-use mlops_features::{PredictionLog, PredictionLogSettings};
+use mlops_core::{Error, Model as _, ModelName, PrometheusMeter, Result, Signature, SystemClock, Version};
+use mlops_features::{LogWriter, LogWriterSettings, PredictionLog, PredictionLogSettings};
 use mlops_onnx::OnnxModel;
 use mlops_serve::{ModelRepository, Server};
 use tokio::net::TcpListener;
 
-/// How often waiting predictions are written.
-const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// How often waiting predictions are written, milliseconds.
+const FLUSH_MS: u64 = 500;
 
 /// Serves until it is ended; prints its address first.
 #[derive(Debug, Parser)]
@@ -84,91 +76,29 @@ async fn run(options: Options) -> Result<()> {
             axum::serve(listener, router).await.map_err(|error| Error::unavailable("cannot serve").with_source(error))
         }
         What::Model(model) => {
-            let server = server_of(&model).await?;
+            let (server, _writer) = server_of(&model).await?;
             println!("http://{address}");
             server.serve(listener, std::future::pending()).await
         }
     }
 }
 
-async fn server_of(options: &Served) -> Result<Server> {
+async fn server_of(options: &Served) -> Result<(Server, Option<LogWriter>)> {
     let bytes = std::fs::read(&options.file)
         .map_err(|error| Error::not_found(format!("cannot read {}", options.file.display())).with_source(error))?;
     let model = Arc::new(OnnxModel::from_bytes(&bytes)?);
     let signature = model.signature().clone();
     let repository = Arc::new(ModelRepository::new());
     repository.register(&options.name, Version(1), model)?;
-    let mut builder = Server::builder(repository).with_prometheus(Arc::new(PrometheusMeter::default()));
-    if let Some(log) = &options.log {
-        builder = builder.with_predictions(Arc::new(log_of(&signature, log).await?));
-    }
-    builder.build()
+    let builder = Server::builder(repository).with_prometheus(Arc::new(PrometheusMeter::default()));
+    let Some(location) = &options.log else { return Ok((builder.build()?, None)) };
+    let log = Arc::new(log_of(&signature, location).await?);
+    let settings = LogWriterSettings { interval_ms: FLUSH_MS, ..LogWriterSettings::default() };
+    let writer = LogWriter::start(Arc::clone(&log), &settings)?;
+    Ok((builder.with_predictions(log).build()?, Some(writer)))
 }
 
-/// The log of a model with wide columns: Delta keeps rows of any width, so that is what their type becomes.
-#[derive(Debug)]
-struct WideLog {
-    log: Arc<PredictionLog>,
-    inputs: SchemaRef,
-    outputs: SchemaRef,
-}
-
-#[async_trait]
-impl PredictionSink for WideLog {
-    fn append(&self, batch: PredictionBatch) -> Delivery {
-        match (as_lists(&batch.inputs, &self.inputs), as_lists(&batch.outputs, &self.outputs)) {
-            (Ok(inputs), Ok(outputs)) => self.log.append(PredictionBatch { inputs, outputs, ..batch }),
-            _ => Delivery::Dropped,
-        }
-    }
-
-    async fn flush(&self) -> Result<()> {
-        self.log.flush().await
-    }
-
-    fn dropped(&self) -> u64 {
-        self.log.dropped()
-    }
-}
-
-fn as_lists(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().zip(schema.fields());
-    let columns = columns.map(|(column, field)| cast(column, field.data_type())).collect::<Result<_, _>>()?;
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
-}
-
-fn lists(schema: &Schema) -> SchemaRef {
-    let field = |field: &FieldRef| match field.data_type() {
-        DataType::FixedSizeList(element, _) => {
-            let element = Field::new("element", element.data_type().clone(), true);
-            Field::new(field.name(), DataType::List(Arc::new(element)), field.is_nullable())
-        }
-        _ => field.as_ref().clone(),
-    };
-    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
-}
-
-/// The log, and a task that writes it now and then.
-async fn log_of(signature: &Signature, location: &Path) -> Result<WideLog> {
-    let (inputs, outputs) = (lists(&signature.input_schema()), lists(&signature.output_schema()));
-    let log = Arc::new(
-        PredictionLog::open(
-            &location.to_string_lossy(),
-            Arc::clone(&inputs),
-            Arc::clone(&outputs),
-            Arc::new(SystemClock::new()),
-            PredictionLogSettings::default(),
-        )
-        .await?,
-    );
-    let flushed = Arc::clone(&log);
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(FLUSH_EVERY).await;
-            if let Err(error) = flushed.flush().await {
-                eprintln!("{}", error.chain());
-            }
-        }
-    });
-    Ok(WideLog { log, inputs, outputs })
+async fn log_of(signature: &Signature, location: &Path) -> Result<PredictionLog> {
+    let (inputs, outputs, clock) = (signature.input_schema(), signature.output_schema(), Arc::new(SystemClock::new()));
+    PredictionLog::open(&location.to_string_lossy(), inputs, outputs, clock, PredictionLogSettings::default()).await
 }

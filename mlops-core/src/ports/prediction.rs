@@ -22,6 +22,9 @@ pub struct PredictionBatch {
     pub version: Version,
     /// Variant of the rollout, such as `champion` or `canary`.
     pub variant: Arc<str>,
+    /// The chance that the request had to be answered by that variant, where chance decided: what
+    /// off-policy estimates divide by. From 0 (exclusive) to 1.
+    pub propensity: Option<f64>,
     /// When it was answered.
     pub at: Timestamp,
     /// What the model saw.

@@ -6,8 +6,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use arrow_array::RecordBatch;
-use arrow_schema::{DataType as ArrowType, Field, Schema};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{DataType as ArrowType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use super::DataType;
@@ -102,6 +102,11 @@ impl TensorSpec {
 pub struct Signature {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
+    /// Made once, so that batches of the model share it and are known by it.
+    #[serde(skip_serializing)]
+    input_schema: SchemaRef,
+    #[serde(skip_serializing)]
+    output_schema: SchemaRef,
 }
 
 #[derive(Deserialize)]
@@ -154,7 +159,10 @@ impl Signature {
         if outputs.is_empty() {
             return Err(Error::invalid_argument("a signature needs at least one output"));
         }
-        Ok(Self { inputs, outputs })
+        let schema =
+            |specs: &[TensorSpec]| Arc::new(Schema::new(specs.iter().map(TensorSpec::to_field).collect::<Vec<_>>()));
+        let (input_schema, output_schema) = (schema(&inputs), schema(&outputs));
+        Ok(Self { inputs, outputs, input_schema, output_schema })
     }
 
     /// The inputs in order.
@@ -171,14 +179,14 @@ impl Signature {
 
     /// The Arrow schema of a batch of inputs.
     #[must_use]
-    pub fn input_schema(&self) -> Schema {
-        Schema::new(self.inputs.iter().map(TensorSpec::to_field).collect::<Vec<_>>())
+    pub fn input_schema(&self) -> SchemaRef {
+        Arc::clone(&self.input_schema)
     }
 
     /// The Arrow schema of a batch of outputs.
     #[must_use]
-    pub fn output_schema(&self) -> Schema {
-        Schema::new(self.outputs.iter().map(TensorSpec::to_field).collect::<Vec<_>>())
+    pub fn output_schema(&self) -> SchemaRef {
+        Arc::clone(&self.output_schema)
     }
 
     /// Picks this model's inputs out of `batch`, in order; other columns are left behind.
@@ -187,9 +195,16 @@ impl Signature {
     /// `InvalidArgument` naming the column that is missing, of another type, or has nulls where
     /// none are allowed.
     pub fn project_inputs(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        if Arc::ptr_eq(batch.schema_ref(), &self.input_schema) {
+            return self
+                .inputs
+                .iter()
+                .zip(batch.columns())
+                .try_for_each(|(spec, column)| no_nulls(spec, column))
+                .map(|()| batch.clone());
+        }
         let mut columns = Vec::with_capacity(self.inputs.len());
-        for spec in &self.inputs {
-            let field = spec.to_field();
+        for (spec, field) in self.inputs.iter().zip(self.input_schema.fields()) {
             let Some(column) = batch.column_by_name(&spec.name) else {
                 return Err(Error::invalid_argument(format!("input column {:?} is missing", spec.name)));
             };
@@ -201,18 +216,23 @@ impl Signature {
                     column.data_type()
                 )));
             }
-            if !spec.nullable && column.null_count() > 0 {
-                return Err(Error::invalid_argument(format!(
-                    "input column {:?} has {} nulls; the model allows none",
-                    spec.name,
-                    column.null_count()
-                )));
-            }
+            no_nulls(spec, column)?;
             columns.push(Arc::clone(column));
         }
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::new(self.input_schema()), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(self.input_schema(), columns, &options)?)
     }
+}
+
+fn no_nulls(spec: &TensorSpec, column: &dyn Array) -> Result<()> {
+    if spec.nullable || column.null_count() == 0 {
+        return Ok(());
+    }
+    Err(Error::invalid_argument(format!(
+        "input column {:?} has {} nulls; the model allows none",
+        spec.name,
+        column.null_count()
+    )))
 }
 
 #[cfg(test)]

@@ -3,10 +3,17 @@
 use std::sync::Arc;
 
 use mlops_core::{
-    Delivery, ModelName, PredictionBatch, PredictionSink, Timestamp, Version,
-    arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, cast::AsArray, types::Int64Type},
+    Delivery, ErrorKind, ModelName, PredictionBatch, PredictionSink, Timestamp, Version,
+    arrow_array::{
+        Array, ArrayRef, BooleanArray, FixedSizeListArray, Float64Array, RecordBatch, StringArray,
+        cast::AsArray,
+        types::{Float64Type, Int64Type},
+    },
+    arrow_schema::{Field, Schema},
 };
-use mlops_features::{PredictionLog, PredictionLogSettings, join_labels};
+use mlops_features::{
+    LogWriter, LogWriterSettings, PredictionLog, PredictionLogSettings, Table, TableSettings, join_labels,
+};
 
 use crate::data::clock;
 
@@ -21,6 +28,7 @@ fn prediction(id: &str, at: i64, rows: usize) -> PredictionBatch {
         model: ModelName::new("m").unwrap(),
         version: Version(3),
         variant: "champion".into(),
+        propensity: None,
         at: Timestamp::from_micros(at),
         inputs: floats("amount", &vec![1.0; rows]),
         outputs: floats("score", &vec![0.5; rows]),
@@ -86,5 +94,92 @@ async fn columns_that_clash_or_do_not_fit_are_refused() {
     assert!(error.message().contains("\"score\""), "{error}");
     let log = open(location, 10).await;
     let misfit = PredictionBatch { inputs: floats("other", &[1.0]), ..prediction("a", 1, 1) };
-    assert_eq!(log.append(misfit), Delivery::Dropped);
+    let uneven = PredictionBatch { outputs: floats("score", &[1.0, 2.0]), ..prediction("a", 1, 1) };
+    let long = "x".repeat(1025);
+    for refused in [misfit, uneven, prediction(&long, 1, 1)] {
+        assert_eq!(log.append(refused), Delivery::Dropped);
+    }
+    assert_eq!(log.append(prediction("a", 1, 1)), Delivery::Accepted);
+}
+
+/// Rows of two values each, as a model with a tensor input gets them.
+fn pairs(values: &[f64]) -> RecordBatch {
+    let values = Arc::new(Float64Array::from(values.to_vec()));
+    let pairs =
+        FixedSizeListArray::new(Arc::new(Field::new_list_field(values.data_type().clone(), true)), 2, values, None);
+    RecordBatch::try_from_iter([("pair", Arc::new(pairs) as ArrayRef)]).unwrap()
+}
+
+#[tokio::test]
+async fn tensors_are_kept_as_lists_beside_their_propensity() {
+    let home = tempfile::tempdir().unwrap();
+    let (inputs, outputs) = (pairs(&[]).schema(), floats("score", &[]).schema());
+    let settings = PredictionLogSettings::default();
+    let location = home.path().to_str().unwrap();
+    let log = PredictionLog::open(location, inputs, outputs, clock(), settings).await.unwrap();
+    let chosen =
+        PredictionBatch { inputs: pairs(&[1.0, 2.0, 3.0, 4.0]), propensity: Some(0.25), ..prediction("a", 1, 2) };
+    let certain = PredictionBatch { inputs: pairs(&[5.0, 6.0]), ..prediction("b", 2, 1) };
+    for batch in [chosen, certain] {
+        assert_eq!(log.append(batch), Delivery::Accepted);
+    }
+    log.flush().await.unwrap();
+    let read = log.read(None, None).await.unwrap();
+    let lists = read["pair"].as_list::<i32>();
+    let lists: Vec<Vec<f64>> =
+        lists.iter().flatten().map(|list| list.as_primitive::<Float64Type>().values().to_vec()).collect();
+    assert_eq!(lists, [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
+    let chances: Vec<_> = read["propensity"].as_primitive::<Float64Type>().iter().collect();
+    assert_eq!(chances, [Some(0.25), Some(0.25), None]);
+}
+
+#[tokio::test]
+async fn a_log_without_propensities_goes_on_and_another_table_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    open(&path("new"), 10).await.flush().await.unwrap();
+    let made = open(&path("new"), 10).await;
+    let fields = made.table().schema().fields().iter().filter(|field| field.name() != "propensity").cloned();
+    let before = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let settings = TableSettings::default();
+    Table::create_or_open("prediction_log", &path("old"), before, clock(), settings.clone()).await.unwrap();
+    let log = open(&path("old"), 10).await;
+    assert_eq!(log.append(prediction("a", 1, 1)), Delivery::Accepted);
+    log.flush().await.unwrap();
+    assert_eq!(log.read(None, None).await.unwrap().num_rows(), 1);
+    let other = floats("other", &[]).schema();
+    Table::create_or_open("prediction_log", &path("other"), Arc::clone(&other), clock(), settings).await.unwrap();
+    let (outputs, settings) = (floats("score", &[]).schema(), PredictionLogSettings::default());
+    let error = PredictionLog::open(&path("other"), other, outputs, clock(), settings).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn a_writer_writes_in_time_when_half_is_full_and_at_the_end() {
+    let home = tempfile::tempdir().unwrap();
+    let log = Arc::new(open(home.path().to_str().unwrap(), 4).await);
+    let start = |interval_ms| {
+        LogWriter::start(Arc::clone(&log), &LogWriterSettings { interval_ms, ..LogWriterSettings::default() })
+    };
+    assert_eq!(start(0).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let written = async |rows| {
+        while log.table().num_rows(None).await.unwrap() < rows {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let writer = start(20).unwrap();
+    let _ = log.append(prediction("a", 1, 1));
+    written(1).await;
+    writer.stop().await.unwrap();
+    // Nothing but a buffer that fills wakes this one.
+    let writer = start(3_600_000).unwrap();
+    let _ = log.append(prediction("b", 2, 2));
+    written(3).await;
+    let _ = log.append(prediction("c", 3, 1));
+    assert!(writer.is_running());
+    writer.stop().await.unwrap();
+    assert_eq!(log.table().num_rows(None).await.unwrap(), 4);
+    let _ = log.append(prediction("d", 4, 1));
+    drop(start(3_600_000).unwrap());
+    written(5).await;
 }

@@ -171,7 +171,7 @@ impl LiveMonitorBuilder {
 /// for from in [0, 300] {
 ///     let (inputs, outputs) = (rows("minutes", from)?, rows("price", 0)?);
 ///     let _ = live.append(PredictionBatch {
-///         request_id: "r".into(), model: model.clone(), version, variant: "champion".into(),
+///         request_id: "r".into(), model: model.clone(), version, variant: "champion".into(), propensity: None,
 ///         at: Timestamp::default(), inputs, outputs,
 ///     });
 /// }

@@ -38,6 +38,7 @@ fn batch(seed: u64, rows: usize, shift: f64, at_ms: i64) -> PredictionBatch {
         model: model(),
         version: Version(1),
         variant: "champion".into(),
+        propensity: None,
         at: Timestamp::from_millis(at_ms),
         inputs: values("minutes", seed, rows, shift),
         outputs: values("price", seed, rows, 0.0),

@@ -147,6 +147,7 @@ pub(crate) type Key = (Timestamp, RowId);
 ///     model: ModelName::new("fraud")?,
 ///     version: Version(1),
 ///     variant: "champion".into(),
+///     propensity: None,
 ///     at: Timestamp::from_millis(0),
 ///     inputs: RecordBatch::try_from_iter([("amount", amounts)])?,
 ///     outputs: RecordBatch::try_from_iter([("p", scores)])?,

@@ -53,6 +53,7 @@ const SECONDS_OF_DAY: f64 = 86_400.0;
 ///     model: ModelName::new("fraud")?,
 ///     version: Version(1),
 ///     variant: "champion".into(),
+///     propensity: None,
 ///     at: Timestamp::from_millis(1_000),
 ///     inputs: outputs.clone(),
 ///     outputs,

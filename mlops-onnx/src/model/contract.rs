@@ -3,8 +3,6 @@
 //! The signature is what a caller sees; feeds say which columns make which input. Types and shapes of outputs are found
 //! by running made-up rows, two and then three, so that the row dimension shows.
 
-use std::sync::Arc;
-
 use mlops_core::{
     DataType, Error, Result, Signature, TensorSpec,
     arrow_array::{RecordBatch, RecordBatchOptions},
@@ -124,7 +122,7 @@ impl Contract {
             columns.push(to_array(spec, tensor, rows)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::new(self.signature.output_schema()), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(self.signature.output_schema(), columns, &options)?)
     }
 
     fn own_output(&self, name: &str) -> Option<usize> {

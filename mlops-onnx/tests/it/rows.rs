@@ -63,7 +63,7 @@ fn a_signature_may_name_columns_and_let_numbers_be_missing() {
     let model = own.with_signature(signature.clone()).unwrap();
     let age: ArrayRef = Arc::new(Float64Array::from(vec![Some(3.0), None]));
     let visits: ArrayRef = Arc::new(Int64Array::from(vec![4, 5]));
-    let batch = RecordBatch::try_new(Arc::new(signature.input_schema()), vec![age, visits]).unwrap();
+    let batch = RecordBatch::try_new(signature.input_schema(), vec![age, visits]).unwrap();
     let answer = model.predict(&batch).unwrap();
     let values = answer.column(0).as_fixed_size_list().values().as_primitive::<Float32Type>().values().to_vec();
     assert_eq!((values[0], values[1], values[3]), (4.0, 6.0, 9.0));
@@ -88,7 +88,7 @@ fn a_model_of_one_row_is_run_row_by_row() {
     let items: ArrayRef = Arc::new(mlops_core::arrow_array::Float32Array::from(vec![1.0, 2.0, 3.0, 4.0]));
     let field = Arc::new(mlops_core::arrow_schema::Field::new_list_field(items.data_type().clone(), true));
     let list = mlops_core::arrow_array::FixedSizeListArray::try_new(field, 2, items, None).unwrap();
-    let batch = RecordBatch::try_new(Arc::new(model.signature().input_schema()), vec![Arc::new(list)]).unwrap();
+    let batch = RecordBatch::try_new(model.signature().input_schema(), vec![Arc::new(list)]).unwrap();
     let answer = model.predict(&batch).unwrap();
     let values = answer.column(0).as_fixed_size_list().values().as_primitive::<Float32Type>().values().to_vec();
     assert_eq!(values, [3.0, 7.0]);

@@ -50,7 +50,7 @@ const LOCK: &str = ".mlops-batch.lock";
 /// # writer.close()?;
 /// let spec = |name: &str| [TensorSpec::column(name, DataType::Float64)];
 /// let signature = Signature::new(spec("x"), spec("y"))?;
-/// let outputs = Arc::new(signature.output_schema());
+/// let outputs = signature.output_schema();
 /// let model = ClosureModel::new(signature, move |batch: &RecordBatch| {
 ///     Ok(RecordBatch::try_new(Arc::clone(&outputs), vec![Arc::clone(batch.column(0))])?)
 /// });

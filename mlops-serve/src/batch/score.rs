@@ -108,14 +108,14 @@ impl Scorer<'_> {
             found.ok_or_else(|| broken(format!("output {:?} is missing", spec.name)))
         };
         let columns = signature.outputs().iter().map(column).collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new(Arc::new(signature.output_schema()), columns).map_err(|error| broken(error.to_string()))
+        RecordBatch::try_new(signature.output_schema(), columns).map_err(|error| broken(error.to_string()))
     }
 
     /// Keys beside answers, with nulls where there is none.
     fn assemble(&self, rows: &RecordBatch, outcome: Outcome) -> Result<Scored> {
         let Outcome { answers, answered } = outcome;
         let keys = self.keys.iter().filter_map(|key| rows.column_by_name(key).cloned());
-        let schema: Arc<Schema> = Arc::new(self.model.signature().output_schema());
+        let schema: Arc<Schema> = self.model.signature().output_schema();
         let answers = concat_batches(&schema, &answers)?;
         let bad_rows = answered.iter().filter(|answered| !**answered).count();
         let columns: Vec<ArrayRef> = if bad_rows == 0 {

@@ -80,7 +80,7 @@ pub(super) fn inputs(signature: &Signature, rows: &RecordBatch) -> Result<Record
     };
     let columns = signature.inputs().iter().map(column).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::new(signature.input_schema()), columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(signature.input_schema(), columns, &options)?)
 }
 
 /// Whether every value of `found` has its like in `wanted`; with `narrow`, floating-point numbers may lose digits. Times

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, new_null_array};
+use arrow_schema::{Schema, SchemaRef};
 use mlops_core::{DataType, Digest, Error, Model, Result, Signature, TensorSpec, Version};
 
 use super::counters::Counters;
@@ -27,6 +28,8 @@ pub(crate) struct LoadedVersion {
     /// What the client sends, and, for row models, the matching specs.
     pub(crate) inputs: Vec<TensorInfo>,
     pub(crate) input_specs: Vec<TensorSpec>,
+    /// Of a batch with every one of those; the signature's own where nothing is looked up.
+    pub(crate) input_schema: SchemaRef,
     pub(crate) outputs: Vec<TensorInfo>,
     /// An input that the client may leave out.
     pub(crate) optional_input: Option<String>,
@@ -71,6 +74,10 @@ impl LoadedVersion {
                 (infos(&input_specs), infos(signature.outputs()))
             }
         };
+        let input_schema = match &model {
+            ServedModel::Rows(model) if lookup.is_none() => model.signature().input_schema(),
+            _ => Arc::new(Schema::new(input_specs.iter().map(TensorSpec::to_field).collect::<Vec<_>>())),
+        };
         let (bytes, counters) = (model.memory_bytes(), Counters::default());
         Ok(Self {
             version,
@@ -79,6 +86,7 @@ impl LoadedVersion {
             model,
             inputs,
             input_specs,
+            input_schema,
             outputs,
             optional_input,
             bytes,
@@ -213,5 +221,5 @@ fn probe_row(signature: &Signature) -> Result<RecordBatch> {
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(1));
-    Ok(RecordBatch::try_new_with_options(Arc::new(signature.input_schema()), columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(signature.input_schema(), columns, &options)?)
 }

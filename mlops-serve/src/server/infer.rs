@@ -5,8 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arrow_array::{Array, RecordBatch, RecordBatchOptions, cast::AsArray};
-use arrow_schema::Schema;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, cast::AsArray};
+use arrow_schema::{FieldRef, Schema};
 use axum::http::HeaderMap;
 use mlops_core::{Error, ErrorKind, Model, ModelName, PredictionBatch, Result, Timestamp, Version};
 
@@ -465,6 +465,7 @@ impl Inner {
             model: routed.entry.config.name.clone(),
             version,
             variant: variant.into(),
+            propensity: routed.propensity,
             at: at.unwrap_or_else(|| self.clock.now()),
             inputs: inputs.clone(),
             outputs: outputs.clone(),
@@ -493,6 +494,7 @@ impl Inner {
                     model: name,
                     version,
                     variant: "shadow".into(),
+                    propensity: None,
                     at,
                     inputs: completed,
                     outputs,
@@ -524,45 +526,47 @@ fn key_text(values: &dyn Array) -> Option<String> {
 
 /// The columns that the client must send, in order.
 pub(super) fn project(version: &LoadedVersion, batch: &RecordBatch) -> Result<RecordBatch> {
-    let mut fields = Vec::with_capacity(version.input_specs.len());
     let mut columns = Vec::with_capacity(version.input_specs.len());
-    for spec in &version.input_specs {
+    for (spec, field) in version.input_specs.iter().zip(version.input_schema.fields()) {
         let Some(column) = batch.column_by_name(&spec.name) else {
             if version.optional_input.as_deref() == Some(&spec.name) {
                 continue;
             }
             return Err(Error::invalid_argument(format!("input column {:?} is missing", spec.name)));
         };
-        if column.data_type() != spec.to_field().data_type() {
-            let (want, found) = (spec.to_field(), column.data_type());
-            return Err(Error::invalid_argument(format!(
-                "input column {:?} must be {}, found {found}",
-                spec.name,
-                want.data_type()
-            )));
+        if column.data_type() != field.data_type() {
+            let (want, found) = (field.data_type(), column.data_type());
+            return Err(Error::invalid_argument(format!("input column {:?} must be {want}, found {found}", spec.name)));
         }
         if !spec.nullable && column.null_count() > 0 {
             return Err(Error::invalid_argument(format!("input column {:?} must have no nulls", spec.name)));
         }
-        fields.push(spec.to_field());
-        columns.push(Arc::clone(column));
+        columns.push((field, Arc::clone(column)));
     }
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+    sent(version, columns, batch.num_rows())
 }
 
 /// Validated tensors as the columns that the client must send, in order.
 pub(super) fn gather(version: &LoadedVersion, tensors: &[Tensor], rows: usize) -> Result<RecordBatch> {
-    let mut fields = Vec::with_capacity(tensors.len());
     let mut columns = Vec::with_capacity(tensors.len());
-    for spec in &version.input_specs {
+    for (spec, field) in version.input_specs.iter().zip(version.input_schema.fields()) {
         let Some(tensor) = tensors.iter().find(|tensor| tensor.name() == spec.name) else { continue };
         check_rows(tensor, rows)?;
-        fields.push(spec.to_field());
-        columns.push(to_column(spec, tensor)?);
+        columns.push((field, to_column(spec, tensor)?));
     }
+    sent(version, columns, rows)
+}
+
+/// A batch of what was sent; it shares its schema with all others where nothing was left out.
+fn sent(version: &LoadedVersion, columns: Vec<(&FieldRef, ArrayRef)>, rows: usize) -> Result<RecordBatch> {
+    let schema = if columns.len() == version.input_specs.len() {
+        Arc::clone(&version.input_schema)
+    } else {
+        Arc::new(Schema::new(columns.iter().map(|(field, _)| Arc::clone(field)).collect::<Vec<_>>()))
+    };
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+    let columns = columns.into_iter().map(|(_, column)| column).collect();
+    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
 }
 
 fn check_rows(tensor: &Tensor, rows: usize) -> Result<()> {

@@ -85,7 +85,7 @@ fn from_column(spec: &TensorSpec, batch: &RecordBatch) -> Result<Tensor> {
 
 /// A batch of no rows with the output columns of `signature`.
 pub(crate) fn empty_outputs(signature: &Signature) -> RecordBatch {
-    let schema = Arc::new(signature.output_schema());
+    let schema = signature.output_schema();
     let columns = schema.fields().iter().map(|field| new_empty_array(field.data_type())).collect();
     RecordBatch::try_new(Arc::clone(&schema), columns).unwrap_or_else(|_| RecordBatch::new_empty(schema))
 }
@@ -104,7 +104,7 @@ mod tests {
         let column = to_column(&spec, &tensor).unwrap();
         assert_eq!(column.data_type(), spec.to_field().data_type());
         let signature = Signature::new([], [spec]).unwrap();
-        let batch = RecordBatch::try_new(Arc::new(signature.output_schema()), vec![column]).unwrap();
+        let batch = RecordBatch::try_new(signature.output_schema(), vec![column]).unwrap();
         let back = from_batch(&signature, &batch, 2).unwrap();
         assert_eq!(back[0].shape(), [2, 2, 2]);
         assert_eq!(back[0].values().as_ref(), values.as_ref() as &dyn Array);

@@ -55,7 +55,7 @@ fn signature() -> Signature {
 
 fn row() -> RecordBatch {
     let columns = vec![Arc::clone(record_batch!(("x", Int64, [7])).unwrap().column(0))];
-    RecordBatch::try_new(Arc::new(signature().input_schema()), columns).unwrap()
+    RecordBatch::try_new(signature().input_schema(), columns).unwrap()
 }
 
 fn name(name: &str) -> ModelName {

@@ -31,6 +31,7 @@ fn prediction(id: &str, seconds: i64, scores: &[f64]) -> PredictionBatch {
         model: ModelName::new("m").unwrap(),
         version: Version(1),
         variant: "champion".into(),
+        propensity: None,
         at: at(seconds),
         inputs: outputs.clone(),
         outputs,

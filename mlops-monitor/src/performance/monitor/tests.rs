@@ -65,6 +65,7 @@ impl Traffic {
             model: ModelName::new("m").unwrap(),
             version: Version(1),
             variant: (self.variant)(request).into(),
+            propensity: None,
             at: at(seconds),
             inputs: RecordBatch::try_from_iter([("country", countries), ("age", ages)]).unwrap(),
             outputs: RecordBatch::try_from_iter([("p", scores)]).unwrap(),
