@@ -72,6 +72,9 @@ fn fixed(server: &Server) -> Routes {
     if server.inner.labels.is_some() {
         routes = routes.merge(feedback::routes());
     }
+    if settings.outcomes_api {
+        routes = routes.merge(feedback::outcome_routes());
+    }
     routes
 }
 

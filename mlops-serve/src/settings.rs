@@ -39,7 +39,7 @@ pub struct ServerSettings {
     pub body_bytes_max: usize,
     /// Bodies above this are decoded and encoded by the workers, bytes.
     pub offload_bytes: usize,
-    /// Most labels in one request of feedback.
+    /// Most labels, or outcomes, in one request of feedback.
     pub feedback_labels_max: usize,
     /// Answers below this are not compressed even when the client accepts it, bytes.
     pub compress_bytes_min: usize,
@@ -50,6 +50,8 @@ pub struct ServerSettings {
     pub readiness_check_ms: u64,
     /// Whether clients may load and unload models over the protocol.
     pub repository_api: bool,
+    /// Whether clients may tell what came of answers, by which rollouts are judged and bandits learn.
+    pub outcomes_api: bool,
     /// The protocols that are spoken beside Open Inference.
     pub protocols: ProtocolSettings,
     /// What one tenant and all together may do.
@@ -80,6 +82,7 @@ impl Default for ServerSettings {
             drain_timeout_ms: 30_000,
             readiness_check_ms: 0,
             repository_api: false,
+            outcomes_api: false,
             protocols: ProtocolSettings::default(),
             limits: LimitSettings::default(),
             observe: ObserveSettings::default(),

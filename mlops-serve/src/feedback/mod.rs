@@ -1,10 +1,13 @@
-//! Labels that come after their predictions: an endpoint that hands them to core's
-//! [`LabelSink`](mlops_core::LabelSink).
+//! What becomes known after predictions, by their request ids: labels, which go to core's
+//! [`LabelSink`](mlops_core::LabelSink) where the application gave one, and outcomes, by which rollouts are judged and
+//! bandits learn, where the settings allow it.
 //!
-//! It exists only where the application gave a sink. Nothing is joined or kept here: what was predicted is known by its
-//! request id, which the server put into the prediction log.
+//! Nothing is joined or kept here: the server put the id into the prediction log, and into the headers of the answer where
+//! the client gave none.
 
+mod outcomes;
 mod read;
 mod routes;
 
+pub(crate) use outcomes::routes as outcome_routes;
 pub(crate) use routes::routes;

@@ -12,9 +12,9 @@ use axum::{
 use super::convert::{self, Wish};
 use crate::{
     protocol::{
-        Answer, Incoming, Named, ask, bytes_of,
+        Answer, Incoming, Named, Origin, ask, bytes_of,
         encoding::{self, Encoding},
-        finish, with_variant,
+        finish,
     },
     server::{Server, TensorReply},
 };
@@ -46,7 +46,7 @@ async fn write(server: &Server, model: String, reply: TensorReply, wish: Wish, a
     let encoding = accepted.filter(|_| bytes >= server.inner.settings.compress_bytes_min);
     // Compression is work whatever the size.
     let work_bytes = if encoding.is_some() { usize::MAX } else { bytes };
-    let variant = reply.variant;
+    let origin = Origin::of(&reply);
     let encode = move || {
         let (body, header_length) = convert::respond((&model, reply.version.0), &reply.outputs, &wish)?;
         let body = match encoding {
@@ -55,7 +55,7 @@ async fn write(server: &Server, model: String, reply: TensorReply, wish: Wish, a
         };
         Ok(Written { body, header_length, encoding })
     };
-    Ok(with_variant(respond(finish(server, work_bytes, encode).await?), variant))
+    Ok(origin.told(respond(finish(server, work_bytes, encode).await?)))
 }
 
 fn respond(written: Written) -> Response {

@@ -103,6 +103,21 @@ pub(super) fn schemas() -> Value {
                 },
             },
         },
+        "Outcomes": {
+            "type": "object",
+            "required": ["outcomes"],
+            "properties": {
+                "outcomes": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "required": ["id", "kpi", "value"],
+                        "properties": { "id": text, "kpi": text, "value": { "type": "number" } },
+                    },
+                },
+            },
+        },
         "FeedbackReceipt": {
             "type": "object",
             "required": ["model_name", "taken", "duplicates", "refused"],

@@ -24,7 +24,7 @@ pub(crate) use inputs::{Inputs, known_output};
 #[cfg(feature = "grpc")]
 pub(crate) use intake::offload;
 pub(crate) use intake::{Incoming, bytes_of, finish};
-pub(crate) use predict::{Question, Target, ask, ask_why, predict, with_variant};
+pub(crate) use predict::{Origin, Question, Target, ask, ask_why, predict};
 pub(crate) use records::{Form, Layout, Shown, columns, transposed, write};
 pub(crate) use routes::{Operation, Routes};
 pub use settings::{ProtocolSettings, VertexSettings};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Bytes,
-    http::{HeaderValue, header},
+    http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use mlops_core::{Result, Version};
@@ -19,6 +19,9 @@ use crate::{
     server::{Explained, InferOptions, Server, TensorReply},
     tensor::Tensor,
 };
+
+const VARIANT: HeaderName = HeaderName::from_static("mlops-variant");
+const REQUEST_ID: HeaderName = HeaderName::from_static("mlops-request-id");
 
 /// Whom a request is for.
 #[derive(Debug, Clone)]
@@ -102,13 +105,30 @@ pub(crate) async fn predict<W: Send + 'static>(
         Ok(Question { tensors, options: InferOptions::default(), wish })
     };
     let (reply, wish) = ask(server, &target, &mut incoming, read).await?;
-    let variant = reply.variant;
+    let origin = Origin::of(&reply);
     let body = finish(server, bytes_of(&reply.outputs), move || write(&reply, wish)).await?;
-    Ok(with_variant(([(header::CONTENT_TYPE, "application/json")], body).into_response(), variant))
+    Ok(origin.told(([(header::CONTENT_TYPE, "application/json")], body).into_response()))
 }
 
-/// The answer with the side of the rollout that gave it.
-pub(crate) fn with_variant(mut response: Response, variant: Variant) -> Response {
-    response.headers_mut().insert("mlops-variant", HeaderValue::from_static(variant.as_str()));
-    response
+/// Where an answer came from, as its headers tell: the side of the rollout, and the id that labels and outcomes name it by
+/// where the client gave none.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    variant: Variant,
+    made_id: Option<Arc<str>>,
+}
+
+impl Origin {
+    pub(crate) fn of(reply: &TensorReply) -> Self {
+        Self { variant: reply.variant, made_id: reply.made_id.clone() }
+    }
+
+    pub(crate) fn told(self, mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        headers.insert(VARIANT, HeaderValue::from_static(self.variant.as_str()));
+        if let Some(id) = self.made_id.and_then(|id| HeaderValue::try_from(&*id).ok()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        response
+    }
 }

@@ -63,6 +63,8 @@ pub(crate) struct TensorReply {
     pub(crate) outputs: Vec<Tensor>,
     pub(crate) version: Version,
     pub(crate) variant: Variant,
+    /// The id in the prediction log, where the request had none and the server made one.
+    pub(crate) made_id: Option<Arc<str>>,
 }
 
 /// The model and version a request speaks to, before routing: what its inputs are checked against.
@@ -213,6 +215,7 @@ impl Server {
         let inner = &self.inner;
         let key = sticky_name(&wanted)
             .and_then(|name| key_text(tensors.iter().find(|tensor| tensor.name() == name)?.values()));
+        let nameless = options.request_id.is_none();
         let rows = tensors.first().map_or(1, Tensor::rows);
         if rows > wanted.entry.config.rows_max {
             let limit = wanted.entry.config.rows_max;
@@ -228,6 +231,7 @@ impl Server {
             }
         };
         let routed = inner.route(wanted, options, key, started);
+        let made_id = nameless.then(|| Arc::clone(&routed.request_id));
         match (&routed.version.model, sent) {
             (ServedModel::Rows(model), Some(sent)) => {
                 let reply = inner.answer(&routed, rows, inner.answer_rows(&routed, sent)).await?;
@@ -235,9 +239,12 @@ impl Server {
                 let outputs = from_batch(model.signature(), &reply.outputs, rows)?;
                 routed.version.counters.compute_output.add(inner.clock.monotonic().saturating_sub(begun));
                 let InferReply { version, variant, .. } = reply;
-                Ok(TensorReply { outputs, version, variant })
+                Ok(TensorReply { outputs, version, variant, made_id })
             }
-            _ => inner.answer(&routed, rows, inner.answer_tensors(&routed, tensors, rows)).await,
+            _ => {
+                let outputs = inner.answer(&routed, rows, inner.answer_tensors(&routed, tensors, rows)).await?;
+                Ok(TensorReply { outputs, version: routed.version.version, variant: routed.variant, made_id })
+            }
         }
     }
 }
@@ -412,13 +419,13 @@ impl Inner {
         Ok(InferReply { outputs, version, variant, propensity, request_id: Arc::clone(&routed.request_id) })
     }
 
-    async fn answer_tensors(&self, routed: &Routed, mut tensors: Vec<Tensor>, rows: usize) -> Result<TensorReply> {
+    async fn answer_tensors(&self, routed: &Routed, mut tensors: Vec<Tensor>, rows: usize) -> Result<Vec<Tensor>> {
         let place = |tensor: &Tensor| routed.version.inputs.iter().position(|info| info.name == tensor.name());
         tensors.sort_by_key(place);
         let Payload::Tensors(outputs) = self.compute(routed, rows, Payload::Tensors(tensors)).await? else {
             return Err(Error::internal("a model on raw tensors answered rows"));
         };
-        Ok(TensorReply { outputs, version: routed.version.version, variant: routed.variant })
+        Ok(outputs)
     }
 
     /// Runs a prediction: inline when recent small calls of this version were cheap, else on a worker.

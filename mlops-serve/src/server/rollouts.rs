@@ -80,12 +80,21 @@ impl Server {
     /// served here, or not in service yet, are left alone. Gives the rollouts as they stand.
     ///
     /// # Errors
-    /// What kept the store from being read, or a step from being recorded; traffic then is the champion's.
+    /// What kept a rollout from being read, after the others went on; what kept the store from being read, or a step from
+    /// being recorded. Traffic then is the champion's.
     pub async fn recover_rollouts(&self) -> Result<Vec<Rollout>> {
         let _one_step_at_a_time = self.inner.rollouts.steps.lock().await;
         let Some(store) = &self.inner.rollouts.store else { return Ok(Vec::new()) };
-        let mut standing = Vec::new();
-        for rollout in store.list().await? {
+        let (mut standing, mut unread) = (Vec::new(), None);
+        for rollout in store.list_each().await? {
+            let rollout = match rollout {
+                Ok(rollout) => rollout,
+                Err(error) => {
+                    tracing::error!(error = %error.chain(), "a stored rollout cannot be read; its model is served by its champion");
+                    unread = Some(error);
+                    continue;
+                }
+            };
             let Ok(entry) = self.inner.repository.entry(rollout.model.as_str()) else { continue };
             let state = entry.state();
             let Some(in_service) = state.default else { continue };
@@ -99,7 +108,7 @@ impl Server {
                 standing.push(rollout);
             }
         }
-        Ok(standing)
+        unread.map_or(Ok(standing), Err)
     }
 
     async fn recover(&self, entry: &Entry, rollout: Rollout, in_service: Version) -> Result<Rollout> {

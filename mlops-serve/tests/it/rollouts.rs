@@ -10,7 +10,7 @@ use mlops_core::{
 };
 use mlops_metrics::Direction;
 use mlops_serve::{
-    ClosureModel, InferOptions, ModelRepository, Server,
+    ClosureModel, InferOptions, ModelRepository, Server, ServerSettings,
     rollout::{
         Command, Decision, FileRolloutStore, Goal, Guardrail, MemoryRolloutStore, Requirement, Rollout,
         RolloutSettings, RolloutStore, Strategy, Variant,
@@ -257,6 +257,62 @@ async fn what_cannot_go_on_after_a_restart_is_rolled_back_and_what_settled_is_fo
     settled.repository().set_default(&name(), Version(2)).unwrap();
     assert_eq!(settled.step_rollout(&name()).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(store.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_damaged_rollout_is_told_and_does_not_keep_others_from_going_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Arc::new(FileRolloutStore::open(folder.path()).unwrap());
+    server(open() as _).start_rollout(&name(), Version(2), quick(&[0.5])).await.unwrap();
+    std::fs::write(folder.path().join("another.json"), "{\"form").unwrap();
+    let restarted = server(open() as _);
+    assert_eq!(restarted.recover_rollouts().await.unwrap_err().kind(), ErrorKind::DataLoss);
+    assert_eq!(restarted.rollout(&name()).unwrap().weight(), 0.5);
+}
+
+#[tokio::test]
+async fn outcomes_come_over_http_by_the_id_that_the_answer_told() {
+    let goal = Goal { kpi: "sale".into(), direction: Direction::Maximize, effect: 0.1 };
+    let strategy = Strategy::Experiment { weights: vec![0.5], goal: Some(goal) };
+    let of = |outcomes_api| {
+        let settings = ServerSettings { outcomes_api, ..ServerSettings::default() };
+        Server::builder(repository(1..=3)).with_settings(settings).build().unwrap()
+    };
+    let server = of(true);
+    let router = server.clone().into_router();
+    let post = async |router: &axum::Router, path: &str, body: String| {
+        let request = Request::builder().method("POST").uri(format!("/v2/models/m/{path}"));
+        client::send(router, request.body(Body::from(body)).unwrap()).await
+    };
+    let ask = async |id: &str| {
+        let body = format!(r#"{{{id}"inputs":[{{"name":"x","shape":[1],"datatype":"FP64","data":[1.0]}}]}}"#);
+        let (status, headers, answer) = post(&router, "infer", body).await;
+        assert_eq!(status, 200, "{answer}");
+        headers.get("mlops-request-id").map(|id| id.to_str().unwrap().to_owned())
+    };
+    let tell = |id: &str, value: f64| format!(r#"{{"outcomes":[{{"id":"{id}","kpi":"sale","value":{value}}}]}}"#);
+    assert_eq!(post(&router, "outcomes", tell("a", 1.0)).await.0, 404, "no rollout");
+    server.start_experiment(&name(), [Version(2)], RolloutSettings { strategy, ..quick(&[]) }).await.unwrap();
+    let made = ask("").await.unwrap();
+    assert_eq!(ask(r#""id":"mine","#).await, None);
+    for (id, value, expected) in [
+        (made.as_str(), 2.0, "1 0 0"),
+        (made.as_str(), 2.0, "0 1 0"),
+        ("mine", 4.0, "1 0 0"),
+        ("never asked", 1.0, "0 0 1"),
+    ] {
+        let (status, _, answer) = post(&router, "outcomes", tell(id, value)).await;
+        assert_eq!(status, 200, "{answer}");
+        let counts = ["taken", "duplicates", "refused"].map(|name| answer[name].to_string());
+        assert_eq!(counts.join(" "), expected, "{id}");
+    }
+    let seen = server.rollout_stats(&name()).unwrap();
+    let (champion, candidate) = (seen.champion.kpi("sale"), seen.candidate(0).kpi("sale"));
+    assert_eq!(champion.n + candidate.n, 2);
+    for body in [r#"{"outcomes":[]}"#, r#"{"outcomes":[{"id":"a","kpi":"sale"}]}"#, "[]"] {
+        assert_eq!(post(&router, "outcomes", body.to_owned()).await.0, 400, "{body}");
+    }
+    assert_eq!(post(&of(false).into_router(), "outcomes", tell("a", 1.0)).await.0, 404, "off unless asked for");
 }
 
 #[tokio::test]

@@ -71,16 +71,15 @@ impl FileRolloutStore {
         sync_folder(&self.folder)
     }
 
-    fn read_all(&self) -> Result<Vec<Rollout>> {
+    fn read_each(&self) -> Result<Vec<Result<Rollout>>> {
         let entries = fs::read_dir(&self.folder).map_err(|error| unavailable("read", &self.folder, error))?;
         let mut rollouts = Vec::new();
         for entry in entries {
             let path = entry.map_err(|error| unavailable("read", &self.folder, error))?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
-                rollouts.push(read(&path)?);
+                rollouts.push(read(&path));
             }
         }
-        rollouts.sort_by(|a, b| a.model.cmp(&b.model));
         Ok(rollouts)
     }
 }
@@ -95,8 +94,14 @@ impl RolloutStore for FileRolloutStore {
     }
 
     async fn list(&self) -> Result<Vec<Rollout>> {
+        let mut rollouts = self.list_each().await?.into_iter().collect::<Result<Vec<_>>>()?;
+        rollouts.sort_by(|a, b| a.model.cmp(&b.model));
+        Ok(rollouts)
+    }
+
+    async fn list_each(&self) -> Result<Vec<Result<Rollout>>> {
         let store = self.clone();
-        blocking(move || store.read_all()).await
+        blocking(move || store.read_each()).await
     }
 
     async fn remove(&self, model: &ModelName) -> Result<()> {

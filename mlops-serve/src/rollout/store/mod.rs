@@ -32,6 +32,14 @@ pub trait RolloutStore: fmt::Debug + Send + Sync + 'static {
     /// `DataLoss` when one cannot be read; `Unavailable` when the store cannot be reached.
     async fn list(&self) -> Result<Vec<Rollout>>;
 
+    /// The same, each by itself, so that one that cannot be read does not hide the others.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be reached.
+    async fn list_each(&self) -> Result<Vec<Result<Rollout>>> {
+        Ok(self.list().await?.into_iter().map(Ok).collect())
+    }
+
     /// Forgets the rollout of a model; nothing happens when there is none. Durable when it returns.
     ///
     /// # Errors
@@ -46,6 +54,9 @@ impl<T: RolloutStore + ?Sized> RolloutStore for Arc<T> {
     }
     async fn list(&self) -> Result<Vec<Rollout>> {
         (**self).list().await
+    }
+    async fn list_each(&self) -> Result<Vec<Result<Rollout>>> {
+        (**self).list_each().await
     }
     async fn remove(&self, model: &ModelName) -> Result<()> {
         (**self).remove(model).await
@@ -87,6 +98,9 @@ mod tests {
         std::fs::write(folder.path().join("b.json"), "{\"form").unwrap();
         let error = store.list().await.unwrap_err();
         assert_eq!(error.kind(), mlops_core::ErrorKind::DataLoss);
+        let each = store.list_each().await.unwrap();
+        assert_eq!(each.iter().flatten().collect::<Vec<_>>(), [&rollout("a")]);
+        assert_eq!(each.len(), 2);
         std::fs::write(folder.path().join("b.json"), "{\"format\": 99, \"rollout\": {}}").unwrap();
         assert!(store.list().await.unwrap_err().message().contains("format 99"));
     }

@@ -3,7 +3,10 @@
 //! Invariant: `$3` is the third parameter wherever it stands. The text of every statement is ours; values travel as
 //! parameters only.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
 
 use mlops_core::{Error, Result};
 use rusqlite::{
@@ -13,6 +16,9 @@ use rusqlite::{
 
 use super::error::from_sqlite;
 use crate::meta::value::{Row, Type, Value};
+
+/// Parameters from which a statement is worth a look into what is known of it.
+const LONG: usize = 32;
 
 /// Prepared statements that a connection keeps; a crate of ours has some dozens.
 pub(super) const STATEMENTS_MAX: usize = 256;
@@ -27,7 +33,7 @@ pub(super) fn execute(connection: &Connection, sql: &str, params: &[Value]) -> R
 /// Runs one statement for each list of parameters and returns how many rows all of them changed.
 pub(super) fn execute_many(connection: &Connection, sql: &str, rows: &[Vec<Value>]) -> Result<u64> {
     let mut statement = connection.prepare_cached(sql).map_err(from_sqlite)?;
-    let positions = positions(&statement);
+    let positions = positions(&statement, Some(sql));
     let mut changed = 0;
     for params in rows {
         let before = connection.total_changes();
@@ -52,17 +58,17 @@ fn each(
     params: &[Value],
     mut run: impl FnMut(&mut Statement<'_>) -> Result<()>,
 ) -> Result<()> {
-    let mut bound = |statement: &mut Statement<'_>| {
-        let positions = positions(statement);
+    let mut bound = |statement: &mut Statement<'_>, sql: Option<&str>| {
+        let positions = positions(statement, sql);
         bind(statement, &positions, params)?;
         run(statement)
     };
     match connection.prepare_cached(sql) {
-        Ok(mut statement) => bound(&mut statement),
+        Ok(mut statement) => bound(&mut statement, Some(sql)),
         Err(SqliteError::MultipleStatement) => {
             let mut batch = Batch::new(connection, sql);
             while let Some(mut statement) = batch.next().map_err(from_sqlite)? {
-                bound(&mut statement)?;
+                bound(&mut statement, None)?;
             }
             Ok(())
         }
@@ -75,10 +81,26 @@ fn changed_since(connection: &Connection, before: u64) -> u64 {
     if connection.total_changes() == before { 0 } else { connection.changes() }
 }
 
-/// For each place in the statement, the number of its parameter from 1. To SQLite `$2` is a name.
-fn positions(statement: &Statement<'_>) -> Vec<usize> {
+/// Positions by the text of their statement.
+type Known = HashMap<Box<str>, Arc<[usize]>>;
+
+/// For each place in the statement, the number of its parameter from 1. To SQLite `$2` is a name, and it looks for the
+/// name of a place by walking past all names before it: of long statements the answer is kept, by their text.
+fn positions(statement: &Statement<'_>, sql: Option<&str>) -> Arc<[usize]> {
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
     let number = |place| statement.parameter_name(place)?.get(1..)?.parse().ok();
-    (1..=statement.parameter_count()).map(|place| number(place).unwrap_or(place)).collect()
+    let find = || (1..=statement.parameter_count()).map(|place| number(place).unwrap_or(place)).collect();
+    let Some(sql) = sql.filter(|_| statement.parameter_count() >= LONG) else { return find() };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = known.get(sql) {
+        return Arc::clone(found);
+    }
+    let found: Arc<[usize]> = find();
+    if known.len() >= STATEMENTS_MAX {
+        known.clear();
+    }
+    known.insert(sql.into(), Arc::clone(&found));
+    found
 }
 
 fn bind(statement: &mut Statement<'_>, positions: &[usize], params: &[Value]) -> Result<()> {
