@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Timestamp,
     id::{Alias, Digest, ModelName, RunId, Version},
+    ports::LineageEvent,
 };
 
 /// A fact with the time it became true.
@@ -61,6 +62,11 @@ pub enum Fact {
         until: Timestamp,
         /// Rows written.
         rows: u64,
+    },
+    /// A run that read or wrote data began or ended.
+    LineageRecorded {
+        /// Which, and what it read and wrote.
+        event: LineageEvent,
     },
     /// A tracked run ended.
     RunFinished {
@@ -145,6 +151,7 @@ pub enum FactKind {
     BatchIngested,
     QualityFailed,
     FeaturesMaterialized,
+    LineageRecorded,
     RunFinished,
     ModelVersionCreated,
     AliasMoved,
@@ -163,6 +170,7 @@ impl Fact {
             Self::BatchIngested { .. } => FactKind::BatchIngested,
             Self::QualityFailed { .. } => FactKind::QualityFailed,
             Self::FeaturesMaterialized { .. } => FactKind::FeaturesMaterialized,
+            Self::LineageRecorded { .. } => FactKind::LineageRecorded,
             Self::RunFinished { .. } => FactKind::RunFinished,
             Self::ModelVersionCreated { .. } => FactKind::ModelVersionCreated,
             Self::AliasMoved { .. } => FactKind::AliasMoved,

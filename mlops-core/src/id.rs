@@ -192,29 +192,58 @@ impl FromStr for ModelRef {
     }
 }
 
-/// One feature of one feature view: `view:feature`.
+/// One feature of one feature view: `view:feature`, or `view@v2:feature` for a version of the view that need not be
+/// the current one.
+///
+/// ```
+/// use mlops_core::FeatureRef;
+///
+/// let pinned: FeatureRef = "cards@v2:amount".parse()?;
+/// assert_eq!((pinned.view(), pinned.view_version(), pinned.feature()), ("cards", Some(2), "amount"));
+/// assert_eq!(pinned.view_key(), "cards@v2");
+/// # Ok::<(), mlops_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FeatureRef {
-    view: Arc<str>,
+    /// `view`, or `view@v2`.
+    key: Arc<str>,
+    version: Option<u32>,
     feature: Arc<str>,
 }
 
 impl FeatureRef {
-    /// Checks and joins the two names.
+    /// Checks and joins the two names; that of the view may end in a version, as `cards@v2`.
     ///
     /// # Errors
-    /// `InvalidArgument` when either is not a valid name.
+    /// `InvalidArgument` when either is not a valid name, or the version is not a whole number from 1.
     pub fn new(view: impl AsRef<str>, feature: impl AsRef<str>) -> Result<Self> {
-        check_name("feature view", view.as_ref(), FORBIDDEN)?;
-        check_name("feature", feature.as_ref(), FORBIDDEN)?;
-        Ok(Self { view: view.as_ref().into(), feature: feature.as_ref().into() })
+        let (key, feature) = (view.as_ref(), feature.as_ref());
+        let (name, version) = match key.split_once('@') {
+            Some((name, version)) => (name, Some(view_version(key, version)?)),
+            None => (key, None),
+        };
+        check_name("feature view", name, FORBIDDEN)?;
+        check_name("feature", feature, FORBIDDEN)?;
+        Ok(Self { key: key.into(), version, feature: feature.into() })
     }
 
-    /// The feature view.
+    /// The feature view, without its version.
     #[must_use]
     pub fn view(&self) -> &str {
-        &self.view
+        self.key.split_once('@').map_or(&self.key, |(name, _)| name)
+    }
+
+    /// The version of the view that is meant; none is the current one.
+    #[must_use]
+    pub fn view_version(&self) -> Option<u32> {
+        self.version
+    }
+
+    /// The view as it was written, with its version: `cards@v2`.
+    #[must_use]
+    pub fn view_key(&self) -> &str {
+        &self.key
     }
 
     /// The feature within the view.
@@ -224,9 +253,20 @@ impl FeatureRef {
     }
 }
 
+/// Reads `v2`. Written one way only, so that equal references are equal text.
+fn view_version(key: &str, text: &str) -> Result<u32> {
+    let number = text.strip_prefix('v').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    match number.filter(|digits| !digits.starts_with('0')).and_then(|digits| digits.parse().ok()) {
+        Some(number) => Ok(number),
+        None => Err(Error::invalid_argument(format!(
+            "feature view {key:?} has a version that is not v1, v2...; write view:feature or view@v2:feature"
+        ))),
+    }
+}
+
 impl fmt::Display for FeatureRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.view, self.feature)
+        write!(f, "{}:{}", self.key, self.feature)
     }
 }
 

@@ -1,16 +1,31 @@
 //! What a feature is, as data: entities, views over a table, window aggregations, services.
 //!
 //! A definition is immutable once built and valid by construction; whatever changes a value is part of its digest.
+//! Definitions are put in force by a [`Plan`] and kept, with all their versions, in a [`DefinitionStore`].
 
 mod aggregation;
+mod applied;
+mod definitions;
+mod diff;
 mod entity;
+mod function;
+mod metadata;
+mod plan;
 mod service;
+mod store;
 mod view;
 
+pub use aggregation::Aggregation;
 pub(crate) use aggregation::is_timestamp;
-pub use aggregation::{Aggregation, Function};
+pub use applied::{AppliedDefinitions, Versioned, Versions};
+pub use definitions::{Definition, Definitions};
 pub use entity::{Entity, JOIN_KEYS_MAX};
+pub use function::{Function, LAST_N_MAX, Quantile};
+pub use metadata::Metadata;
+pub use plan::{Change, ChangeClass, Permission, Plan, Subject, SubjectKind};
 pub use service::FeatureService;
+pub use store::DefinitionStore;
+pub(crate) use store::permitted;
 pub use view::{CREATED, EVENT_TIMESTAMP, FEATURES_MAX, FeatureView, FeatureViewBuilder};
 
 use mlops_core::{Error, Result};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use mlops_core::{FeatureRef, Result};
+use mlops_core::{Digest, Error, FeatureRef, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{all_faults, check_name, first_duplicate};
+use super::{Metadata, all_faults, check_name, first_duplicate};
 
 /// A named, ordered list of features. Feature names are unique within it, because they become column names.
 ///
@@ -20,6 +20,8 @@ use super::{all_faults, check_name, first_duplicate};
 pub struct FeatureService {
     name: Arc<str>,
     features: Vec<FeatureRef>,
+    #[serde(default)]
+    metadata: Metadata,
 }
 
 impl FeatureService {
@@ -28,17 +30,29 @@ impl FeatureService {
     /// # Errors
     /// `InvalidArgument` for an invalid name, no feature, or two features of the same name.
     pub fn new(name: impl AsRef<str>, features: impl IntoIterator<Item = FeatureRef>) -> Result<Self> {
-        let (name, features): (Arc<str>, Vec<_>) = (name.as_ref().into(), features.into_iter().collect());
+        let (name, features) = (name.as_ref().into(), features.into_iter().collect());
+        let service = Self { name, features, metadata: Metadata::default() };
+        service.checked()?;
+        Ok(service)
+    }
+
+    /// The same features, with `metadata`.
+    #[must_use]
+    pub fn with_metadata(self, metadata: Metadata) -> Self {
+        Self { metadata, ..self }
+    }
+
+    /// Refuses a definition that [`FeatureService::new`] would not have made.
+    pub(super) fn checked(&self) -> Result<()> {
         let mut faults = Vec::new();
-        faults.extend(check_name("feature service name", &name).err().map(|error| error.to_string()));
-        if features.is_empty() {
+        faults.extend(check_name("feature service name", &self.name).err().map(|error| error.to_string()));
+        if self.features.is_empty() {
             faults.push("no feature".into());
         }
-        if let Some(twice) = first_duplicate(features.iter().map(FeatureRef::feature)) {
+        if let Some(twice) = first_duplicate(self.features.iter().map(FeatureRef::feature)) {
             faults.push(format!("two features are called \"{twice}\""));
         }
-        all_faults(&format!("feature service \"{name}\""), &faults)?;
-        Ok(Self { name, features })
+        all_faults(&format!("feature service \"{}\"", self.name), &faults)
     }
 
     /// The name.
@@ -51,5 +65,21 @@ impl FeatureService {
     #[must_use]
     pub fn features(&self) -> &[FeatureRef] {
         &self.features
+    }
+
+    /// Owner, description and tags.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// A digest of what is asked for; metadata has no part in it.
+    ///
+    /// # Errors
+    /// `Internal` when the definition cannot be written as JSON, which no valid definition does.
+    pub fn digest(&self) -> Result<Digest> {
+        let bytes = serde_json::to_vec(&(&self.name, &self.features))
+            .map_err(|error| Error::internal("feature service cannot be written as json").with_source(error))?;
+        Ok(Digest::of(&bytes))
     }
 }

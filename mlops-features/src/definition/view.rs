@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mlops_core::{Digest, Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregation, Entity, all_faults, check_name, first_duplicate};
+use super::{Aggregation, Entity, Metadata, all_faults, check_name, first_duplicate};
 
 /// Default name of the column that says when an event happened.
 pub const EVENT_TIMESTAMP: &str = "event_timestamp";
@@ -40,6 +40,31 @@ pub struct FeatureView {
     columns: Vec<Arc<str>>,
     aggregations: Vec<Aggregation>,
     ttl: Option<Duration>,
+    /// None is as `ttl`, zero is any age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    online_ttl: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retraction: Option<Arc<str>>,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+/// The parts of a view on which a value depends, in the order that digests are made of.
+#[derive(Serialize)]
+struct Values<'a> {
+    name: &'a str,
+    entity: &'a Entity,
+    table: &'a str,
+    timestamp: &'a str,
+    created: Option<&'a str>,
+    event_id: Option<&'a str>,
+    columns: &'a [Arc<str>],
+    aggregations: &'a [Aggregation],
+    ttl: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    online_ttl: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retraction: Option<&'a str>,
 }
 
 impl FeatureView {
@@ -56,6 +81,9 @@ impl FeatureView {
                 columns: Vec::new(),
                 aggregations: Vec::new(),
                 ttl: None,
+                online_ttl: None,
+                retraction: None,
+                metadata: Metadata::default(),
             },
         }
     }
@@ -115,6 +143,29 @@ impl FeatureView {
         self.ttl
     }
 
+    /// The same for what is served; as [`FeatureView::ttl`] unless another was given.
+    #[must_use]
+    pub fn online_ttl(&self) -> Option<Duration> {
+        self.online_ttl.map_or(self.ttl, |ttl| (!ttl.is_zero()).then_some(ttl))
+    }
+
+    /// Whether the time to live of what is served was given on its own.
+    pub(super) fn has_online_ttl(&self) -> bool {
+        self.online_ttl.is_some()
+    }
+
+    /// The column that says whether a row takes an event back, when the table has one.
+    #[must_use]
+    pub fn retraction(&self) -> Option<&str> {
+        self.retraction.as_deref()
+    }
+
+    /// Owner, description and tags.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     /// The longest window.
     #[must_use]
     pub fn window_max(&self) -> Duration {
@@ -127,15 +178,46 @@ impl FeatureView {
         columns.chain(self.aggregations.iter().map(|aggregation| aggregation.name.as_ref()))
     }
 
-    /// A digest of everything that changes a value: equal digests, equal features.
+    /// A digest of everything that changes a value: equal digests, equal features. Metadata has no part in it.
     ///
     /// # Errors
     /// `Internal` when the definition cannot be written as JSON, which no valid definition does.
     pub fn digest(&self) -> Result<Digest> {
-        let bytes = serde_json::to_vec(self)
-            .map_err(|error| Error::internal("feature view cannot be written as json").with_source(error))?;
-        Ok(Digest::of(&bytes))
+        digest_of(&self.values())
     }
+
+    /// A digest of everything that changes what is kept online. How old a value may be is asked when it is read, so
+    /// another time to live finds the same records.
+    pub(crate) fn records_digest(&self) -> Result<Digest> {
+        digest_of(&Values { ttl: None, online_ttl: None, ..self.values() })
+    }
+
+    fn values(&self) -> Values<'_> {
+        Values {
+            name: &self.name,
+            entity: &self.entity,
+            table: &self.table,
+            timestamp: &self.timestamp,
+            created: self.created(),
+            event_id: self.event_id(),
+            columns: &self.columns,
+            aggregations: &self.aggregations,
+            ttl: self.ttl,
+            online_ttl: self.online_ttl,
+            retraction: self.retraction(),
+        }
+    }
+
+    /// Refuses a definition that no builder would have built.
+    pub(super) fn checked(&self) -> Result<()> {
+        all_faults(&format!("feature view \"{}\"", self.name), &faults(self))
+    }
+}
+
+fn digest_of(values: &Values<'_>) -> Result<Digest> {
+    let bytes = serde_json::to_vec(values)
+        .map_err(|error| Error::internal("feature view cannot be written as json").with_source(error))?;
+    Ok(Digest::of(&bytes))
 }
 
 /// Collects the parts of a [`FeatureView`].
@@ -184,15 +266,48 @@ impl FeatureViewBuilder {
         self
     }
 
+    /// Values of plain columns older than `ttl` are not served, however old they may be in training sets. Zero means
+    /// any age. Without it the time to live is the same in both, which keeps what is served equal to what is trained
+    /// on.
+    pub fn with_online_ttl(mut self, ttl: Duration) -> Self {
+        self.view.online_ttl = Some(ttl);
+        self
+    }
+
+    /// A row in which the boolean `column` is true takes back the event of its entity, time and event id, in whatever
+    /// order the two arrive. For views of windows alone, with an event id: a latest row that is taken back would need
+    /// the one before it, which is not kept online.
+    pub fn with_retraction(mut self, column: impl AsRef<str>) -> Self {
+        self.view.retraction = Some(column.as_ref().into());
+        self
+    }
+
+    /// Who answers for the view.
+    pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
+        self.view.metadata.owner = Some(owner.into());
+        self
+    }
+
+    /// What the view is for.
+    pub fn with_description(mut self, description: impl Into<String>) -> Self {
+        self.view.metadata.description = Some(description.into());
+        self
+    }
+
+    /// Whatever else is to be said about the view.
+    pub fn with_tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.view.metadata.tags.insert(name.into(), value.into());
+        self
+    }
+
     /// Checks the whole.
     ///
     /// # Errors
     /// `InvalidArgument` that lists every fault: invalid or repeated names, no feature at all, an empty or
     /// unrepresentable window.
     pub fn build(self) -> Result<FeatureView> {
-        let view = self.view;
-        all_faults(&format!("feature view \"{}\"", view.name), &faults(&view))?;
-        Ok(view)
+        self.view.checked()?;
+        Ok(self.view)
     }
 }
 
@@ -201,7 +316,7 @@ fn faults(view: &FeatureView) -> Vec<String> {
     let columns = view.columns.iter().map(|column| ("column", column));
     let aggregated = view.aggregations.iter().map(|aggregation| ("aggregated column", &aggregation.column));
     let named = view.aggregations.iter().map(|aggregation| ("feature", &aggregation.name));
-    let special = view.created.iter().chain(&view.event_id).map(|column| ("column", column));
+    let special = view.created.iter().chain(&view.event_id).chain(&view.retraction).map(|column| ("column", column));
     let fixed = [("feature view name", &view.name), ("table name", &view.table), ("timestamp column", &view.timestamp)];
     for (what, name) in fixed.into_iter().chain(special).chain(columns).chain(aggregated).chain(named) {
         faults.extend(check_name(what, name).err().map(|error| error.to_string()));
@@ -213,6 +328,9 @@ fn faults(view: &FeatureView) -> Vec<String> {
         0 => faults.push("no feature; add a column or an aggregation".into()),
         1..=FEATURES_MAX => {}
         many => faults.push(format!("{many} features; at most {FEATURES_MAX} are allowed")),
+    }
+    if view.retraction.is_some() && (view.event_id.is_none() || !view.columns.is_empty()) {
+        faults.push("retractions need an event id and a view of window aggregates alone".into());
     }
     for key in view.entity.join_keys() {
         if view.feature_names().any(|name| name == key.as_ref()) {
@@ -252,5 +370,31 @@ mod tests {
         assert_eq!(plain.digest().unwrap(), builder().with_column("a").build().unwrap().digest().unwrap());
         let limited = builder().with_column("a").with_ttl(Duration::from_secs(1)).build().unwrap();
         assert_ne!(plain.digest().unwrap(), limited.digest().unwrap());
+        let served = builder().with_column("a").with_online_ttl(Duration::from_secs(1)).build().unwrap();
+        assert_ne!(plain.digest().unwrap(), served.digest().unwrap());
+        for kept in [&limited, &served] {
+            assert_eq!(plain.records_digest().unwrap(), kept.records_digest().unwrap(), "records stay");
+        }
+        let owned = builder().with_column("a").with_owner("ann").with_description("d").with_tag("team", "x");
+        assert_eq!(plain.digest().unwrap(), owned.build().unwrap().digest().unwrap());
+    }
+
+    #[test]
+    fn digest_of_a_view_without_newer_parts_is_fixed() {
+        let view = builder().with_column("a").with_ttl(Duration::from_secs(1)).build().unwrap();
+        let before = concat!(
+            r#"{"name":"v","entity":{"name":"e","join_keys":["k"]},"table":"t","timestamp":"event_timestamp","#,
+            r#""created":null,"event_id":null,"columns":["a"],"aggregations":[],"ttl":{"secs":1,"nanos":0}}"#
+        );
+        assert_eq!(view.digest().unwrap(), Digest::of(before.as_bytes()));
+    }
+
+    #[test]
+    fn served_values_may_have_their_own_time_to_live() {
+        let hour = Duration::from_secs(3_600);
+        let ttl = |view: FeatureViewBuilder| view.with_column("a").build().unwrap().online_ttl();
+        assert_eq!(ttl(builder().with_ttl(hour)), Some(hour));
+        assert_eq!(ttl(builder().with_ttl(hour).with_online_ttl(hour * 2)), Some(hour * 2));
+        assert_eq!(ttl(builder().with_ttl(hour).with_online_ttl(Duration::ZERO)), None);
     }
 }

@@ -1,0 +1,210 @@
+//! The definitions in force and every version that there was: what `view@v2:feature` resolves against.
+//!
+//! Invariants: a version's number and digest never change; two versions of one definition have different digests, so
+//! going back to an earlier definition goes back to its number (and to its values online); what is removed keeps its
+//! versions, so a reference to one of them still means the same.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mlops_core::{Digest, Error, Result, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Definition, Definitions, FeatureService, FeatureView,
+    plan::{Change, ChangeClass, Plan},
+};
+
+/// The layout that this version writes.
+const FORMAT: u32 = 1;
+
+/// One version of a definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versioned<T> {
+    /// 1, 2, 3... in order of appearance.
+    pub version: u32,
+    /// Digest of everything on which a value depends.
+    pub digest: Digest,
+    /// When it was first applied.
+    pub applied_at: Timestamp,
+    /// The definition, with the metadata that was applied last.
+    pub definition: T,
+}
+
+/// All versions of one definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions<T> {
+    current: Option<u32>,
+    versions: Vec<Versioned<T>>,
+}
+
+impl<T: Definition> Versions<T> {
+    /// The version in force; none when the definition was removed.
+    #[must_use]
+    pub fn current(&self) -> Option<&Versioned<T>> {
+        self.version(self.current?)
+    }
+
+    /// Version `number`.
+    #[must_use]
+    pub fn version(&self, number: u32) -> Option<&Versioned<T>> {
+        self.versions.iter().find(|versioned| versioned.version == number)
+    }
+
+    /// Every version, oldest first.
+    #[must_use]
+    pub fn versions(&self) -> &[Versioned<T>] {
+        &self.versions
+    }
+
+    /// Puts `definition` in force, as the version that has its digest or as a new one.
+    fn put(&mut self, definition: &T, at: Timestamp) -> Result<()> {
+        let digest = definition.digest()?;
+        let version = match self.versions.iter_mut().find(|versioned| versioned.digest == digest) {
+            Some(known) => {
+                known.definition = definition.clone();
+                known.version
+            }
+            None => {
+                let version = self.versions.last().map_or(1, |last| last.version + 1);
+                self.versions.push(Versioned { version, digest, applied_at: at, definition: definition.clone() });
+                version
+            }
+        };
+        self.current = Some(version);
+        Ok(())
+    }
+
+    /// Every definition is what its builder would give, under its own digest.
+    fn check(&self) -> Result<()> {
+        for Versioned { version, digest, definition, .. } in &self.versions {
+            definition.check()?;
+            if definition.digest()? != *digest {
+                let subject = definition.subject();
+                return Err(Error::data_loss(format!("{subject} version {version} does not have its digest {digest}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The definitions of one store, as they were applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedDefinitions {
+    format: u32,
+    revision: u64,
+    applied_at: Timestamp,
+    views: BTreeMap<Arc<str>, Versions<FeatureView>>,
+    services: BTreeMap<Arc<str>, Versions<FeatureService>>,
+}
+
+impl Default for AppliedDefinitions {
+    fn default() -> Self {
+        let (views, services) = (BTreeMap::new(), BTreeMap::new());
+        Self { format: FORMAT, revision: 0, applied_at: Timestamp::from_micros(0), views, services }
+    }
+}
+
+impl AppliedDefinitions {
+    /// How often definitions were applied; 0 is never.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// When they were applied last.
+    #[must_use]
+    pub fn applied_at(&self) -> Timestamp {
+        self.applied_at
+    }
+
+    /// Feature views by name, removed ones too.
+    #[must_use]
+    pub fn views(&self) -> &BTreeMap<Arc<str>, Versions<FeatureView>> {
+        &self.views
+    }
+
+    /// Feature services by name, removed ones too.
+    #[must_use]
+    pub fn services(&self) -> &BTreeMap<Arc<str>, Versions<FeatureService>> {
+        &self.services
+    }
+
+    /// What it takes to get from here to `wanted`, which is everything that shall be: a definition that is in force
+    /// and not in `wanted` is removed.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when `wanted` has two definitions of one name.
+    pub fn plan(&self, wanted: &Definitions) -> Result<Plan> {
+        wanted.check()?;
+        let mut changes = differences(&self.views, wanted.views())?;
+        changes.extend(differences(&self.services, wanted.services())?);
+        Ok(Plan { revision: self.revision, changes, wanted: wanted.clone() })
+    }
+
+    /// The definitions after `plan`.
+    pub(crate) fn after(&self, plan: &Plan, at: Timestamp) -> Result<Self> {
+        let mut next = Self { revision: self.revision + 1, applied_at: at, ..self.clone() };
+        put_all(&mut next.views, plan.wanted.views(), at)?;
+        put_all(&mut next.services, plan.wanted.services(), at)?;
+        Ok(next)
+    }
+
+    pub(super) fn from_json(bytes: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let damaged = |error| Error::data_loss("the applied definitions are not readable").with_source(error);
+        let Head { format } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if format != FORMAT {
+            return Err(Error::failed_precondition(format!(
+                "the applied definitions have format {format}; this version reads {FORMAT}"
+            )));
+        }
+        let read: Self = serde_json::from_slice(bytes).map_err(damaged)?;
+        read.views.values().try_for_each(Versions::check)?;
+        read.services.values().try_for_each(Versions::check)?;
+        Ok(read)
+    }
+}
+
+fn differences<T: Definition>(applied: &BTreeMap<Arc<str>, Versions<T>>, wanted: &[T]) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for old in applied.values().filter_map(Versions::current).map(|versioned| &versioned.definition) {
+        if !wanted.iter().any(|new| new.name() == old.name()) {
+            changes.push(Change::new(ChangeClass::Destructive, &old.subject(), "is removed"));
+        }
+    }
+    for new in wanted {
+        let versions = applied.get(new.name());
+        let Some(current) = versions.and_then(Versions::current) else {
+            changes.push(Change::new(ChangeClass::Additive, &new.subject(), new.summary()));
+            continue;
+        };
+        changes.extend(current.definition.changes(new));
+        let digest = new.digest()?;
+        if digest != current.digest {
+            let known = versions.and_then(|versions| versions.versions.iter().find(|known| known.digest == digest));
+            let next = versions.and_then(|versions| versions.versions.last()).map_or(1, |last| last.version + 1);
+            let what = match known {
+                Some(known) => format!("goes back from v{} to v{}", current.version, known.version),
+                None => {
+                    format!("v{} becomes v{next}; v{} stays readable by its number", current.version, current.version)
+                }
+            };
+            changes.push(Change::new(ChangeClass::Additive, &new.subject(), what));
+        }
+    }
+    Ok(changes)
+}
+
+fn put_all<T: Definition>(applied: &mut BTreeMap<Arc<str>, Versions<T>>, wanted: &[T], at: Timestamp) -> Result<()> {
+    for (_, versions) in applied.iter_mut().filter(|(name, _)| !wanted.iter().any(|new| new.name() == name.as_ref())) {
+        versions.current = None;
+    }
+    for definition in wanted {
+        let empty = || Versions { current: None, versions: Vec::new() };
+        applied.entry(definition.name().into()).or_insert_with(empty).put(definition, at)?;
+    }
+    Ok(())
+}

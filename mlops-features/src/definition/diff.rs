@@ -1,0 +1,102 @@
+//! What differs between two definitions of one name.
+
+use std::{fmt::Display, time::Duration};
+
+use super::{
+    Aggregation, Definition, FeatureService, FeatureView,
+    plan::{Change, ChangeClass, Subject},
+};
+
+/// Collects the differences of one definition.
+struct Differences<'a> {
+    subject: &'a Subject,
+    changes: Vec<Change>,
+}
+
+impl Differences<'_> {
+    fn add(&mut self, class: ChangeClass, what: impl Into<String>) {
+        self.changes.push(Change::new(class, self.subject, what));
+    }
+
+    /// A part on which values depend.
+    fn compare<T: PartialEq + Display + ?Sized>(&mut self, what: &str, old: &T, new: &T) {
+        if old != new {
+            self.add(ChangeClass::Destructive, format!("{what}: {old} -> {new}; values change"));
+        }
+    }
+}
+
+/// What differs from `old` in `new`; empty when nothing does.
+pub(super) fn view_changes(old: &FeatureView, new: &FeatureView) -> Vec<Change> {
+    let subject = old.subject();
+    let mut differences = Differences { subject: &subject, changes: Vec::new() };
+    let keys = |view: &FeatureView| format!("{} ({})", view.entity().name(), view.entity().join_keys().join(", "));
+    differences.compare("entity", &keys(old), &keys(new));
+    differences.compare("table", old.table(), new.table());
+    differences.compare("event time column", old.timestamp(), new.timestamp());
+    differences.compare("creation time column", &optional(old.created()), &optional(new.created()));
+    differences.compare("event id column", &optional(old.event_id()), &optional(new.event_id()));
+    differences.compare("retraction column", &optional(old.retraction()), &optional(new.retraction()));
+    differences.compare("ttl", &age(old.ttl()), &age(new.ttl()));
+    if old.ttl() == new.ttl() || old.has_online_ttl() || new.has_online_ttl() {
+        differences.compare("online ttl", &age(old.online_ttl()), &age(new.online_ttl()));
+    }
+    features(&mut differences, old, new);
+    differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
+    differences.changes
+}
+
+fn features(differences: &mut Differences<'_>, old: &FeatureView, new: &FeatureView) {
+    for name in old.feature_names().filter(|name| !new.feature_names().any(|new| new == *name)) {
+        differences.add(ChangeClass::Destructive, format!("feature \"{name}\" is removed"));
+    }
+    for name in new.feature_names() {
+        let before = old.feature_names().any(|old| old == name).then(|| formula(old, name));
+        let after = formula(new, name);
+        match before {
+            None => differences.add(ChangeClass::Additive, format!("feature \"{name}\" is added: {after}")),
+            Some(before) => differences.compare(&format!("feature \"{name}\""), &before, &after),
+        }
+    }
+    let kept = |view: &FeatureView, other: &FeatureView| -> Vec<String> {
+        let names = view.feature_names().filter(|name| other.feature_names().any(|other| other == *name));
+        names.map(str::to_owned).collect()
+    };
+    if kept(old, new) != kept(new, old) {
+        differences.add(ChangeClass::Additive, "features are in another order; values stay as they are");
+    }
+}
+
+/// What is computed for feature `name`, in words.
+fn formula(view: &FeatureView, name: &str) -> String {
+    match view.aggregations().iter().find(|aggregation| aggregation.name.as_ref() == name) {
+        None => format!("latest {name}"),
+        Some(Aggregation { function, column, window, .. }) => format!("{function} of {column} over {window:?}"),
+    }
+}
+
+/// What differs from `old` in `new`; empty when nothing does.
+pub(super) fn service_changes(old: &FeatureService, new: &FeatureService) -> Vec<Change> {
+    let subject = old.subject();
+    let mut differences = Differences { subject: &subject, changes: Vec::new() };
+    for feature in old.features().iter().filter(|feature| !new.features().contains(feature)) {
+        differences.add(ChangeClass::Destructive, format!("feature \"{feature}\" is removed"));
+    }
+    for feature in new.features().iter().filter(|feature| !old.features().contains(feature)) {
+        differences.add(ChangeClass::Additive, format!("feature \"{feature}\" is added"));
+    }
+    let mut kept = old.features().iter().filter(|feature| new.features().contains(feature));
+    if !new.features().iter().filter(|feature| old.features().contains(feature)).all(|new| kept.next() == Some(new)) {
+        differences.add(ChangeClass::Destructive, "features are in another order; columns move");
+    }
+    differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
+    differences.changes
+}
+
+fn optional(name: Option<&str>) -> String {
+    name.map_or_else(|| "none".to_owned(), |name| format!("\"{name}\""))
+}
+
+fn age(ttl: Option<Duration>) -> String {
+    ttl.map_or_else(|| "any age".to_owned(), |ttl| format!("{ttl:?}"))
+}
