@@ -10,10 +10,10 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use bytes::Bytes;
 use deltalake::{
-    DeltaTable, DeltaTableError,
+    DeltaTable,
     kernel::{
-        Action, Add, Transaction,
-        transaction::{CommitBuilder, CommitProperties, TransactionError},
+        Action, Add, CommitInfo, Transaction,
+        transaction::{CommitBuilder, CommitProperties},
     },
     protocol::{DeltaOperation, SaveMode},
 };
@@ -21,7 +21,7 @@ use mlops_core::{Digest, Error, Result, Timestamp};
 use object_store::ObjectStoreExt;
 use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
 
-use super::{Table, delta_error, files::file_name, schema};
+use super::{Table, delta_error, evolve::is_race, files::file_name, schema};
 
 /// Longest batch id in bytes.
 pub const BATCH_ID_BYTES_MAX: usize = 250;
@@ -37,11 +37,35 @@ pub struct AppendReceipt {
     pub duplicate: bool,
 }
 
+/// Numbers that are kept in the table's log by name (Delta application transactions), and change only in the same
+/// commit as rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Commit {
+    /// What the numbers must be for the commit to be made.
+    pub(crate) expected: Vec<(String, Option<i64>)>,
+    /// What they are after it.
+    pub(crate) set: Vec<(String, i64)>,
+}
+
+/// What became of a conditional append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Appended {
+    /// The commit was made as this version.
+    Committed(u64),
+    /// A number is not what was expected; nothing was written.
+    Unexpected { version: u64, name: String, found: Option<i64> },
+}
+
 /// One encoded data file, not yet named.
 struct Encoded {
     bytes: Bytes,
     digest: Digest,
     statistics: String,
+}
+
+/// The name under which the log remembers a batch.
+fn batch_number(batch_id: &str) -> String {
+    format!("mlops.batch/{batch_id}")
 }
 
 impl Table {
@@ -59,23 +83,54 @@ impl Table {
                 batch_id.len()
             )));
         }
-        let batch = schema::conform(self.name(), self.schema(), batch)?;
-        let rows = batch.num_rows() as u64;
-        let transaction = format!("mlops.batch/{batch_id}");
+        let number = batch_number(batch_id);
+        let commit = Commit { expected: vec![(number.clone(), None)], set: vec![(number, 1)] };
+        Ok(match self.append_if(commit, batch).await? {
+            Appended::Committed(version) => AppendReceipt { version, rows: batch.num_rows() as u64, duplicate: false },
+            Appended::Unexpected { version, .. } => AppendReceipt { version, rows: 0, duplicate: true },
+        })
+    }
+
+    /// For every id whether a batch of that id is in the newest version.
+    ///
+    /// # Errors
+    /// `Unavailable` or `DataLoss` when the log cannot be read.
+    pub async fn have_batches(&self, batch_ids: &[String]) -> Result<Vec<bool>> {
+        let names: Vec<String> = batch_ids.iter().map(|id| batch_number(id)).collect();
+        Ok(self.numbers(&names).await?.iter().map(Option::is_some).collect())
+    }
+
+    /// The numbers of these names in the newest version.
+    pub(crate) async fn numbers(&self, names: &[String]) -> Result<Vec<Option<i64>>> {
+        let table = self.latest().await?;
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            found.push(self.number(&table, name).await?);
+        }
+        Ok(found)
+    }
+
+    /// Appends `batch` and sets the numbers of `commit` in one commit, if they are what it expects.
+    pub(crate) async fn append_if(&self, commit: Commit, batch: &RecordBatch) -> Result<Appended> {
+        let batch = self.conform(batch)?;
         // An async lock, held across awaits on purpose: it only queues this handle's writers.
         let _turn = self.inner.appending.lock().await;
         let mut encoded: Option<Vec<Encoded>> = None;
         for _ in 0..=self.inner.settings.commit_retries_max {
             let table = self.latest().await?;
-            if let Some(version) = self.committed(&table, &transaction).await? {
-                return Ok(AppendReceipt { version, rows: 0, duplicate: true });
+            for (name, expected) in &commit.expected {
+                let found = self.number(&table, name).await?;
+                if found != *expected {
+                    let version = table.version().unwrap_or(0);
+                    return Ok(Appended::Unexpected { version, name: name.clone(), found });
+                }
             }
             let files = match encoded.take() {
                 Some(files) => files,
                 None => self.encode(batch.clone()).await?,
             };
-            if let Some(version) = self.commit(&table, &transaction, &files).await? {
-                return Ok(AppendReceipt { version, rows, duplicate: false });
+            if let Some(version) = self.commit(&table, &commit.set, &files).await? {
+                return Ok(Appended::Committed(version));
             }
             encoded = Some(files);
         }
@@ -86,13 +141,16 @@ impl Table {
         )))
     }
 
-    /// The version of `table` if it contains the transaction.
-    async fn committed(&self, table: &DeltaTable, transaction: &str) -> Result<Option<u64>> {
+    /// `batch` with the table's columns in the table's order, or what is wrong with it.
+    pub(crate) fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        schema::conform(self.name(), self.schema(), &self.inner.declared, batch)
+    }
+
+    async fn number(&self, table: &DeltaTable, name: &str) -> Result<Option<i64>> {
         let fail = |error| delta_error(self.name(), error);
         let log = table.log_store();
         let state = table.snapshot().map_err(fail)?;
-        let found = state.transaction_version(log.as_ref(), transaction).await.map_err(fail)?;
-        Ok(found.map(|_| state.version()))
+        state.transaction_version(log.as_ref(), name).await.map_err(fail)
     }
 
     async fn encode(&self, batch: RecordBatch) -> Result<Vec<Encoded>> {
@@ -106,30 +164,27 @@ impl Table {
     }
 
     /// Writes the files and commits them at the version after `table`'s; none when that version is taken.
-    async fn commit(&self, table: &DeltaTable, transaction: &str, files: &[Encoded]) -> Result<Option<u64>> {
+    async fn commit(&self, table: &DeltaTable, set: &[(String, i64)], files: &[Encoded]) -> Result<Option<u64>> {
         let version = table.version().map_or(0, |version| version + 1);
         let now = self.inner.clock.now().as_millis();
-        let mut actions = Vec::with_capacity(files.len());
+        let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        let mut actions = Vec::with_capacity(files.len() + 1);
+        // The time of a commit is our clock's, so that time travel and replays agree.
+        actions.push(Action::CommitInfo(CommitInfo { timestamp: Some(now), ..operation.get_commit_info() }));
         for (index, file) in files.iter().enumerate() {
             let name = file_name(version, index, &file.digest);
             let put = table.object_store().put(&name.as_str().into(), file.bytes.clone().into()).await;
             put.map_err(|error| delta_error(self.name(), error.into()))?;
             actions.push(Action::Add(add(name, file, now)));
         }
-        let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
-        let properties = CommitProperties::default()
-            .with_max_retries(0)
-            .with_application_transaction(Transaction::new_with_last_update(transaction, 1, Some(now)));
+        let numbers = set.iter().map(|(name, number)| Transaction::new_with_last_update(name, *number, Some(now)));
+        let properties =
+            CommitProperties::default().with_max_retries(0).with_application_transactions(numbers.collect());
         let state = table.snapshot().map_err(|error| delta_error(self.name(), error))?;
         let commit = CommitBuilder::from(properties).with_actions(actions);
         match commit.build(Some(state), table.log_store(), operation).await {
             Ok(done) => Ok(Some(done.version())),
-            Err(
-                DeltaTableError::VersionAlreadyExists(_)
-                | DeltaTableError::Transaction {
-                    source: TransactionError::MaxCommitAttempts(_) | TransactionError::CommitConflict(_),
-                },
-            ) => Ok(None),
+            Err(error) if is_race(&error) => Ok(None),
             Err(error) => Err(delta_error(self.name(), error)),
         }
     }

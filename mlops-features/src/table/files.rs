@@ -1,6 +1,7 @@
 //! The data files of one version, in order of commit, with what their statistics say.
 
 use deltalake::DeltaTable;
+use hashbrown::HashSet;
 use mlops_core::{Error, Result, Timestamp};
 use object_store::path::Path;
 use serde_json::Value as Json;
@@ -18,7 +19,42 @@ pub(super) struct DataFile {
 /// Checkpoints of other writers keep times to the millisecond, cut off.
 const STATISTICS_STEP_MICROS: i64 = 1_000;
 
+/// Between which times the rows of a file are, and how many have a time. In microseconds, both ends included; the end
+/// may be cut to the millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileSpan {
+    pub(crate) least: i64,
+    pub(crate) greatest: i64,
+    pub(crate) rows: u64,
+}
+
+impl FileSpan {
+    /// How many rows are in `low..=high`, if they are spread evenly.
+    #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(crate) fn rows_within(&self, low: i64, high: i64) -> f64 {
+        let length = |low: i64, high: i64| (i128::from(high) - i128::from(low) + 1).max(0) as f64;
+        let share = length(low.max(self.least), high.min(self.greatest)) / length(self.least, self.greatest);
+        self.rows as f64 * share
+    }
+}
+
 impl DataFile {
+    /// The span of `column`, none when the statistics do not say.
+    pub(super) fn span(&self, column: &str) -> Option<FileSpan> {
+        let time = |side: &str| self.statistics.get(side)?.get(column)?.as_str()?.parse::<Timestamp>().ok();
+        let nulls = self.statistics.get("nullCount")?.get(column)?.as_u64()?;
+        let rows = self.rows.checked_sub(nulls)?;
+        Some(FileSpan { least: time("minValues")?.as_micros(), greatest: time("maxValues")?.as_micros(), rows })
+    }
+
+    /// How many rows have `after < column <= until`, when the statistics alone tell.
+    pub(super) fn count_within(&self, column: &str, after: Option<Timestamp>, until: Option<Timestamp>) -> Option<u64> {
+        let FileSpan { least, greatest, rows } = self.span(column)?;
+        let greatest = greatest.saturating_add(STATISTICS_STEP_MICROS);
+        let inside = after.is_none_or(|after| least > after.as_micros());
+        (inside && until.is_none_or(|until| greatest <= until.as_micros())).then_some(rows)
+    }
+
     /// Whether a row with `after < column <= until` may be in it.
     pub(super) fn may_hold(&self, column: &str, after: Option<Timestamp>, until: Option<Timestamp>) -> bool {
         let bound = |side: &str| {
@@ -39,10 +75,15 @@ pub(super) fn file_name(version: u64, index: usize, digest: &mlops_core::Digest)
     format!("part-{version:020}-{index:05}-{}.parquet", digest.get(..32).unwrap_or(&digest))
 }
 
-/// Whether a file was named by [`file_name`]; Spark and delta-rs write shorter numbers.
-fn is_ours(path: &str) -> bool {
-    let number = path.strip_prefix("part-").and_then(|rest| rest.split_once('-'));
-    number.is_some_and(|(number, _)| number.len() == 20 && number.bytes().all(|byte| byte.is_ascii_digit()))
+/// The commit of a file that was named by [`file_name`]; Spark and delta-rs write shorter numbers.
+fn commit_of(path: &str) -> Option<u64> {
+    let (number, _) = path.strip_prefix("part-")?.split_once('-')?;
+    if number.len() == 20 { number.parse().ok() } else { None }
+}
+
+/// Whether a file was named by [`file_name`].
+pub(super) fn is_ours(path: &str) -> bool {
+    commit_of(path).is_some()
 }
 
 impl Table {
@@ -60,7 +101,7 @@ impl Table {
                 )));
             }
             let path = view.object_store_path();
-            let foreign = !is_ours(path.as_ref());
+            let foreign = commit_of(path.as_ref()).is_none();
             let order = (foreign, if foreign { view.modification_time() } else { 0 }, path.to_string());
             let statistics = view.stats().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Json::Null);
             let rows = view.num_records().map(|rows| rows as u64);
@@ -70,5 +111,26 @@ impl Table {
         }
         files.sort_by(|left, right| left.0.cmp(&right.0));
         Ok(files.into_iter().map(|(_, file)| file).collect())
+    }
+
+    /// Where in time the rows of each file of `version` are.
+    pub(crate) async fn spans(&self, version: u64, column: &str) -> Result<Vec<Option<FileSpan>>> {
+        let files = self.files(&self.at(Some(version)).await?)?;
+        Ok(files.iter().filter(|file| file.rows > 0).map(|file| file.span(column)).collect())
+    }
+
+    /// Those of `files` that were committed after version `since`.
+    pub(super) async fn only_added(&self, files: Vec<DataFile>, since: u64) -> Result<Vec<DataFile>> {
+        let foreign = files.iter().any(|file| commit_of(file.path.as_ref()).is_none());
+        let before: HashSet<Path> = if foreign {
+            self.files(&self.at(Some(since)).await?)?.into_iter().map(|file| file.path).collect()
+        } else {
+            HashSet::new()
+        };
+        let is_new = |file: &DataFile| match commit_of(file.path.as_ref()) {
+            Some(commit) => commit > since,
+            None => !before.contains(&file.path),
+        };
+        Ok(files.into_iter().filter(is_new).collect())
     }
 }

@@ -10,19 +10,28 @@
 //! removes such files.
 
 mod append;
+mod evolve;
+mod export;
 mod files;
 mod scan;
 mod schema;
+mod version;
 
 pub use append::{AppendReceipt, BATCH_ID_BYTES_MAX};
+pub(crate) use append::{Appended, Commit};
+pub use evolve::Compatibility;
+pub(crate) use evolve::Step;
+pub use export::Export;
+pub(crate) use files::FileSpan;
 pub use scan::Scan;
+pub use version::{DataRef, DataVersion, TableAt};
 
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use deltalake::{
     DeltaTable, DeltaTableBuilder, DeltaTableError, ensure_table_uri,
     kernel::{engine::arrow_conversion::TryIntoArrow, transaction::CommitProperties},
@@ -49,6 +58,8 @@ pub struct TableSettings {
     pub commit_retries_max: usize,
     /// Commits between checkpoints of the transaction log, for tables created from now on.
     pub checkpoint_commits: u32,
+    /// How far a table follows when it is opened with other columns than it has.
+    pub compatibility: Compatibility,
 }
 
 impl Default for TableSettings {
@@ -61,6 +72,7 @@ impl Default for TableSettings {
             scan_files_ahead: 2,
             commit_retries_max: 64,
             checkpoint_commits: 20,
+            compatibility: Compatibility::Full,
         }
     }
 }
@@ -75,6 +87,8 @@ struct Inner {
     name: Arc<str>,
     location: String,
     schema: SchemaRef,
+    /// The columns that the owner of this handle knows of.
+    declared: SchemaRef,
     clock: Arc<dyn Clock>,
     settings: TableSettings,
     /// The newest version this handle has seen.
@@ -91,11 +105,13 @@ impl fmt::Debug for Table {
 
 impl Table {
     /// Opens the table called `name` at `location` (a directory or a URL), creating it with `schema` when there is
-    /// none.
+    /// none. A table that is there gets the columns that it lacks, as far as [`TableSettings::compatibility`] allows;
+    /// batches may leave out columns that it has beyond `schema`.
     ///
     /// # Errors
-    /// `FailedPrecondition` when the table exists with another schema, naming the column; `InvalidArgument` for a
-    /// type that Delta Lake does not keep exactly; `Unavailable` when the location cannot be reached.
+    /// `FailedPrecondition` when the table exists with columns that cannot follow, saying for each why and what to do
+    /// instead; `InvalidArgument` for a type that Delta Lake does not keep exactly; `Unavailable` when the location
+    /// cannot be reached.
     pub async fn create_or_open(
         name: impl AsRef<str>,
         location: &str,
@@ -107,10 +123,7 @@ impl Table {
         match Self::open(name, location, Arc::clone(&clock), settings.clone()).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
-            Ok(table) => {
-                schema::check_same(name, table.schema(), &schema)?;
-                return Ok(table);
-            }
+            Ok(table) => return table.evolve(&schema, settings.compatibility).await,
         }
         let url = ensure_table_uri(location).map_err(|error| delta_error(name, error))?;
         let table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build);
@@ -130,9 +143,8 @@ impl Table {
         if let Err(error) = created {
             tracing::debug!(table = name, %error, "table was not created here; opening it");
         }
-        let table = Self::open(name, location, clock, settings).await?;
-        schema::check_same(name, table.schema(), &schema)?;
-        Ok(table)
+        let compatibility = settings.compatibility;
+        Self::open(name, location, clock, settings).await?.evolve(&schema, compatibility).await
     }
 
     /// Opens an existing table.
@@ -154,18 +166,26 @@ impl Table {
         let url = ensure_table_uri(location).map_err(|error| delta_error(name, error))?;
         let builder = DeltaTableBuilder::from_url(url).map_err(|error| delta_error(name, error))?;
         let table = builder.load().await.map_err(|error| delta_error(name, error))?;
-        let state = table.snapshot().map_err(|error| delta_error(name, error))?;
-        let schema: arrow_schema::Schema = state.schema().as_ref().try_into_arrow()?;
+        let schema = Arc::new(arrow_schema_of(name, &table)?);
         let inner = Inner {
             name: name.into(),
             location: location.to_owned(),
-            schema: Arc::new(schema),
+            declared: Arc::clone(&schema),
+            schema,
             clock,
             settings,
             seen: RwLock::new(table),
             appending: Mutex::new(()),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same handle for an owner who knows of the columns of `declared` alone.
+    fn declaring(self, declared: &SchemaRef) -> Self {
+        match Arc::try_unwrap(self.inner) {
+            Ok(inner) => Self { inner: Arc::new(Inner { declared: Arc::clone(declared), ..inner }) },
+            Err(inner) => Self { inner },
+        }
     }
 
     /// The name.
@@ -208,9 +228,10 @@ impl Table {
     /// # Errors
     /// As [`Table::num_rows`].
     pub async fn digest(&self, version: Option<u64>) -> Result<Digest> {
-        let files = self.files(&self.at(version).await?)?;
+        let table = self.at(version).await?;
+        let files = self.files(&table)?;
         let field = |field: &Arc<arrow_schema::Field>| format!("{}: {}\n", field.name(), field.data_type());
-        let schema: String = self.inner.schema.fields().iter().map(field).collect();
+        let schema: String = arrow_schema_of(self.name(), &table)?.fields().iter().map(field).collect();
         let names = files.iter().map(|file| file.path.as_ref().as_bytes());
         Ok(Digest::of_parts([schema.as_bytes()].into_iter().chain(names)))
     }
@@ -248,6 +269,12 @@ impl Table {
             }
         }
     }
+}
+
+/// The columns of `table`'s version.
+fn arrow_schema_of(name: &str, table: &DeltaTable) -> Result<Schema> {
+    let state = table.snapshot().map_err(|error| delta_error(name, error))?;
+    Ok(state.schema().as_ref().try_into_arrow()?)
 }
 
 /// The public error for what the Delta crate reports.

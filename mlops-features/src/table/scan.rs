@@ -6,6 +6,7 @@ use arrow_array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, new_null
 use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
+use deltalake::DeltaTable;
 use futures::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
@@ -14,7 +15,7 @@ use mlops_core::{Error, Result, Timestamp};
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 
-use super::{Table, files::DataFile};
+use super::{Table, TableAt, files::DataFile};
 
 /// What to read.
 ///
@@ -30,7 +31,8 @@ use super::{Table, files::DataFile};
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Scan {
-    version: Option<u64>,
+    at: TableAt,
+    added_since: Option<u64>,
     columns: Option<Vec<Arc<str>>>,
     time: Option<TimeRange>,
 }
@@ -50,7 +52,19 @@ impl Scan {
 
     /// Reads `version` instead of the newest.
     pub fn at_version(mut self, version: u64) -> Self {
-        self.version = Some(version);
+        self.at = TableAt::Version(version);
+        self
+    }
+
+    /// Reads the table as it stood at `time`: the newest version that was committed by then.
+    pub fn as_of(mut self, time: Timestamp) -> Self {
+        self.at = TableAt::AsOf(time);
+        self
+    }
+
+    /// Reads only what was committed after `version`.
+    pub fn added_since(mut self, version: u64) -> Self {
+        self.added_since = Some(version);
         self
     }
 
@@ -89,12 +103,7 @@ impl Table {
     /// `DataLoss` for a file that cannot be read, `ResourceExhausted` for one above the size in the settings.
     pub async fn scan(&self, scan: Scan) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let schema = self.scan_schema(&scan)?;
-        let table = self.at(scan.version).await?;
-        let mut files = self.files(&table)?;
-        if let Some(TimeRange { column, after, until }) = &scan.time {
-            self.scan_schema(&Scan::latest().with_columns([column]))?;
-            files.retain(|file| file.may_hold(column, *after, *until));
-        }
+        let (table, files) = self.files_of(&scan).await?;
         let (store, this) = (table.object_store(), self.clone());
         let ahead = self.inner.settings.scan_files_ahead.max(1);
         let read = move |file: DataFile| {
@@ -104,6 +113,47 @@ impl Table {
         };
         let batches = stream::iter(files).map(read).buffered(ahead);
         Ok(batches.map_ok(|batches| stream::iter(batches).map(Ok)).try_flatten().boxed())
+    }
+
+    /// How many rows a scan would yield, from the statistics of the files where they tell; otherwise the time column
+    /// alone is read.
+    ///
+    /// # Errors
+    /// As [`Table::scan`].
+    pub async fn count(&self, scan: Scan) -> Result<u64> {
+        let (table, files) = self.files_of(&scan).await?;
+        let Some(range) = scan.time else { return Ok(files.iter().map(|file| file.rows).sum()) };
+        let schema = self.scan_schema(&Scan::latest().with_columns([&range.column]))?;
+        let mut rows = 0;
+        for file in files {
+            rows += match file.count_within(&range.column, range.after, range.until) {
+                Some(known) => known,
+                None => {
+                    let (store, schema, range) = (table.object_store(), Arc::clone(&schema), range.clone());
+                    let batches = self.read_file(store, file, schema, Some(range)).await?;
+                    batches.iter().map(|batch| batch.num_rows() as u64).sum()
+                }
+            };
+        }
+        Ok(rows)
+    }
+
+    /// The version that `scan` reads, and the files of it that may hold a row that it wants.
+    async fn files_of(&self, scan: &Scan) -> Result<(DeltaTable, Vec<DataFile>)> {
+        let version = match scan.at {
+            TableAt::Latest => None,
+            at => Some(self.version_at(at).await?),
+        };
+        let table = self.at(version).await?;
+        let mut files = self.files(&table)?;
+        if let Some(since) = scan.added_since {
+            files = self.only_added(files, since).await?;
+        }
+        if let Some(TimeRange { column, after, until }) = &scan.time {
+            self.scan_schema(&Scan::latest().with_columns([column]))?;
+            files.retain(|file| file.may_hold(column, *after, *until));
+        }
+        Ok((table, files))
     }
 
     /// All rows of a scan at once.

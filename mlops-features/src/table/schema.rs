@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, new_null_array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use deltalake::kernel::{
     StructField, StructType,
     engine::arrow_conversion::{TryIntoArrow, TryIntoKernel},
 };
-use mlops_core::{Error, Result};
+use mlops_core::Result;
 
 use crate::definition::all_faults;
 
@@ -41,33 +41,28 @@ fn exact(field: &Field) -> std::result::Result<StructField, String> {
     }
 }
 
-/// Refuses to open a table as something that it is not.
-pub(super) fn check_same(table: &str, found: &Schema, wanted: &Schema) -> Result<()> {
-    let faults = differences(found, wanted);
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(Error::failed_precondition(format!("table \"{table}\" has another schema: {}", faults.join("; ")))
-        .with("table", table))
-}
-
-/// `batch` in the table's order of columns.
-pub(super) fn conform(table: &str, schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
-    let faults = differences(schema, batch.schema_ref());
+/// `batch` in the table's order of columns. A column that is nullable and was not `declared` may be left out and is
+/// null then: the table got it after its writer was written.
+pub(super) fn conform(table: &str, schema: &SchemaRef, declared: &Schema, batch: &RecordBatch) -> Result<RecordBatch> {
+    let may_miss = |field: &Field| field.is_nullable() && declared.field_with_name(field.name()).is_err();
+    let faults = differences(schema, batch.schema_ref(), may_miss);
     all_faults(&format!("batch for table \"{table}\""), &faults)?;
-    let columns = schema.fields().iter().filter_map(|field| {
-        let column = batch.column_by_name(field.name())?;
+    let columns = schema.fields().iter().map(|field| {
+        let Some(column) = batch.column_by_name(field.name()) else {
+            return Ok(new_null_array(field.data_type(), batch.num_rows()));
+        };
         // Same type but for the names inside a list.
         let renamed = column.data_type() != field.data_type();
-        Some(if renamed { arrow_cast::cast(column, field.data_type()) } else { Ok(Arc::clone(column)) })
+        if renamed { arrow_cast::cast(column, field.data_type()) } else { Ok(Arc::clone(column)) }
     });
     Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)?)
 }
 
-fn differences(table: &Schema, other: &Schema) -> Vec<String> {
+fn differences(table: &Schema, other: &Schema, may_miss: impl Fn(&Field) -> bool) -> Vec<String> {
     let mut faults = Vec::new();
     for field in table.fields() {
         match other.field_with_name(field.name()) {
+            Err(_) if may_miss(field) => {}
             Err(_) => faults.push(format!("column \"{}\" ({}) is missing", field.name(), field.data_type())),
             Ok(found) if !found.data_type().equals_datatype(field.data_type()) => faults.push(format!(
                 "column \"{}\" must be {}; it is {}",
@@ -79,7 +74,10 @@ fn differences(table: &Schema, other: &Schema) -> Vec<String> {
         }
     }
     for field in other.fields().iter().filter(|field| table.field_with_name(field.name()).is_err()) {
-        faults.push(format!("column \"{}\" is not in the table", field.name()));
+        faults.push(format!(
+            "column \"{}\" is not in the table; add it to the table first, as a nullable column",
+            field.name()
+        ));
     }
     faults
 }
