@@ -2,6 +2,7 @@
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::Field;
+use hashbrown::HashMap;
 use mlops_core::Result;
 
 use super::plan::WindowPlan;
@@ -19,6 +20,8 @@ type Occurrence = (i64, usize);
 struct History {
     groups: Vec<Vec<Occurrence>>,
     created: Option<Vec<Option<i64>>>,
+    /// For every row from when on it is taken back, if it is; empty when none is.
+    retracted: Vec<Option<i64>>,
     cells: Vec<Vec<Value>>,
 }
 
@@ -33,7 +36,7 @@ pub(crate) fn history_columns(
     wanted: &[&str],
 ) -> Result<Vec<(Field, ArrayRef)>> {
     let keys = view.entity().join_keys();
-    crate::join::check_key_types(spine, source, keys, keys)?;
+    crate::join::check_key_types(spine.schema_ref(), source.schema_ref(), keys, keys)?;
     let (index, groups) = KeyIndex::build(spine, keys)?;
     let history = History::read(&index, source, view, plan, knowledge)?;
     let times = micros(spine, spine_timestamp)?;
@@ -66,8 +69,13 @@ impl History {
         let mut cells = vec![vec![Value::Null; source.num_rows()]; plan.columns.len()];
         let columns: Vec<&ArrayRef> = plan.columns.iter().map(|name| column(source, name)).collect::<Result<_>>()?;
         let numbers = index.lookup(source, view.entity().join_keys())?;
-        for (row, (number, time)) in numbers.into_iter().zip(micros(source, view.timestamp())?).enumerate() {
+        let retractions = plan.retractions(source)?;
+        let is_retraction = |row: usize| retractions.get(row).copied().unwrap_or(false);
+        for (row, (number, time)) in numbers.iter().copied().zip(micros(source, view.timestamp())?).enumerate() {
             let Some((number, time)) = number.zip(time) else { continue };
+            if is_retraction(row) {
+                continue;
+            }
             if let Some(group) = groups.get_mut(number as usize) {
                 group.push((time, row));
             }
@@ -83,7 +91,14 @@ impl History {
             (Knowledge::Known, Some(name)) => Some(micros(source, name)?),
             (Knowledge::Known, None) => Some(vec![None; source.num_rows()]),
         };
-        Ok(Self { groups, created, cells })
+        let retracted = if retractions.contains(&true) {
+            let times = micros(source, view.timestamp())?;
+            let keys: Vec<_> = numbers.into_iter().zip(times).zip(plan.identities(source)?).collect();
+            retracted(&keys, &retractions, created.as_deref())
+        } else {
+            Vec::new()
+        };
+        Ok(Self { groups, created, retracted, cells })
     }
 
     /// The cells of `column` in `(time - window, time]`, oldest first.
@@ -97,7 +112,26 @@ impl History {
             None => true,
             Some(created) => created.get(row).copied().flatten().is_some_and(|created| created <= time),
         };
+        let taken_back = |row: usize| self.retracted.get(row).copied().flatten().is_some_and(|from| from <= time);
         let events = events.get(from..upto).unwrap_or_default().iter();
-        events.filter(|(_, row)| known(*row)).filter_map(|(_, row)| cells.get(*row)).collect()
+        events.filter(|(_, row)| known(*row) && !taken_back(*row)).filter_map(|(_, row)| cells.get(*row)).collect()
     }
+}
+
+/// A row's entity and time, and what tells it from others of the same.
+type EventKey = ((Option<u32>, Option<i64>), u64);
+
+/// For every row from when on it is taken back: always, or since its first retraction became known.
+fn retracted(keys: &[EventKey], retractions: &[bool], created: Option<&[Option<i64>]>) -> Vec<Option<i64>> {
+    let mut first: HashMap<EventKey, i64> = HashMap::new();
+    for (row, key) in keys.iter().enumerate().filter(|(row, _)| retractions.get(*row) == Some(&true)) {
+        let from = match created {
+            None => Some(i64::MIN),
+            Some(created) => created.get(row).copied().flatten(),
+        };
+        if let Some(from) = from {
+            first.entry(*key).and_modify(|known| *known = from.min(*known)).or_insert(from);
+        }
+    }
+    keys.iter().map(|key| first.get(key).copied()).collect()
 }

@@ -4,6 +4,9 @@
 //! `(t - window, t]`, taken in order of time, then of arrival, computed afresh for every question by the code in
 //! `function`. No running sums are kept: they would depend on what else was asked, and a served value could differ
 //! in its last bits from the one trained on.
+//!
+//! A retraction takes back the event of its time and identity, whether it came before or comes after. Asked for what
+//! was known, an event counts until its retraction became known.
 
 mod function;
 mod history;

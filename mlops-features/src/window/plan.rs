@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, RecordBatch, cast::AsArray};
 use arrow_schema::{DataType, Schema};
 use mlops_core::{Digest, Error, Result, ResultExt};
 
@@ -38,6 +38,7 @@ pub(crate) struct WindowPlan {
     pub(crate) column_types: Vec<DataType>,
     pub(crate) aggregations: Vec<PlannedAggregation>,
     event_id: Option<Arc<str>>,
+    retraction: Option<Arc<str>>,
 }
 
 impl WindowPlan {
@@ -63,11 +64,22 @@ impl WindowPlan {
             })
         };
         let aggregations = view.aggregations().iter().map(&mut plan_one).collect::<Result<_>>()?;
-        Ok(Self { columns, column_types, aggregations, event_id: view.event_id().map(Into::into) })
+        let (event_id, retraction) = (view.event_id().map(Into::into), view.retraction().map(Into::into));
+        Ok(Self { columns, column_types, aggregations, event_id, retraction })
     }
 
     pub(crate) fn window_max(&self) -> i64 {
         self.aggregations.iter().map(|aggregation| aggregation.window).max().unwrap_or(0)
+    }
+
+    /// For every row of `batch` whether it takes an event back; empty when no row can.
+    pub(crate) fn retractions(&self, batch: &RecordBatch) -> Result<Vec<bool>> {
+        let Some(name) = &self.retraction else { return Ok(Vec::new()) };
+        let column = column(batch, name)?;
+        let flags = column.as_boolean_opt().ok_or_else(|| {
+            Error::invalid_argument(format!("column \"{name}\" must be Boolean; it is {}", column.data_type()))
+        })?;
+        Ok(flags.iter().map(|flag| flag == Some(true)).collect())
     }
 
     /// For every row of `batch`, what tells its event from others of the same entity and time.

@@ -17,6 +17,18 @@ pub(crate) struct Event {
     pub(crate) values: Vec<Value>,
 }
 
+impl Event {
+    /// An event that takes back every event of this time and identity, whether it came before or comes after. It has
+    /// the same `cells` as they, all lists, which no column of a window can hold.
+    pub(crate) fn retraction(time: i64, identity: u64, cells: usize) -> Self {
+        Self { time, identity, values: vec![Value::List(Vec::new()); cells] }
+    }
+
+    fn is_retraction(&self) -> bool {
+        matches!(self.values.first(), Some(Value::List(_)))
+    }
+}
+
 /// What a state keeps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StateLimits {
@@ -66,7 +78,14 @@ impl AggregateState {
                 continue;
             }
             let key = (event.time, event.identity);
-            let (before, brought) = seen.entry(key).or_insert_with(|| (self.occurrences(key), 0));
+            if event.is_retraction() {
+                self.take_back(key, event);
+                continue;
+            }
+            if self.of(key).any(Event::is_retraction) {
+                continue;
+            }
+            let (before, brought) = seen.entry(key).or_insert_with(|| (self.of(key).count(), 0));
             *brought += 1;
             if *brought <= *before {
                 continue;
@@ -77,10 +96,18 @@ impl AggregateState {
         self.forget(limits);
     }
 
-    fn occurrences(&self, (time, identity): (i64, u64)) -> usize {
+    /// Puts `retraction` in the place of the events of its time and identity.
+    fn take_back(&mut self, (time, identity): (i64, u64), retraction: &Event) {
+        self.events.retain(|kept| (kept.time, kept.identity) != (time, identity));
+        let at = self.events.partition_point(|kept| kept.time <= time);
+        self.events.insert(at, retraction.clone());
+    }
+
+    /// The kept events of one time and identity.
+    fn of(&self, (time, identity): (i64, u64)) -> impl Iterator<Item = &Event> {
         let from = self.events.partition_point(|kept| kept.time < time);
-        let same_time = self.events.iter().skip(from).take_while(|kept| kept.time == time);
-        same_time.filter(|kept| kept.identity == identity).count()
+        let same_time = self.events.iter().skip(from).take_while(move |kept| kept.time == time);
+        same_time.filter(move |kept| kept.identity == identity)
     }
 
     fn forget(&mut self, limits: StateLimits) {
@@ -94,6 +121,12 @@ impl AggregateState {
         }
     }
 
+    /// The time of the newest event at or before `as_of`.
+    pub(crate) fn newest(&self, as_of: i64) -> Option<i64> {
+        let upto = self.events.partition_point(|event| event.time <= as_of);
+        self.events.get(..upto).and_then(<[Event]>::last).map(|event| event.time)
+    }
+
     /// The value of every aggregation at `as_of`; events after it are ignored.
     pub(crate) fn evaluate(&self, plan: &WindowPlan, as_of: i64) -> Result<Vec<Value>> {
         let upto = self.events.partition_point(|event| event.time <= as_of);
@@ -103,8 +136,8 @@ impl AggregateState {
                 return Ok(Value::Null);
             }
             let from = self.events.partition_point(|event| event.time <= start);
-            let events = self.events.get(from..upto).unwrap_or_default();
-            aggregation.evaluate(events.iter().filter_map(|event| event.values.get(aggregation.column)))
+            let events = self.events.get(from..upto).unwrap_or_default().iter().filter(|event| !event.is_retraction());
+            aggregation.evaluate(events.filter_map(|event| event.values.get(aggregation.column)))
         };
         plan.aggregations.iter().map(one).collect()
     }
@@ -169,6 +202,27 @@ mod tests {
         assert_eq!(times(&state), [5, 10]);
         state.insert(&[event(11, 4), event(12, 5), event(13, 6)], LIMITS);
         assert_eq!((times(&state), state.forgotten_until), (vec![10, 11, 12, 13], Some(5)));
+    }
+
+    #[test]
+    fn what_is_taken_back_is_gone_in_whatever_order_it_comes() {
+        let back = Event::retraction(5, 2, 1);
+        let orders: [&[&[Event]]; 3] = [
+            &[&[event(5, 2), event(5, 2)], std::slice::from_ref(&back)],
+            &[std::slice::from_ref(&back), &[event(5, 2), event(5, 2)]],
+            &[&[event(5, 2), back.clone(), event(5, 2)]],
+        ];
+        for writes in orders {
+            let mut state = AggregateState::default();
+            state.insert(&[event(5, 1)], LIMITS);
+            for write in writes.iter().chain(writes) {
+                state.insert(write, LIMITS);
+            }
+            assert_eq!(state.events, [event(5, 1), back.clone()]);
+            let mut bytes = Vec::new();
+            state.encode(&mut bytes);
+            assert_eq!(AggregateState::decode(&mut Decoder(&bytes)).unwrap(), state);
+        }
     }
 
     #[test]

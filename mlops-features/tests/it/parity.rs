@@ -9,14 +9,19 @@ use mlops_core::{
 };
 use mlops_features::{
     Aggregation, Durability, Entity, FeatureService, FeatureStore, FeatureStoreSettings, FeatureView, Function,
-    MemoryOnlineStore, OfflineStore, OnlineStore, online::RedbSettings,
+    MemoryOnlineStore, OfflineStore, OnlineStore, Quantile, online::RedbSettings,
 };
 use proptest::prelude::*;
 
 use crate::data::{Row, batch, clock, ints, schema, times};
 
-const FUNCTIONS: [Function; 7] =
-    [Function::Count, Function::Sum, Function::Mean, Function::Min, Function::Max, Function::Std, Function::Last];
+fn functions() -> [Function; 13] {
+    use Function as F;
+    let quantile = |share| F::ApproxQuantile(Quantile::new(share).unwrap());
+    let moments = [F::Count, F::Sum, F::Mean, F::Min, F::Max, F::Std, F::Var];
+    let others = [F::Last, F::First, F::LastN(3), F::ApproxDistinct, quantile(0.5), quantile(0.99)];
+    std::array::from_fn(|at| moments.into_iter().chain(others).nth(at).unwrap())
+}
 
 fn view(ttl: u64) -> FeatureView {
     let mut view = FeatureView::builder("v", Entity::new("e", ["k"]).unwrap(), "events")
@@ -24,7 +29,7 @@ fn view(ttl: u64) -> FeatureView {
         .with_column("x")
         .with_column("n")
         .with_ttl(Duration::from_micros(ttl));
-    for (function, window) in FUNCTIONS.into_iter().flat_map(|function| [(function, 5), (function, 17)]) {
+    for (function, window) in functions().into_iter().flat_map(|function| [(function, 5), (function, 17)]) {
         for column in ["x", "n"] {
             let name = format!("{function}_{column}_{window}");
             view = view.with_aggregation(Aggregation::new(name, function, column, Duration::from_micros(window)));
