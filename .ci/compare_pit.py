@@ -1,4 +1,5 @@
-"""Drives pit_join over the oracle's cases and compares every column, order, null and type."""
+"""Drives pit_join over the oracle's cases, with several threads, batch sizes and memories, and compares every column,
+order, null and type."""
 
 import pathlib
 import subprocess
@@ -7,18 +8,21 @@ import sys
 import pyarrow.parquet as pq
 
 program, root = sys.argv[1], pathlib.Path(sys.argv[2])
+LAYOUTS = [[], ["--threads", "1", "--batch-rows", "7"], ["--threads", "3", "--batch-rows", "1", "--memory-mib", "64"]]
 passed, failed = 0, []
-for case in sorted(path for path in root.iterdir() if path.is_dir()):
+cases = sorted(path for path in root.iterdir() if path.is_dir())
+for case, layout in ((case, layout) for case in cases for layout in LAYOUTS):
     out = case / "out.parquet"
-    run = subprocess.run([program, str(case), str(out)], capture_output=True, text=True)
+    out.unlink(missing_ok=True)
+    run = subprocess.run([program, str(case), str(out), *layout], capture_output=True, text=True)
     if run.returncode != 0:
-        failed.append(f"{case.name}: exit {run.returncode}: {run.stderr.strip()}")
+        failed.append(f"{case.name} {layout}: exit {run.returncode}: {run.stderr.strip()}")
         continue
     expected, actual = pq.read_table(case / "expected.parquet"), pq.read_table(out)
     if [(f.name, f.type) for f in expected.schema] != [(f.name, f.type) for f in actual.schema]:
-        failed.append(f"{case.name}: schema {actual.schema} instead of {expected.schema}")
+        failed.append(f"{case.name} {layout}: schema {actual.schema} instead of {expected.schema}")
     elif not expected.equals(actual):
-        failed.append(f"{case.name}: values differ")
+        failed.append(f"{case.name} {layout}: values differ")
     else:
         passed += 1
 print("\n".join(failed[:10]))

@@ -27,12 +27,15 @@ struct Arguments {
     /// What computes the join.
     #[arg(long, default_value = "local")]
     engine: Engine,
-    /// Threads that work on views side by side.
-    #[arg(long, default_value_t = 1)]
+    /// Threads; zero means one for every processor.
+    #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Most memory for the input, in MiB.
+    /// Most memory for the join's state, in MiB.
     #[arg(long)]
     memory_mib: Option<usize>,
+    /// Rows that are decoded at a time.
+    #[arg(long)]
+    batch_rows: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -72,25 +75,28 @@ fn run(arguments: &Arguments) -> Result<()> {
     let path = arguments.case.join("case.json");
     let text = std::fs::read(&path).map_err(|error| unreadable(&path).with_source(error))?;
     let case: Case = serde_json::from_slice(&text).map_err(|error| unreadable(&path).with_source(error))?;
-    let (schema, batches) = read(&arguments.case.join("spine.parquet"))?;
-    let spine = arrow_select::concat::concat_batches(&schema, &batches)?;
+    let path = arguments.case.join("spine.parquet");
+    let (schema, spine) = read(&path)?;
     let defaults = JoinSettings::default();
-    let input_bytes_max = arguments.memory_mib.map_or(defaults.input_bytes_max, |mib| mib.saturating_mul(1 << 20));
-    let settings = JoinSettings { threads: arguments.threads, input_bytes_max };
-    let mut join = PointInTimeJoin::new(spine).with_knowledge(case.mode).with_settings(settings);
+    let settings = JoinSettings {
+        threads: arguments.threads,
+        memory_bytes_max: arguments.memory_mib.map_or(defaults.memory_bytes_max, |mib| mib.saturating_mul(1 << 20)),
+        batch_rows: arguments.batch_rows.unwrap_or(defaults.batch_rows),
+    };
+    let mut join =
+        PointInTimeJoin::new(RecordBatch::new_empty(schema)).with_knowledge(case.mode).with_settings(settings);
     for view in &case.views {
         join = join.with_view(view.source(&arguments.case)?);
     }
-    write(&arguments.out, &join.run()?)
+    write(&arguments.out, &join, spine)
 }
 
 impl View {
     fn source(&self, case: &Path) -> Result<JoinView> {
-        let (schema, batches) = read(&case.join(format!("{}.parquet", self.name)))?;
         if self.keys.len() != self.source_keys.len() {
             return Err(Error::invalid_argument(format!("view \"{}\" has unequal numbers of keys", self.name)));
         }
-        let mut view = JoinView::new(&self.name, schema, batches)
+        let mut view = JoinView::parquet(&self.name, [case.join(format!("{}.parquet", self.name))])?
             .with_ttl(Duration::from_micros(self.ttl_us))
             .with_event_timestamp_as(format!("{}__event_timestamp", self.name));
         for (spine, source) in self.keys.iter().zip(&self.source_keys) {
@@ -110,19 +116,28 @@ fn unreadable(path: &Path) -> Error {
     Error::invalid_argument(format!("{} cannot be read", path.display()))
 }
 
-fn read(path: &Path) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+fn read(path: &Path) -> Result<(SchemaRef, impl Iterator<Item = Result<RecordBatch>>)> {
     let file = File::open(path).map_err(|error| unreadable(path).with_source(error))?;
     let builder =
         ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(path).with_source(error))?;
     let schema = Arc::clone(builder.schema());
     let reader = builder.build().map_err(|error| unreadable(path).with_source(error))?;
-    Ok((schema, reader.collect::<Result<_, _>>()?))
+    Ok((schema, reader.map(|batch| Ok(batch?))))
 }
 
-fn write(path: &Path, batch: &RecordBatch) -> Result<()> {
+/// Writes the answer as it comes, piece by piece.
+fn write(path: &Path, join: &PointInTimeJoin, spine: impl Iterator<Item = Result<RecordBatch>>) -> Result<()> {
     let fail = || Error::invalid_argument(format!("{} cannot be written", path.display()));
-    let file = File::create(path).map_err(|error| fail().with_source(error))?;
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).map_err(|error| fail().with_source(error))?;
-    writer.write(batch).map_err(|error| fail().with_source(error))?;
+    let mut writer = None;
+    join.run_each(spine, |piece| {
+        if writer.is_none() {
+            let file = File::create(path).map_err(|error| fail().with_source(error))?;
+            let made = ArrowWriter::try_new(file, piece.schema(), None);
+            writer = Some(made.map_err(|error| fail().with_source(error))?);
+        }
+        let Some(writer) = &mut writer else { return Err(fail()) };
+        writer.write(&piece).map_err(|error| fail().with_source(error))
+    })?;
+    let writer = writer.ok_or_else(fail)?;
     writer.close().map(drop).map_err(|error| fail().with_source(error))
 }

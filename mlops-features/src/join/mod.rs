@@ -12,15 +12,33 @@
 //! 5. [`Knowledge::Known`]: a candidate must also have been created at or before the spine row's time.
 //! 6. Nulls of the winner stay null. Types, units and zones of all columns stay as they are.
 //!
-//! Cost: O((n + m) log m) for n spine rows and m source rows, whatever the skew of the keys.
+//! 7. With [`Bound::Exclusive`] a view's rows are seen only strictly after they become visible: "at or before" in
+//!    rules 2 and 5 reads "before". The time to live stays inclusive.
+//!
+//! How: the spine is turned into the distinct moments of each key; the sources stream past it, once, unsorted, by row
+//! group, columns of keys and times only; each moment keeps its best row; last the values of the winners are read.
+//! Cost: O(n log n + m log(n of one key)) time for n spine rows and m source rows, and O(n) memory.
 
-mod kernel;
+mod candidates;
+mod entities;
+mod gather;
 mod keys;
+mod pass;
+mod pieces;
 mod point_in_time;
+mod resolved;
+mod rows;
+mod settings;
+mod timeline;
+mod view;
+mod workers;
 
+pub use entities::Moments;
 pub(crate) use keys::KeyIndex;
-pub(crate) use point_in_time::check_key_types;
-pub use point_in_time::{JoinSettings, JoinView, PointInTimeJoin};
+pub use point_in_time::PointInTimeJoin;
+pub(crate) use resolved::check_key_types;
+pub use settings::JoinSettings;
+pub use view::{Bound, JoinView};
 
 use serde::{Deserialize, Serialize};
 

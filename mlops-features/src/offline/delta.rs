@@ -13,7 +13,7 @@ use crate::{
     definition::{FeatureService, first_duplicate},
     join::{JoinSettings, JoinView, PointInTimeJoin},
     online::ResolvedView,
-    table::{Scan, Table},
+    table::{Scan, Table, TableAt},
     time::micros,
     window::history_columns,
 };
@@ -51,8 +51,8 @@ impl DeltaOfflineStore {
     fn grouped(&self, service: &FeatureService) -> Result<Vec<Asked>> {
         let mut groups: Vec<Asked> = Vec::new();
         for feature in service.features() {
-            let unknown = || Error::not_found(format!("feature view \"{}\" is not defined", feature.view()));
-            let view = self.views.get(feature.view()).ok_or_else(unknown)?;
+            let unknown = || Error::not_found(format!("feature view \"{}\" is not defined", feature.view_key()));
+            let view = self.views.get(feature.view_key()).ok_or_else(unknown)?;
             view.place(feature.feature())?;
             match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, view)) {
                 Some((_, features)) => features.push(feature.feature().into()),
@@ -75,12 +75,14 @@ impl DeltaOfflineStore {
         let version = match versions.get(name) {
             Some(known) => known.version,
             None => {
-                let version = match options.versions.get(name) {
-                    Some(version) => *version,
-                    None => table.version().await?,
+                let at = match (options.versions.get(name), options.as_of) {
+                    (Some(version), _) => TableAt::Version(*version),
+                    (None, Some(time)) => TableAt::AsOf(time),
+                    (None, None) => TableAt::Latest,
                 };
-                let digest = table.digest(Some(version)).await?;
-                versions.insert(name.to_owned(), DataVersion { version, digest });
+                let data = table.resolve(at).await?;
+                let version = data.version;
+                versions.insert(name.to_owned(), data);
                 version
             }
         };

@@ -2,25 +2,17 @@
 
 mod delta;
 
+pub use crate::table::DataVersion;
 pub use delta::DeltaOfflineStore;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use mlops_core::{Digest, Result};
+use mlops_core::{Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Knowledge, definition::EVENT_TIMESTAMP, definition::FeatureService};
-
-/// Which data a training set was made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataVersion {
-    /// Version of the table.
-    pub version: u64,
-    /// Digest of what that version contains.
-    pub digest: Digest,
-}
 
 /// A spine with its features, and where they came from.
 #[derive(Debug, Clone)]
@@ -39,13 +31,20 @@ pub struct HistoricalOptions {
     pub timestamp: String,
     /// Which source rows a spine row may see.
     pub knowledge: Knowledge,
-    /// Versions to read by table; the newest where none is given.
+    /// Versions to read by table; where none is given, [`HistoricalOptions::as_of`] decides.
     pub versions: BTreeMap<String, u64>,
+    /// Reads tables as they stood at this time; the newest version when none is given.
+    pub as_of: Option<Timestamp>,
 }
 
 impl Default for HistoricalOptions {
     fn default() -> Self {
-        Self { timestamp: EVENT_TIMESTAMP.to_owned(), knowledge: Knowledge::Event, versions: BTreeMap::new() }
+        Self {
+            timestamp: EVENT_TIMESTAMP.to_owned(),
+            knowledge: Knowledge::Event,
+            versions: BTreeMap::new(),
+            as_of: None,
+        }
     }
 }
 
