@@ -3,17 +3,21 @@
 //! A store keeps one opaque record per view and key: the latest row and the recent events. How a record changes is
 //! in [`Update::apply`], the same for every back end, so a back end only has to apply updates atomically.
 
+mod answer;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod key;
 mod memory;
+mod plan;
 mod reader;
 mod record;
 mod redb;
 mod resolved;
 mod writer;
 
+pub use answer::{FeatureStatus, OnlineFeatures};
 pub use memory::MemoryOnlineStore;
+pub use plan::ReadPlan;
 pub use reader::OnlineReader;
 pub use record::Update;
 pub use redb::{Durability, RedbOnlineStore, RedbSettings};

@@ -2,16 +2,23 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::Schema;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mlops_core::{Error, FeatureReader, FeatureRef, Result, Timestamp};
 
-use super::{EntityKey, OnlineStore, ReadKeys, ResolvedView, key::entity_keys, record::Record, resolved::Place};
+use super::{
+    EntityKey, OnlineFeatures, OnlineStore, ReadKeys, ReadPlan, ResolvedView,
+    answer::{Sighting, Sightings},
+    key::entity_keys,
+    plan::PlannedView,
+    record::Stored,
+};
 use crate::{
+    cell::{Cell, ColumnBuilder},
     definition::first_duplicate,
-    value::{Value, array},
+    window::AggregateState,
 };
 
 /// Reads features from an online store.
@@ -25,75 +32,121 @@ pub struct OnlineReader {
     views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
 }
 
-/// The features of one view within a question.
-struct Asked {
-    view: Arc<ResolvedView>,
-    /// Position in the answer, place in the view, type.
-    features: Vec<(usize, Place, DataType)>,
-    /// For every entity row, which of the keys read is its.
-    rows: Vec<Option<usize>>,
-}
-
 impl OnlineReader {
     pub(crate) fn new(store: Arc<dyn OnlineStore>, views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>) -> Self {
         Self { store, views }
     }
 
-    /// Groups the features by view and finds the keys to read.
-    fn ask(&self, features: &[FeatureRef], entities: &RecordBatch) -> Result<(Vec<Asked>, Vec<ReadKeys>)> {
-        let (mut asked, mut reads): (Vec<Asked>, Vec<ReadKeys>) = (Vec::new(), Vec::new());
-        for (position, feature) in features.iter().enumerate() {
-            let unknown = || Error::not_found(format!("feature view \"{}\" is not defined", feature.view()));
-            let view = self.views.get(feature.view()).ok_or_else(unknown)?;
-            let (place, data_type) = view.place(feature.feature())?;
-            let entry = (position, place, data_type);
-            if let Some(known) = asked.iter_mut().find(|asked| Arc::ptr_eq(&asked.view, view)) {
-                known.features.push(entry);
-                continue;
-            }
+    /// Compiles a question that will be asked more than once.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown view or feature.
+    pub fn plan(&self, features: &[FeatureRef]) -> Result<ReadPlan> {
+        ReadPlan::new(&self.views, features)
+    }
+
+    /// The features of `plan` for each row of `entities`, which has the views' join keys, as they stand at `as_of`.
+    /// All views are read in one call to the store, so all values are of one moment.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a missing or wrongly typed join key, and the errors of [`OnlineStore::read`].
+    pub async fn read(&self, plan: &ReadPlan, entities: &RecordBatch, as_of: Timestamp) -> Result<OnlineFeatures> {
+        let (mut reads, mut rows) = (Vec::with_capacity(plan.views.len()), Vec::with_capacity(plan.views.len()));
+        for PlannedView { view, .. } in &plan.views {
             let found = entity_keys(entities, view.view.entity().join_keys(), &view.key_types)?;
-            let mut keys: Vec<EntityKey> = Vec::with_capacity(found.len());
-            let number = |key: Option<EntityKey>| {
-                keys.push(key?);
-                Some(keys.len() - 1)
-            };
-            let rows = found.into_iter().map(number).collect();
-            asked.push(Asked { view: Arc::clone(view), features: vec![entry], rows });
+            let keys: Vec<EntityKey> = found.iter().flatten().cloned().collect();
+            rows.push(found.into_iter().map(|key| key.is_some()));
             reads.push(ReadKeys { table: Arc::clone(&view.online), keys });
         }
-        Ok((asked, reads))
+        let records = self.store.read(reads).await?;
+        let builder = |field: &Arc<_>| ColumnBuilder::new(arrow_schema::Field::data_type(field), entities.num_rows());
+        let mut columns = plan.fields.iter().map(builder).collect::<Result<Vec<_>>>()?;
+        let mut views = Vec::with_capacity(plan.views.len());
+        for ((planned, known), records) in plan.views.iter().zip(rows).zip(&records) {
+            let mut records = records.iter();
+            let mut seen = Sightings::default();
+            for has_key in known {
+                let record = if has_key { records.next().and_then(Option::as_ref) } else { None };
+                planned.row(has_key, record, as_of.as_micros(), &mut columns, &mut seen)?;
+            }
+            views.push(seen);
+        }
+        let columns = columns.into_iter().map(ColumnBuilder::finish).collect::<Result<_>>()?;
+        Ok(OnlineFeatures { columns, sources: plan.sources.clone(), views })
     }
 }
 
-impl Asked {
-    /// The values of this view's features for every entity row, one list per feature.
-    fn values(&self, records: &[Option<Bytes>], as_of: i64) -> Result<Vec<Vec<Value>>> {
-        let mut columns = vec![Vec::with_capacity(self.rows.len()); self.features.len()];
-        for row in &self.rows {
-            let values = match row {
-                None => vec![Value::Null; self.features.len()],
-                Some(at) => self.row(records.get(*at).and_then(Option::as_deref), as_of)?,
-            };
-            for (column, value) in columns.iter_mut().zip(values) {
-                column.push(value);
+impl PlannedView {
+    /// Appends one entity's cells to the columns of its features.
+    fn row(
+        &self,
+        has_key: bool,
+        record: Option<&Bytes>,
+        as_of: i64,
+        columns: &mut [ColumnBuilder],
+        seen: &mut Sightings,
+    ) -> Result<()> {
+        let mut stored = record.map(|bytes| Stored::open(bytes)).transpose()?;
+        if !self.cells.is_empty() {
+            let latest = stored.as_ref().and_then(|stored| stored.latest).map(|latest| latest.time);
+            let sighting = self.sighting(latest, as_of);
+            seen.rows.push(sighting);
+            let alive = matches!(sighting, Sighting::Alive(_));
+            self.push_cells(stored.as_mut().filter(|_| alive), columns)?;
+            if let Some(stored) = stored.as_mut().filter(|_| !alive && !self.windows.is_empty()) {
+                // The events lie behind the cells.
+                stored.cells().try_for_each(|cell| cell.map(drop))?;
             }
+        } else if let Some(stored) = &mut stored {
+            stored.cells().try_for_each(|cell| cell.map(drop))?;
         }
-        Ok(columns)
+        if self.windows.is_empty() {
+            return Ok(());
+        }
+        let state = stored.map(Stored::events).transpose()?.unwrap_or_default();
+        self.push_windows(has_key, &state, as_of, columns, seen)
     }
 
-    fn row(&self, record: Option<&[u8]>, as_of: i64) -> Result<Vec<Value>> {
-        let record = record.map(Record::decode).transpose()?.unwrap_or_default();
-        let ttl = self.view.view.ttl().map(|ttl| i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX));
-        let alive = |time: i64| time <= as_of && ttl.is_none_or(|ttl| time >= as_of.saturating_sub(ttl));
-        let latest = record.latest.as_ref().filter(|latest| alive(latest.time));
-        let asks_windows = self.features.iter().any(|(_, place, _)| matches!(place, Place::Window(_)));
-        let windows = if asks_windows { record.events.evaluate(&self.view.plan, as_of)? } else { Vec::new() };
-        let value = |place: Place| match place {
-            Place::Column(at) => latest.and_then(|latest| latest.values.get(at).cloned()),
-            Place::Window(at) => windows.get(at).cloned(),
-        };
-        Ok(self.features.iter().map(|(_, place, _)| value(*place).unwrap_or_default()).collect())
+    fn sighting(&self, latest: Option<i64>, as_of: i64) -> Sighting {
+        match latest.filter(|time| *time <= as_of) {
+            None => Sighting::Never,
+            Some(time) if self.ttl.is_some_and(|ttl| time < as_of.saturating_sub(ttl)) => Sighting::Expired(time),
+            Some(time) => Sighting::Alive(time),
+        }
     }
+
+    /// Walks the cells of the newest row once, picking those that are features; nulls when there is no row.
+    fn push_cells(&self, stored: Option<&mut Stored<'_>>, columns: &mut [ColumnBuilder]) -> Result<()> {
+        let mut wanted = self.cells.iter().peekable();
+        if let Some(stored) = stored {
+            for (at, cell) in stored.cells().enumerate() {
+                let cell = cell?;
+                while let Some((_, feature)) = wanted.next_if(|(wanted, _)| *wanted == at) {
+                    push(columns, *feature, cell.clone())?;
+                }
+            }
+        }
+        wanted.try_for_each(|(_, feature)| push(columns, *feature, Cell::Null))
+    }
+
+    fn push_windows(
+        &self,
+        has_key: bool,
+        state: &AggregateState,
+        as_of: i64,
+        columns: &mut [ColumnBuilder],
+        seen: &mut Sightings,
+    ) -> Result<()> {
+        seen.windows.push(state.newest(as_of).map_or(Sighting::Never, Sighting::Alive));
+        let values = if has_key { state.evaluate(&self.view.plan, as_of)? } else { Vec::new() };
+        self.windows.iter().try_for_each(|(window, feature)| {
+            push(columns, *feature, values.get(*window).map_or(Cell::Null, Cell::from))
+        })
+    }
+}
+
+fn push(columns: &mut [ColumnBuilder], feature: usize, cell: Cell<'_>) -> Result<()> {
+    columns.get_mut(feature).map_or(Ok(()), |column| column.push(cell))
 }
 
 #[async_trait]
@@ -108,32 +161,11 @@ impl FeatureReader for OnlineReader {
         if let Some(twice) = first_duplicate(names.chain(features.iter().map(FeatureRef::feature))) {
             return Err(Error::invalid_argument(format!("column \"{twice}\" would occur twice in the answer")));
         }
-        let (asked, reads) = self.ask(features, entities)?;
-        let records = self.store.read(reads).await?;
-        let mut columns: Vec<(usize, DataType, ArrayRef)> = Vec::with_capacity(features.len());
-        for (asked, records) in asked.iter().zip(&records) {
-            let values = asked.values(records, as_of.as_micros())?;
-            for ((position, _, data_type), values) in asked.features.iter().zip(values) {
-                let values: Vec<&Value> = values.iter().collect();
-                columns.push((*position, data_type.clone(), array(&values, data_type)?));
-            }
-        }
-        columns.sort_by_key(|(position, _, _)| *position);
-        answer(features, entities, columns)
+        let plan = self.plan(features)?;
+        let found = self.read(&plan, entities, as_of).await?;
+        let fields: Vec<_> = entities.schema_ref().fields().iter().chain(&plan.fields).cloned().collect();
+        let columns = [entities.columns(), found.columns()].concat();
+        let options = RecordBatchOptions::new().with_row_count(Some(entities.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
     }
-}
-
-fn answer(
-    features: &[FeatureRef],
-    entities: &RecordBatch,
-    columns: Vec<(usize, DataType, ArrayRef)>,
-) -> Result<RecordBatch> {
-    let mut fields: Vec<_> = entities.schema_ref().fields().iter().cloned().collect();
-    let mut arrays = entities.columns().to_vec();
-    for (feature, (_, data_type, column)) in features.iter().zip(columns) {
-        fields.push(Arc::new(Field::new(feature.feature(), data_type, true)));
-        arrays.push(column);
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(entities.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
 }

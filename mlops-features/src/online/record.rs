@@ -6,6 +6,7 @@
 use mlops_core::{Error, Result};
 
 use crate::{
+    cell::Cell,
     value::{Decoder, Value, encode},
     window::{AggregateState, Event, StateLimits},
 };
@@ -20,15 +21,32 @@ pub(crate) struct Latest {
     pub(crate) values: Vec<Value>,
 }
 
-/// All that is kept of one entity.
+/// All that is kept of one entity, for tests to look at.
+#[cfg(any(test, feature = "conformance"))]
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Record {
     pub(crate) latest: Option<Latest>,
     pub(crate) events: AggregateState,
 }
 
-impl Record {
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+/// A record read where it lies, front to back: nothing is allocated for what is not asked for.
+#[derive(Debug)]
+pub(crate) struct Stored<'a> {
+    /// The newest row but for its cells.
+    pub(crate) latest: Option<LatestHead>,
+    from: Decoder<'a>,
+}
+
+/// When the newest row happened and became known, and how many cells follow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LatestHead {
+    pub(crate) time: i64,
+    created: Option<i64>,
+    cells: u32,
+}
+
+impl<'a> Stored<'a> {
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self> {
         let mut from = Decoder(bytes);
         let version = from.u8()?;
         if version != VERSION {
@@ -36,36 +54,63 @@ impl Record {
                 "an online record has format {version}; this version reads {VERSION}; materialize the view again"
             )));
         }
-        let latest = if from.u8()? == 0 { None } else { Some(Latest::decode(&mut from)?) };
-        Ok(Self { latest, events: AggregateState::decode(&mut from)? })
+        let latest = if from.u8()? == 0 { None } else { Some(LatestHead::decode(&mut from)?) };
+        Ok(Self { latest, from })
     }
 
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64 + 40 * self.events.len());
-        out.extend([VERSION, u8::from(self.latest.is_some())]);
-        if let Some(latest) = &self.latest {
-            out.extend(latest.time.to_le_bytes());
-            out.push(u8::from(latest.created.is_some()));
-            out.extend(latest.created.unwrap_or(0).to_le_bytes());
-            out.extend(u32::try_from(latest.values.len()).unwrap_or(u32::MAX).to_le_bytes());
-            latest.values.iter().for_each(|value| encode(value, &mut out));
-        }
-        self.events.encode(&mut out);
-        out
+    /// The cells of the newest row, in order; call it once.
+    pub(crate) fn cells(&mut self) -> impl Iterator<Item = Result<Cell<'a>>> {
+        let count = self.latest.map_or(0, |latest| latest.cells);
+        (0..count).map(|_| self.from.cell())
+    }
+
+    /// The same as they are written.
+    fn cells_bytes(&mut self) -> Result<&'a [u8]> {
+        let begin = self.from.0;
+        self.cells().try_for_each(|cell| cell.map(drop))?;
+        Ok(begin.get(..begin.len() - self.from.0.len()).unwrap_or_default())
+    }
+
+    /// The recent events, after the cells.
+    pub(crate) fn events(mut self) -> Result<AggregateState> {
+        AggregateState::decode(&mut self.from)
+    }
+}
+
+impl LatestHead {
+    /// Newer event first, then later creation (none loses), then later arrival.
+    fn replaces(self, other: Self) -> bool {
+        (self.time, self.created) >= (other.time, other.created)
+    }
+
+    fn encode(self, out: &mut Vec<u8>) {
+        out.extend(self.time.to_le_bytes());
+        out.push(u8::from(self.created.is_some()));
+        out.extend(self.created.unwrap_or(0).to_le_bytes());
+        out.extend(self.cells.to_le_bytes());
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self> {
+        let time = from.i64()?;
+        let (has_created, created) = (from.u8()? != 0, from.i64()?);
+        Ok(Self { time, created: has_created.then_some(created), cells: from.u32()? })
+    }
+}
+
+#[cfg(any(test, feature = "conformance"))]
+impl Record {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut stored = Stored::open(bytes)?;
+        let values = stored.cells().map(|cell| cell.map(Value::from)).collect::<Result<Vec<_>>>()?;
+        let latest = stored.latest.map(|head| Latest { time: head.time, created: head.created, values });
+        Ok(Self { latest, events: stored.events()? })
     }
 }
 
 impl Latest {
-    fn decode(from: &mut Decoder<'_>) -> Result<Self> {
-        let time = from.i64()?;
-        let (has_created, created) = (from.u8()? != 0, from.i64()?);
-        let cells = from.u32()? as usize;
-        Ok(Self { time, created: has_created.then_some(created), values: from.values(cells)? })
-    }
-
-    /// Newer event first, then later creation (none loses), then later arrival.
-    fn replaces(&self, other: &Self) -> bool {
-        (self.time, self.created) >= (other.time, other.created)
+    fn head(&self) -> LatestHead {
+        let cells = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        LatestHead { time: self.time, created: self.created, cells }
     }
 }
 
@@ -92,7 +137,7 @@ impl Update {
     }
 
     pub(crate) fn add_row(&mut self, row: Latest) {
-        if self.latest.as_ref().is_none_or(|latest| row.replaces(latest)) {
+        if self.latest.as_ref().is_none_or(|latest| row.head().replaces(latest.head())) {
             self.latest = Some(row);
         }
     }
@@ -109,14 +154,28 @@ impl Update {
         if self.fails {
             return Err(Error::failed_precondition("this update cannot be applied"));
         }
-        let mut record = existing.map(Record::decode).transpose()?.unwrap_or_default();
-        if let Some(row) = &self.latest
-            && record.latest.as_ref().is_none_or(|latest| row.replaces(latest))
-        {
-            record.latest = Some(row.clone());
+        let mut stored = existing.map(Stored::open).transpose()?;
+        let head = stored.as_ref().and_then(|stored| stored.latest);
+        let cells = stored.as_mut().map(Stored::cells_bytes).transpose()?.unwrap_or_default();
+        let mut events = stored.map(Stored::events).transpose()?.unwrap_or_default();
+        events.insert(&self.events, self.limits);
+        let mut out = Vec::with_capacity(64 + cells.len() + 40 * events.len());
+        out.push(VERSION);
+        match (&self.latest, head) {
+            (Some(row), head) if head.is_none_or(|head| row.head().replaces(head)) => {
+                out.push(1);
+                row.head().encode(&mut out);
+                row.values.iter().for_each(|value| encode(value, &mut out));
+            }
+            (_, Some(head)) => {
+                out.push(1);
+                head.encode(&mut out);
+                out.extend(cells);
+            }
+            (_, None) => out.push(0),
         }
-        record.events.insert(&self.events, self.limits);
-        Ok(record.encode())
+        events.encode(&mut out);
+        Ok(out)
     }
 }
 

@@ -122,14 +122,20 @@ impl Inner {
         let mut transaction = self.database.begin_write().map_err(failed)?;
         transaction.set_durability(self.durability()).map_err(failed)?;
         {
-            let definition = TableDefinition::<&[u8], &[u8]>::new(&batch.table);
-            let mut table = transaction.open_table(definition).map_err(failed)?;
-            for (key, update) in &batch.updates {
-                let after = {
-                    let before = table.get(key.as_ref()).map_err(failed)?;
-                    update.apply(before.as_ref().map(|guard| guard.value()))?
-                };
-                table.insert(key.as_ref(), after.as_slice()).map_err(failed)?;
+            // A watermark alone makes no table.
+            if !batch.updates.is_empty() {
+                let definition = TableDefinition::<&[u8], &[u8]>::new(&batch.table);
+                let mut table = transaction.open_table(definition).map_err(failed)?;
+                // In order of keys, so that neighbours are written while their page is at hand.
+                let mut updates: Vec<_> = batch.updates.iter().collect();
+                updates.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+                for (key, update) in updates {
+                    let after = {
+                        let before = table.get(key.as_ref()).map_err(failed)?;
+                        update.apply(before.as_ref().map(|guard| guard.value()))?
+                    };
+                    table.insert(key.as_ref(), after.as_slice()).map_err(failed)?;
+                }
             }
             let mut watermarks = transaction.open_table(WATERMARKS).map_err(failed)?;
             let before = watermarks.get(batch.table.as_ref()).map_err(failed)?.map(|guard| guard.value());

@@ -59,9 +59,11 @@ impl ResolvedView {
         types("an event time", &[view.timestamp().into()], is_timestamp);
         types("a creation time", &view.created().map(Arc::from).into_iter().collect::<Vec<_>>(), is_timestamp);
         types("an event id", &view.event_id().map(Arc::from).into_iter().collect::<Vec<_>>(), is_supported);
+        let retraction: Vec<Arc<str>> = view.retraction().map(Arc::from).into_iter().collect();
+        types("a retraction", &retraction, |data_type| *data_type == DataType::Boolean);
         all_faults(&what, &faults)?;
         let plan = WindowPlan::resolve(&view, schema).context(&what)?;
-        let online = format!("{}@{}", view.name(), view.digest()?.short()).into();
+        let online = format!("{}@{}", view.name(), view.records_digest()?.short()).into();
         let limits = StateLimits { window_max: plan.window_max(), events_max: events_per_key_max };
         Ok(Self { view, online, key_types, column_types, plan, source: Arc::clone(schema), limits })
     }
@@ -86,7 +88,8 @@ impl ResolvedView {
     pub(crate) fn needed_columns(&self) -> Vec<Arc<str>> {
         let mut names: Vec<Arc<str>> = Vec::new();
         let view = &self.view;
-        let special = [Some(view.timestamp()), view.created(), view.event_id()].into_iter().flatten().map(Arc::from);
+        let special = [Some(view.timestamp()), view.created(), view.event_id(), view.retraction()];
+        let special = special.into_iter().flatten().map(Arc::from);
         let listed = view.entity().join_keys().iter().chain(view.columns()).chain(&self.plan.columns).cloned();
         for name in special.chain(listed) {
             if !names.contains(&name) {

@@ -62,7 +62,7 @@ impl OnlineWriter {
     }
 }
 
-/// Applies `batch`; the watermark becomes `watermark`, or the newest event when none is given.
+/// Applies `batch` and moves the watermark to `watermark`, if one is given.
 pub(crate) async fn write_batch(
     store: &dyn OnlineStore,
     view: Arc<ResolvedView>,
@@ -75,7 +75,7 @@ pub(crate) async fn write_batch(
         let work = move || changes(&view, &batch);
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::internal("converting events panicked"))??
     };
-    changes.watermark = watermark.or(changes.watermark);
+    changes.watermark = watermark;
     if !changes.updates.is_empty() || changes.watermark.is_some() {
         store.write(changes).await?;
     }
@@ -95,6 +95,7 @@ fn try_changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, 
     let inputs = named(batch, &view.plan.columns)?;
     let windows = !view.plan.aggregations.is_empty();
     let identities = if windows { view.plan.identities(batch)? } else { Vec::new() };
+    let retractions = view.plan.retractions(batch)?;
     let mut updates: Vec<(EntityKey, Update)> = Vec::new();
     let mut position: HashMap<EntityKey, usize> = HashMap::new();
     let mut rows = 0;
@@ -111,14 +112,17 @@ fn try_changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, 
             let created = created.as_ref().and_then(|created| created.get(row).copied().flatten());
             update.add_row(Latest { time, created, values });
         }
-        if let Some(identity) = identities.get(row) {
-            let values = inputs.iter().map(|column| cell(column.as_ref(), row)).collect::<Result<_>>()?;
-            update.add_event(Event { time, identity: *identity, values });
+        if let Some(identity) = identities.get(row).copied() {
+            update.add_event(if retractions.get(row) == Some(&true) {
+                Event::retraction(time, identity, inputs.len())
+            } else {
+                let values = inputs.iter().map(|column| cell(column.as_ref(), row)).collect::<Result<_>>()?;
+                Event { time, identity, values }
+            });
         }
     }
-    let watermark = times.iter().flatten().max().map(|time| Timestamp::from_micros(*time));
     let skipped = batch.num_rows() as u64 - rows;
-    Ok((WriteBatch { table: Arc::clone(&view.online), updates, watermark }, PushReceipt { rows, skipped }))
+    Ok((WriteBatch { table: Arc::clone(&view.online), updates, watermark: None }, PushReceipt { rows, skipped }))
 }
 
 fn named<'a>(batch: &'a RecordBatch, names: &[Arc<str>]) -> Result<Vec<&'a ArrayRef>> {
