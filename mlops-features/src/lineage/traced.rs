@@ -1,0 +1,316 @@
+//! A feature store whose reads and writes leave lineage: the same verbs, each between two events.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use mlops_core::{Digest, Result, Timestamp};
+
+use super::{
+    columns::{ColumnInput, ColumnLineage, Transformation},
+    recorder::{DatasetFacts, Lineage, LineageRun},
+};
+use crate::{
+    definition::{FeatureService, FeatureView},
+    ingest::{IngestReceipt, Ingestor},
+    materialize::{MaterializeReceipt, Materializer},
+    offline::{DeltaOfflineStore, HistoricalOptions, OfflineStore, TrainingSet},
+    store::FeatureStore,
+    table::Table,
+};
+
+/// A feature store that hands out its parts wrapped.
+#[derive(Debug, Clone)]
+pub struct TracedStore {
+    store: FeatureStore,
+    lineage: Lineage,
+}
+
+/// A part of a feature store whose work leaves lineage.
+#[derive(Debug, Clone)]
+pub struct Traced<T> {
+    inner: T,
+    store: FeatureStore,
+    lineage: Lineage,
+}
+
+impl TracedStore {
+    pub(crate) fn new(store: FeatureStore, lineage: Lineage) -> Self {
+        Self { store, lineage }
+    }
+
+    fn wrap<T>(&self, inner: T) -> Traced<T> {
+        Traced { inner, store: self.store.clone(), lineage: self.lineage.clone() }
+    }
+
+    /// The store itself.
+    #[must_use]
+    pub fn store(&self) -> &FeatureStore {
+        &self.store
+    }
+
+    /// The gate of table `name`.
+    ///
+    /// # Errors
+    /// `NotFound` when the store has no such table.
+    pub fn ingestor(&self, name: &str) -> Result<Traced<Ingestor>> {
+        Ok(self.wrap(self.store.ingestor(name)?))
+    }
+
+    /// Makes training sets.
+    #[must_use]
+    pub fn offline(&self) -> Traced<DeltaOfflineStore> {
+        self.wrap(self.store.offline())
+    }
+
+    /// Moves offline rows into the online store.
+    #[must_use]
+    pub fn materializer(&self) -> Traced<Materializer> {
+        self.wrap(self.store.materializer())
+    }
+}
+
+impl<T> Traced<T> {
+    /// What is wrapped.
+    pub fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// The view as a dataset of its own, whose columns come from its table's.
+    fn view_facts(&self, view: &FeatureView) -> DatasetFacts {
+        let facts = DatasetFacts::new(self.lineage.namespace(), format!("feature_view/{}", view.name()));
+        match self.store.table(view.table()) {
+            Ok(table) => {
+                let columns = view_columns(view, &table_facts(&table));
+                facts.with_schema(view_schema(view, table.schema())).with_columns(columns)
+            }
+            Err(_) => facts,
+        }
+    }
+}
+
+/// The end of a run: `Complete` or `Fail`, by the outcome.
+async fn end<R>(run: LineageRun, outcome: &Result<R>, datasets: (Vec<DatasetFacts>, Vec<DatasetFacts>)) {
+    match outcome {
+        Ok(_) => run.complete(datasets.0, datasets.1).await,
+        Err(error) => run.fail(error, datasets.0, datasets.1).await,
+    }
+}
+
+impl Traced<Ingestor> {
+    /// As [`Ingestor::append`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn append(&self, batch_id: &str, batch: &RecordBatch) -> Result<IngestReceipt> {
+        let table = self.inner.table();
+        let source = DatasetFacts::new(self.lineage.namespace(), format!("batch/{}", table.name()));
+        let source = source.with_schema(batch.schema()).with_version(batch_id);
+        let mut columns = ColumnLineage::default();
+        for field in batch.schema_ref().fields() {
+            columns.add(field.name(), input(&source, field.name(), Transformation::Identity, ""));
+        }
+        let target = table_facts(table);
+        let job = format!("ingest.{}", table.name());
+        let run = self.lineage.begin(job, "INGEST", vec![source.clone()], vec![target.clone()]).await;
+        let outcome = self.inner.append(batch_id, batch).await;
+        let mut source = source.with_content(batch.clone());
+        let mut target = target.with_columns(columns.clone());
+        if let Ok(receipt) = &outcome {
+            if !receipt.accepted() {
+                source = source.with_failures(receipt.failures.clone());
+                if let Some(quarantine) = self.inner.quarantine_table() {
+                    target = table_facts(quarantine).with_columns(columns);
+                }
+            }
+            target = target.with_version(receipt.version).with_rows(receipt.rows);
+        }
+        end(run, &outcome, (vec![source], vec![target])).await;
+        outcome
+    }
+}
+
+#[async_trait]
+impl<T: OfflineStore> OfflineStore for Traced<T> {
+    async fn get_historical_opts(
+        &self,
+        spine: &RecordBatch,
+        service: &FeatureService,
+        options: &HistoricalOptions,
+    ) -> Result<TrainingSet> {
+        let namespace = self.lineage.namespace();
+        let source = DatasetFacts::new(namespace, format!("spine/{}", service.name())).with_schema(spine.schema());
+        let views: Vec<&FeatureView> = self.views(service);
+        let target = DatasetFacts::new(namespace, format!("training_set/{}", service.name()));
+        let view_facts: Vec<_> = views.iter().map(|view| self.view_facts(view)).collect();
+        let inputs = |tables: Vec<DatasetFacts>, spine: DatasetFacts| {
+            [spine].into_iter().chain(tables).chain(view_facts.iter().cloned()).collect::<Vec<_>>()
+        };
+        let job = format!("training_set.{}", service.name());
+        let begun = inputs(self.tables(&views, None), source.clone());
+        let run = self.lineage.begin(job, "TRAINING_SET", begun, vec![target.clone()]).await;
+        let outcome = self.inner.get_historical_opts(spine, service, options).await;
+        let mut target = target.with_columns(self.training_columns(spine, service, options, &source, &views));
+        if let Ok(set) = &outcome {
+            let bytes = set.batch.get_array_memory_size() as u64;
+            target = target.with_schema(set.batch.schema()).with_rows(set.batch.num_rows() as u64).with_bytes(bytes);
+            target = target.with_version(version_of(set));
+        }
+        let tables = self.tables(&views, outcome.as_ref().ok());
+        end(run, &outcome, (inputs(tables, source.with_content(spine.clone())), vec![target])).await;
+        outcome
+    }
+}
+
+impl<T> Traced<T> {
+    /// The views of `service` that are defined, each once.
+    fn views(&self, service: &FeatureService) -> Vec<&FeatureView> {
+        let mut views: Vec<&FeatureView> = Vec::new();
+        for view in service.features().iter().filter_map(|feature| self.store.view(feature.view()).ok()) {
+            if !views.iter().any(|known| known.name() == view.name()) {
+                views.push(view);
+            }
+        }
+        views
+    }
+
+    /// The tables of `views`, at the versions that were read.
+    fn tables(&self, views: &[&FeatureView], set: Option<&TrainingSet>) -> Vec<DatasetFacts> {
+        let mut names: Vec<&str> = views.iter().map(|view| view.table()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let facts = |name: &str| {
+            let facts = table_facts(&self.store.table(name).ok()?);
+            let version = set.and_then(|set| set.data_versions.get(name));
+            Some(version.map_or(facts.clone(), |version| facts.with_version(version.version)))
+        };
+        names.into_iter().filter_map(facts).collect()
+    }
+
+    fn training_columns(
+        &self,
+        spine: &RecordBatch,
+        service: &FeatureService,
+        options: &HistoricalOptions,
+        source: &DatasetFacts,
+        views: &[&FeatureView],
+    ) -> ColumnLineage {
+        let mut columns = ColumnLineage::default();
+        for field in spine.schema_ref().fields() {
+            columns.add(field.name(), input(source, field.name(), Transformation::Identity, ""));
+        }
+        let keys = views.iter().flat_map(|view| view.entity().join_keys());
+        for feature in service.features() {
+            let Some(view) = views.iter().find(|view| view.name() == feature.view()) else { continue };
+            let view = DatasetFacts::new(self.lineage.namespace(), format!("feature_view/{}", view.name()));
+            columns.add(feature.feature(), input(&view, feature.feature(), Transformation::Identity, ""));
+        }
+        let mut keys: Vec<_> = keys.collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            columns.add_for_all(input(source, key, Transformation::Join, "join key"));
+        }
+        columns.add_for_all(input(source, &options.timestamp, Transformation::Filter, "as of this time"));
+        columns
+    }
+}
+
+impl Traced<Materializer> {
+    /// As [`Materializer::run`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run(&self, view: &str, until: Timestamp) -> Result<MaterializeReceipt> {
+        let (run, facts) = self.begin(view).await;
+        let outcome = self.inner.run(view, until).await;
+        finish(run, facts, &outcome).await;
+        outcome
+    }
+
+    /// As [`Materializer::backfill`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn backfill(&self, view: &str, after: Option<Timestamp>, until: Timestamp) -> Result<MaterializeReceipt> {
+        let (run, facts) = self.begin(view).await;
+        let outcome = self.inner.backfill(view, after, until).await;
+        finish(run, facts, &outcome).await;
+        outcome
+    }
+
+    async fn begin(&self, view: &str) -> (LineageRun, (Vec<DatasetFacts>, DatasetFacts)) {
+        let (inputs, target) = match self.store.view(view) {
+            Ok(view) => (self.tables(&[view], None), self.view_facts(view)),
+            Err(_) => (Vec::new(), DatasetFacts::new(self.lineage.namespace(), format!("feature_view/{view}"))),
+        };
+        let begun =
+            self.lineage.begin(format!("materialize.{view}"), "MATERIALIZE", inputs.clone(), vec![target.clone()]);
+        (begun.await, (inputs, target))
+    }
+}
+
+async fn finish(run: LineageRun, facts: (Vec<DatasetFacts>, DatasetFacts), outcome: &Result<MaterializeReceipt>) {
+    let (mut inputs, mut target) = facts;
+    if let Ok(receipt) = outcome {
+        if let Some(version) = receipt.table_version {
+            inputs = inputs.into_iter().map(|facts| facts.with_version(version)).collect();
+        }
+        target = target.with_version(receipt.until).with_rows(receipt.rows);
+    }
+    end(run, outcome, (inputs, vec![target])).await;
+}
+
+fn table_facts(table: &Table) -> DatasetFacts {
+    DatasetFacts::at(table.location()).with_schema(Arc::clone(table.schema()))
+}
+
+fn input(dataset: &DatasetFacts, column: &str, transformation: Transformation, description: &str) -> ColumnInput {
+    ColumnInput {
+        namespace: dataset.namespace().to_owned(),
+        dataset: dataset.name().to_owned(),
+        column: column.to_owned(),
+        transformation,
+        description: description.to_owned(),
+    }
+}
+
+/// What the columns of a view are made of, its join keys among them.
+fn view_columns(view: &FeatureView, table: &DatasetFacts) -> ColumnLineage {
+    let mut columns = ColumnLineage::default();
+    for key in view.entity().join_keys() {
+        columns.add(key.as_ref(), input(table, key, Transformation::Identity, ""));
+        columns.add_for_all(input(table, key, Transformation::GroupBy, "join key"));
+    }
+    for column in view.columns() {
+        columns.add(column.as_ref(), input(table, column, Transformation::Identity, "latest value"));
+    }
+    for aggregation in view.aggregations() {
+        let description = format!("{} over {:?}", aggregation.function, aggregation.window);
+        let of = input(table, &aggregation.column, Transformation::Aggregation, &description);
+        columns.add(aggregation.name.as_ref(), of);
+        columns.add(aggregation.name.as_ref(), input(table, view.timestamp(), Transformation::Window, &description));
+    }
+    columns.add_for_all(input(table, view.timestamp(), Transformation::Filter, "event time"));
+    columns
+}
+
+/// The columns of a view: join keys and features.
+fn view_schema(view: &FeatureView, table: &Schema) -> SchemaRef {
+    let of_table = |name: &str| table.field_with_name(name).ok().cloned();
+    let keys = view.entity().join_keys().iter().filter_map(|key| of_table(key));
+    let columns = view.columns().iter().filter_map(|column| of_table(column));
+    let aggregated = view.aggregations().iter().filter_map(|aggregation| {
+        let input = of_table(&aggregation.column)?;
+        let output = aggregation.function.output_type(input.data_type()).ok()?;
+        Some(Field::new(aggregation.name.as_ref(), output, true))
+    });
+    Arc::new(Schema::new(keys.chain(columns).chain(aggregated).collect::<Vec<_>>()))
+}
+
+/// One version for the tables that a training set was made of.
+fn version_of(set: &TrainingSet) -> String {
+    let parts: Vec<_> = set.data_versions.iter().map(|(name, version)| format!("{name}@{}", version.digest)).collect();
+    Digest::of_parts(parts.iter().map(String::as_bytes)).short()
+}
