@@ -6,16 +6,21 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | entities, feature views, window aggregations, services | [`definition`] |
-//! | Delta tables with exactly-once appends | [`table`] |
-//! | the gate at the door and the quarantine | [`ingest`] |
+//! | entities, feature views, window aggregations, services; plan and apply | [`definition`] |
+//! | Delta tables with exactly-once appends, data versions, schema evolution | [`table`] |
+//! | the gate at the door, the quarantine and the way out of it | [`ingest`] |
+//! | streams, taken in exactly once | [`stream`] |
 //! | point-in-time join over Arrow batches | [`join`] |
 //! | window aggregates, the same offline and online | [`window`] |
 //! | training sets | [`offline`] |
 //! | latest values by entity: memory, redb | [`online`] |
 //! | offline table to online store | [`materialize`] |
 //! | all of it behind one door | [`FeatureStore`] |
+//! | freshness and volume | [`metrics`] |
+//! | Feast's HTTP feature server (feature `feast`) | `feast` |
 //! | the log of answered predictions | [`prediction_log`] |
+//! | DVC repositories (feature `dvc`) | `dvc` |
+//! | OpenLineage events and the lineage of columns | [`lineage`] |
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
@@ -65,26 +70,41 @@
 //! TLS: the Delta crates compile two rustls providers. Local files never touch them; a program that also uses TLS
 //! installs one provider at start-up.
 
+mod cell;
 pub mod definition;
+#[cfg(feature = "dvc")]
+pub mod dvc;
+#[cfg(feature = "feast")]
+pub mod feast;
 pub mod ingest;
 pub mod join;
+pub mod lineage;
 pub mod materialize;
+pub mod metrics;
 pub mod offline;
 pub mod online;
 pub mod prediction_log;
 mod store;
+pub mod stream;
 pub mod table;
 mod time;
 mod value;
 pub mod window;
 
-pub use definition::{Aggregation, Entity, FeatureService, FeatureView, FeatureViewBuilder, Function};
-pub use ingest::{IngestReceipt, Ingestor};
-pub use join::{JoinSettings, JoinView, Knowledge, PointInTimeJoin};
-pub use materialize::{MaterializeReceipt, Materializer};
+pub use definition::{
+    Aggregation, AppliedDefinitions, Change, ChangeClass, DefinitionStore, Definitions, Entity, FeatureService,
+    FeatureView, FeatureViewBuilder, Function, Metadata, Permission, Plan, Quantile,
+};
+pub use ingest::{IngestReceipt, Ingestor, RejectedBatch};
+pub use join::{Bound, JoinSettings, JoinView, Knowledge, Moments, PointInTimeJoin};
+pub use materialize::{FollowReceipt, MaterializeProgress, MaterializeReceipt, Materializer};
 pub use offline::{DeltaOfflineStore, OfflineStore, TrainingSet};
-pub use online::{Durability, MemoryOnlineStore, OnlineReader, OnlineStore, OnlineWriter, RedbOnlineStore};
+pub use online::{
+    Durability, FeatureStatus, MemoryOnlineStore, OnlineFeatures, OnlineReader, OnlineStore, OnlineWriter, ReadPlan,
+    RedbOnlineStore,
+};
 pub use prediction_log::{LogWriter, LogWriterSettings, PredictionLog, PredictionLogSettings, join_labels};
 pub use store::{FeatureStore, FeatureStoreBuilder, FeatureStoreSettings};
-pub use table::{AppendReceipt, Scan, Table, TableSettings};
+pub use stream::{LatePolicy, StreamIngestor, StreamSettings, StreamSource};
+pub use table::{AppendReceipt, Compatibility, DataRef, DataVersion, Scan, Table, TableAt, TableSettings};
 pub use window::AggregateState;

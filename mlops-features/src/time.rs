@@ -32,7 +32,8 @@ impl Ticks {
         }
     }
 
-    fn factor(self, unit: TimeUnit) -> i64 {
+    /// How many ticks one `unit` has.
+    pub(crate) fn factor(self, unit: TimeUnit) -> i64 {
         let micros = match unit {
             TimeUnit::Second => 1_000_000,
             TimeUnit::Millisecond => 1_000,

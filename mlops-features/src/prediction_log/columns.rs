@@ -43,15 +43,6 @@ impl Columns {
         Arc::clone(&self.schema)
     }
 
-    /// Of the tables that were made before propensities were kept.
-    ///
-    /// # Errors
-    /// None for a schema of [`Columns::new`].
-    pub(super) fn schema_without_propensity(&self) -> Result<SchemaRef> {
-        let without = self.schema.fields().iter().filter(|field| field.name() != PROPENSITY);
-        Ok(Arc::new(Schema::new(without.cloned().collect::<Vec<_>>())))
-    }
-
     /// Whether a prediction has as many rows of each side, and an id of a length that is kept.
     ///
     /// # Errors

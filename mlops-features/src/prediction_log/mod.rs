@@ -23,7 +23,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 use async_trait::async_trait;
-use mlops_core::{Clock, Delivery, Digest, Error, ErrorKind, PredictionBatch, PredictionSink, Result, Timestamp};
+use mlops_core::{Clock, Delivery, Digest, Error, PredictionBatch, PredictionSink, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -90,11 +90,11 @@ impl Buffer {
 
 impl PredictionLog {
     /// Opens the log at `location`, creating its table for models that take `inputs` and answer `outputs`. Delta has no
-    /// lists of a fixed size: a column of such is kept as lists.
+    /// lists of a fixed size: a column of such is kept as lists. A log that is there gets the columns that it lacks.
     ///
     /// # Errors
     /// `InvalidArgument` when column names clash or a type cannot be kept, `FailedPrecondition` when the log exists
-    /// with other columns, `Unavailable` when the location cannot be reached.
+    /// with another type of a column, `Unavailable` when the location cannot be reached.
     pub async fn open(
         location: &str,
         inputs: SchemaRef,
@@ -102,16 +102,9 @@ impl PredictionLog {
         clock: Arc<dyn Clock>,
         settings: PredictionLogSettings,
     ) -> Result<Self> {
-        const NAME: &str = "prediction_log";
-        let open = |schema| Table::create_or_open(NAME, location, schema, Arc::clone(&clock), settings.table.clone());
         let columns = Columns::new(inputs, outputs)?;
-        let table = match open(columns.schema()).await {
-            // A log of a build that did not keep propensities goes on as it began.
-            Err(error) if error.kind() == ErrorKind::FailedPrecondition => {
-                open(columns.schema_without_propensity()?).await.map_err(|_| error)?
-            }
-            opened => opened?,
-        };
+        let table =
+            Table::create_or_open("prediction_log", location, columns.schema(), clock, settings.table.clone()).await?;
         Ok(Self {
             table,
             columns: Arc::new(columns),

@@ -3,15 +3,18 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use arrow_schema::SchemaRef;
-use mlops_core::{BatchCheck, Clock, Error, EventBus, Result, SystemClock};
+use mlops_core::{BatchCheck, Clock, Error, ErrorKind, EventBus, Meter, NoMeter, Result, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use super::{FeatureStore, Parts};
 use crate::{
-    definition::{FeatureService, FeatureView, all_faults, check_name, first_duplicate},
+    definition::{
+        AppliedDefinitions, Change, ChangeClass, DefinitionStore, Definitions, FeatureService, FeatureView, Permission,
+        Plan, Subject, SubjectKind, all_faults, check_name, first_duplicate, permitted,
+    },
     join::JoinSettings,
     online::{OnlineStore, RedbOnlineStore, RedbSettings, ResolvedView},
-    table::{Table, TableSettings},
+    table::{Step, Table, TableSettings},
 };
 
 /// How a feature store works.
@@ -29,6 +32,8 @@ pub struct FeatureStoreSettings {
     pub events_per_key_max: usize,
     /// Rows that materialization writes in one transaction, more only to keep rows of one time together.
     pub materialize_rows_per_write: usize,
+    /// Rows that materialization reads at once, as far as the statistics of the files tell; bounds its memory.
+    pub materialize_rows_per_chunk: usize,
 }
 
 impl Default for FeatureStoreSettings {
@@ -39,6 +44,7 @@ impl Default for FeatureStoreSettings {
             online: RedbSettings::default(),
             events_per_key_max: 10_000,
             materialize_rows_per_write: 100_000,
+            materialize_rows_per_chunk: 1_000_000,
         }
     }
 }
@@ -50,6 +56,7 @@ pub struct FeatureStoreBuilder {
     root: String,
     clock: Arc<dyn Clock>,
     bus: Option<Arc<dyn EventBus>>,
+    meter: Arc<dyn Meter>,
     online: Option<Arc<dyn OnlineStore>>,
     tables: Vec<(Arc<str>, SchemaRef)>,
     views: Vec<FeatureView>,
@@ -64,6 +71,7 @@ impl FeatureStoreBuilder {
             root,
             clock: Arc::new(SystemClock::new()),
             bus: None,
+            meter: Arc::new(NoMeter),
             online: None,
             tables: Vec::new(),
             views: Vec::new(),
@@ -85,19 +93,27 @@ impl FeatureStoreBuilder {
         self
     }
 
+    /// Counts rows and measures freshness into `meter` (names in [`crate::metrics`]).
+    pub fn with_meter(mut self, meter: Arc<dyn Meter>) -> Self {
+        self.meter = meter;
+        self
+    }
+
     /// Serves from `online` instead of the redb file `online.redb` in the root directory.
     pub fn with_online(mut self, online: Arc<dyn OnlineStore>) -> Self {
         self.online = Some(online);
         self
     }
 
-    /// Adds table `name`, created with `schema` when there is none.
+    /// Adds table `name`, created with `schema` when there is none. A table that is there gets the columns that it
+    /// lacks, as far as [`TableSettings::compatibility`] allows.
     pub fn with_table(mut self, name: impl AsRef<str>, schema: SchemaRef) -> Self {
         self.tables.push((name.as_ref().into(), schema));
         self
     }
 
-    /// Adds a view; its table must be there or be added.
+    /// Adds a view; its table must be there or be added. It stands in for an applied view of the same name, in this
+    /// store alone; [`FeatureStoreBuilder::apply`] puts it in force for all.
     pub fn with_view(mut self, view: FeatureView) -> Self {
         self.views.push(view);
         self
@@ -121,13 +137,86 @@ impl FeatureStoreBuilder {
         self
     }
 
-    /// Opens tables and online store and checks every definition against them.
+    /// What [`FeatureStoreBuilder::apply`] would change: in the definitions that are kept in the root, of which those
+    /// added here are everything that shall be, and in the columns of the tables added here. Writes nothing.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that lists the faults of names, `FailedPrecondition` for a table whose columns cannot follow,
+    /// and the errors of [`DefinitionStore::plan`].
+    pub async fn plan(&self) -> Result<Plan> {
+        all_faults("feature store", &self.faults())?;
+        let mut changes = Vec::new();
+        for (name, schema) in &self.tables {
+            let (clock, settings) = (Arc::clone(&self.clock), self.settings.table.clone());
+            changes.extend(table_changes(name, &self.location(name), schema, clock, settings).await?);
+        }
+        Ok(self.definitions()?.plan(&self.wanted()).await?.with_table_changes(changes))
+    }
+
+    /// Puts the definitions added here in force, as `plan` says, and opens the store. Tables are made and get their
+    /// columns first; definitions that do not fit them are refused before they are in force.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` naming every destructive change that `permission` does not cover, `InvalidArgument` when
+    /// `plan` was made for other definitions, `Conflict` when someone has applied since, and the errors of
+    /// [`FeatureStoreBuilder::build`].
+    pub async fn apply(self, plan: &Plan, permission: Permission) -> Result<FeatureStore> {
+        all_faults("feature store", &self.faults())?;
+        permitted(plan, permission)?;
+        if plan.wanted() != &self.wanted() {
+            return Err(Error::invalid_argument("the plan was made for other definitions; plan again"));
+        }
+        let definitions = self.definitions()?;
+        let after = definitions.current().await?.after(plan, self.clock.now())?;
+        let tables = self.open_tables(&after).await?;
+        self.check_services(&self.resolve(&tables, &after)?, &[])?;
+        let applied = definitions.apply(plan, permission).await?;
+        self.open(applied).await
+    }
+
+    /// Opens tables and online store and checks every definition against them. Views and services that were applied
+    /// to this root and are not added here are there as well, and every version of a view by `view@v2`.
     ///
     /// # Errors
     /// `InvalidArgument` that lists the faults of names and definitions, `NotFound` for a view's table that does not
-    /// exist, and the errors of opening tables and the online store.
+    /// exist, and the errors of opening definitions, tables and the online store.
     pub async fn build(self) -> Result<FeatureStore> {
         all_faults("feature store", &self.faults())?;
+        let applied = self.definitions()?.current().await?;
+        self.open(applied).await
+    }
+
+    async fn open(self, applied: AppliedDefinitions) -> Result<FeatureStore> {
+        let tables = self.open_tables(&applied).await?;
+        let views = self.resolve(&tables, &applied)?;
+        let known = applied.services().values().filter_map(|versions| Some(&versions.current()?.definition));
+        let known = known.filter(|known| !self.services.iter().any(|service| service.name() == known.name()));
+        let known: Vec<FeatureService> = known.cloned().collect();
+        self.check_services(&views, &known)?;
+        let online = match self.online {
+            Some(online) => online,
+            None => open_online(&self.root, self.settings.online.clone()).await?,
+        };
+        let services = self.services.into_iter().chain(known);
+        let services = services.map(|service| (service.name().into(), service)).collect();
+        let (checks, clock, bus, meter, settings) = (self.checks, self.clock, self.bus, self.meter, self.settings);
+        FeatureStore::new(Parts { tables, views, services, applied, checks, online, clock, bus, meter, settings })
+    }
+
+    fn definitions(&self) -> Result<DefinitionStore> {
+        DefinitionStore::open(&self.root, Arc::clone(&self.clock))
+    }
+
+    fn wanted(&self) -> Definitions {
+        let views = self.views.iter().cloned().fold(Definitions::new(), Definitions::with_view);
+        self.services.iter().cloned().fold(views, Definitions::with_service)
+    }
+
+    fn location(&self, table: &str) -> String {
+        format!("{}/tables/{table}", self.root.trim_end_matches('/'))
+    }
+
+    async fn open_tables(&self, applied: &AppliedDefinitions) -> Result<BTreeMap<Arc<str>, Table>> {
         let mut tables = BTreeMap::new();
         for (name, schema) in &self.tables {
             let (clock, settings) = (Arc::clone(&self.clock), self.settings.table.clone());
@@ -135,37 +224,61 @@ impl FeatureStoreBuilder {
             let table = Table::create_or_open(name, &location, Arc::clone(schema), clock, settings).await?;
             tables.insert(Arc::clone(name), table);
         }
-        for view in self.views.iter().filter(|view| !self.tables.iter().any(|(name, _)| **name == *view.table())) {
-            let (clock, settings) = (Arc::clone(&self.clock), self.settings.table.clone());
-            let table = Table::open(view.table(), &self.location(view.table()), clock, settings).await?;
-            tables.insert(view.table().into(), table);
+        let current = applied.views().values().filter_map(|versions| versions.current());
+        let current = current.map(|versioned| versioned.definition.table());
+        for name in self.views.iter().map(FeatureView::table).chain(current) {
+            if !tables.contains_key(name) {
+                let (clock, settings) = (Arc::clone(&self.clock), self.settings.table.clone());
+                let table = Table::open(name, &self.location(name), clock, settings).await?;
+                tables.insert(name.into(), table);
+            }
         }
-        let views = self.resolve(&tables)?;
-        for feature in self.services.iter().flat_map(FeatureService::features) {
-            let unknown = || Error::not_found(format!("feature \"{feature}\" is of a view that is not defined"));
-            views.get(feature.view()).ok_or_else(unknown)?.place(feature.feature())?;
-        }
-        let online = match self.online {
-            Some(online) => online,
-            None => open_online(&self.root, self.settings.online.clone()).await?,
-        };
-        let services = self.services.into_iter().map(|service| (service.name().into(), service)).collect();
-        let (checks, clock, bus, settings) = (self.checks, self.clock, self.bus, self.settings);
-        Ok(FeatureStore::new(Parts { tables, views, services, checks, online, clock, bus, settings }))
+        Ok(tables)
     }
 
-    fn location(&self, table: &str) -> String {
-        format!("{}/tables/{table}", self.root.trim_end_matches('/'))
-    }
-
-    fn resolve(&self, tables: &BTreeMap<Arc<str>, Table>) -> Result<BTreeMap<Arc<str>, Arc<ResolvedView>>> {
+    /// Every view by its name, and by its name and version where it has one.
+    fn resolve(
+        &self,
+        tables: &BTreeMap<Arc<str>, Table>,
+        applied: &AppliedDefinitions,
+    ) -> Result<BTreeMap<Arc<str>, Arc<ResolvedView>>> {
         let resolve = |view: &FeatureView| {
             let missing = || Error::not_found(format!("table \"{}\" does not exist", view.table()));
             let table = tables.get(view.table()).ok_or_else(missing)?;
             let resolved = ResolvedView::new(view.clone(), table.schema(), self.settings.events_per_key_max)?;
-            Ok((Arc::from(view.name()), Arc::new(resolved)))
+            Ok::<_, Error>(Arc::new(resolved))
         };
-        self.views.iter().map(resolve).collect()
+        let mut views: BTreeMap<Arc<str>, Arc<ResolvedView>> = BTreeMap::new();
+        for view in &self.views {
+            views.insert(view.name().into(), resolve(view)?);
+        }
+        for (name, versions) in applied.views() {
+            let current = versions.current();
+            for versioned in versions.versions() {
+                let is_current = current.is_some_and(|current| current.version == versioned.version);
+                match resolve(&versioned.definition) {
+                    Ok(resolved) => {
+                        if is_current && !views.contains_key(name) {
+                            views.insert(Arc::clone(name), Arc::clone(&resolved));
+                        }
+                        views.insert(format!("{name}@v{}", versioned.version).into(), resolved);
+                    }
+                    Err(error) if is_current && !views.contains_key(name) => return Err(error),
+                    // An old version whose table is gone: whoever asks for it is told that it is not there.
+                    Err(error) => tracing::debug!(view = %name, version = versioned.version, %error, "not readable"),
+                }
+            }
+        }
+        Ok(views)
+    }
+
+    /// Every feature of every service is there.
+    fn check_services(&self, views: &BTreeMap<Arc<str>, Arc<ResolvedView>>, applied: &[FeatureService]) -> Result<()> {
+        for feature in self.services.iter().chain(applied).flat_map(FeatureService::features) {
+            let unknown = || Error::not_found(format!("feature \"{feature}\" is of a view that is not defined"));
+            views.get(feature.view_key()).ok_or_else(unknown)?.place(feature.feature())?;
+        }
+        Ok(())
     }
 
     fn faults(&self) -> Vec<String> {
@@ -186,6 +299,31 @@ impl FeatureStoreBuilder {
         }
         faults
     }
+}
+
+/// What [`Table::create_or_open`] would do.
+async fn table_changes(
+    name: &str,
+    location: &str,
+    schema: &SchemaRef,
+    clock: Arc<dyn Clock>,
+    settings: TableSettings,
+) -> Result<Vec<Change>> {
+    let subject = Subject::new(SubjectKind::Table, name);
+    let compatibility = settings.compatibility;
+    let steps = match Table::open(name, location, clock, settings).await {
+        Ok(table) => table.steps_to(schema, compatibility).await?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let columns = schema.fields().len();
+            return Ok(vec![Change::new(ChangeClass::Additive, &subject, format!("is created: {columns} columns"))]);
+        }
+        Err(error) => return Err(error),
+    };
+    let change = |step: Step| {
+        let class = if matches!(step, Step::Relax(_)) { ChangeClass::Destructive } else { ChangeClass::Additive };
+        Change::new(class, &subject, step.to_string())
+    };
+    Ok(steps.into_iter().map(change).collect())
 }
 
 async fn open_online(root: &str, settings: RedbSettings) -> Result<Arc<dyn OnlineStore>> {

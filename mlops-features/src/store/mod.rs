@@ -8,15 +8,18 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use mlops_core::{BatchCheck, Clock, Error, EventBus, FeatureReader, FeatureRef, Result, Timestamp};
+use mlops_core::{BatchCheck, Clock, Error, EventBus, FeatureReader, FeatureRef, Meter, Result, Timestamp};
 
 use crate::{
-    definition::{EVENT_TIMESTAMP, FeatureService, FeatureView},
+    definition::{AppliedDefinitions, EVENT_TIMESTAMP, FeatureService, FeatureView},
     ingest::Ingestor,
-    materialize::Materializer,
+    lineage::{Lineage, TracedStore},
+    materialize::{MaterializeLimits, Materializer},
+    metrics::Told,
     offline::DeltaOfflineStore,
-    online::{OnlineReader, OnlineStore, OnlineWriter, ResolvedView},
-    table::Table,
+    online::{OnlineReader, OnlineStore, OnlineWriter, ReadPlan, ResolvedView},
+    stream::{StreamIngestor, StreamSettings, StreamSource},
+    table::{DataRef, DataVersion, Table},
 };
 
 /// Tables, views, services and the online store of one home. Clones share everything.
@@ -25,10 +28,13 @@ pub struct FeatureStore {
     tables: Arc<BTreeMap<Arc<str>, Table>>,
     views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
     services: Arc<BTreeMap<Arc<str>, FeatureService>>,
+    applied: Arc<AppliedDefinitions>,
     ingestors: Arc<BTreeMap<Arc<str>, Ingestor>>,
+    plans: Arc<BTreeMap<Arc<str>, ReadPlan>>,
     online: Arc<dyn OnlineStore>,
     clock: Arc<dyn Clock>,
     bus: Option<Arc<dyn EventBus>>,
+    meter: Arc<dyn Meter>,
     settings: FeatureStoreSettings,
 }
 
@@ -37,10 +43,12 @@ struct Parts {
     tables: BTreeMap<Arc<str>, Table>,
     views: BTreeMap<Arc<str>, Arc<ResolvedView>>,
     services: BTreeMap<Arc<str>, FeatureService>,
+    applied: AppliedDefinitions,
     checks: Vec<(Arc<str>, Arc<dyn BatchCheck>)>,
     online: Arc<dyn OnlineStore>,
     clock: Arc<dyn Clock>,
     bus: Option<Arc<dyn EventBus>>,
+    meter: Arc<dyn Meter>,
     settings: FeatureStoreSettings,
 }
 
@@ -50,17 +58,22 @@ impl FeatureStore {
         FeatureStoreBuilder::new(root.into())
     }
 
-    fn new(parts: Parts) -> Self {
-        let Parts { tables, views, services, checks, online, clock, bus, settings } = parts;
+    fn new(parts: Parts) -> Result<Self> {
+        let Parts { tables, views, services, applied, checks, online, clock, bus, meter, settings } = parts;
         let ingestor = |(name, table): (&Arc<str>, &Table)| {
             let checks = checks.iter().filter(|(of, _)| of == name).map(|(_, check)| Arc::clone(check)).collect();
             let times = timestamps(table, &views);
-            let (clock, bus, table_settings) = (Arc::clone(&clock), bus.clone(), settings.table.clone());
-            (Arc::clone(name), Ingestor::new(table.clone(), times, checks, clock, bus, table_settings))
+            let told = Told { clock: Arc::clone(&clock), bus: bus.clone(), meter: Arc::clone(&meter) };
+            (Arc::clone(name), Ingestor::new(table.clone(), times, checks, told, settings.table.clone()))
         };
         let ingestors = Arc::new(tables.iter().map(ingestor).collect());
+        let plan = |(name, service): (&Arc<str>, &FeatureService)| {
+            Ok((Arc::clone(name), ReadPlan::new(&views, service.features())?))
+        };
+        let plans = Arc::new(services.iter().map(plan).collect::<Result<_>>()?);
         let (tables, views, services) = (Arc::new(tables), Arc::new(views), Arc::new(services));
-        Self { tables, views, services, ingestors, online, clock, bus, settings }
+        let applied = Arc::new(applied);
+        Ok(Self { tables, views, services, applied, ingestors, plans, online, clock, bus, meter, settings })
     }
 
     /// The gate of table `name`.
@@ -105,14 +118,40 @@ impl FeatureStore {
     /// Moves offline rows into the online store.
     #[must_use]
     pub fn materializer(&self) -> Materializer {
-        Materializer {
-            tables: Arc::clone(&self.tables),
-            views: Arc::clone(&self.views),
-            store: Arc::clone(&self.online),
-            clock: Arc::clone(&self.clock),
-            bus: self.bus.clone(),
+        let told = Told { clock: Arc::clone(&self.clock), bus: self.bus.clone(), meter: Arc::clone(&self.meter) };
+        let limits = MaterializeLimits {
             rows_per_write: self.settings.materialize_rows_per_write,
-        }
+            rows_per_chunk: self.settings.materialize_rows_per_chunk,
+        };
+        let (tables, views) = (Arc::clone(&self.tables), Arc::clone(&self.views));
+        Materializer::new(tables, views, Arc::clone(&self.online), told, limits)
+    }
+
+    /// Takes stream `source` into table `table`, by the table's checks.
+    ///
+    /// # Errors
+    /// `NotFound` when the store has no such table, `InvalidArgument` for a stream name that is not valid.
+    pub fn stream_ingestor(
+        &self,
+        table: &str,
+        source: Arc<dyn StreamSource>,
+        settings: StreamSettings,
+    ) -> Result<StreamIngestor> {
+        StreamIngestor::new(self.ingestor(table)?, source, settings)
+    }
+
+    /// The data that `data` names now: a version of a table and the digest of what it contains.
+    ///
+    /// # Errors
+    /// `NotFound` when the store has no such table or the table no such version.
+    pub async fn resolve(&self, data: &DataRef) -> Result<DataVersion> {
+        self.table(data.table())?.resolve(data.at()).await
+    }
+
+    /// The definitions that were in force when the store was opened, with all their versions.
+    #[must_use]
+    pub fn definitions(&self) -> &AppliedDefinitions {
+        &self.applied
     }
 
     /// Reads features for serving.
@@ -121,13 +160,52 @@ impl FeatureStore {
         OnlineReader::new(Arc::clone(&self.online), Arc::clone(&self.views))
     }
 
-    /// View `name`.
+    /// The same store with lineage of what is appended, read for training and materialized.
+    #[must_use]
+    pub fn traced(&self, lineage: Lineage) -> TracedStore {
+        TracedStore::new(self.clone(), lineage)
+    }
+
+    /// The compiled question of service `name`, for [`OnlineReader::read`].
+    ///
+    /// # Errors
+    /// `NotFound` when it is not defined.
+    pub fn service_plan(&self, name: &str) -> Result<&ReadPlan> {
+        let plan = self.plans.get(name);
+        plan.ok_or_else(|| Error::not_found(format!("feature service \"{name}\" is not defined")))
+    }
+
+    /// What time it is, by the clock of the store.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// The current version of every view, by name.
+    pub fn views(&self) -> impl Iterator<Item = &FeatureView> {
+        self.current().map(|resolved| &resolved.view)
+    }
+
+    fn current(&self) -> impl Iterator<Item = &Arc<ResolvedView>> {
+        self.views.iter().filter(|(key, _)| !key.contains('@')).map(|(_, view)| view)
+    }
+
+    /// View `name`, or a version of it as `name@v2`.
     ///
     /// # Errors
     /// `NotFound` when it is not defined.
     pub fn view(&self, name: &str) -> Result<&FeatureView> {
-        let view = self.views.get(name).map(|resolved| &resolved.view);
-        view.ok_or_else(|| Error::not_found(format!("feature view \"{name}\" is not defined")))
+        self.resolved(name).map(|resolved| &resolved.view)
+    }
+
+    pub(crate) fn resolved(&self, name: &str) -> Result<&Arc<ResolvedView>> {
+        self.views.get(name).ok_or_else(|| Error::not_found(format!("feature view \"{name}\" is not defined")))
+    }
+
+    /// The views over `table`.
+    #[cfg(feature = "feast")]
+    pub(crate) fn resolved_of(&self, table: &str) -> impl Iterator<Item = &Arc<ResolvedView>> {
+        self.current().filter(move |resolved| resolved.view.table() == table)
     }
 
     /// Service `name`.
@@ -142,7 +220,8 @@ impl FeatureStore {
 
 /// The columns that must not be null in a batch for `table`: the event times of its views, or the customary one.
 fn timestamps(table: &Table, views: &BTreeMap<Arc<str>, Arc<ResolvedView>>) -> Vec<Arc<str>> {
-    let of_table = views.values().filter(|view| view.view.table() == table.name());
+    let current = views.iter().filter(|(key, _)| !key.contains('@')).map(|(_, view)| view);
+    let of_table = current.filter(|view| view.view.table() == table.name());
     let mut names: Vec<Arc<str>> = of_table.map(|view| view.view.timestamp().into()).collect();
     if names.is_empty() && table.schema().field_with_name(EVENT_TIMESTAMP).is_ok() {
         names.push(EVENT_TIMESTAMP.into());

@@ -3,9 +3,18 @@
 
 mod crash;
 mod data;
+mod definitions;
+mod dvc;
+mod evolution;
+mod feast;
 mod history;
+mod join;
+mod lineage;
 mod log_lines;
+mod materialization;
 mod parity;
 mod prediction_log;
+mod retraction;
 mod speed;
+mod stream;
 mod table;

@@ -9,7 +9,7 @@ use mlops_core::{
         cast::AsArray,
         types::{Float64Type, Int64Type},
     },
-    arrow_schema::{Field, Schema},
+    arrow_schema::{DataType, Field, Schema},
 };
 use mlops_features::{
     LogWriter, LogWriterSettings, PredictionLog, PredictionLogSettings, Table, TableSettings, join_labels,
@@ -134,24 +134,23 @@ async fn tensors_are_kept_as_lists_beside_their_propensity() {
 }
 
 #[tokio::test]
-async fn a_log_without_propensities_goes_on_and_another_table_is_refused() {
+async fn a_log_of_an_earlier_build_gets_what_it_lacks_and_a_column_keeps_its_type() {
     let home = tempfile::tempdir().unwrap();
     let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
-    open(&path("new"), 10).await.flush().await.unwrap();
     let made = open(&path("new"), 10).await;
     let fields = made.table().schema().fields().iter().filter(|field| field.name() != "propensity").cloned();
     let before = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let settings = TableSettings::default();
-    Table::create_or_open("prediction_log", &path("old"), before, clock(), settings.clone()).await.unwrap();
+    Table::create_or_open("prediction_log", &path("old"), before, clock(), TableSettings::default()).await.unwrap();
     let log = open(&path("old"), 10).await;
-    assert_eq!(log.append(prediction("a", 1, 1)), Delivery::Accepted);
+    assert_eq!(log.append(PredictionBatch { propensity: Some(0.5), ..prediction("a", 1, 1) }), Delivery::Accepted);
     log.flush().await.unwrap();
-    assert_eq!(log.read(None, None).await.unwrap().num_rows(), 1);
-    let other = floats("other", &[]).schema();
-    Table::create_or_open("prediction_log", &path("other"), Arc::clone(&other), clock(), settings).await.unwrap();
-    let (outputs, settings) = (floats("score", &[]).schema(), PredictionLogSettings::default());
-    let error = PredictionLog::open(&path("other"), other, outputs, clock(), settings).await.unwrap_err();
+    let read = log.read(None, None).await.unwrap();
+    assert_eq!(read["propensity"].as_primitive::<Float64Type>().value(0), 0.5);
+    let outputs = Arc::new(Schema::new(vec![Field::new("score", DataType::Utf8, true)]));
+    let (inputs, settings) = (floats("amount", &[]).schema(), PredictionLogSettings::default());
+    let error = PredictionLog::open(&path("old"), inputs, outputs, clock(), settings).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert!(error.message().contains("\"score\""), "{error}");
 }
 
 #[tokio::test]
