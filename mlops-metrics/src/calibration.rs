@@ -40,6 +40,51 @@ pub fn expected_calibration_error(
     bins: u32,
     kind: CalibrationBins,
 ) -> Result<f64> {
+    let curve = calibration_curve(labels, probabilities, bins, kind)?;
+    Ok(curve.iter().map(|bin| bin.rows as f64 * bin.gap()).sum::<f64>() / labels.len() as f64)
+}
+
+/// Maximum calibration error: the largest `|share of positives - mean probability|` of a bin.
+///
+/// # Errors
+/// As [`expected_calibration_error`].
+pub fn maximum_calibration_error(
+    labels: &[f64],
+    probabilities: &[f64],
+    bins: u32,
+    kind: CalibrationBins,
+) -> Result<f64> {
+    let curve = calibration_curve(labels, probabilities, bins, kind)?;
+    Ok(curve.iter().map(CalibrationBin::gap).fold(0.0, f64::max))
+}
+
+/// Rows whose probabilities lie in one bin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationBin {
+    /// Mean probability.
+    pub probability: f64,
+    /// Share of positives.
+    pub positives: f64,
+    /// Rows.
+    pub rows: u64,
+}
+
+impl CalibrationBin {
+    fn gap(&self) -> f64 {
+        (self.positives - self.probability).abs()
+    }
+}
+
+/// The reliability diagram: bins (lo, hi] that have rows, by rising probability.
+///
+/// # Errors
+/// As [`expected_calibration_error`].
+pub fn calibration_curve(
+    labels: &[f64],
+    probabilities: &[f64],
+    bins: u32,
+    kind: CalibrationBins,
+) -> Result<Vec<CalibrationBin>> {
     let binary = labels.iter().all(|&label| label == 0.0 || label == 1.0);
     let known = probabilities.iter().all(|p| (0.0..=1.0).contains(p));
     if labels.is_empty() || labels.len() != probabilities.len() || !binary || !known {
@@ -53,14 +98,19 @@ pub fn expected_calibration_error(
         )));
     }
     let edges = edges(probabilities, bins, kind);
-    // Sums of label less probability, one a bin: their absolute values add up to the error.
-    let mut gaps = vec![0.0; edges.len() + 1];
+    let mut sums = vec![CalibrationBin { probability: 0.0, positives: 0.0, rows: 0 }; edges.len() + 1];
     for (label, p) in labels.iter().zip(probabilities) {
-        if let Some(gap) = gaps.get_mut(edges.partition_point(|edge| edge < p)) {
-            *gap += label - p;
+        if let Some(sum) = sums.get_mut(edges.partition_point(|edge| edge < p)) {
+            sum.probability += p;
+            sum.positives += label;
+            sum.rows += 1;
         }
     }
-    Ok(gaps.iter().map(|gap| f64::abs(*gap)).sum::<f64>() / labels.len() as f64)
+    let mean = |sum: CalibrationBin| {
+        let rows = sum.rows as f64;
+        CalibrationBin { probability: sum.probability / rows, positives: sum.positives / rows, rows: sum.rows }
+    };
+    Ok(sums.into_iter().filter(|sum| sum.rows > 0).map(mean).collect())
 }
 
 /// The inner edges.

@@ -225,6 +225,21 @@ impl ConfusionMatrix {
         ratio(2.0 * self.cell(class, class), self.support(class) + self.called(class))
     }
 
+    /// Weighted harmonic mean of precision and recall of `class`, recall counting `beta` times as
+    /// much; F1 at one.
+    #[must_use]
+    pub fn f_beta(&self, class: usize, beta: f64) -> f64 {
+        let square = beta * beta;
+        ratio((1.0 + square) * self.cell(class, class), square * self.support(class) + self.called(class))
+    }
+
+    /// Rows rightly called `class` among those that are or are called so.
+    #[must_use]
+    pub fn jaccard(&self, class: usize) -> f64 {
+        let both = self.cell(class, class);
+        ratio(both, self.support(class) + self.called(class) - both)
+    }
+
     /// Precision over classes.
     #[must_use]
     pub fn averaged_precision(&self, average: Average) -> f64 {
@@ -283,6 +298,23 @@ impl ConfusionMatrix {
         ratio(self.accuracy() - both, (spread(labels) * spread(calls)).sqrt())
     }
 
+    /// Cohen's kappa of ordered classes, in which an error counts by its distance, or its square when
+    /// `squared` (Cohen, Psychological Bulletin 70, 1968); zero when both sides are one constant.
+    #[must_use]
+    pub fn ordinal_kappa(&self, squared: bool) -> f64 {
+        let total = self.total();
+        let (mut found, mut chance) = (0.0, 0.0);
+        for label in 0..self.classes {
+            for predicted in 0..self.classes {
+                let distance = label.abs_diff(predicted) as f64;
+                let cost = if squared { distance * distance } else { distance };
+                found += cost * self.cell(label, predicted);
+                chance += cost * self.support(label) * self.called(predicted) / total;
+            }
+        }
+        if chance > 0.0 { 1.0 - found / chance } else { 0.0 }
+    }
+
     /// Cohen's kappa: agreement beyond that of independent labels and predictions; zero when both
     /// are one constant.
     #[must_use]
@@ -304,7 +336,9 @@ mod tests {
         assert_eq!((matrix.mcc(), matrix.kappa()), (0.0, 0.0));
         let same = ConfusionMatrix::from_classes(2, &[1, 1], &[1, 1]).unwrap();
         assert_eq!((same.mcc(), same.kappa(), same.f1(1), same.f1(0)), (0.0, 0.0, 1.0, 0.0));
+        assert_eq!((same.ordinal_kappa(true), same.jaccard(1), same.jaccard(0)), (0.0, 1.0, 0.0));
         let empty = ConfusionMatrix::new(2).unwrap();
+        assert_eq!((empty.ordinal_kappa(false), empty.f_beta(1, 2.0)), (0.0, 0.0));
         assert_eq!((empty.accuracy(), empty.mcc(), empty.averaged_f1(Average::Macro)), (0.0, 0.0, 0.0));
     }
 

@@ -286,7 +286,7 @@ impl GroupOutcomes {
     }
 }
 
-fn share((successes, trials): (u64, u64)) -> f64 {
+pub(crate) fn share((successes, trials): (u64, u64)) -> f64 {
     successes as f64 / trials as f64
 }
 

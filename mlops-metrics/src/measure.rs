@@ -53,9 +53,8 @@ impl Measure {
         match self {
             Self::Score(metric) => Some(metric.direction()),
             Self::Number(RegressionMetric::Bias) => None,
-            Self::Number(RegressionMetric::ExplainedVariance) | Self::Class(_) | Self::Rank(_) => {
-                Some(Direction::Maximize)
-            }
+            Self::Number(metric) if metric.is_maximized() => Some(Direction::Maximize),
+            Self::Class(_) | Self::Rank(_) => Some(Direction::Maximize),
             Self::Number(_) | Self::Ece { .. } => Some(Direction::Minimize),
         }
     }

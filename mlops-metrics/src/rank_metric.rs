@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use mlops_core::{Error, Result};
 
-use crate::metric::undefined;
+use crate::{label_ranking::ndcg, metric::undefined};
 
 /// Which property of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,7 +71,7 @@ impl RankMetric {
             if relevance.iter().any(|&gain| gain < 0.0) {
                 return Err(Error::invalid_argument(format!("metric {self} needs relevances of at least 0")));
             }
-            return Ok((!relevance.is_empty()).then(|| self.ndcg(relevance, scores)));
+            return (!relevance.is_empty()).then(|| ndcg(relevance, scores, self.at, false)).transpose();
         }
         let mut items: Vec<(f64, bool)> =
             scores.iter().zip(relevance).map(|(&score, &relevance)| (score + 0.0, relevance >= relevant_min)).collect();
@@ -102,26 +102,6 @@ impl RankMetric {
             }),
             RankKind::Ndcg => None,
         }
-    }
-
-    fn ndcg(self, relevance: &[f64], scores: &[f64]) -> f64 {
-        let mut items: Vec<(f64, f64)> =
-            scores.iter().map(|score| score + 0.0).zip(relevance.iter().copied()).collect();
-        items.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let mut ideal = relevance.to_vec();
-        ideal.sort_by(|a, b| b.total_cmp(a));
-        let (mut gain, mut rank) = (0.0, 0);
-        for tied in items.chunk_by(|a, b| a.0 == b.0) {
-            let mean = tied.iter().map(|item| item.1).sum::<f64>() / tied.len() as f64;
-            gain += mean * (rank..rank + tied.len()).map(|rank| self.discount(rank)).sum::<f64>();
-            rank += tied.len();
-        }
-        let best: f64 = ideal.iter().enumerate().map(|(rank, gain)| gain * self.discount(rank)).sum();
-        if best > 0.0 { gain / best } else { 0.0 }
-    }
-
-    fn discount(self, rank: usize) -> f64 {
-        if self.at.is_some_and(|at| rank >= at as usize) { 0.0 } else { 1.0 / (rank as f64 + 2.0).log2() }
     }
 
     fn depth(self, items: usize) -> usize {

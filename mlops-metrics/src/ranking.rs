@@ -9,18 +9,20 @@ use crate::metric::{Metric, Rows, undefined};
 
 /// Weight of positives and negatives at one score.
 #[derive(Debug, Clone, Copy, Default)]
-struct Step {
-    positive: f64,
-    negative: f64,
+pub(crate) struct Step {
+    pub(crate) score: f64,
+    pub(crate) positive: f64,
+    pub(crate) negative: f64,
 }
 
 /// One step per distinct score, highest score first, and the sums of all.
-fn steps(rows: &Rows<'_>) -> (Vec<Step>, Step) {
+pub(crate) fn steps(rows: &Rows<'_>) -> (Vec<Step>, Step) {
     let mut ordered: Vec<(f64, f64, f64)> = rows.iter().collect();
     // Adding zero makes -0 and 0 one score.
     ordered.sort_by(|a, b| (b.1 + 0.0).total_cmp(&(a.1 + 0.0)));
     let sum = |rows: &[(f64, f64, f64)]| {
-        rows.iter().fold(Step::default(), |sum, &(label, _, weight)| Step {
+        rows.iter().fold(Step::default(), |sum, &(label, score, weight)| Step {
+            score,
             positive: sum.positive + label * weight,
             negative: sum.negative + (1.0 - label) * weight,
         })

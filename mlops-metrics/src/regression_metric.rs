@@ -1,13 +1,19 @@
-//! Metrics of numbers that no gate of training uses, but that tell where errors are.
+//! Metrics of numbers that tell where errors are, and of what kind.
 //!
-//! Invariant: unweighted, over finite numbers. Squared and absolute errors and R2 are in
-//! [`Metric`](crate::Metric).
+//! Invariant: over finite numbers, rows counting by their weight. Squared and absolute errors and R2
+//! are in [`Metric`], losses with a parameter are functions such as
+//! [`tweedie_deviance`](crate::tweedie_deviance).
 
 use std::{fmt, str::FromStr};
 
 use mlops_core::{Error, Result};
 
-use crate::regression;
+use crate::{
+    correlation::{kendall_tau, pearson, spearman},
+    deviance::{tweedie_fault, tweedie_of_row, weighted_median},
+    metric::{Metric, Rows, undefined},
+    regression,
+};
 
 /// A metric of predicted numbers, by scikit-learn's definitions where it has one.
 ///
@@ -39,6 +45,20 @@ pub enum RegressionMetric {
     ExplainedVariance,
     /// Mean of prediction less label, in units of the label: best at zero, not when small.
     Bias,
+    /// Sum of absolute errors over the sum of absolute labels.
+    Wape,
+    /// Mean Poisson deviance; needs labels of at least 0 and predictions above 0.
+    PoissonDeviance,
+    /// Mean gamma deviance; needs labels and predictions above 0.
+    GammaDeviance,
+    /// `1 - MAE / MAE of the median`: the absolute error's R2.
+    D2Absolute,
+    /// Pearson's correlation of labels and predictions; unweighted.
+    Pearson,
+    /// Spearman's rank correlation; unweighted.
+    Spearman,
+    /// Kendall's tau-b; unweighted.
+    KendallTau,
     /// Mean pinball loss of a predicted quantile.
     Pinball {
         /// The quantile in percent, 1 to 99.
@@ -46,7 +66,7 @@ pub enum RegressionMetric {
     },
 }
 
-const NAMED: [(RegressionMetric, &str); 8] = [
+const NAMED: [(RegressionMetric, &str); 15] = [
     (RegressionMetric::Mape, "mape"),
     (RegressionMetric::Smape, "smape"),
     (RegressionMetric::MedianAe, "median_ae"),
@@ -55,6 +75,13 @@ const NAMED: [(RegressionMetric, &str); 8] = [
     (RegressionMetric::Rmsle, "rmsle"),
     (RegressionMetric::ExplainedVariance, "explained_variance"),
     (RegressionMetric::Bias, "bias"),
+    (RegressionMetric::Wape, "wape"),
+    (RegressionMetric::PoissonDeviance, "poisson_deviance"),
+    (RegressionMetric::GammaDeviance, "gamma_deviance"),
+    (RegressionMetric::D2Absolute, "d2_absolute"),
+    (RegressionMetric::Pearson, "pearson"),
+    (RegressionMetric::Spearman, "spearman"),
+    (RegressionMetric::KendallTau, "kendall_tau"),
 ];
 
 impl RegressionMetric {
@@ -63,27 +90,63 @@ impl RegressionMetric {
         NAMED.iter().map(|row| row.0)
     }
 
-    /// Its value.
+    /// Its value over all rows alike.
     ///
     /// # Errors
-    /// `InvalidArgument` when lengths differ or are zero, a number is not finite or, for the
-    /// logarithmic errors, not above -1, or a quantile is out of range.
+    /// As [`RegressionMetric::compute_weighted`].
     pub fn compute(self, labels: &[f64], predictions: &[f64]) -> Result<f64> {
+        self.compute_weighted(labels, predictions, None)
+    }
+
+    /// Its value over rows that count by their weight.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when lengths differ or are zero, a number is not finite or out of the range
+    /// of the metric, a quantile is out of range, weights are negative or all zero or the metric takes
+    /// none; `FailedPrecondition` when it is not defined, as a correlation of a constant column.
+    pub fn compute_weighted(self, labels: &[f64], predictions: &[f64], weights: Option<&[f64]>) -> Result<f64> {
         self.check(labels, predictions)?;
-        let errors = || labels.iter().zip(predictions).map(|(label, prediction)| (label - prediction).abs());
+        Metric::Mae.check(labels, predictions, weights)?;
+        if weights.is_some() && matches!(self, Self::Pearson | Self::Spearman | Self::KendallTau) {
+            return Err(Error::invalid_argument(format!("metric {self} takes no weights")).with("metric", self));
+        }
+        let rows = Rows { labels, scores: predictions, weights };
+        let errors = || -> Vec<f64> { labels.iter().zip(predictions).map(|(l, p)| (l - p).abs()).collect() };
         Ok(match self {
-            Self::MedianAe => median(errors().collect()),
-            Self::MaxError => errors().fold(0.0, f64::max),
-            Self::ExplainedVariance => explained_variance(labels, predictions),
-            Self::Rmsle => self.mean(labels, predictions).sqrt(),
-            _ => self.mean(labels, predictions),
+            Self::MedianAe => weighted_median(&errors(), weights),
+            Self::MaxError => errors().into_iter().fold(0.0, f64::max),
+            Self::ExplainedVariance => explained_variance(&rows),
+            Self::Rmsle => self.mean(&rows).sqrt(),
+            Self::Wape => {
+                let size = rows.mean(|label, _| label.abs());
+                if size <= 0.0 {
+                    return Err(undefined(self, "all labels are zero"));
+                }
+                regression::mae(&rows) / size
+            }
+            Self::D2Absolute => {
+                let median = weighted_median(labels, weights);
+                regression::explained(regression::mae(&rows), rows.mean(|label, _| (label - median).abs()))
+            }
+            Self::Pearson => pearson(labels, predictions)?,
+            Self::Spearman => spearman(labels, predictions)?,
+            Self::KendallTau => kendall_tau(labels, predictions)?,
+            _ => self.mean(&rows),
         })
     }
 
-    fn mean(self, labels: &[f64], predictions: &[f64]) -> f64 {
-        let rows = labels.iter().zip(predictions);
-        rows.map(|(&label, &prediction)| self.of_row(label, prediction).unwrap_or(0.0)).sum::<f64>()
-            / labels.len() as f64
+    fn mean(self, rows: &Rows<'_>) -> f64 {
+        rows.mean(|label, prediction| self.of_row(label, prediction).unwrap_or(0.0))
+    }
+
+    /// Whether it has no formula for its interval, so that rows must be resampled.
+    pub(crate) fn is_resampled(self) -> bool {
+        self != Self::MaxError && self.of_row(1.0, 1.0).is_none()
+    }
+
+    /// Whether more is better.
+    pub(crate) fn is_maximized(self) -> bool {
+        matches!(self, Self::ExplainedVariance | Self::D2Absolute | Self::Pearson | Self::Spearman | Self::KendallTau)
     }
 
     /// What a row adds to the mean behind the metric; `None` for those that are not means.
@@ -99,7 +162,16 @@ impl RegressionMetric {
                 let quantile = f64::from(percent) / 100.0;
                 (quantile * error).max((quantile - 1.0) * error)
             }
-            Self::MedianAe | Self::MaxError | Self::ExplainedVariance => return None,
+            Self::PoissonDeviance => tweedie_of_row(label, prediction, 1.0),
+            Self::GammaDeviance => tweedie_of_row(label, prediction, 2.0),
+            Self::MedianAe
+            | Self::MaxError
+            | Self::ExplainedVariance
+            | Self::Wape
+            | Self::D2Absolute
+            | Self::Pearson
+            | Self::Spearman
+            | Self::KendallTau => return None,
         })
     }
 
@@ -114,27 +186,26 @@ impl RegressionMetric {
         } else if matches!(self, Self::Pinball { percent } if !(1..=99).contains(&percent)) {
             "needs a quantile of 1 to 99 percent"
         } else {
-            return Ok(());
+            let deviance = match self {
+                Self::PoissonDeviance => tweedie_fault(labels, predictions, 1.0),
+                Self::GammaDeviance => tweedie_fault(labels, predictions, 2.0),
+                _ => None,
+            };
+            let Some(fault) = deviance else { return Ok(()) };
+            fault
         };
         Err(Error::invalid_argument(format!("metric {self} {problem}")).with("metric", self))
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    crate::bootstrap::quantile(&values, 0.5)
-}
-
 /// `1 - Var(y - p) / Var(y)`; of a constant label one when the errors are constant, else zero.
-fn explained_variance(labels: &[f64], predictions: &[f64]) -> f64 {
-    let errors: Vec<f64> = labels.iter().zip(predictions).map(|(label, prediction)| label - prediction).collect();
-    regression::explained(variance(&errors), variance(labels))
-}
-
-fn variance(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n
+fn explained_variance(rows: &Rows<'_>) -> f64 {
+    let error = rows.mean(|label, prediction| label - prediction);
+    let mean = rows.mean(|label, _| label);
+    regression::explained(
+        rows.mean(|label, prediction| (label - prediction - error).powi(2)),
+        rows.mean(|label, _| (label - mean).powi(2)),
+    )
 }
 
 impl fmt::Display for RegressionMetric {

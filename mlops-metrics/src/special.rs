@@ -1,10 +1,12 @@
 //! Special functions and quantiles behind intervals.
 //!
-//! Sources: NIST DLMF 5.11.1 (Stirling's series), 8.17.22 (continued fraction of the incomplete
-//! beta function), Abramowitz and Stegun 26.2.23 and 26.7.5.
+//! Sources: NIST DLMF 5.11.1 (Stirling's series), 8.7.1 and 8.9.2 (series of P and continued fraction
+//! of Q), 8.17.22 (continued fraction of the incomplete beta function), Abramowitz and Stegun 26.2.23 and 26.7.5.
 
 use crate::stats::normal_cdf;
 
+/// Terms before a series or fraction is taken as converged; near `x = a` about `6 sqrt(a)` are
+/// needed, so this serves every `a` up to 1e9.
 const TERMS_MAX: usize = 200_000;
 /// Degrees of freedom beyond which Student's quantile is taken from its normal expansion, whose
 /// relative error is then below 1e-9.
@@ -28,6 +30,74 @@ pub fn ln_gamma(x: f64) -> f64 {
     let series = COEFFICIENTS.iter().rev().fold(0.0, |sum, c| sum * square + c) * inverse;
     let half_ln_two_pi = 0.918_938_533_204_672_8;
     (x - 0.5) * x.ln() - x + half_ln_two_pi + series - f64::ln(product)
+}
+
+/// ln(1 - exp(y)) for y <= 0, without cancellation at either end.
+#[must_use]
+pub fn ln_one_minus_exp(y: f64) -> f64 {
+    if y >= 0.0 {
+        f64::NEG_INFINITY
+    } else if y > -std::f64::consts::LN_2 {
+        (-y.exp_m1()).ln()
+    } else {
+        (-y.exp()).ln_1p()
+    }
+}
+
+/// ln Q(a, x), the regularised upper incomplete gamma function, for a > 0 and x >= 0; its relative error
+/// stays near machine precision however small Q is. The series and the fraction are evaluated by
+/// Lentz's method (Applied Optics 15, 1976).
+#[must_use]
+pub fn ln_gamma_q(a: f64, x: f64) -> f64 {
+    if x <= 0.0 {
+        return 0.0;
+    }
+    if x.is_infinite() {
+        return f64::NEG_INFINITY;
+    }
+    let ln_front = a * x.ln() - x - ln_gamma(a);
+    if x < a + 1.0 {
+        ln_one_minus_exp((ln_front + lower_series(a, x).ln()).min(0.0))
+    } else {
+        ln_front + upper_fraction(a, x).ln()
+    }
+}
+
+/// P(a, x) without its front factor: sum of x^k / (a (a+1) ... (a+k)).
+fn lower_series(a: f64, x: f64) -> f64 {
+    let (mut term, mut sum, mut divisor) = (1.0 / a, 1.0 / a, a);
+    for _ in 0..TERMS_MAX {
+        divisor += 1.0;
+        term *= x / divisor;
+        sum += term;
+        if term < sum * 1e-17 {
+            break;
+        }
+    }
+    sum
+}
+
+/// Q(a, x) without its front factor, as a continued fraction.
+fn upper_fraction(a: f64, x: f64) -> f64 {
+    let tiny = 1e-300;
+    let mut b = x + 1.0 - a;
+    let mut c = 1.0 / tiny;
+    let mut d = 1.0 / b;
+    let mut fraction = d;
+    for i in (1..TERMS_MAX).map(|i| i as f64) {
+        let numerator = -i * (i - a);
+        b += 2.0;
+        let next_d = numerator * d + b;
+        d = 1.0 / if next_d.abs() < tiny { tiny } else { next_d };
+        let next_c = b + numerator / c;
+        c = if next_c.abs() < tiny { tiny } else { next_c };
+        let delta = c * d;
+        fraction *= delta;
+        if (delta - 1.0).abs() < 1e-16 {
+            break;
+        }
+    }
+    fraction
 }
 
 /// The continued fraction of I_x(a, b) by Lentz's method; its front factor is

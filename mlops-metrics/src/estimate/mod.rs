@@ -19,7 +19,6 @@ use crate::{
     interval::{Interval, check_level, mover_difference, mover_mean, student_mean, wilson},
     measure::Measure,
     metric::Metric,
-    regression_metric::RegressionMetric,
 };
 
 /// The value of a metric, how sure it is, and why.
@@ -256,9 +255,7 @@ impl Measure {
     pub fn is_resampled(self) -> bool {
         match self {
             Self::Score(metric) => matches!(metric, Metric::AveragePrecision | Metric::R2),
-            Self::Number(metric) => {
-                matches!(metric, RegressionMetric::MedianAe | RegressionMetric::ExplainedVariance)
-            }
+            Self::Number(metric) => metric.is_resampled(),
             Self::Class(metric) => !matches!(
                 metric,
                 ClassMetric::Precision(Average::Macro | Average::Micro)

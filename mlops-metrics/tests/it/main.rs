@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod comparisons;
 mod coverage;
+mod sections;
 mod vectors;

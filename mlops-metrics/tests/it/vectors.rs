@@ -8,7 +8,7 @@ use mlops_metrics::{
 };
 use serde_json::Value;
 
-fn sources() -> Vec<(&'static str, Value)> {
+pub(crate) fn sources() -> Vec<(&'static str, Value)> {
     let subset = serde_json::from_str(include_str!("subset.json")).unwrap();
     let mut sources = vec![("subset", subset)];
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors/ml/ml_vectors.json");
@@ -19,15 +19,15 @@ fn sources() -> Vec<(&'static str, Value)> {
     sources
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|item| item.as_f64().unwrap()).collect()
 }
 
-fn indices(value: &Value) -> Vec<usize> {
+pub(crate) fn indices(value: &Value) -> Vec<usize> {
     numbers(value).into_iter().map(|item| item as usize).collect()
 }
 
-fn close(found: f64, expected: &Value, what: &str) {
+pub(crate) fn close(found: f64, expected: &Value, what: &str) {
     let expected = expected.as_f64().unwrap_or_else(|| panic!("{what}"));
     // References are written with twelve digits.
     assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1e-3), "{what}: {found} {expected}");

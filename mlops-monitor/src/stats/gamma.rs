@@ -1,18 +1,11 @@
-//! The incomplete gamma function in log space, and with it the tail of the chi-squared law.
+//! The tail of the chi-squared law in log space.
 //!
 //! Invariant: relative error of the logarithm stays near machine precision however small the
 //! probability is; nothing is ever computed as one minus something close to one.
-//!
-//! Sources: NIST DLMF 8.7.1 (series of P), 8.9.2 (continued fraction
-//! of Q), evaluated by Lentz's method (Applied Optics 15, 1976).
 
-pub(crate) use mlops_metrics::special::ln_gamma;
+pub(crate) use mlops_metrics::special::{ln_gamma, ln_gamma_q, ln_one_minus_exp};
 
 use super::{Tail, float};
-
-/// Terms before a series or fraction is taken as converged; near `x = a` about `6 sqrt(a)` are
-/// needed, so this serves every `a` up to 1e9.
-const TERMS_MAX: usize = 200_000;
 
 /// ln n!.
 pub(crate) fn ln_factorial(n: u64) -> f64 {
@@ -22,70 +15,6 @@ pub(crate) fn ln_factorial(n: u64) -> f64 {
 /// ln B(a, b), the beta function, for a and b above 0; the error is that of rounding the largest of its three terms.
 pub(crate) fn ln_beta(a: f64, b: f64) -> f64 {
     ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b)
-}
-
-/// ln(1 - exp(y)) for y <= 0, without cancellation at either end.
-pub(crate) fn ln_one_minus_exp(y: f64) -> f64 {
-    if y >= 0.0 {
-        f64::NEG_INFINITY
-    } else if y > -std::f64::consts::LN_2 {
-        (-y.exp_m1()).ln()
-    } else {
-        (-y.exp()).ln_1p()
-    }
-}
-
-/// ln Q(a, x), the regularised upper incomplete gamma function, for a > 0 and x >= 0.
-pub(crate) fn ln_gamma_q(a: f64, x: f64) -> f64 {
-    if x <= 0.0 {
-        return 0.0;
-    }
-    if x.is_infinite() {
-        return f64::NEG_INFINITY;
-    }
-    let ln_front = a * x.ln() - x - ln_gamma(a);
-    if x < a + 1.0 {
-        ln_one_minus_exp((ln_front + lower_series(a, x).ln()).min(0.0))
-    } else {
-        ln_front + upper_fraction(a, x).ln()
-    }
-}
-
-/// P(a, x) without its front factor: sum of x^k / (a (a+1) ... (a+k)).
-fn lower_series(a: f64, x: f64) -> f64 {
-    let (mut term, mut sum, mut divisor) = (1.0 / a, 1.0 / a, a);
-    for _ in 0..TERMS_MAX {
-        divisor += 1.0;
-        term *= x / divisor;
-        sum += term;
-        if term < sum * 1e-17 {
-            break;
-        }
-    }
-    sum
-}
-
-/// Q(a, x) without its front factor, as a continued fraction.
-fn upper_fraction(a: f64, x: f64) -> f64 {
-    let tiny = 1e-300;
-    let mut b = x + 1.0 - a;
-    let mut c = 1.0 / tiny;
-    let mut d = 1.0 / b;
-    let mut fraction = d;
-    for i in (1..TERMS_MAX).map(|i| float(i as u64)) {
-        let numerator = -i * (i - a);
-        b += 2.0;
-        let next_d = numerator * d + b;
-        d = 1.0 / if next_d.abs() < tiny { tiny } else { next_d };
-        let next_c = b + numerator / c;
-        c = if next_c.abs() < tiny { tiny } else { next_c };
-        let delta = c * d;
-        fraction *= delta;
-        if (delta - 1.0).abs() < 1e-16 {
-            break;
-        }
-    }
-    fraction
 }
 
 /// The probability that a chi-squared variable with `degrees_of_freedom` reaches `x`.

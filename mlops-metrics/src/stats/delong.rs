@@ -1,46 +1,9 @@
-//! Distributions and tests for comparing two models on the same rows.
+//! Areas under the curve of two scores on the same rows.
 
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// The cumulative distribution of the standard normal.
-///
-/// `erfc` by its Taylor series below 3 and by its continued fraction above (Abramowitz and Stegun
-/// 7.1.5 and 7.1.14); relative error below 1e-13 to the left of zero as well.
-///
-/// ```
-/// assert_eq!(mlops_metrics::stats::normal_cdf(0.0), 0.5);
-/// assert!((mlops_metrics::stats::normal_cdf(1.959_963_984_540_054) - 0.975).abs() < 1e-12);
-/// ```
-#[must_use]
-pub fn normal_cdf(x: f64) -> f64 {
-    let z = x / std::f64::consts::SQRT_2;
-    if z >= 0.0 { 1.0 - 0.5 * erfc(z) } else { 0.5 * erfc(-z) }
-}
-
-/// `erfc(x)` for `x >= 0`.
-fn erfc(x: f64) -> f64 {
-    if x < 2.0 { 1.0 - erf_series(x) } else { erfc_fraction(x) }
-}
-
-/// `2/sqrt(pi) e^(-x^2) sum of 2^n x^(2n+1) / (1 3 5 ... (2n+1))`: all terms are positive.
-fn erf_series(x: f64) -> f64 {
-    let (mut term, mut sum) = (x, x);
-    for n in 1..200 {
-        term *= 2.0 * x * x / f64::from(2 * n + 1);
-        sum += term;
-        if term < sum * 1e-17 {
-            break;
-        }
-    }
-    std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
-}
-
-/// `e^(-x^2) / sqrt(pi) / (x + (1/2)/(x + (2/2)/(x + (3/2)/(x + ...))))` from the inside out.
-fn erfc_fraction(x: f64) -> f64 {
-    let tail = (1..=120).rev().fold(x, |tail, n| x + f64::from(n) / 2.0 / tail);
-    0.5 * std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() / tail
-}
+use super::{mean, normal_cdf};
 
 /// Two areas under the curve on the same rows, with their covariance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -157,60 +120,15 @@ impl Placements {
     }
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
 fn covariance(x: &[f64], y: &[f64]) -> f64 {
     let (mean_x, mean_y) = (mean(x), mean(y));
     let sum: f64 = x.iter().zip(y).map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
     sum / (x.len() as f64 - 1.0)
 }
 
-/// McNemar's test on the rows that exactly one of two classifiers gets right: the mid-p form of
-/// Fagerland, Lydersen and Laake (2013), two-sided. One when there are no such rows.
-///
-/// ```
-/// // One row decided for the first, nine for the second.
-/// assert!((mlops_metrics::stats::mcnemar_mid_p(1, 9) - 0.011_718_75).abs() < 1e-12);
-/// ```
-#[must_use]
-pub fn mcnemar_mid_p(only_first: u64, only_second: u64) -> f64 {
-    let n = only_first + only_second;
-    let least = only_first.min(only_second);
-    // Binomial probabilities with p = 1/2 by logarithms, so that large counts do not overflow.
-    let (mut log_choose, mut below, mut at) = (0.0_f64, 0.0, 0.0);
-    for k in 0..=least {
-        at = (log_choose - n as f64 * std::f64::consts::LN_2).exp();
-        if k < least {
-            below += at;
-        }
-        log_choose += ((n - k) as f64 / (k + 1) as f64).ln();
-    }
-    // Twice the probability of fewer, plus once that of exactly as many.
-    (2.0 * below + at).min(1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    #[allow(clippy::unreadable_literal, clippy::excessive_precision, reason = "printed by another program")]
-    fn normal_matches_the_c_library() {
-        // 0.5 * math.erfc(-x / sqrt(2)) of Python, which asks the C library.
-        let table = [
-            (-8.0, 6.220960574271819e-16),
-            (-3.0, 0.0013498980316300957),
-            (-2.8, 0.002555130330427937),
-            (-1.0, 0.15865525393145707),
-            (0.5, 0.6914624612740131),
-            (2.5, 0.9937903346742238),
-        ];
-        for (x, expected) in table {
-            assert!((normal_cdf(x) / expected - 1.0).abs() < 1e-11, "{x} {}", normal_cdf(x));
-        }
-    }
 
     #[test]
     fn equal_scores_do_not_differ() {
