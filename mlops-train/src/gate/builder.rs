@@ -1,46 +1,20 @@
-//! The checks of a gate, as plain data.
+//! A gate and how it is declared.
 
 use std::time::Duration;
 
 use mlops_core::{Error, Result};
-use mlops_metrics::Metric;
+use mlops_metrics::{FairnessMetric, Metric};
 use serde::{Deserialize, Serialize};
+
+use super::{
+    behavior::{Change, Expectation, Scenario},
+    discovery::DiscoverySettings,
+    requirement::Requirement,
+    robustness::Disturbance,
+};
 
 /// Resamples of a bootstrap, the default.
 const RESAMPLES: usize = 2_000;
-
-/// One requirement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(crate) enum Requirement {
-    Bound { metric: Metric, bound: f64 },
-    Champion { metric: Metric, margin: f64, confidence: f64 },
-    Slices { metric: Metric, bound: f64, rows_min: usize },
-    Latency { per_row_max: Duration },
-}
-
-impl Requirement {
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Bound { metric, .. } => format!("{metric} bound"),
-            Self::Champion { metric, .. } => format!("{metric} against champion"),
-            Self::Slices { metric, .. } => format!("{metric} on slices"),
-            Self::Latency { .. } => "latency per row".to_owned(),
-        }
-    }
-
-    fn fault(&self) -> Option<String> {
-        let problem = match self {
-            Self::Bound { bound, .. } | Self::Slices { bound, .. } if !bound.is_finite() => "needs a finite bound",
-            Self::Slices { rows_min: 0, .. } => "needs rows_min of at least 1",
-            Self::Champion { margin, .. } if !margin.is_finite() => "needs a finite margin",
-            Self::Champion { confidence, .. } if !(0.5..1.0).contains(confidence) => "needs a confidence in [0.5, 1)",
-            Self::Latency { per_row_max } if per_row_max.is_zero() => "needs a latency above zero",
-            _ => return None,
-        };
-        Some(format!("{} {problem}", self.name()))
-    }
-}
 
 /// Requirements that a model must meet before it may serve; plain data.
 ///
@@ -123,6 +97,60 @@ impl GateBuilder {
     #[must_use]
     pub fn latency_max(self, per_row: Duration) -> Self {
         self.with(Requirement::Latency { per_row_max: per_row })
+    }
+
+    /// No slice of the data may have a mean loss that is, beyond chance, higher than elsewhere by more
+    /// than `loss_excess_max`. The loss of a row is the squared difference of score and label. Needs
+    /// the rows' features, see [`GateInput::with_model`](super::GateInput::with_model).
+    #[must_use]
+    pub fn no_worse_slice(self, loss_excess_max: f64, settings: DiscoverySettings) -> Self {
+        self.with(Requirement::WorstSlices { loss_excess_max, settings })
+    }
+
+    /// A difference between groups may be at most, a ratio must be at least `bound`. Groups of fewer
+    /// than `rows_min` rows take no part and are named. Needs
+    /// [`GateInput::with_groups`](super::GateInput::with_groups).
+    #[must_use]
+    pub fn require_fairness(self, metric: FairnessMetric, bound: f64, rows_min: u64) -> Self {
+        self.with(Requirement::Fairness { metric, bound, rows_min })
+    }
+
+    /// The model's package may have at most so many bytes.
+    #[must_use]
+    pub fn size_max(self, bytes: u64) -> Self {
+        self.with(Requirement::Size { bytes_max: bytes })
+    }
+
+    /// At most this share of the judged rows may be copies of training rows or, where both have
+    /// times, not later than all of them; and no feature may separate the classes alone with a larger
+    /// area under the curve. Needs [`GateInput::with_training`](super::GateInput::with_training).
+    #[must_use]
+    pub fn no_leakage(self, duplicate_share_max: f64, feature_auc_max: f64) -> Self {
+        self.with(Requirement::Leakage { duplicate_share_max, feature_auc_max })
+    }
+
+    /// At least this share of rows must react to a change as expected.
+    #[must_use]
+    pub fn require_behavior(
+        self,
+        name: impl Into<String>,
+        change: Change,
+        expectation: Expectation,
+        share_min: f64,
+    ) -> Self {
+        self.with(Requirement::Behavior { name: name.into(), change, expectation, share_min })
+    }
+
+    /// A business rule must hold.
+    #[must_use]
+    pub fn require_scenario(self, scenario: Scenario) -> Self {
+        self.with(Requirement::Scenario { scenario })
+    }
+
+    /// The metric may become worse by at most `worse_max` on disturbed data.
+    #[must_use]
+    pub fn require_robust(self, metric: Metric, disturbance: Disturbance, worse_max: f64) -> Self {
+        self.with(Requirement::Robustness { metric, disturbance, worse_max })
     }
 
     /// Draws so many bootstrap resamples, 100 to 100,000; otherwise 2,000.

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use mlops_core::{Error, Result};
+use arrow_array::RecordBatch;
+use mlops_core::{Error, Model, Result};
 use mlops_metrics::{Direction, Metric};
 
 use super::{
-    builder::{Gate, Requirement},
+    builder::Gate,
     champion::{Paired, compare},
+    checks,
+    requirement::Requirement,
     verdict::{CheckResult, Verdict},
 };
+use crate::data::TableDataset;
 
 /// Rows of one group, such as a region or an age band.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,16 @@ pub struct GateInput<'a> {
     pub slices: &'a [Slice],
     /// Measured time per row, see [`super::latency_per_row`].
     pub latency_per_row: Option<Duration>,
+    /// The group of each row, for fairness.
+    pub groups: Option<&'a [String]>,
+    /// Rows count as called positive from this score on, one half when there is none.
+    pub threshold: Option<f64>,
+    /// Bytes of the model's package.
+    pub model_bytes: Option<u64>,
+    /// The model to be judged and the features of the rows, for checks that ask it again.
+    pub model: Option<(&'a dyn Model, &'a RecordBatch)>,
+    /// The rows it was trained on and those it is judged by.
+    pub datasets: Option<(&'a TableDataset, &'a TableDataset)>,
 }
 
 impl<'a> GateInput<'a> {
@@ -56,6 +70,41 @@ impl<'a> GateInput<'a> {
         self
     }
 
+    /// Adds the group of each row.
+    #[must_use]
+    pub fn with_groups(mut self, groups: &'a [String]) -> Self {
+        self.groups = Some(groups);
+        self
+    }
+
+    /// Calls rows positive from this score on.
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: f64) -> Self {
+        self.threshold = Some(threshold);
+        self
+    }
+
+    /// Adds the size of the model's package in bytes.
+    #[must_use]
+    pub fn with_model_bytes(mut self, bytes: u64) -> Self {
+        self.model_bytes = Some(bytes);
+        self
+    }
+
+    /// Adds the model and the features of the rows.
+    #[must_use]
+    pub fn with_model(mut self, model: &'a dyn Model, features: &'a RecordBatch) -> Self {
+        self.model = Some((model, features));
+        self
+    }
+
+    /// Adds the rows of training and of judging, for the search for leaks.
+    #[must_use]
+    pub fn with_training(mut self, train: &'a TableDataset, judged: &'a TableDataset) -> Self {
+        self.datasets = Some((train, judged));
+        self
+    }
+
     /// Adds the measured time per row.
     #[must_use]
     pub fn with_latency_per_row(mut self, latency: Duration) -> Self {
@@ -65,7 +114,7 @@ impl<'a> GateInput<'a> {
 }
 
 /// Whether a check passed, and why.
-type Outcome = (bool, String);
+pub(super) type Outcome = (bool, String);
 
 impl Gate {
     /// Judges. What cannot be computed does not pass, and its detail says why.
@@ -81,17 +130,35 @@ impl Gate {
     }
 
     fn check(&self, requirement: &Requirement, input: &GateInput<'_>) -> Result<Outcome> {
-        match *requirement {
+        match requirement {
             Requirement::Bound { metric, bound } => {
                 let value = metric.compute(input.labels, input.challenger_scores)?;
-                Ok((keeps(metric, value, bound), format!("{value:.4}, {} {bound}", needed(metric))))
+                Ok((keeps(*metric, value, *bound), format!("{value:.4}, {} {bound}", needed(*metric))))
             }
-            Requirement::Champion { metric, margin, confidence } => self.beats(metric, margin, confidence, input),
-            Requirement::Slices { metric, bound, rows_min } => on_slices(metric, bound, rows_min, input),
+            Requirement::Champion { metric, margin, confidence } => self.beats(*metric, *margin, *confidence, input),
+            Requirement::Slices { metric, bound, rows_min } => on_slices(*metric, *bound, *rows_min, input),
+            Requirement::WorstSlices { loss_excess_max, settings } => {
+                checks::worst_slices(*loss_excess_max, settings, input)
+            }
+            Requirement::Fairness { metric, bound, rows_min } => checks::fairness(*metric, *bound, *rows_min, input),
             Requirement::Latency { per_row_max } => match input.latency_per_row {
-                Some(found) => Ok((found <= per_row_max, format!("{found:?}, needs at most {per_row_max:?}"))),
+                Some(found) => Ok((found <= *per_row_max, format!("{found:?}, needs at most {per_row_max:?}"))),
                 None => Err(Error::failed_precondition("no latency was measured")),
             },
+            Requirement::Size { bytes_max } => match input.model_bytes {
+                Some(found) => Ok((found <= *bytes_max, format!("{found} bytes, needs at most {bytes_max}"))),
+                None => Err(Error::failed_precondition("no size was given")),
+            },
+            Requirement::Leakage { duplicate_share_max, feature_auc_max } => {
+                checks::no_leakage(*duplicate_share_max, *feature_auc_max, input)
+            }
+            Requirement::Behavior { change, expectation, share_min, .. } => {
+                checks::behavior(change, *expectation, *share_min, input)
+            }
+            Requirement::Scenario { scenario } => checks::scenario(scenario, input),
+            Requirement::Robustness { metric, disturbance, worse_max } => {
+                checks::robust(*metric, disturbance, *worse_max, self.seed, input)
+            }
         }
     }
 
