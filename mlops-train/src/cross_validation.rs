@@ -6,7 +6,10 @@
 use std::{num::NonZeroUsize, thread};
 
 use mlops_core::{Error, Result};
-use mlops_metrics::Metric;
+use mlops_metrics::{
+    Metric,
+    stats::{TestResult, corrected_resampled_t},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -32,6 +35,33 @@ pub struct CvResult {
     /// Sample standard deviation over folds (dividing by n - 1), zero of one fold. Folds share
     /// training rows, so it understates the uncertainty of the mean.
     pub std: f64,
+}
+
+impl CvResult {
+    /// Whether two trainers differ beyond chance, from their results on the same folds: the corrected
+    /// resampled t-test, which allows for training rows that folds share. `test_over_train` is the
+    /// ratio of test to training rows of a fold, `1 / (k - 1)` for k folds.
+    ///
+    /// ```
+    /// use mlops_train::{CvResult, Metric};
+    ///
+    /// let of = |folds: [f64; 5]| CvResult { metric: Metric::R2, folds: folds.into(), skipped: 0, mean: 0.0, std: 0.0 };
+    /// let (a, b) = (of([0.71, 0.74, 0.70, 0.73, 0.75]), of([0.61, 0.66, 0.60, 0.64, 0.63]));
+    /// assert!(a.compare(&b, 0.25)?.p_value < 0.01);
+    /// # Ok::<(), mlops_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` when metrics or numbers of folds differ, folds were skipped (they cannot be
+    /// paired), or the ratio is not above zero; `FailedPrecondition` for fewer than two folds or
+    /// differences that are all the same.
+    pub fn compare(&self, other: &Self, test_over_train: f64) -> Result<TestResult> {
+        if self.metric != other.metric || self.folds.len() != other.folds.len() || self.skipped + other.skipped > 0 {
+            return Err(Error::invalid_argument("only results of one metric on the same folds, none skipped, compare"));
+        }
+        let differences: Vec<f64> = self.folds.iter().zip(&other.folds).map(|(a, b)| a - b).collect();
+        corrected_resampled_t(&differences, test_over_train)
+    }
 }
 
 /// A splitter and a metric.

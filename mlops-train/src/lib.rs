@@ -32,20 +32,35 @@
 //! | what is learnt about columns before a model sees them | [`preprocess`] |
 //! | the traits of trainers and what they return | [`trainer`] |
 //! | gradient-boosted trees | [`gbdt`] |
+//! | logistic and linear regression | [`linear`] |
 //! | multi-layer perceptron on Burn | [`mlp`] |
+//! | any Burn module in an own training loop | [`neural`] |
+//! | going on after a crash | [`checkpoint`] |
 //! | a stored package back into a model | [`package`] |
 //! | how good predictions are | [`metrics`] |
 //! | folds, and scores over folds | [`split`], [`cross_validation`] |
 //! | hyper-parameter search | [`search`] |
+//! | metrics by group, and making groups alike | [`fairness`] |
+//! | which rows to label next, and the queue for it | [`active`] |
 //! | may this model replace the one in service | [`gate`] |
+//! | why a model says what it says | [`explain`] |
+//! | smaller and faster for the edge | [`compress`] |
 //! | tests and distributions behind the gate | [`stats`] |
 //! | results into a tracked run | [`tracking`] |
 
+pub mod active;
+pub mod checkpoint;
+pub mod compress;
 pub mod cross_validation;
 pub mod data;
+mod device;
+pub mod explain;
+pub mod fairness;
 pub mod gate;
 pub mod gbdt;
+pub mod linear;
 pub mod mlp;
+pub mod neural;
 pub mod package;
 mod params;
 pub mod preprocess;
@@ -55,16 +70,31 @@ pub mod split;
 pub mod tracking;
 pub mod trainer;
 
+pub use checkpoint::{CheckpointInfo, Checkpoints};
 pub use cross_validation::{CrossValidation, CvResult};
 pub use data::{TableDataset, TableDatasetBuilder, Task};
+pub use device::DeviceKind;
 pub use gate::{CheckResult, Gate, GateBuilder, GateInput, Slice, Verdict, latency_per_row};
 pub use gbdt::{GbdtModel, GbdtSettings, GbdtTrainer};
+pub use linear::{LinearModel, LinearSettings, LinearTrainer};
 pub use mlops_metrics::{self as metrics, Direction, Metric, stats};
 pub use mlp::{MlpModel, MlpSettings, MlpTrainer};
+#[cfg(feature = "parquet")]
+pub use neural::ParquetLoader;
+pub use neural::{
+    BurnSettings, BurnTrainer, Collective, EpochRecord, Learner, Loader, OptimizerKind, Pass, Precision, Schedule,
+    ThreadGroup, Trained,
+};
 pub use package::{flavors, load_package};
 pub use params::{ParamValue, Params};
 pub use preprocess::{CategoryEncoding, Matrix, Preprocessor, PreprocessorSettings};
-pub use search::{ParamSpace, Sampler, SearchSpace, Study, StudyBuilder, TpeSettings, Trial, TrialState};
-pub use split::{Fold, KFold, Splitter, StratifiedKFold, TimeSeriesSplit};
-pub use tracking::{log_cv, log_params, log_study};
+pub use search::{
+    ParamSpace, PrunerSettings, Sampler, SamplerSettings, SearchSpace, Study, StudyBuilder, TpeSettings, Trial,
+    TrialState,
+};
+pub use split::{
+    Fold, GroupKFold, Groups, KFold, LeaveOneGroupOut, PredefinedSplit, PurgedKFold, Splitter, StratifiedGroupKFold,
+    StratifiedKFold, TimeSeriesSplit,
+};
+pub use tracking::{ProgressLog, log_cv, log_importance, log_params, log_study};
 pub use trainer::{FitContext, Progress, TrainedModel, Trainer, scores};

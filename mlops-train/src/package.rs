@@ -10,8 +10,9 @@ use mlops_core::{Error, Model, ModelPackage, Result, Signature};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    compress,
     data::{TableDataset, Task},
-    gbdt, mlp,
+    gbdt, linear, mlp,
     preprocess::Preprocessor,
 };
 
@@ -29,8 +30,8 @@ const JSON_BYTES_MAX: usize = 256 << 20;
 
 /// The flavors that [`load_package`] reads.
 #[must_use]
-pub fn flavors() -> [&'static str; 2] {
-    [gbdt::GbdtTrainer::FLAVOR, mlp::MlpTrainer::FLAVOR]
+pub fn flavors() -> [&'static str; 4] {
+    [gbdt::GbdtTrainer::FLAVOR, linear::LinearTrainer::FLAVOR, mlp::MlpTrainer::FLAVOR, compress::FLAVOR]
 }
 
 /// Makes a model of a package that one of this crate's trainers wrote.
@@ -41,10 +42,12 @@ pub fn flavors() -> [&'static str; 2] {
 pub fn load_package(package: &ModelPackage) -> Result<Arc<dyn Model>> {
     match package.manifest.flavor.as_str() {
         gbdt::GbdtTrainer::FLAVOR => Ok(Arc::new(gbdt::load(package)?)),
+        linear::LinearTrainer::FLAVOR => Ok(Arc::new(linear::load(package)?)),
         mlp::MlpTrainer::FLAVOR => Ok(Arc::new(mlp::load(package)?)),
+        compress::FLAVOR => Ok(Arc::new(compress::load(package)?)),
         other => Err(Error::unimplemented(format!(
             "model package has flavor {other:?}; mlops-train reads {}",
-            flavors().join(" and ")
+            flavors().join(", ")
         ))),
     }
 }

@@ -18,6 +18,18 @@ impl SeededRng {
         Self(rng)
     }
 
+    /// The same generator after some draws, as [`SeededRng::position`] told.
+    pub(crate) fn new_at(seed: u64, stream: u64, position: u128) -> Self {
+        let mut rng = Self::new(seed, stream);
+        rng.0.set_word_pos(position);
+        rng
+    }
+
+    /// The place in its stream.
+    pub(crate) fn position(&self) -> u128 {
+        self.0.get_word_pos()
+    }
+
     /// A number in [0, 1) with 53 random bits.
     pub(crate) fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0)
@@ -70,6 +82,15 @@ mod tests {
         assert_eq!(draw(1, 2), draw(1, 2));
         assert_ne!(draw(1, 2), draw(1, 3));
         assert_ne!(draw(1, 2), draw(2, 2));
+    }
+
+    #[test]
+    fn a_generator_goes_on_where_it_was() {
+        let mut rng = SeededRng::new(3, 1);
+        for _ in 0..37 {
+            rng.uniform();
+            assert_eq!(SeededRng::new_at(3, 1, rng.position()).uniform(), rng.clone().uniform());
+        }
     }
 
     #[test]

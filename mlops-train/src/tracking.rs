@@ -3,9 +3,11 @@
 //! Writes go through core's [`RunLogger`], so that it does not matter which tracking store keeps
 //! the run. Nothing is computed here.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use mlops_core::{Error, Metric, Result, RunLogger, Timestamp};
 
-use crate::{cross_validation::CvResult, params::Params, search::Study};
+use crate::{cross_validation::CvResult, explain::Summary, params::Params, search::Study, trainer::Progress};
 
 /// Logs every parameter by its name.
 ///
@@ -49,6 +51,78 @@ pub async fn log_study(logger: &dyn RunLogger, study: &Study, at: Timestamp) -> 
     let json = serde_json::to_vec_pretty(study)
         .map_err(|error| Error::internal("study cannot be written as JSON").with_source(error))?;
     logger.log_artifact("study.json", json.into()).await
+}
+
+/// Logs each feature's share of the importance as `importance/FEATURE`, and the whole as
+/// `importance.json`.
+///
+/// # Errors
+/// Those of the logger.
+pub async fn log_importance(logger: &dyn RunLogger, summary: &Summary, at: Timestamp) -> Result<()> {
+    let shares = summary.shares();
+    let metrics: Vec<Metric> =
+        shares.iter().map(|(name, share)| metric(format!("importance/{name}"), *share, at, 0)).collect();
+    logger.log_metrics(&metrics).await?;
+    let json = serde_json::to_vec_pretty(summary)
+        .map_err(|error| Error::internal("importance cannot be written as JSON").with_source(error))?;
+    logger.log_artifact("importance.json", json.into()).await
+}
+
+/// Takes a fit's progress on its thread and hands it to a run from an async task.
+///
+/// Invariant: each round or epoch is logged at least once, in order; what a flush could not deliver is
+/// delivered by the next.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use mlops_train::{FitContext, ProgressLog};
+///
+/// let log = Arc::new(ProgressLog::new());
+/// let observer = Arc::clone(&log);
+/// let context = FitContext::new(1).with_progress(move |progress| observer.observe(progress));
+/// // On the runtime, while the fit runs on a worker thread and once after it: log.flush(&run, now).await?
+/// # let _ = context;
+/// ```
+#[derive(Debug, Default)]
+pub struct ProgressLog(Mutex<Vec<Progress>>);
+
+impl ProgressLog {
+    /// Nothing to log yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps one event for the next flush.
+    pub fn observe(&self, progress: &Progress) {
+        self.pending().push(*progress);
+    }
+
+    /// Logs `train_loss` and, where rows are held out, `valid_loss`, with the round or epoch as step.
+    ///
+    /// # Errors
+    /// Those of the logger; the events stay for the next flush.
+    pub async fn flush(&self, logger: &dyn RunLogger, at: Timestamp) -> Result<()> {
+        let events = std::mem::take(&mut *self.pending());
+        let losses = events.iter().flat_map(|event| {
+            let train = metric("train_loss".to_owned(), event.train_loss, at, event.step);
+            [Some(train), event.valid_loss.map(|loss| metric("valid_loss".to_owned(), loss, at, event.step))]
+        });
+        let metrics: Vec<Metric> = losses.flatten().collect();
+        if metrics.is_empty() {
+            return Ok(());
+        }
+        let logged = logger.log_metrics(&metrics).await;
+        if logged.is_err() {
+            self.pending().splice(0..0, events);
+        }
+        logged
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Vec<Progress>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn metric(key: String, value: f64, timestamp: Timestamp, step: usize) -> Metric {

@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +15,10 @@ use std::{
 use arrow_array::{Array, RecordBatch, cast::AsArray, types::Float64Type};
 use mlops_core::{Error, Model, ModelPackage, Result};
 
-use crate::{data::TableDataset, params::Params, search::SearchSpace};
+use crate::{
+    checkpoint::Checkpoints, data::TableDataset, device::DeviceKind, neural::Collective, params::Params,
+    search::SearchSpace,
+};
 
 /// A model that was just trained and can be stored.
 pub trait TrainedModel: Model {
@@ -82,7 +86,7 @@ pub struct Progress {
 
 type OnProgress = Arc<dyn Fn(&Progress) + Send + Sync>;
 
-/// What surrounds a fit: seed, cancellation, progress.
+/// What surrounds a fit: seed, cancellation, progress, device, checkpoints.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
@@ -99,13 +103,25 @@ pub struct FitContext {
     seed: u64,
     cancel: Arc<AtomicBool>,
     on_progress: Option<OnProgress>,
+    device: DeviceKind,
+    checkpoints: Option<Checkpoints>,
+    workers: NonZeroUsize,
+    collective: Option<Arc<dyn Collective>>,
 }
 
 impl FitContext {
     /// A fit that draws from `seed` and that nobody watches.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, cancel: Arc::new(AtomicBool::new(false)), on_progress: None }
+        Self {
+            seed,
+            cancel: Arc::new(AtomicBool::new(false)),
+            on_progress: None,
+            device: DeviceKind::Cpu,
+            checkpoints: None,
+            workers: NonZeroUsize::MIN,
+            collective: None,
+        }
     }
 
     /// Stops soon after the flag is set, at the latest after the current round or batch.
@@ -122,16 +138,72 @@ impl FitContext {
         self
     }
 
-    /// The same watchers with another seed, for folds and trials.
+    /// Where networks are trained; trees and linear models are always fitted on the CPU.
+    #[must_use]
+    pub fn with_device(mut self, device: DeviceKind) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Writes checkpoints and goes on from the latest one. Linear models are fitted too fast to need
+    /// any and write none.
+    #[must_use]
+    pub fn with_checkpoints(mut self, checkpoints: Checkpoints) -> Self {
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Lets so many threads share each step of a network: they divide its `accumulate` batches among
+    /// them, so that the loss is that of one thread (to the bit where each gets a power of two of
+    /// batches). Trees and linear models use one thread.
+    #[must_use]
+    pub fn with_workers(mut self, workers: NonZeroUsize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Makes this fit one of a group whose members run the same fit, on other threads or machines, and
+    /// share its steps. The member of number zero writes the checkpoints.
+    #[must_use]
+    pub fn with_collective(mut self, collective: Arc<dyn Collective>) -> Self {
+        self.collective = Some(collective);
+        self
+    }
+
+    /// The same watchers and device with another seed and without checkpoints, for folds and trials.
     #[must_use]
     pub fn with_seed(&self, seed: u64) -> Self {
-        Self { seed, ..self.clone() }
+        Self { seed, checkpoints: None, collective: None, ..self.clone() }
     }
 
     /// Where all random draws come from.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// Where networks are trained.
+    #[must_use]
+    pub fn device(&self) -> DeviceKind {
+        self.device
+    }
+
+    /// Where checkpoints lie, if any are wanted.
+    #[must_use]
+    pub fn checkpoints(&self) -> Option<&Checkpoints> {
+        self.checkpoints.as_ref()
+    }
+
+    /// Threads that share each step.
+    #[must_use]
+    pub fn workers(&self) -> NonZeroUsize {
+        self.workers
+    }
+
+    /// The group that shares each step, if there is one.
+    #[must_use]
+    pub fn collective(&self) -> Option<&Arc<dyn Collective>> {
+        self.collective.as_ref()
     }
 
     /// Tells the observer.
@@ -159,6 +231,10 @@ impl fmt::Debug for FitContext {
             .field("seed", &self.seed)
             .field("cancelled", &self.cancel.load(Ordering::Relaxed))
             .field("observed", &self.on_progress.is_some())
+            .field("device", &self.device)
+            .field("checkpoints", &self.checkpoints)
+            .field("workers", &self.workers)
+            .field("collective", &self.collective)
             .finish()
     }
 }

@@ -16,7 +16,6 @@ pub(crate) struct BinnedTable {
     rows: usize,
     bins: Vec<u8>,
     cuts: Vec<Vec<f64>>,
-    offsets: Vec<usize>,
 }
 
 impl BinnedTable {
@@ -25,17 +24,15 @@ impl BinnedTable {
         let (rows, columns) = (matrix.rows(), matrix.columns());
         let mut bins = vec![MISSING; rows * columns];
         let mut cuts = Vec::with_capacity(columns);
-        let mut offsets = vec![0];
         for column in 0..columns {
             let values: Vec<f64> = matrix.column(column).collect();
             let column_cuts = quantile_cuts(&values, max_bins);
             for (bin, &value) in bins[column * rows..].iter_mut().zip(&values) {
                 *bin = bin_of(value, &column_cuts);
             }
-            offsets.push(offsets[column] + column_cuts.len() + 2);
             cuts.push(column_cuts);
         }
-        Self { rows, bins, cuts, offsets }
+        Self { rows, bins, cuts }
     }
 
     pub(crate) fn features(&self) -> usize {
@@ -47,14 +44,13 @@ impl BinnedTable {
         &self.bins[feature * self.rows..(feature + 1) * self.rows]
     }
 
-    /// Where the feature's bins lie in a histogram of all features.
-    pub(crate) fn range(&self, feature: usize) -> std::ops::Range<usize> {
-        self.offsets[feature]..self.offsets[feature + 1]
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
     }
 
-    /// Bins of all features together.
-    pub(crate) fn total_bins(&self) -> usize {
-        self.offsets[self.cuts.len()]
+    /// Bins of one feature, the one for missing values included; at most 256.
+    pub(crate) fn bins(&self, feature: usize) -> usize {
+        self.cuts[feature].len() + 2
     }
 
     /// The value up to which "bin at most `bin`" holds; the largest double for the last bin.
@@ -116,7 +112,7 @@ mod tests {
         let table = table(&[3.0, f64::NAN, 1.0, 3.0, -0.0, 0.0], 255);
         assert_eq!(table.feature(0), [3, 0, 2, 3, 1, 1]);
         assert_eq!((table.threshold(0, 1), table.threshold(0, 2)), (0.5, 2.0));
-        assert_eq!(table.total_bins(), 4);
+        assert_eq!(table.bins(0), 4);
     }
 
     #[test]

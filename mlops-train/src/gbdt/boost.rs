@@ -8,8 +8,10 @@ use super::{
     bins::BinnedTable,
     forest::Forest,
     grow::{Grower, Tree},
-    histogram::{Histogram, Sums},
-    loss::{Derivatives, base_score, derivatives, loss},
+    histogram::Histogram,
+    loss::{Derivatives, LossSum, base_score, derivatives_and_loss, loss},
+    packed::PackedBins,
+    resume::{resume, save},
     settings::GbdtSettings,
 };
 use crate::{
@@ -29,7 +31,11 @@ pub(crate) struct Boosted {
     pub(crate) gains: Vec<f64>,
 }
 
-struct Booster<'a> {
+/// The stream of the seed that rows and features are drawn from.
+pub(super) const SAMPLING_STREAM: u64 = 1;
+
+/// A fit under way.
+pub(super) struct Booster<'a> {
     task: Task,
     settings: &'a GbdtSettings,
     labels: &'a [f64],
@@ -37,12 +43,23 @@ struct Booster<'a> {
     table: BinnedTable,
     train: Vec<u32>,
     valid: Vec<u32>,
-    scores: Vec<f64>,
+    /// At the scores so far.
     derivatives: Vec<Derivatives>,
-    gains: Vec<f64>,
-    gains_of_best: Vec<f64>,
+    /// The bins of all features; none where each tree sees features of its own.
+    packed: Option<PackedBins>,
     spare: Vec<Histogram>,
-    rng: SeededRng,
+    pub(super) seed: u64,
+    /// The sum of trees so far by row, and the trees.
+    pub(super) scores: Vec<f64>,
+    pub(super) forest: Forest,
+    /// Trees so far, and how many of them were best on held-out rows.
+    pub(super) rounds: usize,
+    pub(super) best_rounds: usize,
+    pub(super) best_loss: Option<f64>,
+    /// Total gain by feature, of all trees and of the best.
+    pub(super) gains: Vec<f64>,
+    pub(super) gains_of_best: Vec<f64>,
+    pub(super) rng: SeededRng,
 }
 
 /// Fits trees to the rows of `data`, whose preprocessed numbers are `matrix`.
@@ -54,31 +71,24 @@ pub(crate) fn boost(
 ) -> Result<Boosted> {
     let mut booster = Booster::new(data, matrix, settings, context.seed());
     booster.check_memory()?;
-    let rows = booster.train.iter().map(|&row| (data.labels()[row as usize], booster.weight(row)));
-    let base = base_score(data.task(), rows);
-    booster.scores.fill(base);
-    let mut forest = Forest::empty(matrix.columns(), base);
-    let (mut best_loss, mut best_trees) = (f64::INFINITY, 0);
-    for round in 1..=settings.rounds {
-        context.check_cancelled()?;
-        let tree = booster.round();
-        forest.push_tree(&tree.nodes);
-        let valid_loss = (!booster.valid.is_empty()).then(|| booster.mean_loss(&booster.valid));
-        let train_loss = booster.mean_loss(&booster.train);
-        context.report(&Progress { step: round, steps_max: settings.rounds, train_loss, valid_loss });
-        let Some(valid_loss) = valid_loss else { continue };
-        if valid_loss < best_loss {
-            (best_loss, best_trees) = (valid_loss, round);
-            booster.gains_of_best.clone_from(&booster.gains);
-        } else if round - best_trees >= settings.early_stopping_rounds {
-            break;
+    let mut session = resume(&mut booster, data, matrix, settings, context)?;
+    booster.differentiate();
+    while !booster.is_over() {
+        if let Err(cancelled) = context.check_cancelled() {
+            if let Some(session) = &mut session {
+                save(&booster, session, None)?;
+            }
+            return Err(cancelled);
         }
+        let progress = booster.round();
+        if let Some(session) = &mut session
+            && (session.is_due(booster.rounds as u64) || booster.is_over())
+        {
+            save(&booster, session, progress.valid_loss)?;
+        }
+        context.report(&progress);
     }
-    if booster.valid.is_empty() {
-        return Ok(Boosted { forest, gains: booster.gains });
-    }
-    forest.truncate(best_trees);
-    Ok(Boosted { forest, gains: booster.gains_of_best })
+    Ok(booster.finish())
 }
 
 impl<'a> Booster<'a> {
@@ -88,30 +98,72 @@ impl<'a> Booster<'a> {
             _ => holdout(data, settings.validation_share, seed),
         };
         let features = matrix.columns();
+        let table = BinnedTable::new(matrix, settings.max_bins);
+        let all = || PackedBins::new(&table, (0..features as u32).collect());
+        let packed = (settings.colsample >= 1.0).then(all);
+        let weight = |row: u32| data.weights().map_or(1.0, |weights| weights[row as usize]);
+        let base = base_score(data.task(), train.iter().map(|&row| (data.labels()[row as usize], weight(row))));
         Self {
             task: data.task(),
             settings,
             labels: data.labels(),
             weights: data.weights(),
-            table: BinnedTable::new(matrix, settings.max_bins),
+            table,
             train,
             valid,
-            scores: vec![0.0; data.rows()],
             derivatives: vec![Derivatives::default(); data.rows()],
+            packed,
+            spare: Vec::new(),
+            seed,
+            scores: vec![base; data.rows()],
+            forest: Forest::empty(features, base),
+            rounds: 0,
+            best_rounds: 0,
+            best_loss: None,
             gains: vec![0.0; features],
             gains_of_best: vec![0.0; features],
-            spare: Vec::new(),
-            rng: SeededRng::new(seed, 1),
+            rng: SeededRng::new(seed, SAMPLING_STREAM),
         }
     }
 
+    /// Whether all rounds are done, or held-out rows have not gained for long enough.
+    fn is_over(&self) -> bool {
+        let patience = self.settings.early_stopping_rounds;
+        let stale = !self.valid.is_empty() && self.rounds > 0 && self.rounds - self.best_rounds >= patience;
+        self.rounds >= self.settings.rounds || stale
+    }
+
+    /// One more tree, and what it came to.
+    fn round(&mut self) -> Progress {
+        let tree = self.tree();
+        self.forest.push_tree(&tree.nodes);
+        self.rounds += 1;
+        let valid_loss = (!self.valid.is_empty()).then(|| self.mean_loss(&self.valid));
+        let train_loss = self.differentiate();
+        if let Some(loss) = valid_loss
+            && self.best_loss.is_none_or(|best| loss < best)
+        {
+            (self.best_loss, self.best_rounds) = (Some(loss), self.rounds);
+            self.gains_of_best.clone_from(&self.gains);
+        }
+        Progress { step: self.rounds, steps_max: self.settings.rounds, train_loss, valid_loss }
+    }
+
+    fn finish(mut self) -> Boosted {
+        if self.valid.is_empty() {
+            return Boosted { forest: self.forest, gains: self.gains };
+        }
+        self.forest.truncate(self.best_rounds);
+        Boosted { forest: self.forest, gains: self.gains_of_best }
+    }
+
     fn check_memory(&self) -> Result<()> {
-        let bytes = (self.table.total_bins() * size_of::<Sums>()).saturating_mul(self.settings.max_leaves);
+        let features = self.table.features();
+        let bytes = Histogram::bytes(features).saturating_mul(self.settings.max_leaves);
         if bytes > HISTOGRAM_BYTES_MAX {
             return Err(Error::resource_exhausted(format!(
-                "histograms of {} leaves over {} bins need {bytes} bytes, at most {HISTOGRAM_BYTES_MAX} are allowed; lower max_leaves or max_bins",
-                self.settings.max_leaves,
-                self.table.total_bins()
+                "histograms of {} leaves over {features} features need {bytes} bytes, at most {HISTOGRAM_BYTES_MAX} are allowed; lower max_leaves or keep fewer features",
+                self.settings.max_leaves
             )));
         }
         Ok(())
@@ -121,20 +173,32 @@ impl<'a> Booster<'a> {
         self.weights.map_or(1.0, |weights| weights[row as usize])
     }
 
-    /// Grows one tree and adds it to the scores of all rows.
-    fn round(&mut self) -> Tree {
+    /// Takes the derivatives of the training rows at their scores; gives their mean loss.
+    fn differentiate(&mut self) -> f64 {
+        let (mut losses, mut weights) = (LossSum::default(), 0.0);
         for &row in &self.train {
             let at = row as usize;
             let weight = self.weights.map_or(1.0, |weights| weights[at]);
-            self.derivatives[at] = derivatives(self.task, self.scores[at], self.labels[at], weight);
+            weights += weight;
+            self.derivatives[at] =
+                derivatives_and_loss(self.task, self.scores[at], self.labels[at], weight, &mut losses);
         }
+        if weights > 0.0 { losses.total() / weights } else { f64::INFINITY }
+    }
+
+    /// Grows one tree and adds it to the scores of all rows.
+    fn tree(&mut self) -> Tree {
         let mut rows = self.sample_rows();
-        let features = self.sample_features();
+        let sampled = self.packed.is_none().then(|| {
+            let features = self.sample_features();
+            PackedBins::new(&self.table, features)
+        });
+        let Some(packed) = sampled.as_ref().or(self.packed.as_ref()) else { return Tree::default() };
         let tree = Grower {
             table: &self.table,
             settings: self.settings,
             derivatives: &self.derivatives,
-            features: &features,
+            packed,
             gains: &mut self.gains,
             spare: &mut self.spare,
         }
@@ -153,9 +217,6 @@ impl<'a> Booster<'a> {
 
     fn sample_features(&mut self) -> Vec<u32> {
         let total = self.table.features();
-        if self.settings.colsample >= 1.0 {
-            return (0..total as u32).collect();
-        }
         let count = ((total as f64 * self.settings.colsample).ceil() as usize).clamp(1, total);
         self.rng.choose(total, count)
     }

@@ -12,11 +12,12 @@ use super::{
     forest::{LEAF, Node},
     histogram::{Histogram, Split, Sums},
     loss::Derivatives,
+    packed::PackedBins,
     settings::GbdtSettings,
 };
 
 /// One tree, and what splitting on each feature gained.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tree {
     pub(crate) nodes: Vec<Node>,
     /// The bin up to which an inner node goes left, by node.
@@ -56,8 +57,8 @@ pub(crate) struct Grower<'a> {
     pub(crate) table: &'a BinnedTable,
     pub(crate) settings: &'a GbdtSettings,
     pub(crate) derivatives: &'a [Derivatives],
-    /// Features that this tree sees, ascending.
-    pub(crate) features: &'a [u32],
+    /// The bins of the features that this tree sees.
+    pub(crate) packed: &'a PackedBins,
     /// Gain per feature, added to.
     pub(crate) gains: &'a mut [f64],
     /// Histograms to be used again.
@@ -67,7 +68,7 @@ pub(crate) struct Grower<'a> {
 impl Grower<'_> {
     /// Grows a tree over `rows`, which are reordered by leaf.
     pub(crate) fn grow(&mut self, rows: &mut [u32]) -> Tree {
-        let mut tree = Tree { nodes: Vec::new(), bins: Vec::new(), leaves: Vec::new() };
+        let mut tree = Tree::default();
         let mut candidates = Vec::new();
         let mut scratch = Vec::with_capacity(rows.len());
         let histogram = self.histogram(rows);
@@ -100,8 +101,8 @@ impl Grower<'_> {
 
     fn histogram(&mut self, rows: &[u32]) -> Histogram {
         let gathered: Vec<Derivatives> = rows.iter().map(|&row| self.derivatives[row as usize]).collect();
-        let mut histogram = self.spare.pop().unwrap_or_else(|| Histogram::zeros(self.table));
-        histogram.fill(self.table, self.features, rows, &gathered);
+        let mut histogram = self.spare.pop().unwrap_or_else(|| Histogram::zeros(self.packed));
+        histogram.fill(self.packed, rows, &gathered);
         histogram
     }
 
@@ -109,7 +110,7 @@ impl Grower<'_> {
     fn consider(&mut self, tree: &mut Tree, candidates: &mut Vec<Candidate>, leaf: Leaf, histogram: Histogram) {
         let Leaf { node, depth, range, total } = leaf;
         let split = match depth < self.settings.max_depth {
-            true => histogram.best_split(self.table, self.features, total, self.settings),
+            true => histogram.best_split(self.packed, total, self.settings),
             false => None,
         };
         if let Some(split) = split {
@@ -159,7 +160,7 @@ impl Grower<'_> {
             return;
         }
         let smaller = self.histogram(&rows[small.range.clone()]);
-        larger.subtract(self.table, self.features, &smaller);
+        larger.subtract(self.packed, &smaller);
         self.consider(tree, candidates, small, smaller);
         self.consider(tree, candidates, large, larger);
     }
@@ -185,20 +186,22 @@ fn best_candidate(candidates: &[Candidate]) -> Option<usize> {
 }
 
 /// Moves the rows that go left to the front, both sides in their former order; gives their count.
+///
+/// Each row is written to both sides and one of them keeps it: which side it is cannot be guessed, and
+/// a wrong guess would cost more.
 fn part(table: &BinnedTable, split: &Split, rows: &mut [u32], scratch: &mut Vec<u32>) -> usize {
     let bins = table.feature(split.feature);
-    scratch.clear();
-    let mut left = 0;
+    scratch.resize(rows.len(), 0);
+    let (mut left, mut right) = (0, 0);
     for index in 0..rows.len() {
         let row = rows[index];
         let bin = bins[row as usize];
-        if if bin == MISSING { split.missing_left } else { bin <= split.bin } {
-            rows[left] = row;
-            left += 1;
-        } else {
-            scratch.push(row);
-        }
+        let goes_left = ((bin <= split.bin) & (bin != MISSING)) | (split.missing_left & (bin == MISSING));
+        rows[left] = row;
+        scratch[right] = row;
+        left += usize::from(goes_left);
+        right += usize::from(!goes_left);
     }
-    rows[left..].copy_from_slice(scratch);
+    rows[left..].copy_from_slice(&scratch[..right]);
     left
 }

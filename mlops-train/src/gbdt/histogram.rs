@@ -1,13 +1,14 @@
 //! Sums of derivatives by bin, and the best split they allow.
 //!
-//! Invariant: a histogram covers the bins of all features side by side; parent = left + right, so
-//! the larger child is had by subtraction.
+//! Invariant: a histogram covers the bins of all features of its tree; parent = left + right, so the
+//! larger child is had by subtraction.
 
-#![allow(clippy::indexing_slicing, reason = "bins lie within the ranges of the table that made the histogram")]
+#![allow(clippy::indexing_slicing, reason = "bins are below 256 by their type, rows below those of the table")]
 
 use super::{
-    bins::{BinnedTable, MISSING},
+    bins::MISSING,
     loss::Derivatives,
+    packed::{LANES, PackedBins},
     settings::GbdtSettings,
 };
 
@@ -20,6 +21,12 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
+    fn count(&mut self, derivatives: Derivatives) {
+        self.gradient += derivatives.gradient;
+        self.curvature += derivatives.curvature;
+        self.rows += 1;
+    }
+
     fn add(&mut self, other: Self) {
         self.gradient += other.gradient;
         self.curvature += other.curvature;
@@ -57,57 +64,64 @@ pub(crate) struct Split {
     pub(crate) left: Sums,
 }
 
-/// Sums per bin of all features.
+/// Bins of one feature, as many as a byte can name: no look-up can miss.
+type FeatureSums = [Sums; 256];
+
+/// Sums per bin of the features of a tree, in their order; the last group of lanes is filled up.
 #[derive(Debug, Clone)]
-pub(crate) struct Histogram(Vec<Sums>);
+pub(crate) struct Histogram(Vec<[FeatureSums; LANES]>);
 
 impl Histogram {
-    pub(crate) fn zeros(table: &BinnedTable) -> Self {
-        Self(vec![Sums::default(); table.total_bins()])
+    /// Bytes of a histogram over so many features.
+    pub(crate) fn bytes(features: usize) -> usize {
+        features.div_ceil(LANES).saturating_mul(size_of::<[FeatureSums; LANES]>())
+    }
+
+    pub(crate) fn zeros(packed: &PackedBins) -> Self {
+        Self(vec![[[Sums::default(); 256]; LANES]; packed.groups().len()])
     }
 
     /// Sums the given rows; `gathered` is their derivatives in the same order.
-    pub(crate) fn fill(&mut self, table: &BinnedTable, features: &[u32], rows: &[u32], gathered: &[Derivatives]) {
-        for &feature in features {
-            let feature = feature as usize;
-            let sums = &mut self.0[table.range(feature)];
-            sums.fill(Sums::default());
-            let bins = table.feature(feature);
-            for (&row, derivatives) in rows.iter().zip(gathered) {
-                let sum = &mut sums[usize::from(bins[row as usize])];
-                sum.gradient += derivatives.gradient;
-                sum.curvature += derivatives.curvature;
-                sum.rows += 1;
+    pub(crate) fn fill(&mut self, packed: &PackedBins, rows: &[u32], gathered: &[Derivatives]) {
+        let counts = packed.counts().chunks(LANES);
+        for ((sums, bins), counts) in self.0.iter_mut().zip(packed.groups()).zip(counts) {
+            for (lane, sums) in sums.iter_mut().enumerate() {
+                sums[..counts.get(lane).copied().unwrap_or(1)].fill(Sums::default());
+            }
+            let [first, second, third, fourth] = sums;
+            for (&row, &derivatives) in rows.iter().zip(gathered) {
+                let [a, b, c, d] = bins[row as usize];
+                first[usize::from(a)].count(derivatives);
+                second[usize::from(b)].count(derivatives);
+                third[usize::from(c)].count(derivatives);
+                fourth[usize::from(d)].count(derivatives);
             }
         }
     }
 
+    /// Sums of the features in their order, each of as many bins as it has.
+    fn features<'a>(&'a self, packed: &'a PackedBins) -> impl Iterator<Item = (usize, &'a [Sums])> {
+        let lanes = self.0.iter().flatten().zip(packed.counts()).map(|(sums, &count)| &sums[..count]);
+        packed.features().iter().map(|&feature| feature as usize).zip(lanes)
+    }
+
     /// Turns the histogram of a parent into that of one child by taking the other away.
-    pub(crate) fn subtract(&mut self, table: &BinnedTable, features: &[u32], other: &Self) {
-        for &feature in features {
-            let range = table.range(feature as usize);
-            for (sum, &taken) in self.0[range.clone()].iter_mut().zip(&other.0[range]) {
-                *sum = sum.less(taken);
-            }
+    pub(crate) fn subtract(&mut self, packed: &PackedBins, other: &Self) {
+        let lanes = self.0.iter_mut().flatten().zip(other.0.iter().flatten());
+        for ((sums, taken), &count) in lanes.zip(packed.counts()) {
+            sums[..count].iter_mut().zip(taken).for_each(|(sum, &taken)| *sum = sum.less(taken));
         }
     }
 
     /// The split with the largest gain over all features; of equal gains the first feature and
     /// lowest bin. None when no split is allowed.
-    pub(crate) fn best_split(
-        &self,
-        table: &BinnedTable,
-        features: &[u32],
-        total: Sums,
-        settings: &GbdtSettings,
-    ) -> Option<Split> {
+    pub(crate) fn best_split(&self, packed: &PackedBins, total: Sums, settings: &GbdtSettings) -> Option<Split> {
         let mut best: Option<Split> = None;
-        for &feature in features {
-            let sums = &self.0[table.range(feature as usize)];
+        for (feature, sums) in self.features(packed) {
             let missing = sums[usize::from(MISSING)];
-            scan(sums, feature as usize, total, Side::of(missing, false), settings, &mut best);
+            scan(sums, feature, total, Side::of(missing, false), settings, &mut best);
             if missing.rows > 0 {
-                scan(sums, feature as usize, total, Side::of(missing, true), settings, &mut best);
+                scan(sums, feature, total, Side::of(missing, true), settings, &mut best);
             }
         }
         best

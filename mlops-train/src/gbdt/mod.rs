@@ -12,11 +12,14 @@ mod codec;
 mod forest;
 mod grow;
 mod histogram;
-mod loss;
+pub(crate) mod loss;
 mod model;
+mod packed;
+mod resume;
 mod settings;
 
 pub use model::{GbdtModel, GbdtTrainer};
 pub use settings::GbdtSettings;
 
+pub(crate) use forest::{LEAF, Node};
 pub(crate) use model::load;

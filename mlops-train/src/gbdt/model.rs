@@ -17,7 +17,7 @@ use crate::{
     data::{TableDataset, Task},
     package::{self, FORMAT_VERSION, MODEL_FILE, PREPROCESSOR_FILE, Shell},
     params::Params,
-    preprocess::{Preprocessor, PreprocessorSettings},
+    preprocess::Preprocessor,
     search::SearchSpace,
     trainer::{FitContext, TrainedModel, Trainer},
 };
@@ -44,8 +44,7 @@ impl GbdtTrainer {
     ) -> Result<GbdtModel> {
         settings.validate()?;
         data.check_learnable()?;
-        let preprocessor = Preprocessor::fit(&PreprocessorSettings::for_trees(), data)?;
-        let matrix = preprocessor.transform(data.batch())?;
+        let (preprocessor, matrix) = Preprocessor::fit_transform(&settings.preprocessing(), data, context.seed())?;
         let Boosted { forest, gains } = boost(data, &matrix, settings, context)?;
         let description = Description {
             format_version: FORMAT_VERSION,
@@ -114,6 +113,14 @@ impl GbdtModel {
     #[must_use]
     pub fn settings(&self) -> &GbdtSettings {
         &self.description.settings
+    }
+
+    pub(crate) fn forest(&self) -> &Forest {
+        &self.forest
+    }
+
+    pub(crate) fn preprocessor(&self) -> &Preprocessor {
+        &self.shell.preprocessor
     }
 
     /// Leaves of all trees together.

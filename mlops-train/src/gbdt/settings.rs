@@ -3,6 +3,8 @@
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::preprocess::{CategoryEncoding, PreprocessorSettings};
+
 /// Hyper-parameters with defaults that suit tables of a thousand to a million rows.
 ///
 /// Each field is a parameter of the same name in [`crate::Params`].
@@ -31,6 +33,8 @@ pub struct GbdtSettings {
     pub colsample: f64,
     /// Bins per feature besides the one for missing values, 2 to 255.
     pub max_bins: usize,
+    /// How text becomes numbers.
+    pub encoding: CategoryEncoding,
     /// Stop after so many rounds without improvement on the held-out rows; zero never stops early
     /// and holds out nothing.
     pub early_stopping_rounds: usize,
@@ -53,6 +57,7 @@ impl Default for GbdtSettings {
             subsample: 1.0,
             colsample: 1.0,
             max_bins: 255,
+            encoding: CategoryEncoding::Ordinal,
             early_stopping_rounds: 0,
             validation_share: 0.1,
         }
@@ -60,6 +65,10 @@ impl Default for GbdtSettings {
 }
 
 impl GbdtSettings {
+    pub(super) fn preprocessing(&self) -> PreprocessorSettings {
+        PreprocessorSettings { encoding: self.encoding, ..PreprocessorSettings::for_trees() }
+    }
+
     /// Checks every range.
     ///
     /// # Errors

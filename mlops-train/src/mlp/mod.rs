@@ -1,16 +1,18 @@
 //! A multi-layer perceptron for tables, trained on Burn.
 //!
-//! Gradients and Adam run on Burn's flex device; prediction is a plain forward pass over the
+//! Gradients run on a Burn device in the loop of [`crate::neural`]; prediction is a plain forward pass over the
 //! exported weights, so that a server needs no tensor library and a row's result never depends on
 //! its batch.
 
 mod codec;
-mod fit;
+mod learner;
 mod model;
 mod network;
+mod rows;
 mod settings;
 
 pub use model::{MlpModel, MlpTrainer};
 pub use settings::MlpSettings;
 
 pub(crate) use model::load;
+pub(crate) use network::{Dense, Inputs};

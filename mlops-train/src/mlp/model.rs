@@ -8,15 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     codec,
-    fit::{Fitted, Rows, fit},
+    learner::Perceptron,
     network::{Inputs, Network},
+    rows::{Examples, Rows, TableBatch},
     settings::MlpSettings,
 };
 use crate::{
     data::{TableDataset, Task},
+    neural::{BurnTrainer, EpochRecord, Loader, Trained},
     package::{self, FORMAT_VERSION, MODEL_FILE, PREPROCESSOR_FILE, Shell},
     params::Params,
-    preprocess::{Preprocessor, PreprocessorSettings},
+    preprocess::Preprocessor,
     search::SearchSpace,
     split::holdout,
     trainer::{FitContext, TrainedModel, Trainer},
@@ -62,18 +64,22 @@ impl MlpTrainer {
             0 => ((0..data.rows() as u32).collect(), Vec::new()),
             _ => holdout(data, settings.validation_share, context.seed()),
         };
-        let preprocessor = Preprocessor::fit(&PreprocessorSettings::for_networks(), data)?;
-        let inputs = Inputs::new(&preprocessor.transform(data.batch())?);
+        let (preprocessor, matrix) = Preprocessor::fit_transform(&settings.preprocessing(), data, context.seed())?;
+        let inputs = Inputs::new(&matrix);
         let output = OutputScale::of(data);
-        let rows = Rows {
-            task: data.task(),
+        let examples = Examples {
             inputs: &inputs,
             targets: data.labels().iter().map(|label| ((label - output.mean) / output.scale) as f32).collect(),
-            weights: unit_mean_weights(data),
-            train,
-            valid,
+            weights: row_weights(data, settings.balance_classes),
         };
-        let Fitted { network, epochs } = fit(&rows, settings, context)?;
+        let widths = settings.widths(inputs.width);
+        let learner = Perceptron { task: data.task(), widths: widths.clone() };
+        let side = |rows| Rows { examples: &examples, rows };
+        let (train, valid) = (side(train), Some(side(valid)).filter(|rows| !rows.rows.is_empty()));
+        let valid = valid.as_ref().map(|rows| rows as &dyn Loader<Batch = TableBatch>);
+        let trainer = BurnTrainer::new(settings.training()).with_name(Self::FLAVOR);
+        let Trained { module, epoch, history, .. } = trainer.fit(&learner, &train, valid, context)?;
+        let network = module.to_network()?;
         let description = Description {
             format_version: FORMAT_VERSION,
             task: data.task(),
@@ -81,11 +87,11 @@ impl MlpTrainer {
             seed: context.seed(),
             settings: settings.clone(),
             activation: "relu".to_owned(),
-            widths: settings.widths(inputs.width),
+            widths,
             output,
-            epochs,
+            epochs: epoch,
         };
-        Ok(MlpModel { shell: Shell::new(data, preprocessor)?, network, description })
+        Ok(MlpModel { shell: Shell::new(data, preprocessor)?, network, description, history })
     }
 }
 
@@ -108,9 +114,19 @@ impl Trainer for MlpTrainer {
     }
 }
 
-/// Weights scaled to a mean of one, so that they do not change the step size.
-fn unit_mean_weights(data: &TableDataset) -> Vec<f32> {
-    let Some(weights) = data.weights() else { return vec![1.0; data.rows()] };
+/// Weights scaled to a mean of one, so that they do not change the step size. Balanced, the weights
+/// of both classes have the same sum.
+fn row_weights(data: &TableDataset, balance: bool) -> Vec<f32> {
+    let mut weights = data.weights().map_or_else(|| vec![1.0; data.rows()], <[f64]>::to_vec);
+    if balance && data.task() == Task::BinaryClassification {
+        let positive: f64 = weights.iter().zip(data.labels()).map(|(weight, label)| weight * label).sum();
+        let total: f64 = weights.iter().sum();
+        let share = |label: f64| if label > 0.5 { positive / total } else { 1.0 - positive / total };
+        weights
+            .iter_mut()
+            .zip(data.labels())
+            .for_each(|(weight, &label)| *weight /= share(label).max(f64::MIN_POSITIVE));
+    }
     let mean = weights.iter().sum::<f64>() / weights.len() as f64;
     weights.iter().map(|weight| (weight / mean) as f32).collect()
 }
@@ -154,13 +170,33 @@ pub struct MlpModel {
     shell: Shell,
     network: Network,
     description: Description,
+    history: Vec<EpochRecord>,
 }
 
 impl MlpModel {
+    /// What each epoch came to; empty when the model was loaded from a package.
+    #[must_use]
+    pub fn history(&self) -> &[EpochRecord] {
+        &self.history
+    }
+
     /// The settings it was fitted with.
     #[must_use]
     pub fn settings(&self) -> &MlpSettings {
         &self.description.settings
+    }
+
+    pub(crate) fn shell(&self) -> &Shell {
+        &self.shell
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// What the network's output is shifted by and multiplied by.
+    pub(crate) fn output_scale(&self) -> (f64, f64) {
+        (self.description.output.mean, self.description.output.scale)
     }
 }
 
@@ -219,5 +255,5 @@ pub(crate) fn load(package: &ModelPackage) -> Result<MlpModel> {
             shell.preprocessor.width()
         )));
     }
-    Ok(MlpModel { shell, network, description })
+    Ok(MlpModel { shell, network, description, history: Vec::new() })
 }

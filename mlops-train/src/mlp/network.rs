@@ -75,19 +75,18 @@ impl Network {
         Ok(Self { layers })
     }
 
-    /// Seeded weights, uniform within `sqrt(6 / inputs)` before a rectifier (He et al. 2015) and
-    /// `sqrt(3 / inputs)` before the output; biases start at zero.
+    /// Seeded weights, uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010); biases
+    /// start at zero. The wider bound `sqrt(6 / inputs)` makes a first layer of few inputs so loud that
+    /// the first epochs are spent on quieting it.
     pub(crate) fn random(widths: &[usize], seed: u64) -> Result<Self> {
         let mut rng = SeededRng::new(seed, 3);
-        let last = widths.len().saturating_sub(2);
-        let dense = |(index, pair): (usize, &[usize])| {
+        let dense = |pair: &[usize]| {
             let (inputs, outputs) = (pair[0], pair[1]);
-            let gain: f64 = if index == last { 3.0 } else { 6.0 };
-            let bound = (gain / inputs.max(1) as f64).sqrt();
+            let bound = (6.0 / (inputs + outputs).max(1) as f64).sqrt();
             let weight = (0..inputs * outputs).map(|_| (bound * (2.0 * rng.uniform() - 1.0)) as f32).collect();
             Dense { inputs, outputs, weight, bias: vec![0.0; outputs] }
         };
-        Self::new(widths.windows(2).enumerate().map(dense).collect())
+        Self::new(widths.windows(2).map(dense).collect())
     }
 
     pub(crate) fn layers(&self) -> &[Dense] {

@@ -3,6 +3,11 @@
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    neural::{BurnSettings, OptimizerKind, Precision, Schedule},
+    preprocess::{CategoryEncoding, PreprocessorSettings},
+};
+
 /// Hyper-parameters; each field is a parameter of the same name in [`crate::Params`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -11,12 +16,34 @@ pub struct MlpSettings {
     pub hidden_layers: usize,
     /// Units per hidden layer, 1 to 4,096.
     pub hidden_units: usize,
-    /// Step size of Adam, in (0, 1].
+    /// What gradients are computed with; the model is in single precision regardless.
+    pub precision: Precision,
+    /// How gradients become steps.
+    pub optimizer: OptimizerKind,
+    /// Step size, in (0, 1].
     pub learning_rate: f64,
-    /// L2 penalty added to gradients, at least 0.
+    /// How the step size changes.
+    pub schedule: Schedule,
+    /// Steps over which it rises to its full size.
+    pub warmup_steps: usize,
+    /// Epochs between decays of [`Schedule::Step`], at least 1.
+    pub decay_epochs: usize,
+    /// What each decay multiplies by, in (0, 1].
+    pub decay_factor: f64,
+    /// Penalty on weights, at least 0; see [`OptimizerKind`].
     pub weight_decay: f64,
-    /// Rows per step, 1 to 65,536.
+    /// Longest gradient by its Euclidean norm; zero clips nothing.
+    pub clip_norm: f64,
+    /// Rows per batch, 1 to 65,536.
     pub batch_rows: usize,
+    /// Batches that are averaged into one step, 1 to 1,024.
+    pub accumulate: usize,
+    /// How text becomes numbers.
+    pub encoding: CategoryEncoding,
+    /// Quantiles that numbers are put onto a normal distribution by; zero standardizes them instead.
+    pub quantiles: usize,
+    /// Weigh rows so that both classes count alike, on top of their own weights.
+    pub balance_classes: bool,
     /// Passes over the training rows at most, 1 to 10,000.
     pub epochs: usize,
     /// Stop after so many epochs without improvement on the held-out rows and keep the best
@@ -32,9 +59,20 @@ impl Default for MlpSettings {
         Self {
             hidden_layers: 2,
             hidden_units: 64,
+            precision: Precision::F32,
+            optimizer: OptimizerKind::Adam,
             learning_rate: 1e-3,
+            schedule: Schedule::Constant,
+            warmup_steps: 0,
+            decay_epochs: 10,
+            decay_factor: 0.1,
             weight_decay: 0.0,
+            clip_norm: 0.0,
             batch_rows: 256,
+            accumulate: 1,
+            encoding: CategoryEncoding::OneHot,
+            quantiles: 0,
+            balance_classes: false,
             epochs: 20,
             early_stopping_epochs: 5,
             validation_share: 0.1,
@@ -51,17 +89,38 @@ impl MlpSettings {
         let checks = [
             ("hidden_layers must be at most 8", self.hidden_layers <= 8),
             ("hidden_units must be from 1 to 4096", (1..=4096).contains(&self.hidden_units)),
-            ("learning_rate must be in (0, 1]", self.learning_rate > 0.0 && self.learning_rate <= 1.0),
-            ("weight_decay must be finite and at least 0", self.weight_decay >= 0.0 && self.weight_decay.is_finite()),
-            ("batch_rows must be from 1 to 65536", (1..=65_536).contains(&self.batch_rows)),
-            ("epochs must be from 1 to 10000", (1..=10_000).contains(&self.epochs)),
             ("validation_share must be in (0, 0.5]", self.validation_share > 0.0 && self.validation_share <= 0.5),
         ];
-        let faults: Vec<&str> = checks.iter().filter(|check| !check.1).map(|check| check.0).collect();
+        let mut faults: Vec<&str> = checks.iter().filter(|check| !check.1).map(|check| check.0).collect();
+        faults.extend(self.training().faults());
         if faults.is_empty() {
             return Ok(());
         }
         Err(Error::invalid_argument(format!("settings of the perceptron: {}", faults.join("; "))))
+    }
+
+    pub(crate) fn preprocessing(&self) -> PreprocessorSettings {
+        let Self { encoding, quantiles, .. } = *self;
+        PreprocessorSettings { encoding, quantiles, ..PreprocessorSettings::for_networks() }
+    }
+
+    /// What the training loop needs of them.
+    pub(crate) fn training(&self) -> BurnSettings {
+        BurnSettings {
+            epochs: self.epochs,
+            batch_rows: self.batch_rows,
+            accumulate: self.accumulate,
+            precision: self.precision,
+            optimizer: self.optimizer,
+            learning_rate: self.learning_rate,
+            schedule: self.schedule,
+            warmup_steps: self.warmup_steps,
+            decay_epochs: self.decay_epochs,
+            decay_factor: self.decay_factor,
+            weight_decay: self.weight_decay,
+            clip_norm: self.clip_norm,
+            early_stopping_epochs: self.early_stopping_epochs,
+        }
     }
 
     /// Numbers per layer from the input to the single output.

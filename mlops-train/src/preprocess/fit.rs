@@ -8,11 +8,19 @@ use std::{cmp::Reverse, collections::HashMap};
 use mlops_core::{Error, Result, TensorSpec};
 use serde::{Deserialize, Serialize};
 
-use super::plan::{ColumnPlan, Preprocessor, Step};
+use super::{
+    matrix::Matrix,
+    plan::{ColumnPlan, Preprocessor, Step},
+    quantile::quantiles,
+    target::{Labeled, Means, cross_fitted},
+};
 use crate::data::{Column, TableDataset, decode};
 
 /// Categories that one column may keep.
 const CATEGORIES_MAX: usize = 10_000;
+
+/// Quantiles that one column may keep.
+const QUANTILES_MAX: usize = 10_000;
 
 /// How text becomes numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +30,9 @@ pub enum CategoryEncoding {
     Ordinal,
     /// A column per category: for models that add and multiply.
     OneHot,
+    /// The mean label of the category's training rows, drawn towards the mean of all: one column
+    /// however many categories there are. Training rows get means of folds they are not in.
+    Target,
 }
 
 /// What to learn about columns.
@@ -32,8 +43,13 @@ pub struct PreprocessorSettings {
     pub impute: bool,
     /// Shift and scale numbers to mean zero and deviation one.
     pub standardize: bool,
+    /// Put numbers onto a standard normal distribution by their ranks, with so many quantiles of the
+    /// training rows, instead of standardizing them; zero does not. From 2 to 10,000 otherwise.
+    pub quantiles: usize,
     /// How text becomes numbers.
     pub encoding: CategoryEncoding,
+    /// Of [`CategoryEncoding::Target`]: rows of the mean of all that count into each category.
+    pub smoothing_rows: usize,
     /// Categories kept per column, the most frequent first; the rest counts as unseen. At least 1,
     /// at most 10,000.
     pub categories_max: usize,
@@ -49,13 +65,26 @@ impl PreprocessorSettings {
     /// Missing values stay missing, categories are ranks.
     #[must_use]
     pub fn for_trees() -> Self {
-        Self { impute: false, standardize: false, encoding: CategoryEncoding::Ordinal, categories_max: 200 }
+        Self {
+            impute: false,
+            standardize: false,
+            quantiles: 0,
+            encoding: CategoryEncoding::Ordinal,
+            smoothing_rows: 20,
+            categories_max: 200,
+        }
     }
 
     /// No missing values, comparable scales, a column per category.
     #[must_use]
     pub fn for_networks() -> Self {
-        Self { impute: true, standardize: true, encoding: CategoryEncoding::OneHot, categories_max: 50 }
+        Self {
+            impute: true,
+            standardize: true,
+            encoding: CategoryEncoding::OneHot,
+            categories_max: 50,
+            ..Self::for_trees()
+        }
     }
 }
 
@@ -71,16 +100,52 @@ impl Preprocessor {
                 settings.categories_max
             )));
         }
+        if settings.quantiles != 0 && !(2..=QUANTILES_MAX).contains(&settings.quantiles) {
+            return Err(Error::invalid_argument(format!(
+                "quantiles must be 0 or from 2 to {QUANTILES_MAX}, found {}",
+                settings.quantiles
+            )));
+        }
         let plan = |(input, array): (&TensorSpec, _)| {
             let step = match decode(&input.name, input.data_type, array)? {
                 Column::Numbers(values) => number_step(settings, values),
-                Column::Categories(values) => category_step(settings, &values),
+                Column::Categories(values) => category_step(settings, &values, data),
             };
             Ok(ColumnPlan { input: input.clone(), step })
         };
         let columns = data.features().iter().zip(data.batch().columns()).map(plan).collect::<Result<_>>()?;
         Ok(Self { columns })
     }
+
+    /// Learns from the rows of `data` and turns them into numbers. They are those of
+    /// [`Preprocessor::transform`] but for target encoding, where no row sees its own label; the
+    /// folds for that are drawn from `seed`.
+    ///
+    /// # Errors
+    /// As [`Preprocessor::fit`].
+    pub fn fit_transform(settings: &PreprocessorSettings, data: &TableDataset, seed: u64) -> Result<(Self, Matrix)> {
+        let fitted = Self::fit(settings, data)?;
+        let mut matrix = fitted.transform(data.batch())?;
+        let mut at = 0;
+        for (ColumnPlan { input, step }, array) in fitted.columns.iter().zip(data.batch().columns()) {
+            if let (Step::Target { .. }, Column::Categories(values)) =
+                (step, decode(&input.name, input.data_type, array)?)
+            {
+                let rows = labeled(&values, data);
+                for (row, value) in cross_fitted(&rows, settings.smoothing_rows as f64, seed).into_iter().enumerate() {
+                    matrix.set(row, at, value);
+                }
+            }
+            at += step.width();
+        }
+        Ok((fitted, matrix))
+    }
+}
+
+fn labeled<'a>(values: &[Option<&'a str>], data: &TableDataset) -> Vec<Labeled<'a>> {
+    let weight = |row: usize| data.weights().and_then(|weights| weights.get(row)).copied().unwrap_or(1.0);
+    let rows = values.iter().zip(data.labels()).enumerate();
+    rows.map(|(row, (&category, &label))| Labeled { category, label, weight: weight(row) }).collect()
 }
 
 fn number_step(settings: &PreprocessorSettings, mut values: Vec<f64>) -> Step {
@@ -92,6 +157,9 @@ fn number_step(settings: &PreprocessorSettings, mut values: Vec<f64>) -> Step {
         values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = fill);
     }
     values.retain(|value| !value.is_nan());
+    if settings.quantiles > 0 {
+        return Step::Quantile { fill, quantiles: quantiles(values, settings.quantiles), indicator };
+    }
     let (mean, scale) = if settings.standardize { moments(&values) } else { (0.0, 1.0) };
     Step::Number { fill, mean, scale, indicator }
 }
@@ -100,9 +168,13 @@ fn number_step(settings: &PreprocessorSettings, mut values: Vec<f64>) -> Step {
 /// none.
 fn median(values: &[f64]) -> f64 {
     let mut present: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
-    present.sort_by(f64::total_cmp);
-    let upper = present.get(present.len() / 2).copied().unwrap_or(0.0);
-    let lower = present.get(present.len().saturating_sub(1) / 2).copied().unwrap_or(0.0);
+    let (count, middle) = (present.len(), present.len() / 2);
+    if count == 0 {
+        return 0.0;
+    }
+    let (below, &mut upper, _) = present.select_nth_unstable_by(middle, f64::total_cmp);
+    let highest_below = || below.iter().copied().max_by(f64::total_cmp);
+    let lower = if count.is_multiple_of(2) { highest_below().unwrap_or(upper) } else { upper };
     lower / 2.0 + upper / 2.0
 }
 
@@ -114,7 +186,7 @@ fn moments(values: &[f64]) -> (f64, f64) {
     if usable { (mean, deviation) } else { (if mean.is_finite() { mean } else { 0.0 }, 1.0) }
 }
 
-fn category_step(settings: &PreprocessorSettings, values: &[Option<&str>]) -> Step {
+fn category_step(settings: &PreprocessorSettings, values: &[Option<&str>], data: &TableDataset) -> Step {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for category in values.iter().flatten() {
         *counts.entry(category).or_default() += 1;
@@ -122,10 +194,19 @@ fn category_step(settings: &PreprocessorSettings, values: &[Option<&str>]) -> St
     let mut ranked: Vec<(&str, usize)> = counts.into_iter().collect();
     ranked.sort_by_key(|&(category, count)| (Reverse(count), category));
     ranked.truncate(settings.categories_max);
-    let categories = ranked.into_iter().map(|(category, _)| category.to_owned()).collect();
+    let categories: Vec<String> = ranked.into_iter().map(|(category, _)| category.to_owned()).collect();
     match settings.encoding {
         CategoryEncoding::Ordinal => Step::Ordinal { categories },
         CategoryEncoding::OneHot => Step::OneHot { categories, indicator: values.contains(&None) },
+        CategoryEncoding::Target => {
+            let means = Means::of(labeled(values, data).into_iter(), settings.smoothing_rows as f64);
+            Step::Target {
+                means: categories.iter().map(|category| means.mean(Some(category))).collect(),
+                prior: means.prior(),
+                missing: means.mean(None),
+                categories,
+            }
+        }
     }
 }
 
@@ -194,10 +275,43 @@ mod tests {
     }
 
     #[test]
+    fn target_means_of_training_rows_are_of_other_folds() {
+        let kinds = (0..40).map(|row| Some(if row % 2 == 0 { "even" } else { "odd" })).collect();
+        let train = batch((0..40).map(|row| Some(f64::from(row))).collect(), kinds);
+        let data = TableDataset::regression(train.clone(), "y").build().unwrap();
+        let settings = PreprocessorSettings { encoding: CategoryEncoding::Target, ..PreprocessorSettings::for_trees() };
+        let (preprocessor, matrix) = Preprocessor::fit_transform(&settings, &data, 3).unwrap();
+        assert_eq!(preprocessor.output_names(), ["x", "kind"]);
+        // Even rows have mean label 19, all have 19.5; twenty rows of that are added.
+        let later = preprocessor.transform(&batch(vec![None; 3], vec![Some("even"), Some("z"), None])).unwrap();
+        assert_eq!((0..3).map(|row| later.row(row)[1]).collect::<Vec<_>>(), [19.25, 19.5, 19.5]);
+        let distinct: std::collections::BTreeSet<u64> = (0..40).map(|row| matrix.row(row)[1].to_bits()).collect();
+        // Two categories of five folds each, of which means may coincide; transformed, there would be two.
+        assert!((5..=10).contains(&distinct.len()), "{distinct:?}");
+        assert_eq!(matrix.row(7)[0], 7.0);
+    }
+
+    #[test]
+    fn quantiles_replace_standard_scores() {
+        let settings = PreprocessorSettings { quantiles: 5, ..PreprocessorSettings::for_networks() };
+        let train = batch((0..9).map(|row| Some(f64::from(row).exp())).collect(), vec![None; 9]);
+        let matrix = fit(&settings, train.clone()).transform(&train).unwrap();
+        let x: Vec<f64> = matrix.column(0).collect();
+        assert!(x.is_sorted() && x[4].abs() < 1e-7 && (x[0] + x[8]).abs() < 1e-6, "{x:?}");
+        let bad = PreprocessorSettings { quantiles: 1, ..settings };
+        let data = TableDataset::regression(train, "y").build().unwrap();
+        assert!(Preprocessor::fit(&bad, &data).unwrap_err().message().contains("quantiles"));
+    }
+
+    #[test]
     fn json_round_trips() {
         let train = batch(vec![Some(0.1), None], vec![Some("a"), None]);
-        let preprocessor = fit(&PreprocessorSettings::for_networks(), train);
-        let json = serde_json::to_string(&preprocessor).unwrap();
-        assert_eq!(serde_json::from_str::<Preprocessor>(&json).unwrap(), preprocessor);
+        let target = PreprocessorSettings { encoding: CategoryEncoding::Target, quantiles: 3, ..Default::default() };
+        for settings in [PreprocessorSettings::for_networks(), target] {
+            let preprocessor = fit(&settings, train.clone());
+            let json = serde_json::to_string(&preprocessor).unwrap();
+            assert_eq!(serde_json::from_str::<Preprocessor>(&json).unwrap(), preprocessor);
+            preprocessor.check().unwrap();
+        }
     }
 }

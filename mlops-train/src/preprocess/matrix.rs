@@ -2,6 +2,8 @@
 
 #![allow(clippy::indexing_slicing, reason = "cells are addressed by rows and columns below the matrix's own")]
 
+use mlops_core::{Error, Result};
+
 /// Numbers by row and column; NaN is missing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
@@ -11,6 +13,19 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// A matrix of these numbers, row after row.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when they do not make up whole rows.
+    pub fn new(columns: usize, values: Vec<f64>) -> Result<Self> {
+        let rows = values.len().checked_div(columns).unwrap_or(0);
+        if rows * columns != values.len() {
+            let found = values.len();
+            return Err(Error::invalid_argument(format!("rows of {columns} numbers cannot hold {found} numbers")));
+        }
+        Ok(Self { rows, columns, values })
+    }
+
     /// A matrix of zeros.
     #[must_use]
     pub fn zeros(rows: usize, columns: usize) -> Self {

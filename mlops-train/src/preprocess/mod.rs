@@ -6,7 +6,11 @@
 mod fit;
 mod matrix;
 mod plan;
+mod quantile;
+mod target;
 
 pub use fit::{CategoryEncoding, PreprocessorSettings};
 pub use matrix::Matrix;
 pub use plan::Preprocessor;
+
+pub(crate) use plan::{ColumnPlan, Step};

@@ -4,7 +4,7 @@ use arrow_array::RecordBatch;
 use mlops_core::{DataType, Error, Result, TensorSpec};
 use serde::{Deserialize, Serialize};
 
-use super::matrix::Matrix;
+use super::{matrix::Matrix, quantile::normal_score};
 use crate::data::{Column, decode};
 
 /// What happens to one column.
@@ -19,13 +19,17 @@ pub(crate) enum Step {
     /// A column per category, one for unseen ones, and one for missing if `indicator` (else missing
     /// counts as unseen).
     OneHot { categories: Vec<String>, indicator: bool },
+    /// Number as a normal score by quantiles of training rows, which ascend; then as `Number`.
+    Quantile { fill: Option<f64>, quantiles: Vec<f64>, indicator: bool },
+    /// The mean label of the category, of all rows for an unseen one, and of rows without a value.
+    Target { categories: Vec<String>, means: Vec<f64>, prior: f64, missing: f64 },
 }
 
 impl Step {
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         match self {
-            Self::Number { indicator, .. } => 1 + usize::from(*indicator),
-            Self::Ordinal { .. } => 1,
+            Self::Number { indicator, .. } | Self::Quantile { indicator, .. } => 1 + usize::from(*indicator),
+            Self::Ordinal { .. } | Self::Target { .. } => 1,
             Self::OneHot { categories, indicator } => categories.len() + 1 + usize::from(*indicator),
         }
     }
@@ -35,6 +39,14 @@ impl Step {
             Self::Number { fill, mean, scale, .. } => {
                 let finite = mean.is_finite() && scale.is_finite() && *scale != 0.0;
                 input.data_type != DataType::String && finite && fill.is_none_or(f64::is_finite)
+            }
+            Self::Quantile { fill, quantiles, .. } => {
+                let ascends = quantiles.len() >= 2 && quantiles.is_sorted() && quantiles.iter().all(|q| q.is_finite());
+                input.data_type != DataType::String && ascends && fill.is_none_or(f64::is_finite)
+            }
+            Self::Target { categories, means, prior, missing } => {
+                let finite = means.iter().chain([prior, missing]).all(|mean| mean.is_finite());
+                input.data_type == DataType::String && finite && means.len() == categories.len()
             }
             Self::Ordinal { .. } | Self::OneHot { .. } => input.data_type == DataType::String,
         };
@@ -95,8 +107,8 @@ impl Preprocessor {
         for ColumnPlan { input, step } in &self.columns {
             let name = &input.name;
             let (categories, indicator) = match step {
-                Step::Number { indicator, .. } => (None, *indicator),
-                Step::Ordinal { .. } => (None, false),
+                Step::Number { indicator, .. } | Step::Quantile { indicator, .. } => (None, *indicator),
+                Step::Ordinal { .. } | Step::Target { .. } => (None, false),
                 Step::OneHot { categories, indicator } => (Some(categories), *indicator),
             };
             match categories {
@@ -111,6 +123,13 @@ impl Preprocessor {
             }
         }
         names
+    }
+
+    /// For each number it gives, the name of the raw column that it comes of.
+    #[must_use]
+    pub fn output_columns(&self) -> Vec<&str> {
+        let names = self.columns.iter().map(|column| (column.input.name.as_str(), column.step.width()));
+        names.flat_map(|(name, width)| std::iter::repeat_n(name, width)).collect()
     }
 
     /// Turns every row into numbers. A row's numbers do not depend on other rows.
@@ -143,18 +162,38 @@ impl Preprocessor {
 }
 
 fn write_numbers(matrix: &mut Matrix, at: usize, step: &Step, values: &[f64]) {
-    let Step::Number { fill, mean, scale, indicator } = step else { return };
+    match step {
+        Step::Number { fill, mean, scale, indicator } => {
+            write_known(matrix, at, (*fill, *indicator), values, |value| (value - mean) / scale);
+        }
+        Step::Quantile { fill, quantiles, indicator } => {
+            write_known(matrix, at, (*fill, *indicator), values, |value| normal_score(value, quantiles));
+        }
+        Step::Ordinal { .. } | Step::OneHot { .. } | Step::Target { .. } => {}
+    }
+}
+
+fn write_known(
+    matrix: &mut Matrix,
+    at: usize,
+    (fill, indicator): (Option<f64>, bool),
+    values: &[f64],
+    scale: impl Fn(f64) -> f64,
+) {
     for (row, &value) in values.iter().enumerate() {
         let known = if value.is_nan() { fill.unwrap_or(f64::NAN) } else { value };
-        matrix.set(row, at, (known - mean) / scale);
-        if *indicator {
+        matrix.set(row, at, scale(known));
+        if indicator {
             matrix.set(row, at + 1, f64::from(u8::from(value.is_nan())));
         }
     }
 }
 
 fn write_categories(matrix: &mut Matrix, at: usize, step: &Step, values: &[Option<&str>]) {
-    let (Step::Ordinal { categories } | Step::OneHot { categories, .. }) = step else { return };
+    let (Step::Ordinal { categories } | Step::OneHot { categories, .. } | Step::Target { categories, .. }) = step
+    else {
+        return;
+    };
     let codes: std::collections::HashMap<&str, usize> =
         categories.iter().enumerate().map(|(code, category)| (category.as_str(), code)).collect();
     let unseen = categories.len();
@@ -164,6 +203,10 @@ fn write_categories(matrix: &mut Matrix, at: usize, step: &Step, values: &[Optio
             Step::OneHot { indicator, .. } => {
                 let missing = unseen + usize::from(*indicator);
                 matrix.set(row, at + code.unwrap_or(missing), 1.0);
+            }
+            Step::Target { means, prior, missing, .. } => {
+                let mean = code.map_or(*missing, |code| means.get(code).copied().unwrap_or(*prior));
+                matrix.set(row, at, mean);
             }
             _ => matrix.set(row, at, code.map_or(f64::NAN, |code| code as f64)),
         }

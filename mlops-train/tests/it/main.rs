@@ -4,8 +4,22 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
+mod compress;
+mod explain;
+mod explain_vectors;
+mod fair_incomes;
+mod gates;
 mod gbdt;
+#[cfg(feature = "labeling")]
+mod labeling;
+mod linear;
 mod mlp;
+mod neural;
 mod real_data;
+mod resume;
+mod search;
+#[cfg(feature = "study-sql")]
+mod shared_study;
 mod tracking;
+mod validation;
 mod vectors;

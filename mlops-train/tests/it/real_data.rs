@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::common::{check_round_trip, shared};
 
-fn adult() -> Option<(TableDataset, TableDataset)> {
+pub(crate) fn adult() -> Option<(TableDataset, TableDataset)> {
     let file = File::open(shared("data/adult.parquet")?).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().with_batch_size(100_000).build().unwrap();
     let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();

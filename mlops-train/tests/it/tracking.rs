@@ -1,10 +1,15 @@
 //! Results into a run that only keeps what it is given.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use mlops_core::{Metric as RunMetric, Result, RunId, RunLogger, RunStatus, Timestamp};
-use mlops_train::{CvResult, Direction, Metric, Params, SearchSpace, Study, log_cv, log_params, log_study};
+use mlops_train::{
+    CvResult, Direction, FitContext, GbdtTrainer, Metric, Params, ProgressLog, SearchSpace, Study, Trainer, log_cv,
+    log_params, log_study,
+};
+
+use crate::common::xor;
 
 /// Keeps everything that is logged, in order.
 #[derive(Debug)]
@@ -79,4 +84,19 @@ async fn parameters_folds_and_trials_arrive() {
     let artifacts = run.artifacts.lock().unwrap();
     assert_eq!(artifacts[0].0, "study.json");
     assert_eq!(serde_json::from_slice::<Study>(&artifacts[0].1).unwrap(), study);
+}
+
+#[tokio::test]
+async fn progress_arrives_in_order() {
+    let (run, log) = (Kept::new(), Arc::new(ProgressLog::new()));
+    let observer = Arc::clone(&log);
+    let context = FitContext::new(1).with_progress(move |progress| observer.observe(progress));
+    let params = Params::new().with("rounds", 3).with("early_stopping_rounds", 3);
+    GbdtTrainer.fit(&xor(200, 1), &params, &context).unwrap();
+    log.flush(&run, Timestamp::from_micros(7)).await.unwrap();
+    log.flush(&run, Timestamp::from_micros(8)).await.unwrap();
+    let logged: Vec<(String, i64)> =
+        run.metrics.lock().unwrap().iter().map(|metric| (metric.key.clone(), metric.step)).collect();
+    let expected = (1..=3).flat_map(|step| [("train_loss".to_owned(), step), ("valid_loss".to_owned(), step)]);
+    assert_eq!(logged, expected.collect::<Vec<_>>());
 }

@@ -5,20 +5,20 @@ use serde_json::Value;
 
 use crate::common::shared;
 
-fn vectors() -> Option<Value> {
+pub(crate) fn vectors() -> Option<Value> {
     let path = shared("vectors/ml/ml_vectors.json")?;
     Some(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|item| item.as_f64().unwrap()).collect()
 }
 
-fn indices(value: &Value) -> Vec<usize> {
+pub(crate) fn indices(value: &Value) -> Vec<usize> {
     numbers(value).into_iter().map(|item| item as usize).collect()
 }
 
-fn close(found: f64, expected: &Value, what: &str) {
+pub(crate) fn close(found: f64, expected: &Value, what: &str) {
     let expected = expected.as_f64().unwrap();
     // References are written with twelve digits.
     assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1e-3), "{what}: {found} {expected}");

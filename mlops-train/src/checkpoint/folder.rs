@@ -1,0 +1,128 @@
+//! Names in the directory of checkpoints, and what the disk says.
+//!
+//! Invariant: a directory is whole if and only if it is named `step-NNNNNNNNNNNN`; hidden ones are
+//! on their way in or out and belong to nobody once their process is dead.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use mlops_core::{Error, Result};
+
+const STEP_PREFIX: &str = "step-";
+const LOCK_FILE: &str = "lock";
+
+/// Beginnings of the names of directories that are on their way.
+const WRITING: &str = ".writing-";
+const LEAVING: &str = ".leaving-";
+
+/// What the disk refused, with the path.
+pub(super) fn of_disk(path: &Path, error: io::Error) -> Error {
+    let message = format!("checkpoint: {} cannot be read or written", path.display());
+    let made = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::resource_exhausted(message),
+        io::ErrorKind::PermissionDenied => Error::permission_denied(message),
+        io::ErrorKind::NotFound => Error::data_loss(message),
+        _ => Error::unavailable(message),
+    };
+    made.with("path", path.display()).with_source(error)
+}
+
+/// Where the checkpoint of a step lies.
+pub(super) fn of_step(directory: &Path, step: u64) -> PathBuf {
+    directory.join(format!("{STEP_PREFIX}{step:012}"))
+}
+
+/// Whole checkpoints, oldest first; none of a directory that does not exist.
+pub(super) fn steps(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(of_disk(directory, error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| of_disk(directory, error))?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(STEP_PREFIX)?.parse::<u64>().ok());
+        found.extend(number.map(|number| (number, entry.path())));
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Makes the directory, takes its lock for this process and removes what dead ones left half done.
+///
+/// # Errors
+/// `FailedPrecondition` when another process holds the lock.
+pub(super) fn open(directory: &Path) -> Result<File> {
+    fs::create_dir_all(directory).map_err(|error| of_disk(directory, error))?;
+    let path = directory.join(LOCK_FILE);
+    let lock = File::create(&path).map_err(|error| of_disk(&path, error))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::failed_precondition(format!(
+                "another fit writes checkpoints into {}; give each fit its own directory",
+                directory.display()
+            ))
+            .with("path", directory.display()));
+        }
+        Err(TryLockError::Error(error)) => return Err(of_disk(&path, error)),
+    }
+    for entry in fs::read_dir(directory).map_err(|error| of_disk(directory, error))? {
+        let entry = entry.map_err(|error| of_disk(directory, error))?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(WRITING) || name.starts_with(LEAVING)) {
+            fs::remove_dir_all(entry.path()).map_err(|error| of_disk(&entry.path(), error))?;
+        }
+    }
+    Ok(lock)
+}
+
+/// Puts files, in this order, where the checkpoint of a step lies; they are all there or none.
+pub(super) fn place(directory: &Path, step: u64, files: &[(&str, &[u8])]) -> Result<PathBuf> {
+    let hidden = directory.join(format!("{WRITING}{step:012}"));
+    let place = of_step(directory, step);
+    if hidden.exists() {
+        fs::remove_dir_all(&hidden).map_err(|error| of_disk(&hidden, error))?;
+    }
+    fs::create_dir(&hidden).map_err(|error| of_disk(&hidden, error))?;
+    for (name, bytes) in files {
+        let path = hidden.join(name);
+        write(&path, bytes).map_err(|error| of_disk(&path, error))?;
+    }
+    sync(&hidden).map_err(|error| of_disk(&hidden, error))?;
+    fs::rename(&hidden, &place).map_err(|error| of_disk(&place, error))?;
+    sync(directory).map_err(|error| of_disk(directory, error))?;
+    Ok(place)
+}
+
+/// Takes a checkpoint away: it loses its name before it loses its files.
+pub(super) fn remove(directory: &Path, place: &Path) -> Result<()> {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    let hidden = directory.join(format!("{LEAVING}{name}"));
+    fs::rename(place, &hidden).map_err(|error| of_disk(place, error))?;
+    fs::remove_dir_all(&hidden).map_err(|error| of_disk(&hidden, error))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()
+}
+
+/// Makes the names in a directory durable.
+#[cfg(unix)]
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Elsewhere a directory is no file that could be synchronized; names are as durable as the file
+/// system makes them.
+#[cfg(not(unix))]
+fn sync(_directory: &Path) -> io::Result<()> {
+    Ok(())
+}
