@@ -7,9 +7,9 @@
 //! |---|---|---|
 //! | [`core`] | `mlops-core` | errors, ids, signatures, events, clock, and the ports by which the parts meet |
 //! | `store` | `mlops-store` | metadata database, transactions, migrations, blobs |
-//! | `features` | `mlops-features` | ingestion, point-in-time joins, window aggregates, online features |
+//! | `features` | `mlops-features` | ingestion, point-in-time joins, window aggregates, online features, Feast, DVC, lineage |
 //! | `registry` | `mlops-registry` | experiment tracking, model registry, MLflow's REST API |
-//! | `train` | `mlops-train` | trainers, search, cross-validation, gates |
+//! | `train` | `mlops-train` | trainers, checkpoints, search, validation, fairness, explanation, compression |
 //! | `serve` | `mlops-serve` | model server that speaks Open Inference, canaries, hot reload |
 //! | `monitor` | `mlops-monitor` | drift tests, quality checks, reports |
 //! | `pipeline` | `mlops-pipeline` | durable DAGs, schedules, triggers |
