@@ -35,19 +35,7 @@ enum Operation {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(&arguments)),
-        Err(error) => Err(mlops_core::Error::unavailable("no runtime could be started").with_source(error)),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("dvc_repo: {}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    mlops_conformance::end_of_async("dvc_repo", run(&Arguments::parse()))
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {

@@ -40,19 +40,7 @@ impl BatchCheck for NotNegative {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(&arguments)),
-        Err(error) => Err(mlops_core::Error::unavailable("no runtime could be started").with_source(error)),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("lineage_events: {}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    mlops_conformance::end_of_async("lineage_events", run(&Arguments::parse()))
 }
 
 fn payments(schema: &Arc<Schema>, amounts: Vec<f64>) -> Result<RecordBatch> {

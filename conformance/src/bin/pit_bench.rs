@@ -50,16 +50,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const TTL: [Duration; 3] = [Duration::ZERO, DAY.saturating_mul(7), DAY];
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("pit_bench: {}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    mlops_conformance::end_with_line("pit_bench", run(&Arguments::parse()))
 }
 
 #[allow(clippy::disallowed_methods, reason = "measuring is what the system's clock is for")]

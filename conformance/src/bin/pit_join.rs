@@ -61,13 +61,7 @@ struct View {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pit_join: {}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    mlops_conformance::end("pit_join", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -42,13 +42,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("profile_stream: {}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    mlops_conformance::end("profile_stream", run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<()> {

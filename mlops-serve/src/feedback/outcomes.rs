@@ -1,10 +1,10 @@
 //! Outcomes over HTTP: figures by which a rollout is judged, such as revenue, and rewards of a bandit.
 
-use axum::{Json, extract::State, response::IntoResponse as _};
-use mlops_core::{Error, ErrorKind, Result};
+use axum::extract::State;
+use mlops_core::{Error, ErrorKind, LabelReceipt, Result};
 use serde::Deserialize;
-use serde_json::json;
 
+use super::routes::told;
 use crate::{
     protocol::{Answer, Incoming, Named, Operation, Routes},
     server::Server,
@@ -37,28 +37,20 @@ async fn outcomes(State(server): State<Server>, named: Named, mut incoming: Inco
     let model = server.inner.repository.entry(&named.model)?.config.name.clone();
     let most = server.inner.settings.feedback_labels_max;
     let outcomes = incoming.body().await?.read(&server, move |body| read(&body, most)).await?;
-    let (mut taken, mut duplicates, mut refused) = (0_u64, 0_u64, 0_u64);
+    let mut receipt = LabelReceipt::default();
     for Outcome { id, kpi, value } in outcomes {
         match server.record_outcome(&model, &id, &kpi, value) {
-            Ok(true) => taken += 1,
-            Ok(false) => duplicates += 1,
+            Ok(true) => receipt.taken += 1,
+            Ok(false) => receipt.duplicates += 1,
             Err(error) if server.rollout(&model).is_none() => return Err(error.into()),
             Err(error) if error.kind() == ErrorKind::Internal => return Err(error.into()),
             Err(error) => {
                 tracing::debug!(%model, %error, "an outcome was refused");
-                refused += 1;
+                receipt.refused += 1;
             }
         }
     }
-    for (outcome, count) in [("taken", taken), ("duplicate", duplicates), ("refused", refused)] {
-        server.inner.meter.count(
-            "mlops_serve_outcomes_total",
-            &[("model", model.as_str()), ("outcome", outcome)],
-            count,
-        );
-    }
-    let answer = json!({ "model_name": model, "taken": taken, "duplicates": duplicates, "refused": refused });
-    Ok(Json(answer).into_response())
+    Ok(told(&server.inner, "mlops_serve_outcomes_total", &model, receipt))
 }
 
 fn read(body: &[u8], most: usize) -> Result<Vec<Outcome>> {

@@ -2,14 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, extract::State, response::IntoResponse as _};
-use mlops_core::{Error, LabelBatch, LabelReceipt, LabelSink, Result};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use mlops_core::{Error, LabelBatch, LabelReceipt, LabelSink, ModelName, Result};
 use serde_json::json;
 
 use super::read::{Read, read};
 use crate::{
     protocol::{Answer, Incoming, Named, Operation, Routes},
-    server::Server,
+    server::{Inner, Server},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -31,12 +35,17 @@ async fn feedback(State(server): State<Server>, named: Named, mut incoming: Inco
     let batch = LabelBatch { model: model.clone(), at: now, labels };
     let mut receipt = append(&server, sink, batch).await?;
     receipt.duplicates += repeated;
+    Ok(told(inner, "mlops_serve_labels_total", &model, receipt))
+}
+
+/// Counts what became of labels or outcomes under `counter`, and tells it.
+pub(super) fn told(inner: &Inner, counter: &'static str, model: &ModelName, receipt: LabelReceipt) -> Response {
     let LabelReceipt { taken, duplicates, refused } = receipt;
     for (outcome, count) in [("taken", taken), ("duplicate", duplicates), ("refused", refused)] {
-        inner.meter.count("mlops_serve_labels_total", &[("model", model.as_str()), ("outcome", outcome)], count);
+        inner.meter.count(counter, &[("model", model.as_str()), ("outcome", outcome)], count);
     }
     let answer = json!({ "model_name": model, "taken": taken, "duplicates": duplicates, "refused": refused });
-    Ok(Json(answer).into_response())
+    Json(answer).into_response()
 }
 
 /// Hands the labels over within the time of a request; the sink takes a repetition for what it is.

@@ -20,13 +20,7 @@ use self::{protocol::Operation, session::Session};
 const LINE_MAX: usize = 16 << 20;
 
 fn main() -> ExitCode {
-    match run(io::stdin().lock(), io::stdout().lock()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("study_stdio: {}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    mlops_conformance::end("study_stdio", run(io::stdin().lock(), io::stdout().lock()))
 }
 
 fn run(mut input: impl BufRead, mut output: impl Write) -> Result<()> {

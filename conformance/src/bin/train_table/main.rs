@@ -80,16 +80,7 @@ enum TaskKind {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("train_table: {}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    mlops_conformance::end_with_line("train_table", run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<Value> {
