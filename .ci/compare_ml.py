@@ -1,6 +1,6 @@
 """Compares what metrics_eval computed from the inputs with the reference vectors, and names each difference.
 
-compare_ml.py VECTORS.json OUT.json [--without SECTION]...
+compare_ml.py VECTORS.json OUT.json [--without SECTION]...      (ml_vectors.py writes fresh vectors, without explanations)
 
 Every number of the vectors that is no input must be there. Metrics agree to 1e-9 relative, SHAP values to 1e-8, what is drawn
 at random to 2e-2, folds and labels exactly. A section may be left out by name only.

@@ -27,4 +27,4 @@ for case, layout in ((case, layout) for case in cases for layout in LAYOUTS):
         passed += 1
 print("\n".join(failed[:10]))
 print(f"point-in-time cases: {passed} passed, {len(failed)} failed")
-sys.exit(bool(failed))
+sys.exit(bool(failed) or not passed)

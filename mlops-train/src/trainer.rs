@@ -30,7 +30,7 @@ pub trait TrainedModel: Model {
     /// `Internal` when a part cannot be written.
     fn to_package(&self) -> Result<ModelPackage>;
 
-    /// How many rounds or epochs the model consists of, after early stopping.
+    /// How many rounds, epochs or Newton steps made the model, after early stopping.
     fn steps(&self) -> usize;
 }
 
@@ -74,9 +74,9 @@ impl<T: Trainer + ?Sized> Trainer for Arc<T> {
 /// How far a fit is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Rounds or epochs done.
+    /// Rounds, epochs or Newton steps done.
     pub step: usize,
-    /// Rounds or epochs at most.
+    /// Rounds, epochs or Newton steps at most.
     pub steps_max: usize,
     /// Mean loss over the training rows.
     pub train_loss: f64,

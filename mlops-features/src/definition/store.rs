@@ -15,7 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, path::
 
 use super::{
     AppliedDefinitions, Definitions,
-    plan::{ChangeClass, Permission, Plan},
+    plan::{Permission, Plan},
 };
 
 const FOLDER: &str = "definitions";
@@ -161,10 +161,8 @@ fn path(revision: u64) -> Path {
 
 /// Refuses what `permission` does not cover.
 pub(crate) fn permitted(plan: &Plan, permission: Permission) -> Result<()> {
-    let forbidden = |class| class == ChangeClass::Destructive && permission == Permission::Safe;
-    let named = plan.changes().iter().filter(|change| forbidden(change.class));
-    let named: Vec<String> = named.map(|change| format!("{} {}", change.subject, change.what)).collect();
-    if named.is_empty() {
+    let named: Vec<String> = plan.destructive().map(|change| format!("{} {}", change.subject, change.what)).collect();
+    if named.is_empty() || permission == Permission::Destructive {
         return Ok(());
     }
     Err(Error::failed_precondition(format!(

@@ -69,7 +69,8 @@ async fn run(inner: Arc<Inner>, call: Call, asked: Materialize, span: Span) -> A
     }
     for view in &views {
         check_view(&inner.store, view, asked.version.as_deref())?;
-        inner.allow(&call, Action::Write, "feature_view", view).await?;
+        // By its own name: a key may name a version besides.
+        inner.allow(&call, Action::Write, "feature_view", inner.store.view(view)?.name()).await?;
     }
     let materializer = inner.store.materializer();
     if !call.flag("async") {
@@ -104,7 +105,7 @@ async fn run(inner: Arc<Inner>, call: Call, asked: Materialize, span: Span) -> A
 async fn one(materializer: &Materializer, view: &str, span: Span) -> Result<()> {
     match span {
         Span::Range(start, end) => materializer.backfill(view, start.map(|start| start - TICK), end - TICK).await?,
-        Span::Until(end) => materializer.run(view, end - TICK).await?,
+        Span::Until(end) => materializer.run_incremental(view, end).await?,
     };
     Ok(())
 }

@@ -57,7 +57,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Reads `view:feature`, `view@latest:feature` or `view@vN:feature`.
+/// Reads `view:feature` or `view@latest:feature`; numbered versions are not served here.
 fn feature(store: &FeatureStore, text: &str) -> Answer<FeatureRef> {
     let Some((view, feature)) = text.split_once(':') else {
         return Err(Error::invalid_argument(format!("feature {text:?} is not of the form view:feature")).into());
@@ -67,14 +67,15 @@ fn feature(store: &FeatureStore, text: &str) -> Answer<FeatureRef> {
     Ok(FeatureRef::new(view, feature)?)
 }
 
-/// Refuses a view that is not defined, and a version other than the one that is.
+/// Refuses a view that is not defined, and a version other than the latest.
 pub(super) fn check_view(store: &FeatureStore, view: &str, version: Option<&str>) -> Answer<()> {
     store.view(view).map_err(|error| Failure::of(&error, "FeatureViewNotFoundException"))?;
     match version {
         None => Ok(()),
         Some(version) if version.eq_ignore_ascii_case("latest") => Ok(()),
         Some(version) => {
-            let message = format!("feature view \"{view}\" has no version \"{version}\"; its only one is \"latest\"");
+            let message =
+                format!("feature view \"{view}\" has no version \"{version}\" here; only \"latest\" is served");
             Err(Failure::raising(StatusCode::NOT_FOUND, "FeatureViewVersionNotFound", &message))
         }
     }

@@ -167,8 +167,8 @@ impl<T> Traced<T> {
     /// The views of `service` that are defined, each once.
     fn views(&self, service: &FeatureService) -> Vec<&FeatureView> {
         let mut views: Vec<&FeatureView> = Vec::new();
-        for view in service.features().iter().filter_map(|feature| self.store.view(feature.view()).ok()) {
-            if !views.iter().any(|known| known.name() == view.name()) {
+        for view in service.features().iter().filter_map(|feature| self.store.view(feature.view_key()).ok()) {
+            if !views.iter().any(|known| std::ptr::eq(*known, view)) {
                 views.push(view);
             }
         }

@@ -63,7 +63,8 @@ impl Materializer {
     }
 
     /// Calls [`Materializer::catch_up`] again and again, `pause` after each, until the cancellation token of
-    /// [`Materializer::with_cancellation`] is cancelled. What was begun is finished first.
+    /// [`Materializer::with_cancellation`] is cancelled. A commit that was begun is finished first; the first call over the whole table ends with
+    /// `Cancelled` between two chunks instead.
     ///
     /// # Errors
     /// As [`Materializer::catch_up`]; calling again goes on where it stopped.

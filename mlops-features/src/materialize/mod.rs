@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::{concat::concat_batches, filter::filter_record_batch};
-use mlops_core::{Error, ErrorKind, Fact, Result, Timestamp};
+use mlops_core::{Error, Fact, Result, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -221,10 +221,10 @@ impl Materializer {
         let (mut rows, mut skipped, mut from) = (0, 0, after);
         for (index, end) in ends.iter().enumerate() {
             if self.cancellation.is_cancelled() {
-                return Err(Error::new(
-                    ErrorKind::Cancelled,
-                    format!("materialization of \"{}\" was cancelled; what is done stays done", run.view.view.name()),
-                ));
+                return Err(Error::cancelled(format!(
+                    "materialization of \"{}\" was cancelled; what is done stays done",
+                    run.view.view.name()
+                )));
             }
             let (applied, left) = self.chunk(run, from, *end).await?;
             (rows, skipped, from) = (rows + applied, skipped + left, Some(*end));

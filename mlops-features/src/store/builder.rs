@@ -171,7 +171,7 @@ impl FeatureStoreBuilder {
         let tables = self.open_tables(&after).await?;
         self.check_services(&self.resolve(&tables, &after)?, &[])?;
         let applied = definitions.apply(plan, permission).await?;
-        self.open(applied).await
+        self.open(tables, applied).await
     }
 
     /// Opens tables and online store and checks every definition against them. Views and services that were applied
@@ -183,11 +183,11 @@ impl FeatureStoreBuilder {
     pub async fn build(self) -> Result<FeatureStore> {
         all_faults("feature store", &self.faults())?;
         let applied = self.definitions()?.current().await?;
-        self.open(applied).await
+        let tables = self.open_tables(&applied).await?;
+        self.open(tables, applied).await
     }
 
-    async fn open(self, applied: AppliedDefinitions) -> Result<FeatureStore> {
-        let tables = self.open_tables(&applied).await?;
+    async fn open(self, tables: BTreeMap<Arc<str>, Table>, applied: AppliedDefinitions) -> Result<FeatureStore> {
         let views = self.resolve(&tables, &applied)?;
         let known = applied.services().values().filter_map(|versions| Some(&versions.current()?.definition));
         let known = known.filter(|known| !self.services.iter().any(|service| service.name() == known.name()));

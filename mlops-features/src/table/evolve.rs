@@ -13,7 +13,7 @@
 //!
 //! The last two cannot be kept by a table whose old files stay as they are.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use deltalake::{DeltaTableError, kernel::transaction::CommitProperties, kernel::transaction::TransactionError};
@@ -66,18 +66,16 @@ impl Table {
     /// `Conflict` when other writers were faster more often than the settings allow.
     #[tracing::instrument(skip_all, fields(table = self.name()))]
     pub async fn evolve(&self, wanted: &SchemaRef, compatibility: Compatibility) -> Result<Self> {
-        let inner = &self.inner;
-        for _ in 0..=inner.settings.commit_retries_max {
+        for _ in 0..=self.inner.settings.commit_retries_max {
             let table = self.latest().await?;
-            let steps = steps(self.name(), &arrow_schema_of(self.name(), &table)?, wanted, compatibility)?;
+            let found = arrow_schema_of(self.name(), &table)?;
+            let steps = steps(self.name(), &found, wanted, compatibility)?;
             let once = CommitProperties::default().with_max_retries(0);
             let relaxed = steps.iter().find_map(|step| if let Step::Relax(name) = step { Some(name) } else { None });
             let done = if let Some(name) = relaxed {
                 table.drop_column_not_null().with_column(name).with_commit_properties(once).await
             } else if steps.is_empty() {
-                let (clock, settings) = (Arc::clone(&inner.clock), inner.settings.clone());
-                let opened = Self::open(self.name(), self.location(), clock, settings).await?;
-                return Ok(opened.declaring(wanted));
+                return Ok(self.declaring(table, found, wanted));
             } else {
                 let added = steps
                     .iter()

@@ -180,12 +180,21 @@ impl Table {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The same handle for an owner who knows of the columns of `declared` alone.
-    fn declaring(self, declared: &SchemaRef) -> Self {
-        match Arc::try_unwrap(self.inner) {
-            Ok(inner) => Self { inner: Arc::new(Inner { declared: Arc::clone(declared), ..inner }) },
-            Err(inner) => Self { inner },
-        }
+    /// A handle on `table`, which is this one with the columns `schema`, for an owner who knows of those of `declared`
+    /// alone.
+    fn declaring(&self, table: DeltaTable, schema: Schema, declared: &SchemaRef) -> Self {
+        let Inner { name, location, clock, settings, .. } = self.inner.as_ref();
+        let inner = Inner {
+            name: Arc::clone(name),
+            location: location.clone(),
+            declared: Arc::clone(declared),
+            schema: Arc::new(schema),
+            clock: Arc::clone(clock),
+            settings: settings.clone(),
+            seen: RwLock::new(table),
+            appending: Mutex::new(()),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The name.

@@ -166,7 +166,7 @@ impl MetricFrame {
     ///
     /// # Errors
     /// `InvalidArgument` when lengths differ or are zero, a label is not 0 or 1, a score not finite, a
-    /// setting out of range or there is no metric; `ResourceExhausted` for too many groups.
+    /// setting out of range or there is no metric.
     pub fn of<G: AsRef<str>>(
         labels: &[f64],
         scores: &[f64],

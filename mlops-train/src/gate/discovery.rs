@@ -85,7 +85,7 @@ const CANDIDATES_MAX: usize = 20_000;
 ///
 /// # Errors
 /// `InvalidArgument` when there are not as many finite losses as rows, a setting is out of range or
-/// a column has no feature type; `ResourceExhausted` for more than 20,000 candidates.
+/// a column has no feature type; `ResourceExhausted` when pairs make more than 20,000 candidates.
 pub fn discover_slices(
     batch: &RecordBatch,
     losses: &[f64],
@@ -182,7 +182,7 @@ fn add_pairs(slices: &mut Vec<Slice>, by_column: &[Vec<Slice>], rows_min: usize)
             if rows.len() < rows_min {
                 continue;
             }
-            if slices.len() == CANDIDATES_MAX {
+            if slices.len() >= CANDIDATES_MAX {
                 return Err(Error::resource_exhausted(format!(
                     "more than {CANDIDATES_MAX} slices; look at fewer columns or values, or larger slices"
                 )));

@@ -128,8 +128,8 @@ impl Preprocessor {
         let mut matrix = fitted.transform(data.batch())?;
         let mut at = 0;
         for (ColumnPlan { input, step }, array) in fitted.columns.iter().zip(data.batch().columns()) {
-            if let (Step::Target { .. }, Column::Categories(values)) =
-                (step, decode(&input.name, input.data_type, array)?)
+            if let Step::Target { .. } = step
+                && let Column::Categories(values) = decode(&input.name, input.data_type, array)?
             {
                 let rows = labeled(&values, data);
                 for (row, value) in cross_fitted(&rows, settings.smoothing_rows as f64, seed).into_iter().enumerate() {

@@ -51,8 +51,7 @@ pub(super) fn normal_score(value: f64, quantiles: &[f64]) -> f64 {
             }
         }
     };
-    let bound = normal_quantile(1.0 - MARGIN);
-    normal_quantile(probability.clamp(MARGIN, 1.0 - MARGIN)).clamp(-bound, bound)
+    normal_quantile(probability.clamp(MARGIN, 1.0 - MARGIN))
 }
 
 #[cfg(test)]

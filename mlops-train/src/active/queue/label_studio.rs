@@ -117,7 +117,7 @@ impl LabelStudio {
         task.priority = meta.and_then(|meta| meta.get("priority")).and_then(Value::as_f64).unwrap_or(0.0);
         task.reason =
             meta.and_then(|meta| meta.get("reason")).and_then(|reason| serde_json::from_value(reason.clone()).ok());
-        let list = |name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+        let list = |name: &str| value.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         if let Some(prediction) = list("predictions").first()
             && let Some(label) = self.choice(prediction).map_err(wrong)?
         {
@@ -127,10 +127,10 @@ impl LabelStudio {
         let mut submissions = Vec::new();
         for annotation in list("annotations") {
             let cancelled = annotation.get("was_cancelled").and_then(Value::as_bool).unwrap_or(false);
-            if let Some(label) = self.choice(&annotation).map_err(wrong)?.filter(|_| !cancelled) {
+            if let Some(label) = self.choice(annotation).map_err(wrong)?.filter(|_| !cancelled) {
                 let at = annotation.get("created_at").and_then(Value::as_str).and_then(|at| at.parse().ok());
                 let at = at.unwrap_or(Timestamp::from_micros(0));
-                submissions.push(Submission { labeler: labeler(&annotation), label, at });
+                submissions.push(Submission { labeler: labeler(annotation), label, at });
             }
         }
         Ok(StudioTask { task, submissions })
