@@ -56,4 +56,4 @@ pub use ports::{
     LineageEvent, LineageSink, LineageState, Metric, Model, ModelSource, ModelVersionId, PredictionBatch,
     PredictionSink, Principal, Resource, RunLogger, RunStatus,
 };
-pub use schema::{DataType, Signature, TensorSpec};
+pub use schema::{DataType, Signature, TensorSpec, nest};

@@ -1,6 +1,8 @@
-//! Bounds on what a model may ask of memory, checked before it is allocated.
+//! Bounds on what a model may ask of memory and of time, checked before it is allocated and spent.
 //!
 //! Plain data with safe defaults; a model from an unknown hand is read under them.
+
+use std::cell::Cell;
 
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,11 @@ pub struct Limits {
     pub elements_max: usize,
     /// Most bytes of tensors that are alive at once during a run. Default 4 GiB.
     pub live_bytes_max: u64,
+    /// Most elementary operations of one run: elements that a node reads and writes, and where it does more than that
+    /// (products, distances, support vectors, trees), its multiplications and comparisons. There are no loops in what is
+    /// run, so this bounds the time; a run overshoots it by at most one node that writes [`Limits::elements_max`] elements.
+    /// Default 2^38, minutes on one core.
+    pub operations_max: u64,
 }
 
 impl Default for Limits {
@@ -37,7 +44,39 @@ impl Default for Limits {
             tree_nodes_max: 50_000_000,
             elements_max: 1 << 27,
             live_bytes_max: 4 << 30,
+            operations_max: 1 << 38,
         }
+    }
+}
+
+/// What a run has left of its operations.
+#[derive(Debug)]
+pub(crate) struct Operations {
+    max: u64,
+    left: Cell<u64>,
+}
+
+impl Operations {
+    /// Those of one run.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { max: limits.operations_max, left: Cell::new(limits.operations_max) }
+    }
+
+    /// Takes the product of `factors` away, before it is spent.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` when it is more than what is left.
+    pub(crate) fn spend(&self, factors: &[usize]) -> Result<()> {
+        let count = factors.iter().fold(1_u64, |count, &factor| count.saturating_mul(factor as u64));
+        let left = self.left.get().checked_sub(count).ok_or_else(|| {
+            Error::resource_exhausted(format!(
+                "it takes {count} operations, and {} are left of the {} of Limits::operations_max; send fewer rows",
+                self.left.get(),
+                self.max
+            ))
+        })?;
+        self.left.set(left);
+        Ok(())
     }
 }
 

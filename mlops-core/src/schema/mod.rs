@@ -2,7 +2,9 @@
 //! Arrow, the Open Inference protocol and MLflow signatures.
 
 mod data_type;
+mod nesting;
 mod signature;
 
 pub use data_type::DataType;
+pub use nesting::nest;
 pub use signature::{Signature, TensorSpec};

@@ -1,13 +1,14 @@
-//! What an operator gets: its inputs, some of which may be left out, and the limits.
+//! What an operator gets: its inputs, some of which may be left out, the limits, and what the run has left of them.
 
 use mlops_core::{Error, Result};
 
-use crate::{Limits, Tensor};
+use crate::{Limits, Tensor, limits::Operations};
 
 #[derive(Debug)]
 pub(crate) struct Args<'a> {
     pub(crate) inputs: &'a [Option<&'a Tensor>],
     pub(crate) limits: &'a Limits,
+    pub(crate) operations: &'a Operations,
 }
 
 impl<'a> Args<'a> {

@@ -3,7 +3,7 @@
 use mlops_core::{Error, Result, ResultExt};
 
 use super::{Args, Kernel};
-use crate::{Limits, Tensor};
+use crate::{Limits, Tensor, limits::Operations};
 
 /// Where a step finds an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +40,19 @@ impl Plan {
     /// # Errors
     /// The operator's error, with the node's name before it.
     pub(crate) fn run(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        self.run_within(inputs, &Operations::new(&self.limits))
+    }
+
+    /// The same with what `operations` have left.
+    ///
+    /// # Errors
+    /// As [`Plan::run`].
+    pub(crate) fn run_within(&self, inputs: Vec<Tensor>, operations: &Operations) -> Result<Vec<Tensor>> {
         let mut slots: Vec<Option<Tensor>> = inputs.into_iter().map(Some).collect();
         slots.resize_with(self.slots, || None);
         let mut live: u64 = slots.iter().flatten().map(Tensor::bytes).sum();
         for step in &self.steps {
-            let outputs = self.step(step, &slots).context(&step.label)?;
+            let outputs = self.step(step, &slots, operations).context(&step.label)?;
             if outputs.len() < step.outputs.len() {
                 let (found, wanted) = (outputs.len(), step.outputs.len());
                 return Err(Error::invalid_argument(format!("{}: it has {found} outputs, not {wanted}", step.label)));
@@ -78,10 +86,14 @@ impl Plan {
         }
     }
 
-    fn step(&self, step: &Step, slots: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
+    fn step(&self, step: &Step, slots: &[Option<Tensor>], operations: &Operations) -> Result<Vec<Tensor>> {
         let inputs: Vec<Option<&Tensor>> =
             step.inputs.iter().map(|source| source.and_then(|source| self.value(source, slots))).collect();
-        step.kernel.run(&Args { inputs: &inputs, limits: &self.limits })
+        // Every operator reads its inputs and writes its outputs; one that does more spends that itself.
+        inputs.iter().flatten().try_for_each(|input| operations.spend(&[input.len()]))?;
+        let outputs = step.kernel.run(&Args { inputs: &inputs, limits: &self.limits, operations })?;
+        outputs.iter().try_for_each(|output| operations.spend(&[output.len()]))?;
+        Ok(outputs)
     }
 
     /// Bytes of the constants.

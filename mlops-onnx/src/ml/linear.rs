@@ -42,7 +42,9 @@ impl Linear {
         if width != self.features {
             return Err(Error::invalid_argument(format!("rows must have {} features, found {width}", self.features)));
         }
-        let mut scores = vec![0.0; args.limits.elements(&[rows, self.targets])?];
+        let count = args.limits.elements(&[rows, self.targets])?;
+        args.operations.spend(&[count, self.features])?;
+        let mut scores = vec![0.0; count];
         multiply_into(&x.converted::<f32>()?, &self.turned, &mut scores, self.features, self.targets);
         for row in scores.chunks_exact_mut(self.targets) {
             row.iter_mut().zip(&self.intercepts).for_each(|(score, intercept)| *score += intercept);

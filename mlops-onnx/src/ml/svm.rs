@@ -128,6 +128,7 @@ fn regressor(node: &NodeDef) -> Result<Kernel> {
         let x = args.get(0)?;
         let (rows, width) = x.matrix()?;
         check_width(width, features)?;
+        args.operations.spend(&[rows, supports.count, features])?;
         let value = |row: &[f32]| {
             let mut sum = [0.0];
             multiply_into(&supports.kernels(row), &weights, &mut sum, weights.len(), 1);
@@ -207,6 +208,9 @@ impl Classifier {
         let x = args.get(0)?;
         let (rows, width) = x.matrix()?;
         check_width(width, self.vectors.features)?;
+        // Each pair of classes weighs the vectors of both.
+        let weighings = self.vectors.features.saturating_add(self.labels.len());
+        args.operations.spend(&[rows, self.vectors.count, weighings])?;
         let (mut classes, mut scores) = (Vec::with_capacity(rows), Vec::new());
         for row in x.converted::<f32>()?.chunks_exact(width) {
             let (class, row_scores) = if self.ranges.is_empty() { self.linear(row) } else { self.supported(row) };

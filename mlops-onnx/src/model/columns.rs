@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mlops_core::{
     DataType, Error, Result, TensorSpec,
     arrow_array::{
-        Array, ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, PrimitiveArray, StringArray,
+        Array, ArrayRef, BooleanArray, Float32Array, Float64Array, PrimitiveArray, StringArray,
         cast::AsArray,
         types::{
             ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
@@ -15,6 +15,7 @@ use mlops_core::{
         },
     },
     arrow_schema::Field,
+    nest,
 };
 
 use crate::{
@@ -79,8 +80,8 @@ fn elements(spec: &TensorSpec, values: &ArrayRef) -> Result<Data> {
     })
 }
 
-/// The column of `spec` that a tensor makes.
-pub(super) fn to_array(spec: &TensorSpec, tensor: Tensor, rows: usize) -> Result<ArrayRef> {
+/// The column of `spec` that a tensor makes; `field` is the spec's.
+pub(super) fn to_array(spec: &TensorSpec, field: &Field, tensor: Tensor, rows: usize) -> Result<ArrayRef> {
     let expected = spec.row_shape.iter().product::<usize>().checked_mul(rows);
     if Some(tensor.len()) != expected {
         return Err(Error::invalid_argument(format!(
@@ -91,7 +92,7 @@ pub(super) fn to_array(spec: &TensorSpec, tensor: Tensor, rows: usize) -> Result
         )));
     }
     fn array<T: ArrowPrimitiveType>(values: Arc<Vec<T::Native>>) -> ArrayRef {
-        Arc::new(PrimitiveArray::<T>::from_iter_values(Arc::unwrap_or_clone(values)))
+        Arc::new(PrimitiveArray::<T>::new(Arc::unwrap_or_clone(values).into(), None))
     }
     let flat: ArrayRef = match tensor.into_data() {
         Data::Float32(values) => array::<Float32Type>(values),
@@ -107,9 +108,5 @@ pub(super) fn to_array(spec: &TensorSpec, tensor: Tensor, rows: usize) -> Result
         Data::Bool(values) => Arc::new(BooleanArray::from(Arc::unwrap_or_clone(values))),
         Data::String(values) => Arc::new(StringArray::from_iter_values(values.iter())),
     };
-    spec.row_shape.iter().rev().try_fold(flat, |inner, &dim| {
-        let width = i32::try_from(dim).unwrap_or(i32::MAX);
-        let field = Arc::new(Field::new_list_field(inner.data_type().clone(), true));
-        Ok(Arc::new(FixedSizeListArray::try_new(field, width, inner, None)?) as ArrayRef)
-    })
+    nest(flat, field.data_type())
 }

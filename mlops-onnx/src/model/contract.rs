@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Tensor,
     graph::Plan,
+    limits::Operations,
     tensor::{Data, cast},
 };
 
@@ -116,13 +117,14 @@ impl Contract {
         let outputs = if self.single { row_by_row(plan, &tensors, rows)? } else { plan.run(tensors)? };
         let mut columns = Vec::with_capacity(outputs.len());
         let mut outputs: Vec<Option<Tensor>> = outputs.into_iter().map(Some).collect();
-        for spec in self.signature.outputs() {
+        let schema = self.signature.output_schema();
+        for (spec, field) in self.signature.outputs().iter().zip(schema.fields()) {
             let taken = self.own_output(&spec.name).and_then(|at| outputs.get_mut(at)).and_then(Option::take);
             let tensor = taken.ok_or_else(|| Error::internal(format!("output {:?} was not computed", spec.name)))?;
-            columns.push(to_array(spec, tensor, rows)?);
+            columns.push(to_array(spec, field, tensor, rows)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(self.signature.output_schema(), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
     }
 
     fn own_output(&self, name: &str) -> Option<usize> {
@@ -196,12 +198,13 @@ impl Feed {
     }
 }
 
-/// Runs a model that takes one row on each, and puts the answers together.
+/// Runs a model that takes one row on each, and puts the answers together. All rows share the operations of one run.
 fn row_by_row(plan: &Plan, inputs: &[Tensor], rows: usize) -> Result<Vec<Tensor>> {
     let mut answers: Vec<Vec<Tensor>> = vec![Vec::with_capacity(rows); plan.outputs.len()];
+    let operations = Operations::new(&plan.limits);
     for row in 0..rows {
         let one = inputs.iter().map(|input| crate::ops::along(input, 0, &[row])).collect::<Result<Vec<_>>>()?;
-        for (all, tensor) in answers.iter_mut().zip(plan.run(one)?) {
+        for (all, tensor) in answers.iter_mut().zip(plan.run_within(one, &operations)?) {
             all.push(tensor);
         }
     }

@@ -9,7 +9,7 @@ use super::{
     product::{Scalar, multiply_into},
 };
 use crate::{
-    Limits, Tensor,
+    Tensor,
     graph::{Args, Kernel, NodeDef},
     tensor::{Data, broadcast_indices, broadcast_shape, transposed},
 };
@@ -19,13 +19,13 @@ pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {
         return Ok(Kernel::one(|args| {
             let (a, b) = (args.get(0)?, args.get(1)?);
             match a.data_type() {
-                DataType::Float32 => batched::<f32>(a, b, args.limits),
-                DataType::Float64 => batched::<f64>(a, b, args.limits),
+                DataType::Float32 => batched::<f32>(a, b, args),
+                DataType::Float64 => batched::<f64>(a, b, args),
                 DataType::Int64 | DataType::Int32 => {
                     let product = batched_slices::<f64>(
                         (&a.converted::<f64>()?, a.shape()),
                         (&b.converted::<f64>()?, b.shape()),
-                        args.limits,
+                        args,
                     )?;
                     Tensor::new(product.shape(), crate::tensor::cast(product.data(), a.data_type())?)
                 }
@@ -46,17 +46,17 @@ pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {
     }))
 }
 
-fn batched<T: Scalar>(a: &Tensor, b: &Tensor, limits: &Limits) -> Result<Tensor>
+fn batched<T: Scalar>(a: &Tensor, b: &Tensor, args: &Args<'_>) -> Result<Tensor>
 where
     Data: From<Vec<T>>,
 {
-    batched_slices((a.values::<T>()?, a.shape()), (b.values::<T>()?, b.shape()), limits)
+    batched_slices((a.values::<T>()?, a.shape()), (b.values::<T>()?, b.shape()), args)
 }
 
 fn batched_slices<T: Scalar>(
     (a, a_shape): (&[T], &[usize]),
     (b, b_shape): (&[T], &[usize]),
-    limits: &Limits,
+    args: &Args<'_>,
 ) -> Result<Tensor>
 where
     Data: From<Vec<T>>,
@@ -72,10 +72,12 @@ where
         return Err(refuse());
     }
     let (m, k, n) = (*m, *k, *n);
-    let outer = broadcast_shape(a_outer, b_outer, limits)?;
+    let outer = broadcast_shape(a_outer, b_outer, args.limits)?;
     let mut shape = outer.clone();
     shape.extend([m, n]);
-    let mut values = vec![T::default(); limits.elements(&shape)?];
+    let count = args.limits.elements(&shape)?;
+    args.operations.spend(&[count, k])?;
+    let mut values = vec![T::default(); count];
     if !values.is_empty() {
         let pairs = broadcast_indices(a_outer, &outer).into_iter().zip(broadcast_indices(b_outer, &outer));
         for ((i, j), c) in pairs.zip(values.chunks_exact_mut(m * n)) {
@@ -108,7 +110,7 @@ pub(super) fn distances(node: &NodeDef) -> Result<Kernel> {
         if width != other_width || width == 0 {
             return Err(Error::invalid_argument(format!("rows of {width} have no distance to rows of {other_width}")));
         }
-        args.limits.elements(&[rows, others])?;
+        args.operations.spend(&[args.limits.elements(&[rows, others])?, width])?;
         let (left, right) = (a.converted::<f64>()?, b.converted::<f64>()?);
         let distance = |a: &[f64], b: &[f64]| {
             let square: f64 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
@@ -144,7 +146,7 @@ impl Gemm {
             x.gathered(shape, &places, 1)
         };
         let (a, b) = (oriented(args.get(0)?, self.left)?, oriented(args.get(1)?, self.right)?);
-        let product = batched::<T>(&a, &b, args.limits)?;
+        let product = batched::<T>(&a, &b, args)?;
         let (alpha, beta) = (T::from(self.alpha), T::from(self.beta));
         let mut values = product.values::<T>()?.to_vec();
         if self.alpha != 1.0 {

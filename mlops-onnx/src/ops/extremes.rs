@@ -69,6 +69,8 @@ fn top_k(node: &NodeDef) -> Result<Kernel> {
         let (values, outer, length) = lines(x, axis)?;
         let k = usize::try_from(k).ok().filter(|&k| k <= length);
         let k = k.ok_or_else(|| Error::invalid_argument(format!("k must be from 0 to the {length} of axis {axis}")))?;
+        // A sort compares about so often.
+        args.operations.spend(&[values.len(), length.max(1).ilog2() as usize + 1])?;
         let mut found: Vec<usize> = Vec::with_capacity(outer.iter().product::<usize>().saturating_mul(k));
         for line in values.chunks(length.max(1)) {
             let at = |i: &usize| line.get(*i).copied().unwrap_or(f64::NAN);

@@ -39,6 +39,8 @@ pub(super) struct Compiled<T> {
     /// Comparisons of all coded trees, and the longest paths of the same trees, summed.
     selects: usize,
     steps: usize,
+    /// At most so many comparisons and additions for each row.
+    row_operations: usize,
 }
 
 /// The weights of all leaves, in the ensemble's precision.
@@ -102,7 +104,16 @@ impl<T: Real> Compiled<T> {
         let coded = codes.iter().enumerate().filter_map(|(tree, code)| Some((tree, code.as_ref()?)));
         let (selects, steps) =
             coded.fold((0, 0), |(selects, steps), (tree, code)| (selects + code.len(), steps + walk.tree_depth(tree)));
-        Ok(Self { walk, codes, leaves, members, weights, used, targets: forest.targets, selects, steps })
+        let (trees, targets) = (walk.trees(), forest.targets);
+        let longest = weights.ranges.iter().map(|(from, to)| to.saturating_sub(*from) as usize).max().unwrap_or(0);
+        let depths = (0..trees).map(|tree| walk.tree_depth(tree)).fold(selects, usize::saturating_add);
+        let row_operations = depths.saturating_add(trees.saturating_mul(longest.max(1))).saturating_add(targets);
+        Ok(Self { walk, codes, leaves, members, weights, used, targets, selects, steps, row_operations })
+    }
+
+    /// At most so many comparisons and additions for each row.
+    pub(super) fn row_operations(&self) -> usize {
+        self.row_operations
     }
 
     /// Evaluates `rows` rows of `width` values; `finish` gets each row's number and scores, in order.

@@ -40,8 +40,9 @@ impl Ensemble {
     }
 
     /// Evaluates every row of `x`.
-    fn evaluate(&self, x: &Tensor, aggregate: Aggregate, sink: &mut dyn Sink) -> Result<()> {
-        let (_, width) = x.matrix()?;
+    fn evaluate(&self, args: &Args<'_>, aggregate: Aggregate, sink: &mut dyn Sink) -> Result<()> {
+        let x = args.get(0)?;
+        let (rows, width) = x.matrix()?;
         if width < self.forest.features {
             return Err(Error::invalid_argument(format!(
                 "the trees compare feature {}, but rows have {width}",
@@ -52,11 +53,13 @@ impl Ensemble {
         if self.forest.double || x.data_type() == DataType::Float64 {
             let made = self.double.get_or_init(|| Compiled::new(&self.forest, self.nodes_max).map_err(Arc::new));
             let compiled = made.as_ref().map_err(again)?;
+            args.operations.spend(&[rows, compiled.row_operations()])?;
             let values = x.converted::<f64>()?;
             compiled.evaluate(&values, width, aggregate, &mut |scores, lane| sink.double(scores, lane));
         } else {
             let made = self.single.get_or_init(|| Compiled::new(&self.forest, self.nodes_max).map_err(Arc::new));
             let compiled = made.as_ref().map_err(again)?;
+            args.operations.spend(&[rows, compiled.row_operations()])?;
             let values = x.converted::<f32>()?;
             compiled.evaluate(&values, width, aggregate, &mut |scores, lane| sink.single(scores, lane));
         }
@@ -111,7 +114,7 @@ fn regression_kernel(forest: Forest, finish: Finish, nodes_max: usize) -> Kernel
         let (rows, _) = x.matrix()?;
         let mut sink =
             Regression { finish: &finish, values: Vec::with_capacity(args.limits.elements(&[rows, targets])?) };
-        ensemble.evaluate(x, finish.aggregate, &mut sink)?;
+        ensemble.evaluate(args, finish.aggregate, &mut sink)?;
         Tensor::new([rows, targets], sink.values)
     })
 }
@@ -195,7 +198,7 @@ pub(crate) fn classifier(node: &NodeDef) -> Result<Kernel> {
             singles: Vec::new(),
             doubles: Vec::new(),
         };
-        ensemble.evaluate(x, Aggregate::Sum, &mut sink)?;
+        ensemble.evaluate(args, Aggregate::Sum, &mut sink)?;
         Ok(vec![labels.pick(&sink.winners)?, Tensor::new([rows, classes], sink.values)?])
     }))
 }

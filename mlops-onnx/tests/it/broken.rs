@@ -1,7 +1,7 @@
 //! What is no model, or a broken one, is refused when it is loaded, by name and without a panic.
 
 use mlops_core::ErrorKind;
-use mlops_onnx::{Limits, OnnxGraph, OnnxModel};
+use mlops_onnx::{Limits, OnnxGraph, OnnxModel, Tensor};
 use proptest::prelude::*;
 
 use crate::build::{bytes, floats, forest, int, ints, model, node, number, stored, texts, value};
@@ -63,6 +63,36 @@ fn sizes_that_a_file_claims_are_not_believed() {
     assert_eq!(OnnxModel::with_limits(&many, &tight).unwrap_err().kind(), ErrorKind::ResourceExhausted);
     let few = Limits { tree_nodes_max: 10, ..Limits::default() };
     assert_eq!(OnnxModel::with_limits(&forest(5, 3, 4, 1), &few).unwrap_err().kind(), ErrorKind::ResourceExhausted);
+}
+
+#[test]
+fn work_that_a_small_file_asks_for_is_bounded_before_it_is_done() {
+    let limits = |operations_max| Limits { operations_max, ..Limits::default() };
+    // Two thousand squared, times itself, again and again: 8e9 multiplications a node in a file of a few hundred bytes.
+    let square = stored("S", 7, &[2], &[2_000_i64.to_le_bytes(), 2_000_i64.to_le_bytes()].concat());
+    let product = |from: &str, to: &str| node("MatMul", "", &[from, from], &[to], &[]);
+    let nodes = [
+        square,
+        node("ConstantOfShape", "", &["S"], &["A"], &[]),
+        product("A", "B"),
+        product("B", "C"),
+        node("ReduceMax", "", &["C"], &["M"], &[number("keepdims", 0)]),
+        node("Add", "", &["X", "M"], &["Y"], &[]),
+    ];
+    let error = OnnxModel::with_limits(&model(&[nodes.as_slice(), &x_and_y()].concat()), &limits(1 << 32)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    assert!(error.message().contains("MatMul") && error.message().contains("operations_max"), "{error}");
+    // More rows than the bound has room for, through trees.
+    let graph = OnnxGraph::with_limits(&forest(5, 3, 4, 1), &limits(2_000)).unwrap();
+    let run = |rows: usize| graph.run(&[("X", Tensor::new([rows, 4], vec![0.5_f32; rows * 4]).unwrap())]);
+    run(1).unwrap();
+    let error = run(1_000).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    assert!(error.message().contains("send fewer rows"), "{error}");
+    // Each run has all of it again.
+    for _ in 0..100 {
+        run(1).unwrap();
+    }
 }
 
 #[test]

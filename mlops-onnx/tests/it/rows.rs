@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use mlops_core::{
-    DataType, Model, Signature, TensorSpec,
+    DataType, ErrorKind, Model, Signature, TensorSpec,
     arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, cast::AsArray, types::Float32Type},
 };
-use mlops_onnx::{OnnxGraph, OnnxModel, Tensor};
+use mlops_onnx::{Limits, OnnxGraph, OnnxModel, Tensor};
 
 use crate::build::{floats, forest, model, node, value};
 
@@ -92,4 +92,8 @@ fn a_model_of_one_row_is_run_row_by_row() {
     let answer = model.predict(&batch).unwrap();
     let values = answer.column(0).as_fixed_size_list().values().as_primitive::<Float32Type>().values().to_vec();
     assert_eq!(values, [3.0, 7.0]);
+    // A row reads two elements and writes one; the rows of a request share its operations.
+    let tight = OnnxModel::with_limits(&file, &Limits { operations_max: 5, ..Limits::default() }).unwrap();
+    tight.predict(&batch.slice(0, 1)).unwrap();
+    assert_eq!(tight.predict(&batch).unwrap_err().kind(), ErrorKind::ResourceExhausted);
 }
