@@ -6,6 +6,8 @@
 //! | which models are served, and hot reload by alias | [`ModelRepository`], [`ModelConfig`] |
 //! | packages of any flavor into models | [`Runtimes`], [`Runtime`], [`ClosureModel`] |
 //! | predicting Parquet files and Delta tables of any size (feature `batch`) | `BatchJob` |
+//! | pipelines and ensembles of models | [`Ensemble`], [`EnsembleRuntime`] |
+//! | models of another Open Inference server (feature `remote`) | `RemoteModel` |
 //! | ONNX models, by themselves or in packages (feature `onnx`, on by default) | `OnnxRuntime` |
 //! | features looked up in the request path | [`FeatureLookup`] |
 //! | canaries, blue-green, shadows, experiments, bandits | [`rollout`] |
@@ -14,6 +16,7 @@
 //! | KServe v1, TensorFlow Serving, TorchServe, SageMaker, MLflow, Azure ML, Vertex AI, OpenAPI | [`ProtocolSettings`] |
 //! | labels that come after their predictions | [`ServerBuilder::with_labels`] |
 //! | who may do what, and how much of it | [`Access`], [`LimitSettings`] |
+//! | a function of AWS Lambda (feature `lambda`) | `Server::serve_lambda` |
 //! | metrics, access log, traces | [`ObserveSettings`] |
 //!
 //! ```
@@ -39,12 +42,16 @@ mod azureml;
 mod batch;
 mod door;
 mod durable;
+mod ensemble;
+mod entrance;
 mod executor;
 mod explain;
 mod features;
 mod feedback;
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod limits;
 mod metrics;
 mod model;
@@ -52,6 +59,8 @@ mod observe;
 mod oip;
 mod openapi;
 mod protocol;
+#[cfg(feature = "remote")]
+mod remote;
 mod repository;
 pub mod rollout;
 mod router;
@@ -73,6 +82,9 @@ pub use batch::{
     BadRows, BatchCancel, BatchInput, BatchJob, BatchJobBuilder, BatchProgress, BatchReport, BatchSettings,
     Fingerprint, PartReport,
 };
+pub use ensemble::{
+    Combination, ENSEMBLE_FILE, Ensemble, EnsembleBuilder, EnsembleConfig, Step, StepConfig, StepStatistics,
+};
 pub use executor::Priority;
 pub use explain::{Explainer, Explanation, ShapleyExplainer, ShapleySettings};
 pub use features::{AS_OF_TIMES_MAX, FeatureLookup, WhenUnavailable};
@@ -80,11 +92,15 @@ pub use limits::{LimitSettings, TenantLimits};
 pub use model::{ClosureModel, IdentityModel, ServedModel, TensorModel};
 pub use observe::ObserveSettings;
 pub use protocol::{ProtocolSettings, VertexSettings};
-pub use repository::{DirectorySource, ModelConfig, ModelRepository, ModelStatus, SyncReport, Watcher};
+#[cfg(feature = "remote")]
+pub use remote::{RemoteModel, RemoteSettings};
+pub use repository::{DirectorySource, ModelConfig, ModelRepository, ModelStatus, Peers, SyncReport, Watcher};
 pub use runtime::{INPUT_VALUE, Runtime, Runtimes};
-pub use runtimes::ONNX_FILE;
+pub use runtimes::{ENSEMBLE_FLAVOR, EnsembleRuntime, ONNX_FILE};
 #[cfg(feature = "onnx")]
 pub use runtimes::{ONNX_FLAVOR, OnnxRuntime};
+#[cfg(feature = "remote")]
+pub use runtimes::{REMOTE_FILE, REMOTE_FLAVOR, RemoteRuntime};
 pub use server::{ConnectionSettings, InferOptions, InferReply, Server, ServerBuilder};
 pub use settings::ServerSettings;
 pub use tensor::{Tensor, TensorInfo, TensorType};

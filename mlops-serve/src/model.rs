@@ -8,7 +8,12 @@ use std::{fmt, sync::Arc};
 use arrow_array::RecordBatch;
 use mlops_core::{Model, Result, Signature};
 
-use crate::tensor::{Tensor, TensorInfo, TensorType};
+#[cfg(feature = "remote")]
+use crate::remote::RemoteModel;
+use crate::{
+    ensemble::Ensemble,
+    tensor::{Tensor, TensorInfo, TensorType},
+};
 
 /// A model that works on tensors of any shape, below the row-wise level of [`Model`].
 ///
@@ -38,19 +43,47 @@ pub trait TensorModel: fmt::Debug + Send + Sync + 'static {
 
 /// What a version runs.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum ServedModel {
     /// A model on record batches.
     Rows(Arc<dyn Model>),
     /// A model on raw tensors.
     Tensors(Arc<dyn TensorModel>),
+    /// A graph of models, on record batches.
+    Ensemble(Arc<Ensemble>),
+    /// A model of another server, on record batches.
+    #[cfg(feature = "remote")]
+    Remote(Arc<RemoteModel>),
 }
 
 impl ServedModel {
     /// Resident size in bytes, an estimate; zero when unknown.
     pub(crate) fn memory_bytes(&self) -> u64 {
         match self {
-            Self::Rows(model) => model.memory_bytes(),
             Self::Tensors(model) => model.memory_bytes(),
+            _ => self.rows().map_or(0, Model::memory_bytes),
+        }
+    }
+
+    /// The model on record batches; none for one on raw tensors.
+    pub(crate) fn rows(&self) -> Option<&dyn Model> {
+        match self {
+            Self::Rows(model) => Some(&**model),
+            Self::Ensemble(model) => Some(&**model),
+            #[cfg(feature = "remote")]
+            Self::Remote(model) => Some(&**model),
+            Self::Tensors(_) => None,
+        }
+    }
+
+    /// The same, to keep.
+    pub(crate) fn to_rows(&self) -> Option<Arc<dyn Model>> {
+        match self {
+            Self::Rows(model) => Some(Arc::clone(model)),
+            Self::Ensemble(model) => Some(Arc::<Ensemble>::clone(model)),
+            #[cfg(feature = "remote")]
+            Self::Remote(model) => Some(Arc::<RemoteModel>::clone(model)),
+            Self::Tensors(_) => None,
         }
     }
 }
@@ -58,6 +91,19 @@ impl ServedModel {
 impl From<Arc<dyn Model>> for ServedModel {
     fn from(model: Arc<dyn Model>) -> Self {
         Self::Rows(model)
+    }
+}
+
+impl From<Arc<Ensemble>> for ServedModel {
+    fn from(model: Arc<Ensemble>) -> Self {
+        Self::Ensemble(model)
+    }
+}
+
+#[cfg(feature = "remote")]
+impl From<Arc<RemoteModel>> for ServedModel {
+    fn from(model: Arc<RemoteModel>) -> Self {
+        Self::Remote(model)
     }
 }
 

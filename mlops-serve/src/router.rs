@@ -2,19 +2,19 @@
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::Request,
     handler::Handler as _,
     http::StatusCode,
-    middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
 };
 use mlops_core::Result;
 
 use crate::{
-    access::{self, Purpose},
+    access::Purpose,
     azureml,
     door::{Door, Wire},
-    feedback, limits, observe, oip, openapi,
+    entrance::Entrance,
+    feedback, oip, openapi,
     protocol::{Failure, Routes},
     scoring,
     server::Server,
@@ -79,20 +79,16 @@ fn fixed(server: &Server) -> Routes {
 }
 
 pub(crate) fn router(server: Server) -> Router {
-    let limit = server.inner.settings.body_bytes_max;
     let routes = routes(&server);
     #[cfg(feature = "grpc")]
     let routes = routes.merge(crate::grpc::routes());
     // What is not there is told only to those who may read what is.
     let door = Door { server: server.clone(), purpose: Purpose::Read, wire: Wire::Http };
-    let admit = from_fn_with_state(door.clone(), limits::admit);
-    let enter = from_fn_with_state(door, access::enter);
+    let entrance = Entrance::new(door);
     routes
         .into_router(&server)
-        .fallback(unknown_path.layer(admit.clone()).layer(enter.clone()))
-        .method_not_allowed_fallback(wrong_method.layer(admit).layer(enter))
-        .layer(DefaultBodyLimit::max(limit))
-        .layer(from_fn_with_state(server.clone(), observe::watch))
+        .fallback(unknown_path.layer(entrance.clone()))
+        .method_not_allowed_fallback(wrong_method.layer(entrance))
         .with_state(server)
 }
 

@@ -29,7 +29,7 @@ pub struct ServerSettings {
     /// How long a request may take in all, feature lookup included, before `DeadlineExceeded` (504),
     /// milliseconds. A request can only shorten it.
     pub timeout_ms: u64,
-    /// A model whose recent calls of at most [`ServerSettings::inline_rows_max`] rows all stayed below this runs
+    /// A model whose recent calls of at most [`ServerSettings::inline_rows_max`] rows stayed below this on average runs
     /// on the runtime thread, saving two thread switches; microseconds, 0 sends every call to the workers.
     pub inline_below_us: u64,
     /// Most rows of a call that may run on the runtime thread.

@@ -1,12 +1,8 @@
-//! The layer at the door: finds the principal, asks for what the purpose of the route needs.
+//! At the door: finds the principal, asks for what the purpose of the route needs.
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::Request, response::Response};
 use mlops_core::{Action, ErrorKind, Principal, Result};
 
 use super::{
@@ -17,28 +13,32 @@ use super::{
 };
 use crate::{door::Door, metrics::Refusal, observe};
 
-/// Lets a request in, or refuses it. A [`Principal`] in the extensions, put there by the application, is believed.
-pub(crate) async fn enter(State(door): State<Door>, request: Request, next: Next) -> Response {
+/// Lets a request in, or answers it with a refusal. A [`Principal`] in the extensions, put there by the application, is
+/// believed. The request is looked at before the future is polled.
+pub(crate) fn enter<'a>(
+    door: &'a Door,
+    request: &Request,
+) -> impl Future<Output = std::result::Result<(), Response>> + Send + use<'a> {
     let inner = &door.server.inner;
-    let Some(access) = inner.access.as_ref().filter(|_| door.purpose != Purpose::Health) else {
-        return next.run(request).await;
-    };
-    let known = request.extensions().get::<Principal>().cloned();
-    let certificate = request.extensions().get::<PeerCertificate>();
-    let shown = in_headers(request.headers())
-        .or_else(|| certificate.map(|certificate| Credentials::Certificate(certificate.0.to_vec())));
-    match admit(access, &inner.settings.name, door.purpose, known, shown).await {
-        Ok(principal) => {
-            if let Some(notes) = observe::current() {
-                notes.write(|noted| noted.principal = Some(Arc::new(principal)));
-            }
-            next.run(request).await
-        }
-        Err(error) => {
+    // Nobody is asked for anything where nothing is asked for.
+    let asked = inner.access.as_ref().filter(|_| door.purpose != Purpose::Health).map(|access| {
+        let known = request.extensions().get::<Principal>().cloned();
+        let certificate = request.extensions().get::<PeerCertificate>();
+        let shown = in_headers(request.headers())
+            .or_else(|| certificate.map(|certificate| Credentials::Certificate(certificate.0.to_vec())));
+        (access, known, shown)
+    });
+    async move {
+        let Some((access, known, shown)) = asked else { return Ok(()) };
+        let principal = admit(access, &inner.settings.name, door.purpose, known, shown).await.map_err(|error| {
             let unknown = error.kind() == ErrorKind::Unauthenticated;
             inner.traffic.refused(if unknown { Refusal::Unauthenticated } else { Refusal::PermissionDenied });
             door.wire.refuse(error)
+        })?;
+        if let Some(notes) = observe::current() {
+            notes.write(|noted| noted.principal = Some(Arc::new(principal)));
         }
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     progress::{BatchProgress, Report, Tracker},
     settings::BatchSettings,
 };
-use crate::{model::ServedModel, repository::ModelRepository};
+use crate::repository::ModelRepository;
 
 /// Held by the job that writes into a folder.
 const LOCK: &str = ".mlops-batch.lock";
@@ -250,10 +250,10 @@ impl BatchJob {
         let state = repository.entry(name.as_str())?.state();
         let none = || Error::unavailable(format!("model \"{name}\" is not in service"));
         let champion = state.champion().ok_or_else(none)?;
-        let ServedModel::Rows(model) = &champion.model else {
+        let Some(model) = champion.model.to_rows() else {
             return Err(Error::failed_precondition(format!("model \"{name}\" works on raw tensors, not on rows")));
         };
-        let mut builder = Self::builder(Arc::clone(model), input, output);
+        let mut builder = Self::builder(model, input, output);
         builder.job.digest = champion.digest;
         Ok(builder)
     }

@@ -59,8 +59,10 @@ pub(super) enum Outlook {
     Live,
     /// Nobody waits for the answer.
     Cancelled,
-    /// Its caller gives up before an answer can be there.
+    /// Its caller has given up.
     PastDeadline,
+    /// Its caller gives up while it would run.
+    TooLate,
     /// It waited longer than the server lets anything wait.
     Overdue,
 }
@@ -78,12 +80,13 @@ impl Call {
         }
     }
 
-    /// Answers a call that is not run, and counts why.
-    pub(super) fn refuse_dead(self, version: &LoadedVersion, now: Duration) {
+    /// Answers a call that is not run because of its `outlook`, and counts why.
+    pub(super) fn refuse_dead(self, outlook: Outlook, version: &LoadedVersion, now: Duration) {
         let waited = now.saturating_sub(self.queued_at);
-        let (reason, error) = match self.outlook(now) {
+        let (reason, error) = match outlook {
             Outlook::Cancelled | Outlook::Live => (Rejection::Cancelled, None),
             Outlook::PastDeadline => (Rejection::Deadline, Some(past_deadline(waited))),
+            Outlook::TooLate => (Rejection::Shed, Some(too_late(waited))),
             Outlook::Overdue => (Rejection::QueueTimeout, Some(overdue(waited))),
         };
         version.counters.rejected(reason);
@@ -111,8 +114,9 @@ impl Removed {
 
     /// Answers it with `error`, or with what became of it in the queue, and counts why.
     pub(super) fn refuse(self, now: Duration, reason: Rejection, error: Error) {
-        if self.call.outlook(now) != Outlook::Live {
-            return self.call.refuse_dead(&self.version, now);
+        let outlook = self.call.outlook(now);
+        if outlook != Outlook::Live {
+            return self.call.refuse_dead(outlook, &self.version, now);
         }
         self.version.counters.rejected(reason);
         // The caller may have gone meanwhile; nobody wants the answer then.
@@ -156,16 +160,18 @@ pub(super) struct Batch {
     pub(super) policy: BatchPolicy,
     pub(super) calls: Vec<Call>,
     /// Calls that are refused unrun.
-    pub(super) dead: Vec<Call>,
+    pub(super) dead: Vec<(Call, Outlook)>,
     pub(super) closed_by: Close,
+    /// When it is expected to be predicted.
+    pub(super) ends: Duration,
 }
 
 impl Batch {
     /// Answers every call.
     pub(super) fn run(mut self, clock: &dyn Clock) {
         let begun = clock.monotonic();
-        for call in std::mem::take(&mut self.dead) {
-            call.refuse_dead(&self.version, begun);
+        for (call, outlook) in std::mem::take(&mut self.dead) {
+            call.refuse_dead(outlook, &self.version, begun);
         }
         let calls = std::mem::take(&mut self.calls);
         self.answer(calls, begun, clock);
@@ -199,7 +205,8 @@ impl Batch {
         if calls.len() > 1 {
             let now = clock.monotonic();
             for call in calls.extract_if(.., |call| call.outlook(now) != Outlook::Live) {
-                call.refuse_dead(&self.version, now);
+                let outlook = call.outlook(now);
+                call.refuse_dead(outlook, &self.version, now);
             }
             let back = calls.split_off(calls.len() / 2);
             self.answer(calls, begun, clock);
@@ -218,6 +225,13 @@ pub(super) fn overdue(waited: Duration) -> Error {
 fn past_deadline(waited: Duration) -> Error {
     Error::deadline_exceeded(format!(
         "the deadline passed after {} ms in the queue; the request was not run",
+        waited.as_millis()
+    ))
+}
+
+fn too_late(waited: Duration) -> Error {
+    Error::deadline_exceeded(format!(
+        "after {} ms in the queue the answer would come after the deadline; the request was not run",
         waited.as_millis()
     ))
 }

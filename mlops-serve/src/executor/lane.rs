@@ -5,7 +5,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
-    batch::{Call, Payload},
+    batch::{Call, Outlook, Payload},
     pace::Pace,
     priority::Priority,
 };
@@ -155,12 +155,29 @@ impl Lane {
         dead
     }
 
+    /// What one prediction of so many rows is expected to take.
+    pub(super) fn expected(&self, rows: usize) -> Duration {
+        Duration::from_nanos(self.pace.expected(1, rows))
+    }
+
+    /// What becomes of the first call if a worker takes it now. Only while another waits is it given up for what it is
+    /// expected to take: what runs is what corrects an estimate that was too high.
+    fn outlook(&self, call: &Call, now: Duration) -> Outlook {
+        match call.outlook(now) {
+            Outlook::Live if self.calls.len() > 1 && now.saturating_add(self.expected(call.rows)) > call.deadline => {
+                Outlook::TooLate
+            }
+            outlook => outlook,
+        }
+    }
+
     /// As many calls as fit together, in order, and whether the next did not fit.
-    pub(super) fn take(&mut self, mut is_live: impl FnMut(&Call) -> bool) -> Taken {
+    pub(super) fn take(&mut self, now: Duration) -> Taken {
         let mut taken = Taken { calls: Vec::new(), dead: Vec::new(), full: false };
         let mut rows = 0_usize;
         while let Some(next) = self.calls.front() {
-            let live = is_live(next);
+            let outlook = self.outlook(next, now);
+            let live = outlook == Outlook::Live;
             let full = self.policy.rows_max <= 1 || rows.saturating_add(next.rows) > self.policy.rows_max;
             if live && full && !taken.calls.is_empty() {
                 taken.full = true;
@@ -172,7 +189,7 @@ impl Lane {
                 rows = rows.saturating_add(call.rows);
                 taken.calls.push(call);
             } else {
-                taken.dead.push(call);
+                taken.dead.push((call, outlook));
             }
         }
         taken.full |= self.policy.rows_max > 1 && rows >= self.policy.rows_max;
@@ -184,6 +201,6 @@ impl Lane {
 pub(super) struct Taken {
     pub(super) calls: Vec<Call>,
     /// Calls that nobody waits for any more, or not for long enough.
-    pub(super) dead: Vec<Call>,
+    pub(super) dead: Vec<(Call, Outlook)>,
     pub(super) full: bool,
 }

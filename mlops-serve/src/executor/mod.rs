@@ -67,9 +67,9 @@ fn work(queue: &Queue, clock: &dyn Clock) {
             // Jobs catch their own panics, see `Executor::job`.
             Work::Job(job) => job(Ok(())),
             Work::Batch(batch) => {
-                let (version, policy) = (Arc::clone(&batch.version), batch.policy);
+                let (version, policy, ends) = (Arc::clone(&batch.version), batch.policy, batch.ends);
                 batch.run(clock);
-                queue.finished(&version, policy);
+                queue.finished(&version, policy, ends);
             }
         }
     }
@@ -127,7 +127,8 @@ impl Executor {
     ///
     /// # Errors
     /// `ResourceExhausted` when the queue is full or so long that the answer would come after the deadline;
-    /// `Unavailable` when the wait for a worker was too long; `DeadlineExceeded` when the deadline passed before it ran;
+    /// `Unavailable` when the wait for a worker was too long; `DeadlineExceeded` when the deadline passed before it ran, or
+    /// would have while it ran;
     /// `Internal` when the model panicked, and what the model returns for these rows.
     pub(crate) async fn predict(&self, ask: Ask<'_>) -> Result<Predicted> {
         let Ask { version, inputs, rows, policy, priority, deadline } = ask;

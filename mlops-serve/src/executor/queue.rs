@@ -2,7 +2,9 @@
 //!
 //! Invariant: at most `limits.entries` admitted entries with `limits.rows` rows wait. The most urgent is served first;
 //! among equals lanes and jobs take turns, so no model starves another. A worker that asks gets what is there: it
-//! waits for company only where a policy says so, and only while another batch of the same version is in flight.
+//! waits for company only where a policy says so, and only while another batch of the same version is in flight. A call
+//! is admitted only if, behind what waits and what runs, its answer is expected within its deadline; jobs count nothing,
+//! because nobody knows what they take.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -57,6 +59,8 @@ struct State {
     lanes: HashMap<LaneKey, Lane>,
     /// Batches being predicted, by version; only of versions whose policy has a delay.
     in_flight: HashMap<usize, usize>,
+    /// When the batches that workers have are expected to end; at most one for each worker.
+    running: Vec<Duration>,
     turn: u64,
     entries: usize,
     rows: usize,
@@ -213,9 +217,14 @@ impl Queue {
             return Ok(());
         }
         let backlog = state.lanes.values().map(|lane| lane.backlog_nanos(call.priority)).fold(0, u64::saturating_add);
-        let wait = Duration::from_nanos(backlog / self.workers);
+        let rests =
+            state.running.iter().map(|ends| ends.saturating_sub(now)).fold(Duration::ZERO, Duration::saturating_add);
+        let busy = u64::try_from(rests.as_nanos()).unwrap_or(u64::MAX);
+        let wait = Duration::from_nanos(backlog.saturating_add(busy) / self.workers);
         let own = Duration::from_nanos(call.pace.expected(1, call.rows));
-        if now.saturating_add(wait).saturating_add(own) > call.deadline {
+        // The estimate is a mean: without a margin half of what is admitted at the edge comes too late.
+        let ends = now.saturating_add(wait).saturating_add(own).saturating_add(own / 2);
+        if ends > call.deadline {
             return Err(Refused::TooLate(wait));
         }
         Ok(())
@@ -252,13 +261,17 @@ impl Queue {
         }
     }
 
-    /// Notes that a batch is predicted; those that waited for company because of it wait no longer.
-    pub(super) fn finished(&self, version: &Arc<LoadedVersion>, policy: BatchPolicy) {
+    /// Notes that a batch, which was expected to end at `ends`, is predicted; those that waited for company because of it
+    /// wait no longer.
+    pub(super) fn finished(&self, version: &Arc<LoadedVersion>, policy: BatchPolicy, ends: Duration) {
+        let mut state = self.lock();
+        if let Some(place) = state.running.iter().position(|running| *running == ends) {
+            state.running.swap_remove(place);
+        }
         if policy.delay.is_zero() {
             return;
         }
         let version = address(version);
-        let mut state = self.lock();
         if let Some(count) = state.in_flight.get_mut(&version) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -325,10 +338,11 @@ impl State {
         let turn = self.next_turn();
         let in_flight = self.in_flight.contains_key(&key.version());
         let lane = self.lanes.get_mut(key)?;
-        let taken = lane.take(|call| call.outlook(now) == Outlook::Live);
+        let taken = lane.take(now);
+        let ends = now.saturating_add(lane.expected(taken.calls.iter().map(|call| call.rows).sum()));
         let (version, policy, emptied) = (Arc::clone(&lane.version), lane.policy, lane.calls.is_empty());
         lane.turn = turn;
-        for call in taken.calls.iter().chain(&taken.dead) {
+        for call in taken.calls.iter().chain(taken.dead.iter().map(|(call, _)| call)) {
             self.left(call);
         }
         if emptied {
@@ -344,7 +358,8 @@ impl State {
         if !policy.delay.is_zero() {
             *self.in_flight.entry(key.version()).or_insert(0) += 1;
         }
-        Some(Batch { version, policy, calls: taken.calls, dead: taken.dead, closed_by })
+        self.running.push(ends);
+        Some(Batch { version, policy, calls: taken.calls, dead: taken.dead, closed_by, ends })
     }
 
     /// Calls whose callers have gone or will have.

@@ -78,6 +78,17 @@ impl Bench {
         }
     }
 
+    /// The worker is done with a batch that it did not run.
+    fn finish(&self, batch: &Batch) {
+        self.queue.finished(&batch.version, batch.policy, batch.ends);
+    }
+
+    fn empty(&self) {
+        while self.queue.waiting().0 > 0 {
+            self.finish(&self.batch());
+        }
+    }
+
     fn rejections(&self, reason: Rejection) -> u64 {
         self.version.counters.rejections().find(|(counted, _)| *counted == reason).unwrap().1
     }
@@ -151,7 +162,7 @@ fn company_is_waited_for_only_while_a_batch_is_in_flight_and_not_for_longer_than
     let (call, _five) = bench.call(&[5.0]);
     bench.push(call).unwrap();
     for _ in 0..3 {
-        bench.queue.finished(&running.version, bench.policy);
+        bench.queue.finished(&running.version, bench.policy, running.ends);
     }
     assert_eq!(bench.batch().closed_by, Close::Idle, "the last batch in flight is done");
 }
@@ -279,9 +290,7 @@ fn what_would_be_too_late_is_refused_at_once_but_never_by_an_empty_queue() {
     assert_eq!([push(), push(), push()], [Ok(()), Ok(()), Err(Refused::TooLate(400 * MILLI))]);
     let (call, _answer) = bench.call(&[0.0]);
     bench.push(Call { pace: slow, priority: Priority::High, ..call }).unwrap();
-    while bench.queue.waiting().0 > 0 {
-        drop(bench.batch());
-    }
+    bench.empty();
     for priority in [Priority::Low, Priority::Low] {
         let (call, answer) = bench.call(&[0.0; 8]);
         bench.push(Call { pace: slow, priority, ..call }).unwrap();
@@ -289,9 +298,7 @@ fn what_would_be_too_late_is_refused_at_once_but_never_by_an_empty_queue() {
     }
     let (call, _answer) = bench.call(&[0.0; 8]);
     bench.push(Call { pace: slow, ..call }).expect("what is less urgent is not waited for");
-    while bench.queue.waiting().0 > 0 {
-        drop(bench.batch());
-    }
+    bench.empty();
     let (call, _answer) = bench.call(&[0.0]);
     bench.push(Call { pace: Pace { fixed: u64::MAX, row: 0 }, ..call }).unwrap();
 }
@@ -309,6 +316,47 @@ fn calls_of_several_versions_take_turns() {
     let (call, _answer) = bench.call(&[2.0]);
     bench.queue.push_call(&other, bench.policy, call).1.unwrap();
     assert_eq!([bench.batch(), bench.batch()].map(|batch| first(&batch.calls[0])), [1.0, 2.0]);
+}
+
+#[test]
+fn what_the_workers_are_at_counts_for_those_who_come() {
+    let bench = Bench::new(100, 1_000);
+    let slow = Pace { fixed: 200_000_000, row: 0 };
+    let mut answers = Vec::new();
+    let mut push = || {
+        let (call, answer) = bench.call(&[0.0; 8]);
+        answers.push(answer);
+        bench.push(Call { pace: slow, ..call }).map(drop)
+    };
+    push().unwrap();
+    let running = bench.batch();
+    push().expect("an empty queue takes every call");
+    assert_eq!(push(), Err(Refused::TooLate(400 * MILLI)), "200 ms run and 200 ms wait");
+    bench.clock.advance(150 * MILLI);
+    assert_eq!(push(), Err(Refused::TooLate(250 * MILLI)), "150 ms are over; 500 ms less 1.5 times 200 ms are left");
+    bench.clock.advance(50 * MILLI);
+    push().expect("as much waits as before, and nothing of what runs is left");
+    bench.finish(&running);
+    assert!(bench.queue.lock().running.is_empty());
+}
+
+#[test]
+fn what_would_end_too_late_is_answered_unrun_but_only_while_others_wait() {
+    let bench = Bench::new(100, 1_000);
+    let slow = Pace { fixed: 200_000_000, row: 0 };
+    let push = || {
+        let (call, answer) = bench.call(&[0.0; 8]);
+        bench.push(Call { pace: slow, ..call }).unwrap();
+        answer
+    };
+    let (mut late, mut last) = (push(), push());
+    bench.clock.advance(400 * MILLI);
+    let batch = bench.batch();
+    assert_eq!((batch.calls.len(), batch.dead.len()), (1, 1));
+    batch.run(&*bench.clock);
+    assert_eq!(late.try_recv().unwrap().unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    assert!(last.try_recv().unwrap().is_ok(), "its time corrects the estimate");
+    assert_eq!(bench.rejections(Rejection::Shed), 1);
 }
 
 proptest! {

@@ -110,7 +110,7 @@ pub(super) fn check(request: ModelInferRequest, version: &LoadedVersion) -> Resu
     let tensors = inputs.finish()?;
     let outputs = request.outputs.iter().map(|output| WishedOutput::of(&output.name, &output.parameters, version));
     let outputs = outputs.collect::<Result<_>>()?;
-    let options = wish::options(Some(&request.id), &request.parameters);
+    let options = wish::options(Some(&request.id), &request.parameters)?;
     let mark_final = request.parameters.flag("triton_enable_empty_final_response").unwrap_or(false);
     Ok(Question { tensors, options, wish: Wish { id: request.id, outputs, mark_final } })
 }

@@ -31,13 +31,13 @@ pub(super) async fn infer(
         text => Some(parse_version(text)?),
     };
     let model = std::mem::take(&mut request.model_name);
-    let asked = server.permit(&model).await?.asked(&server, version).await?;
+    let mut asked = server.permit(&model).await?.asked(&server, version).await?;
     let (described_by, bytes) = (Arc::clone(&asked.wanted.described_by), convert::data_bytes(&request));
     let check = move || convert::check(request, &described_by);
     let Question { tensors, options, wish } = offload(&server, bytes, check).await?;
     let options =
         InferOptions { version, timeout: [options.timeout, ambient.timeout].into_iter().flatten().min(), ..options };
-    let options = asked.complete(options, &ambient.headers);
+    let options = asked.complete(options, &ambient.headers)?;
     let reply = server.infer_tensors(asked, tensors, options, started).await?;
     let bytes = bytes_of(&reply.outputs);
     finish(&server, bytes, move || convert::respond(model, &reply, wish)).await
@@ -60,7 +60,7 @@ pub(super) fn stream(
             let request = request?;
             let id = request.id.clone();
             let answer = match server.admit_message(&tenant) {
-                Ok(_place) => observe::carry(notes, infer(server, request, ambient)).await,
+                Ok(_place) => Box::pin(observe::carry(notes, infer(server, request, ambient))).await,
                 Err(error) => Err(error),
             };
             Ok(answer.map_or_else(|error| failed(&error, id), answered))

@@ -18,7 +18,13 @@ use super::messages::{
     ModelInferResponse, ModelStatisticsResponse, ModelStreamInferResponse, ModelVersionRequest, ParameterChoice,
     ReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelRequest, RequestedOutput,
 };
-use crate::{IdentityModel, ModelRepository, Server, ServerSettings, TensorType, rollout::RolloutSettings};
+use crate::{
+    IdentityModel, ModelRepository, Server, ServerSettings, TensorType,
+    rollout::{
+        RolloutSettings, StickyCookie, Strategy,
+        bandit::{BanditSettings, Policy},
+    },
+};
 
 fn router(settings: ServerSettings) -> Router {
     let repository = Arc::new(ModelRepository::new());
@@ -274,4 +280,78 @@ async fn the_side_of_a_rollout_follows_the_metadata_as_it_follows_headers() {
         seen.insert(version);
     }
     assert_eq!(seen.len(), 2, "both sides answered");
+}
+
+#[tokio::test]
+async fn metadata_overrides_the_side_holds_the_cookie_and_tells_the_context() {
+    let (name, repository) = ("fp32".parse().unwrap(), Arc::new(ModelRepository::new()));
+    for version in [1, 2] {
+        let model = Arc::new(IdentityModel::new(TensorType::Fp32));
+        repository.register_tensors(&name, Version(version), model).unwrap();
+    }
+    let server = Server::builder(repository).build().unwrap();
+    let policy = Policy::LinUcb { alpha: 1.0, dimension: 2, ridge: 1.0 };
+    let settings = RolloutSettings {
+        override_by: Some("side".into()),
+        context_by: Some("context".into()),
+        ..RolloutSettings::new(Strategy::Bandit(BanditSettings::new("sale", policy)))
+    };
+    server.start_rollout(&name, Version(2), settings).await.unwrap();
+    let router = server.clone().into_router();
+    let ask = async |key: &'static str, value: String| {
+        let request =
+            Request::post("/inference.GRPCInferenceService/ModelInfer").header("content-type", "application/grpc");
+        let request = request.header(key, value).body(Body::from(framed(&typed(numbers())))).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        if response.headers().contains_key("grpc-status") {
+            return response.headers()["grpc-message"].to_str().unwrap().to_owned();
+        }
+        let frame = to_bytes(response.into_body(), 1 << 20).await.unwrap().split_off(5);
+        ModelInferResponse::decode(frame).unwrap().model_version
+    };
+    for _ in 0..10 {
+        assert_eq!(ask("side", "champion".into()).await, "1");
+        assert_eq!(ask("side", "treatment-1".into()).await, "2");
+    }
+    assert!(ask("context", "1".into()).await.contains("numbers"));
+    assert!(["1", "2"].contains(&ask("context", "1,0".into()).await.as_str()));
+
+    let cookie = StickyCookie::new("keep");
+    let sticky = RolloutSettings { sticky_cookie: Some(cookie), ..RolloutSettings::canary([0.5, 1.0]) };
+    server.roll_back(&name, "next").await.unwrap();
+    server.start_rollout(&name, Version(2), sticky).await.unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for client in 0..24 {
+        let first = ask("cookie", format!("keep=c{client}")).await;
+        assert_eq!(ask("cookie", format!("keep=c{client}")).await, first);
+        seen.insert(first);
+    }
+    assert_eq!(seen.len(), 2, "both sides answered");
+}
+
+/// tonic tells a failure behind messages in the trailers, and a 200 before them.
+#[tokio::test]
+async fn a_stream_that_ends_in_a_failure_counts_as_one() {
+    let router = router(ServerSettings::default());
+    let classes = async || {
+        let metrics = router.clone().oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
+        let text = to_bytes(metrics.into_body(), 1 << 20).await.unwrap();
+        let count = |class: &str| {
+            let of = |line: &&str| line.starts_with("mlops_serve_http_responses_total") && line.contains(class);
+            let line = std::str::from_utf8(&text).unwrap().lines().find(of).unwrap().to_owned();
+            line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        (count("2xx"), count("4xx"))
+    };
+    let (good, bad) = classes().await;
+    // One message that is answered, and one that cannot be read.
+    let body = [framed(&typed(numbers())), vec![0, 0, 0, 0, 1, 0xff]].concat();
+    let request = Request::post("/inference.GRPCInferenceService/ModelStreamInfer");
+    let request = request.header("content-type", "application/grpc").body(Body::from(body)).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    assert_eq!((response.status(), response.headers().get("grpc-status")), (StatusCode::OK, None));
+    assert!(!to_bytes(response.into_body(), 1 << 20).await.unwrap().is_empty());
+    let (good_after, bad_after) = classes().await;
+    // The look at the measurements is an answer, too.
+    assert_eq!((good_after - good, bad_after - bad), (1.0, 1.0));
 }

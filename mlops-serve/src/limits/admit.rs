@@ -1,4 +1,4 @@
-//! The layer that counts requests in and out, and bounds the time of a body.
+//! Counts requests in and out, and bounds the time of a body.
 
 use std::{
     pin::Pin,
@@ -12,9 +12,8 @@ use std::{
 
 use axum::{
     body::{Body, Bytes, HttpBody},
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use http_body::{Frame, SizeHint};
@@ -57,7 +56,11 @@ impl Server {
 
 /// Lets a request in as far as the limits go, and holds its place until the answer has begun. Health checks always find
 /// a place.
-pub(crate) async fn admit(State(door): State<Door>, request: Request, next: Next) -> Response {
+pub(crate) async fn admit<F: Future<Output = Response>>(
+    door: &Door,
+    request: Request,
+    run: impl FnOnce(Request) -> F,
+) -> Response {
     let place = match door.purpose {
         Purpose::Health => None,
         _ => match door.server.admit(|| tenant(request.headers())) {
@@ -69,7 +72,7 @@ pub(crate) async fn admit(State(door): State<Door>, request: Request, next: Next
     let limit = Duration::from_millis(inner.settings.limits.body_timeout_ms);
     let late = Arc::new(AtomicBool::new(false));
     let request = if door.wire.is_stream() { with_tenant(request) } else { bounded(request, limit, &late) };
-    let response = next.run(request).await;
+    let response = run(request).await;
     drop(place);
     if late.load(Ordering::Relaxed) {
         inner.traffic.refused(Refusal::BodyTimeout);

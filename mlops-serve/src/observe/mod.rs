@@ -6,6 +6,7 @@
 mod notes;
 mod settings;
 mod trace;
+mod trailers;
 mod watch;
 
 #[cfg(feature = "grpc")]

@@ -11,11 +11,14 @@ use std::{
 
 use mlops_core::{ModelName, Principal, Version};
 
+use super::trace::TraceContext;
 use crate::rollout::Variant;
 
 /// What is known of a request so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Noted {
+    /// Where the request is in its trace.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) principal: Option<Arc<Principal>>,
     pub(crate) answered_by: Option<(ModelName, Version, Variant)>,
     pub(crate) rows: usize,
@@ -32,6 +35,11 @@ tokio::task_local! {
 }
 
 impl Notes {
+    /// Of a request at this place in a trace.
+    pub(crate) fn begun(trace: TraceContext) -> Self {
+        Self(Arc::new(Mutex::new(Noted { trace: Some(trace), ..Noted::default() })))
+    }
+
     /// What `look` finds in them.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Noted) -> T) -> T {
         look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -3,7 +3,7 @@
 //! A header that does not follow the recommendation is as good as none: a new trace begins.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -37,9 +37,29 @@ impl TraceContext {
     }
 }
 
+/// Length of a header of version 00.
+const HEADER_BYTES: usize = 55;
+
+impl TraceContext {
+    /// The header `00-trace-span-flags`.
+    pub(crate) fn text(self) -> [u8; HEADER_BYTES] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let mut digits = |end: usize, length: usize, mut number: u128| {
+            for place in text.iter_mut().take(end).rev().take(length) {
+                *place = b"0123456789abcdef".get((number & 0xf) as usize).copied().unwrap_or(b'0');
+                number >>= 4;
+            }
+        };
+        digits(35, 32, self.trace);
+        digits(52, 16, u128::from(self.span));
+        digits(HEADER_BYTES, 2, u128::from(self.flags));
+        text
+    }
+}
+
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        self.text().iter().try_for_each(|byte| f.write_char(char::from(*byte)))
     }
 }
 

@@ -3,26 +3,28 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderName, HeaderValue, StatusCode, Version, header},
-    middleware::Next,
     response::Response,
 };
-use mlops_core::ErrorKind;
-use tracing::{Instrument as _, Level};
+use tracing::{Instrument as _, Level, Span};
 
 use super::{
     notes::{self, Noted, Notes},
     trace::TraceContext,
+    trailers,
 };
 use crate::server::Server;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Watches one request.
-pub(crate) async fn watch(State(server): State<Server>, request: Request, next: Next) -> Response {
+/// Watches one request that `run` answers.
+pub(crate) async fn watch<F: Future<Output = Response>>(
+    server: &Server,
+    request: Request,
+    run: impl FnOnce(Request) -> F,
+) -> Response {
     let inner = &server.inner;
     let begun = inner.clock.monotonic();
     let parent = request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.to_str().ok()?));
@@ -36,44 +38,55 @@ pub(crate) async fn watch(State(server): State<Server>, request: Request, next: 
         span_id = %format_args!("{:016x}", context.span),
         parent_id = parent.map(|parent| tracing::field::display(format!("{:016x}", parent.span))),
     );
-    let notes = Notes::default();
+    let notes = Notes::begun(context);
     let _in_flight = inner.traffic.begin();
-    let mut response = notes::carry(Some(notes.clone()), next.run(request).instrument(span.clone())).await;
-    let took = inner.clock.monotonic().saturating_sub(begun);
-    let status = outcome(&response);
-    inner.traffic.answered(status);
-    notes.with(|noted| {
-        add_headers(&server, &mut response, context, noted);
-        if let Some(line) = line {
-            span.in_scope(|| line.write(status, took, noted));
-        }
-    });
+    let mut response = notes::carry(Some(notes.clone()), run(request).instrument(span.clone())).await;
+    notes.with(|noted| add_headers(server, &mut response, noted));
     if inner.is_draining() && version <= Version::HTTP_11 {
         // Its client then knows that the connection ends with this answer, and sends nothing into the void.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    if trailers::is_open(&response) {
+        let server = server.clone();
+        return trailers::when_ended(response, move |status| {
+            let took = server.inner.clock.monotonic().saturating_sub(begun);
+            ended(&server, status, took, line, &notes, &span);
+        });
+    }
+    let took = inner.clock.monotonic().saturating_sub(begun);
+    // gRPC tells a failure without messages beside a 200.
+    let status = trailers::status_in(response.headers()).unwrap_or_else(|| response.status());
+    ended(server, status, took, line, &notes, &span);
     response
 }
 
-/// The status that an answer amounts to: gRPC tells its failures beside a 200.
-fn outcome(response: &Response) -> StatusCode {
-    let code = response.headers().get(GRPC_STATUS).and_then(|code| code.to_str().ok()?.parse().ok());
-    let Some(code) = code.filter(|code| *code != 0) else { return response.status() };
-    let status = ErrorKind::from_grpc_code(code).map_or(500, ErrorKind::http_status);
-    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+/// Counts an answer and writes its line.
+fn ended(server: &Server, status: StatusCode, took: Duration, line: Option<Line>, notes: &Notes, span: &Span) {
+    server.inner.traffic.answered(status);
+    if let Some(line) = line {
+        notes.with(|noted| span.in_scope(|| line.write(status, took, noted)));
+    }
 }
 
-fn add_headers(server: &Server, response: &mut Response, context: TraceContext, noted: &Noted) {
+fn add_headers(server: &Server, response: &mut Response, noted: &Noted) {
     let settings = &server.inner.settings.observe;
     let headers = response.headers_mut();
     if settings.trace_headers
-        && let Ok(value) = HeaderValue::try_from(context.to_string())
+        && let Some(context) = noted.trace
+        && let Ok(value) = HeaderValue::from_bytes(&context.text())
     {
         headers.insert(TRACEPARENT, value);
     }
     if settings.timing_headers && noted.answered_by.is_some() {
-        let (queue, compute) = (millis(noted.queue), millis(noted.compute));
-        if let Ok(value) = HeaderValue::try_from(format!("queue;dur={queue:.3}, compute;dur={compute:.3}")) {
+        let (queue, compute) = (noted.queue.as_micros(), noted.compute.as_micros());
+        let text = format!(
+            "queue;dur={}.{:03}, compute;dur={}.{:03}",
+            queue / 1_000,
+            queue % 1_000,
+            compute / 1_000,
+            compute % 1_000
+        );
+        if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(SERVER_TIMING, value);
         }
     }

@@ -75,7 +75,7 @@ fn check_json(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> R
         binary_by_default: request.parameters.flag("binary_data_output").unwrap_or(false),
         id: request.id,
     };
-    Ok(Question { tensors, options: wish::options(wish.id.as_deref(), &request.parameters), wish })
+    Ok(Question { tensors, options: wish::options(wish.id.as_deref(), &request.parameters)?, wish })
 }
 
 /// A body without JSON: one row of the model's one input, of which at most one dimension is variable beside the rows.
@@ -112,7 +112,7 @@ fn check_raw(body: &Bytes, version: &LoadedVersion) -> Result<Question<Wish>> {
 }
 
 fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, inputs: &Inputs<'_>) -> Result<Tensor> {
-    let name = input.name.as_str();
+    let name = input.name.as_ref();
     let (info, shape) = inputs.declared(name, &input.datatype, &input.shape)?;
     let data_type = info.data_type;
     let count = element_count(name, &shape)?;

@@ -1,6 +1,6 @@
 //! The JSON of Open Inference v2, field for field. Unknown fields are ignored, as the specification asks.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
@@ -21,9 +21,11 @@ pub(super) struct InferRequest<'a> {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct RequestInput<'a> {
-    pub(super) name: String,
+    #[serde(borrow)]
+    pub(super) name: Cow<'a, str>,
     pub(super) shape: Vec<u64>,
-    pub(super) datatype: String,
+    #[serde(borrow)]
+    pub(super) datatype: Cow<'a, str>,
     #[serde(default)]
     pub(super) parameters: Option<Parameters>,
     #[serde(default, borrow)]

@@ -10,7 +10,7 @@ use crate::{
     executor::Priority,
     protocol::{known_output, largest},
     repository::LoadedVersion,
-    server::InferOptions,
+    server::{InferOptions, context_of},
     tensor::Tensor,
 };
 
@@ -54,14 +54,18 @@ impl<P: Parameters> Parameters for Option<P> {
 }
 
 /// How a request with these parameters wants to be answered; an empty id is none.
-pub(crate) fn options(id: Option<&str>, parameters: &impl Parameters) -> InferOptions {
-    InferOptions {
+///
+/// # Errors
+/// `InvalidArgument` for a context that is no list of numbers.
+pub(crate) fn options(id: Option<&str>, parameters: &impl Parameters) -> Result<InferOptions> {
+    Ok(InferOptions {
         request_id: id.filter(|id| !id.is_empty()).map(str::to_owned),
         routing_key: parameters.text("routing_key").map(str::to_owned),
         timeout: parameters.number("timeout").filter(|&us| us > 0).map(Duration::from_micros),
         priority: Priority::from_level(parameters.number("priority").unwrap_or(0)),
+        context: parameters.text("context").map(context_of).transpose()?.unwrap_or_default(),
         ..InferOptions::default()
-    }
+    })
 }
 
 /// How one output should look.

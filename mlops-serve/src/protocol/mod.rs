@@ -6,6 +6,7 @@
 
 mod classes;
 pub(crate) mod encoding;
+mod explained;
 mod extract;
 mod failure;
 mod inputs;
@@ -18,6 +19,7 @@ mod settings;
 mod target;
 
 pub(crate) use classes::largest;
+pub(crate) use explained::explained_rows;
 pub(crate) use extract::{Named, Queried};
 pub(crate) use failure::{Answer, Failure};
 pub(crate) use inputs::{Inputs, known_output};

@@ -61,11 +61,12 @@ pub(crate) async fn ask<W: Send + 'static>(
     let permit = server.permit(&target.model).await?;
     let body = incoming.body().await?;
     let started = server.inner.clock.monotonic();
-    let asked = permit.asked(server, target.version).await?;
+    let mut asked = permit.asked(server, target.version).await?;
     let described_by = Arc::clone(&asked.wanted.described_by);
     let Question { tensors, options, wish } = body.read(server, move |body| read(body, &described_by)).await?;
     let options = InferOptions { version: target.version, variant: target.variant, ..options };
-    let options = asked.complete(options, &incoming.headers);
+    let options = asked.complete(options, &incoming.headers)?;
+    asked.keep_by_cookie(server, &options);
     Ok((server.infer_tensors(asked, tensors, options, started).await?, wish))
 }
 
@@ -110,17 +111,18 @@ pub(crate) async fn predict<W: Send + 'static>(
     Ok(origin.told(([(header::CONTENT_TYPE, "application/json")], body).into_response()))
 }
 
-/// Where an answer came from, as its headers tell: the side of the rollout, and the id that labels and outcomes name it by
+/// Where an answer came from, as its headers tell: the side of the rollout, the cookie that keeps its client there, and the id that labels and outcomes name it by
 /// where the client gave none.
 #[derive(Debug)]
 pub(crate) struct Origin {
     variant: Variant,
     made_id: Option<Arc<str>>,
+    cookie: Option<String>,
 }
 
 impl Origin {
     pub(crate) fn of(reply: &TensorReply) -> Self {
-        Self { variant: reply.variant, made_id: reply.made_id.clone() }
+        Self { variant: reply.variant, made_id: reply.made_id.clone(), cookie: reply.cookie.clone() }
     }
 
     pub(crate) fn told(self, mut response: Response) -> Response {
@@ -128,6 +130,9 @@ impl Origin {
         headers.insert(VARIANT, HeaderValue::from_static(self.variant.as_str()));
         if let Some(id) = self.made_id.and_then(|id| HeaderValue::try_from(&*id).ok()) {
             headers.insert(REQUEST_ID, id);
+        }
+        if let Some(cookie) = self.cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
+            headers.append(header::SET_COOKIE, cookie);
         }
         response
     }

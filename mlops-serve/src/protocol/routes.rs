@@ -7,14 +7,13 @@
 use axum::{
     Router,
     handler::Handler,
-    middleware::from_fn_with_state,
     routing::{MethodRouter, delete, get, options, post, put},
 };
 
 use crate::{
-    access::{self, Purpose},
+    access::Purpose,
     door::{Door, Wire},
-    limits,
+    entrance::Entrance,
     server::Server,
 };
 
@@ -184,11 +183,7 @@ impl Routes {
     pub(crate) fn into_router(self, server: &Server) -> Router<Server> {
         self.routes.into_iter().fold(Router::new(), |router, Route { path, methods, purpose, wire }| {
             let door = Door { server: server.clone(), purpose, wire };
-            let methods = methods.route_layer(from_fn_with_state(door.clone(), limits::admit));
-            // Nobody is asked for anything where nothing is asked for, and then the layer would only take its time.
-            let asks = server.inner.access.is_some();
-            let methods = if asks { methods.route_layer(from_fn_with_state(door, access::enter)) } else { methods };
-            router.route(&path, methods)
+            router.route(&path, methods.route_layer(Entrance::new(door)))
         })
     }
 }

@@ -1,4 +1,5 @@
-//! A model file without a manifest: `ROOT/<model>/<version>/model.onnx`, as other model servers lay it out.
+//! A model file without a manifest: `ROOT/<model>/<version>/model.onnx`, as other model servers lay it out, or
+//! `ensemble.json`.
 //!
 //! The manifest is made of what the file says of itself. It is made once per content, and so is the finding that a file
 //! cannot be served: a file of the same length and time of change counts as unchanged.
@@ -12,15 +13,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use mlops_core::{ModelPackage, PackageManifest, Result};
+use mlops_core::{ModelPackage, PackageManifest, Result, ResultExt as _};
 
 use super::{
     directory::{PACKAGE_BYTES_MAX, missing_file, read},
     refused::Refused,
 };
-use crate::ONNX_FILE;
 #[cfg(feature = "onnx")]
 use crate::OnnxRuntime;
+use crate::{ENSEMBLE_FILE, EnsembleRuntime, ONNX_FILE};
 
 /// Most files that are remembered; beyond, all are forgotten and looked at anew.
 const REMEMBERED_MAX: usize = 10_000;
@@ -46,7 +47,7 @@ impl BareFiles {
 
     /// The manifest of the package that the file in `directory` makes.
     pub(super) fn manifest(&self, directory: &Path) -> Result<PackageManifest> {
-        let path = directory.join(ONNX_FILE);
+        let path = directory.join(file_in(directory));
         let metadata = fs::metadata(&path).map_err(|error| missing_file(&path, error))?;
         let stamp = (metadata.len(), metadata.modified().ok());
         let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&path).cloned();
@@ -54,7 +55,12 @@ impl BareFiles {
             return found.map_err(Refused::into_error);
         }
         let bytes = read(&path, PACKAGE_BYTES_MAX)?;
-        let found = self.describe(&path, bytes).map_err(|error| Refused::of(&error));
+        let found = if path.ends_with(ENSEMBLE_FILE) {
+            EnsembleRuntime::package(bytes).context(format!("file {path:?}")).map(|package| package.manifest)
+        } else {
+            self.describe(&path, bytes)
+        };
+        let found = found.map_err(|error| Refused::of(&error));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= REMEMBERED_MAX {
             seen.clear();
@@ -69,14 +75,13 @@ impl BareFiles {
     /// `DataLoss` when the file is another than the one that was described.
     pub(super) fn package(&self, directory: &Path) -> Result<ModelPackage> {
         let manifest = self.manifest(directory)?;
-        let bytes = Bytes::from(read(&directory.join(ONNX_FILE), PACKAGE_BYTES_MAX)?);
-        ModelPackage::from_parts(manifest, [(ONNX_FILE.to_owned(), bytes)].into())
+        let file = file_in(directory);
+        let bytes = Bytes::from(read(&directory.join(file), PACKAGE_BYTES_MAX)?);
+        ModelPackage::from_parts(manifest, [(file.to_owned(), bytes)].into())
     }
 
     #[cfg(feature = "onnx")]
     fn describe(&self, path: &Path, bytes: Vec<u8>) -> Result<PackageManifest> {
-        use mlops_core::ResultExt as _;
-
         Ok(self.runtime.package(bytes).context(format!("file {path:?}"))?.manifest)
     }
 
@@ -87,6 +92,15 @@ impl BareFiles {
             "file {path:?} has no manifest.json beside it; build with feature \"onnx\""
         )))
     }
+}
+
+/// The bare file of a version's directory, if it has one.
+pub(super) fn bare_file(directory: &Path) -> Option<&'static str> {
+    [ONNX_FILE, ENSEMBLE_FILE].into_iter().find(|file| directory.join(file).is_file())
+}
+
+fn file_in(directory: &Path) -> &'static str {
+    bare_file(directory).unwrap_or(ONNX_FILE)
 }
 
 #[cfg(test)]

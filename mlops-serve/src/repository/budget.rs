@@ -16,11 +16,17 @@ use std::{
 use mlops_core::{Error, Result, Version};
 
 use super::{Entry, EntryState, LoadedVersion, ModelRepository};
+use crate::model::ServedModel;
 
 /// How long requests in flight may hold on to a version that was put to sleep before another one has to go too.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether they ended.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// How deep the models that a model asks are looked at.
+const NESTED_MAX: usize = 4;
+/// Most models that are loaded for one request beside the one it names.
+const WOKEN_MAX: usize = 32;
 
 /// What may be done to have room for a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +69,39 @@ impl ModelRepository {
         self.entries().iter().map(|entry| entry.state().memory_bytes()).sum()
     }
 
-    /// Notes that a model is asked for; the model, when it sleeps.
+    /// Notes that a model is asked for, and the models that it asks; the first of them that sleeps.
     pub(crate) fn touch(&self, name: &str) -> Option<Arc<Entry>> {
         self.budget.bytes?;
+        self.touch_below(name, NESTED_MAX)
+    }
+
+    fn touch_below(&self, name: &str, depth: usize) -> Option<Arc<Entry>> {
         let entry = self.entry(name).ok()?;
         entry.used.store(self.budget.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-        entry.state().asleep.then_some(entry)
+        let state = entry.state();
+        if state.asleep {
+            return Some(entry);
+        }
+        match state.champion().map(|champion| &champion.model) {
+            Some(ServedModel::Ensemble(ensemble)) if depth > 0 => {
+                ensemble.asks().find_map(|model| self.touch_below(model.as_str(), depth - 1))
+            }
+            _ => None,
+        }
+    }
+
+    /// Loads `first`, and every other model that `name` asks and that sleeps.
+    ///
+    /// # Errors
+    /// What keeps one from loading.
+    pub(crate) async fn wake_all(self: &Arc<Self>, name: &str, first: Arc<Entry>) -> Result<()> {
+        self.wake(first).await?;
+        // Where not all of them fit together, waking one puts another to sleep; the prediction then says so.
+        for _ in 0..WOKEN_MAX {
+            let Some(next) = self.touch(name) else { break };
+            self.wake(next).await?;
+        }
+        Ok(())
     }
 
     /// Loads a model that sleeps.

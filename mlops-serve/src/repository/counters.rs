@@ -91,6 +91,9 @@ const BATCH_BUCKETS: u32 = 13;
 /// Batches larger than this are counted under the next power of two, so that the histogram stays small.
 const EXACT_BATCH_ROWS: u64 = 64;
 
+/// Over how many small calls their time is averaged.
+const SMALL_CALLS: u64 = 128;
+
 /// What a version did since it was loaded.
 #[derive(Debug)]
 pub(crate) struct Counters {
@@ -102,7 +105,7 @@ pub(crate) struct Counters {
     pub(crate) compute_output: Duty,
     pub(crate) rows: AtomicU64,
     pub(crate) last_ms: AtomicU64,
-    /// Slow-decaying maximum of the time of small calls, nanoseconds; the maximum value when unknown.
+    /// Fading mean of the time of small calls, nanoseconds; the maximum value when unknown.
     small_call_nanos: AtomicU64,
     /// The last [`Pace`].
     fixed_nanos: AtomicU64,
@@ -245,17 +248,39 @@ impl Counters {
         self.rejections.iter()
     }
 
-    /// Notes how long a small call took. The estimate follows a slower call at once and forgets it by 1/16
-    /// per call.
+    /// Notes how long a small call took. Each moves the mean by 1/[`SMALL_CALLS`] of the difference: one that lost the
+    /// processor for a moment is no reason to queue those that follow, calls that are slow now and then are.
     pub(crate) fn small_call(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        // The maximum means unknown.
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX - 1);
         let old = self.small_call_nanos.load(Ordering::Relaxed);
-        let new = if old == u64::MAX { took } else { took.max(old - old / 16) };
+        let new = if old == u64::MAX { took } else { old - old / SMALL_CALLS + took / SMALL_CALLS };
         self.small_call_nanos.store(new, Ordering::Relaxed);
     }
 
-    /// Whether every recent small call stayed below `limit`.
+    /// Whether recent small calls stayed below `limit` on average.
     pub(crate) fn is_cheap(&self, limit: Duration) -> bool {
         u128::from(self.small_call_nanos.load(Ordering::Relaxed)) < limit.as_nanos()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_interrupted_call_leaves_a_model_cheap_and_slow_ones_do_not() {
+        let (counters, limit) = (Counters::default(), Duration::from_micros(100));
+        assert!(!counters.is_cheap(limit), "nothing is known yet");
+        (0..200).for_each(|_| counters.small_call(Duration::from_micros(5)));
+        counters.small_call(Duration::from_millis(10));
+        assert!(counters.is_cheap(limit));
+        (0..20).for_each(|_| counters.small_call(Duration::from_millis(1)));
+        assert!(!counters.is_cheap(limit));
+        (0..1_000).for_each(|_| counters.small_call(Duration::from_micros(5)));
+        assert!(counters.is_cheap(limit));
+        // One call in ten that takes 20 ms.
+        (0..200).for_each(|turn| counters.small_call(Duration::from_micros(if turn % 10 == 0 { 20_000 } else { 5 })));
+        assert!(!counters.is_cheap(limit));
     }
 }

@@ -1,6 +1,7 @@
 //! A directory as a source of models: `ROOT/<model>/<version>/manifest.json` and the files it lists.
 //!
-//! A version's directory without a manifest may hold a bare [`ONNX_FILE`]. `ROOT/<model>/aliases.json` may map aliases to
+//! A version's directory without a manifest may hold a bare [`ONNX_FILE`](crate::ONNX_FILE) or
+//! [`ENSEMBLE_FILE`](crate::ENSEMBLE_FILE). `ROOT/<model>/aliases.json` may map aliases to
 //! versions. Files outside the version's directory are never read, whatever a manifest says.
 
 use std::{
@@ -16,8 +17,7 @@ use mlops_core::{
     Selector, Version,
 };
 
-use super::bare::BareFiles;
-use crate::ONNX_FILE;
+use super::bare::{BareFiles, bare_file};
 
 /// Largest package that is read, bytes.
 pub(super) const PACKAGE_BYTES_MAX: u64 = 4 << 30;
@@ -152,7 +152,7 @@ impl Content {
         if directory.join("manifest.json").is_file() {
             return Some(Self::Package);
         }
-        directory.join(ONNX_FILE).is_file().then_some(Self::Bare)
+        bare_file(directory).map(|_| Self::Bare)
     }
 }
 

@@ -9,6 +9,7 @@ mod budget;
 mod config;
 mod counters;
 mod directory;
+mod peers;
 mod refused;
 mod sync;
 mod version;
@@ -24,12 +25,15 @@ use mlops_core::{Digest, Error, Model, ModelName, ModelRef, ModelSource, Result,
 pub use config::ModelConfig;
 pub(crate) use counters::{Counters, Duty, Rejection};
 pub use directory::DirectorySource;
+use peers::Entries;
+pub use peers::Peers;
 use refused::Refused;
 pub use sync::SyncReport;
 pub(crate) use version::{LoadedVersion, predict_rows};
 pub use watcher::Watcher;
 
 use crate::{
+    ensemble::Ensemble,
     model::{ServedModel, TensorModel},
     rollout::{Phase, Rollout},
     runtime::Runtimes,
@@ -134,7 +138,7 @@ pub struct ModelStatus {
 #[derive(Debug, Default)]
 pub struct ModelRepository {
     source: Option<(Arc<dyn ModelSource>, Runtimes)>,
-    entries: RwLock<BTreeMap<ModelName, Arc<Entry>>>,
+    entries: Arc<Entries>,
     /// One synchronisation at a time; it awaits the source, so the lock is an async one.
     sync_lock: tokio::sync::Mutex<()>,
     budget: budget::Budget,
@@ -184,6 +188,23 @@ impl ModelRepository {
     /// `AlreadyExists` when the version is loaded already.
     pub fn register_tensors(&self, name: &ModelName, version: Version, model: Arc<dyn TensorModel>) -> Result<()> {
         self.register_served(name, version, ServedModel::Tensors(model), "mlops_rust".into())
+    }
+
+    /// Serves a graph of models, like [`ModelRepository::register`].
+    ///
+    /// # Errors
+    /// As [`ModelRepository::register`].
+    pub fn register_ensemble(&self, name: &ModelName, version: Version, ensemble: Arc<Ensemble>) -> Result<()> {
+        self.register_served(name, version, ServedModel::Ensemble(ensemble), "ensemble".into())
+    }
+
+    /// Serves a model of another server, like [`ModelRepository::register`].
+    ///
+    /// # Errors
+    /// As [`ModelRepository::register`].
+    #[cfg(feature = "remote")]
+    pub fn register_remote(&self, name: &ModelName, version: Version, model: Arc<crate::RemoteModel>) -> Result<()> {
+        self.register_served(name, version, ServedModel::Remote(model), "remote".into())
     }
 
     /// Declares a name with its configuration, for models that are registered by hand.

@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use mlops_core::{Error, ModelName, ModelRef, ModelVersionId, Result, ResultExt, Retry, Selector, Version};
+use mlops_core::{Error, ErrorKind, ModelName, ModelRef, ModelVersionId, Result, ResultExt, Retry, Selector, Version};
 
 use super::{Entry, LoadedVersion, ModelRepository, Refused, budget::Room};
-use crate::model::ServedModel;
 
 /// What a synchronisation did.
 #[derive(Debug, Default)]
@@ -36,20 +35,35 @@ impl SyncReport {
 impl ModelRepository {
     /// Resolves every model's reference and swaps in versions that changed. Models registered by hand, and those that
     /// were unloaded, stay as they are. Cheap when nothing changed: one `resolve` per model. A package that could not be
-    /// loaded is not tried again until it changes, or [`ModelRepository::load`] is called.
+    /// loaded is not tried again until it changes, or [`ModelRepository::load`] is called, unless that depends on other
+    /// models or servers ([`Runtime::depends_on_others`](crate::Runtime::depends_on_others)).
     pub async fn sync(&self) -> SyncReport {
         let _one_at_a_time = self.sync_lock.lock().await;
         let mut report = SyncReport::default();
-        for entry in self.entries() {
-            let state = entry.state();
-            let by_hand = state.champion().is_some_and(|champion| champion.digest.is_none());
-            if self.source.is_none() || by_hand || state.unloaded || state.asleep {
-                continue;
+        let mut pending = self.entries();
+        loop {
+            let (swapped, mut waiting) = (report.swapped.len(), Vec::new());
+            for entry in pending {
+                let state = entry.state();
+                let by_hand = state.champion().is_some_and(|champion| champion.digest.is_none());
+                if self.source.is_none() || by_hand || state.unloaded || state.asleep {
+                    continue;
+                }
+                let room = if state.champion().is_some() { Room::Made } else { Room::Free };
+                let failed = report.failed.len();
+                self.sync_entry(&entry, room, &mut report).await;
+                let waits = report.failed.get(failed).is_some_and(|(_, error)| error.kind() == ErrorKind::Unavailable);
+                if waits {
+                    waiting.push(entry);
+                }
             }
-            let room = if state.champion().is_some() { Room::Made } else { Room::Free };
-            self.sync_entry(&entry, room, &mut report).await;
+            // What asks other models may go into service once they are; each turn puts at least one there.
+            if waiting.is_empty() || report.swapped.len() == swapped {
+                return report;
+            }
+            report.failed.retain(|(name, _)| !waiting.iter().any(|entry| entry.config.name == *name));
+            pending = waiting;
         }
-        report
     }
 
     /// Loads or reloads one model, also one that was unloaded, and puts it into service.
@@ -174,13 +188,14 @@ impl ModelRepository {
             return Err(refused.clone().into_error());
         }
         let package = source.fetch(id).await?;
-        let (runtimes, config) = (runtimes.clone(), entry.config.clone());
+        let (runtimes, peers, config) = (runtimes.clone(), self.peers(), entry.config.clone());
         let package_bytes: u64 = package.files().map(|(_, bytes)| bytes.len() as u64).sum();
         if !self.make_room(entry, version, package_bytes, room).await? {
             return Ok(None);
         }
+        let depends = runtimes.depends_on_others(&package.manifest.flavor);
         let work = move || {
-            let model = ServedModel::Rows(runtimes.load(&package)?);
+            let model = runtimes.load(&package, &peers)?;
             let platform = package.manifest.flavor.replace('.', "_");
             let lookup = config.features.as_ref();
             let mut loaded = LoadedVersion::new(version, Some(digest), platform, model, lookup, false)?;
@@ -193,7 +208,7 @@ impl ModelRepository {
         let loaded = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
             Err(Error::internal(format!("loading version {version} panicked")).with_source(error))
         });
-        let failed = loaded.as_ref().err().filter(|error| error.retry() == Retry::Never);
+        let failed = loaded.as_ref().err().filter(|error| !depends && error.retry() == Retry::Never);
         let failed = failed.map(|error| (version, digest, Refused::of(error)));
         entry.update(|state| state.failed = failed);
         let loaded = loaded?;

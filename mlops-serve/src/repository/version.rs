@@ -15,7 +15,7 @@ use crate::{
     features::FeatureLookup,
     model::ServedModel,
     runtime::INPUT_VALUE,
-    tensor::{Tensor, TensorInfo, TensorType, empty_outputs, to_column},
+    tensor::{Tensor, TensorInfo, TensorType, empty_outputs, to_field_column},
 };
 
 /// A version that is ready to answer.
@@ -61,7 +61,9 @@ impl LoadedVersion {
                 }
                 (model.inputs().to_vec(), model.outputs().to_vec())
             }
-            ServedModel::Rows(model) => {
+            rows => {
+                let model =
+                    rows.rows().ok_or_else(|| Error::internal("the model is neither on rows nor on tensors"))?;
                 let signature = model.signature();
                 input_specs = signature.inputs().to_vec();
                 if let Some(lookup) = lookup {
@@ -74,8 +76,8 @@ impl LoadedVersion {
                 (infos(&input_specs), infos(signature.outputs()))
             }
         };
-        let input_schema = match &model {
-            ServedModel::Rows(model) if lookup.is_none() => model.signature().input_schema(),
+        let input_schema = match model.rows() {
+            Some(model) if lookup.is_none() => model.signature().input_schema(),
             _ => Arc::new(Schema::new(input_specs.iter().map(TensorSpec::to_field).collect::<Vec<_>>())),
         };
         let (bytes, counters) = (model.memory_bytes(), Counters::default());
@@ -108,7 +110,7 @@ impl LoadedVersion {
     /// # Errors
     /// The model's error, `Internal` for a panic or a broken contract.
     pub(crate) fn try_out(&self, example: Option<&RecordBatch>) -> Result<()> {
-        let ServedModel::Rows(model) = &self.model else { return Ok(()) };
+        let Some(model) = self.model.rows() else { return Ok(()) };
         let signature = model.signature();
         let rows = match example {
             Some(example) => signature.project_inputs(example)?,
@@ -131,7 +133,6 @@ impl LoadedVersion {
     /// The model's error, `Internal` when it broke its contract.
     pub(crate) fn predict(&self, inputs: Payload) -> Result<Payload> {
         match (&self.model, inputs) {
-            (ServedModel::Rows(model), Payload::Rows(batch)) => Ok(Payload::Rows(predict_rows(&**model, &batch)?)),
             (ServedModel::Tensors(model), Payload::Tensors(tensors)) => {
                 let outputs = model.infer(&tensors)?;
                 let fits = outputs.len() == self.outputs.len()
@@ -145,15 +146,19 @@ impl LoadedVersion {
                 }
                 Err(Error::internal("the model's outputs do not fit its metadata"))
             }
-            _ => Err(Error::internal("rows were given to a model on tensors, or tensors to a model on rows")),
+            (model, Payload::Rows(batch)) => match model.rows() {
+                Some(model) => Ok(Payload::Rows(predict_rows(model, &batch)?)),
+                None => Err(Error::internal("rows were given to a model on raw tensors")),
+            },
+            (_, Payload::Tensors(_)) => Err(Error::internal("raw tensors were given to a model on rows")),
         }
     }
 
     /// Whether calls may share a prediction.
     pub(crate) fn batches(&self) -> bool {
         match &self.model {
-            ServedModel::Rows(_) => true,
             ServedModel::Tensors(model) => model.rows_independent(),
+            _ => true,
         }
     }
 
@@ -208,18 +213,19 @@ fn check_outputs(signature: &Signature, outputs: &RecordBatch, rows: usize) -> R
 
 /// One row of nulls where allowed, else zeros, false and empty text.
 fn probe_row(signature: &Signature) -> Result<RecordBatch> {
-    let columns = signature.inputs().iter().map(|spec| {
+    let schema = signature.input_schema();
+    let columns = signature.inputs().iter().zip(schema.fields()).map(|(spec, field)| {
         if spec.nullable {
-            return Ok(new_null_array(spec.to_field().data_type(), 1));
+            return Ok(new_null_array(field.data_type(), 1));
         }
         let data_type = TensorType::from_core(spec.data_type);
         let shape: Vec<usize> = std::iter::once(1).chain(spec.row_shape.iter().copied()).collect();
         let count = crate::tensor::element_count(&spec.name, &shape)?;
         let bytes = vec![0_u8; count * data_type.element_bytes().unwrap_or(4)];
         let values = crate::oip::binary::decode(&spec.name, data_type, count, &bytes)?;
-        to_column(spec, &Tensor::new(&spec.name, data_type, shape, values)?)
+        to_field_column(spec, field, &Tensor::new(&spec.name, data_type, shape, values)?)
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(1));
-    Ok(RecordBatch::try_new_with_options(signature.input_schema(), columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)
 }

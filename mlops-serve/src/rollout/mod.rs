@@ -108,6 +108,7 @@ mod machine;
 pub mod off_policy;
 mod settings;
 pub mod statistics;
+mod sticky;
 mod store;
 mod strategy;
 #[cfg(test)]
@@ -123,6 +124,7 @@ pub use judge::{Decision, Look};
 pub(crate) use machine::mirrors;
 pub use machine::{Command, Phase, Rollout};
 pub use settings::{GUARDRAILS_MAX, Requirement, RolloutSettings};
+pub use sticky::StickyCookie;
 pub use store::{FileRolloutStore, MemoryRolloutStore, RolloutStore, conformance};
 pub use strategy::{Goal, Strategy};
 pub use variant::{CANDIDATES_MAX, Variant};

@@ -3,7 +3,10 @@
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Guardrail, Strategy};
+use super::{
+    Guardrail, StickyCookie, Strategy,
+    bandit::{BanditSettings, Policy},
+};
 
 /// When a stage is passed, beside having seen [`RolloutSettings::min_requests`] and lasted
 /// [`RolloutSettings::stage_min_s`].
@@ -54,14 +57,21 @@ pub struct RolloutSettings {
     /// A request longer than this counts as slow, microseconds.
     pub slow_above_us: u64,
     /// Chance of taking a fair split of traffic for an unfair one. 0 does not check. Not checked where
-    /// [`RolloutSettings::sticky_by`] is set, for the requests of one key are not independent.
+    /// [`RolloutSettings::sticky_by`] or [`RolloutSettings::sticky_cookie`] is set, for the requests of one key are not
+    /// independent.
     pub sample_ratio_alpha: f64,
     /// Separates the bucketing of this rollout from that of others.
     pub salt: String,
     /// Header or text input whose value is the routing key, for stickiness; none routes by request id. The statistics
     /// take requests for independent; with few keys that make many requests each, they are too sure.
     pub sticky_by: Option<String>,
-    /// Header whose value, the name of a variant (`champion`, `canary`, `treatment-1`), overrides the key, for testers.
+    /// Cookie that holds a routing key of clients over HTTP that send none, for stickiness of browsers; none sets none. A
+    /// client over gRPC may send it as metadata, and is not told to keep one.
+    pub sticky_cookie: Option<StickyCookie>,
+    /// Header, or gRPC metadata, with what a bandit on a linear model knows of the request: numbers with commas between.
+    /// Open Inference's parameter `context` says the same and goes before. None takes no header for it.
+    pub context_by: Option<String>,
+    /// Header, or gRPC metadata, whose value, the name of a variant (`champion`, `canary`, `treatment-1`), overrides the key, for testers.
     /// Such requests are not counted. None lets no header do that.
     pub override_by: Option<String>,
     /// Answers that may wait for a reported figure; the oldest are forgotten.
@@ -85,6 +95,8 @@ impl Default for RolloutSettings {
             sample_ratio_alpha: 0.001,
             salt: String::new(),
             sticky_by: None,
+            sticky_cookie: None,
+            context_by: None,
             override_by: None,
             outcomes_pending_max: 100_000,
         }
@@ -114,6 +126,7 @@ impl RolloutSettings {
         if self.guardrails.len() > GUARDRAILS_MAX {
             faults.push(format!("{} guardrails; at most {GUARDRAILS_MAX}", self.guardrails.len()));
         }
+        faults.extend(self.sticky_cookie.as_ref().and_then(StickyCookie::fault));
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
             faults.push(format!("alpha {} must be between 0 and 1", self.alpha));
         }
@@ -130,6 +143,19 @@ impl RolloutSettings {
             return Ok(());
         }
         Err(Error::invalid_argument(format!("rollout settings: {}", faults.join(", "))))
+    }
+
+    /// Whether requests of one client stay together.
+    pub(crate) fn is_sticky(&self) -> bool {
+        self.sticky_by.is_some() || self.sticky_cookie.is_some()
+    }
+
+    /// How many numbers a bandit wants to know of a request; none when it wants none.
+    pub(crate) fn context_wanted(&self) -> Option<usize> {
+        match &self.strategy {
+            Strategy::Bandit(BanditSettings { policy: Policy::LinUcb { dimension, .. }, .. }) => Some(*dimension),
+            _ => None,
+        }
     }
 
     /// Whether answers are remembered until a figure is reported for them.

@@ -53,7 +53,7 @@ impl Server {
     }
 
     /// Explains validated tensors; they come in any order.
-    pub(crate) async fn explain_tensors(&self, Asked { wanted }: Asked, tensors: &[Tensor]) -> Result<Explained> {
+    pub(crate) async fn explain_tensors(&self, Asked { wanted, .. }: Asked, tensors: &[Tensor]) -> Result<Explained> {
         let explainer = wanted.explainer()?;
         let sent = gather(&wanted.described_by, tensors, tensors.first().map_or(1, Tensor::rows))?;
         self.explain_rows(wanted, explainer, sent).await
@@ -66,7 +66,7 @@ impl Server {
         sent: RecordBatch,
     ) -> Result<Explained> {
         let (inner, config) = (&self.inner, &wanted.entry.config);
-        let ServedModel::Rows(model) = wanted.described_by.model.clone() else { return Err(no_rows(&config.name)) };
+        let Some(model) = wanted.described_by.model.to_rows() else { return Err(no_rows(&config.name)) };
         let limit = Duration::from_millis(inner.settings.timeout_ms);
         let limit = limit.min(config.timeout.unwrap_or(limit));
         let work = async {

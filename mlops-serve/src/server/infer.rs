@@ -7,10 +7,12 @@ use std::{sync::Arc, time::Duration};
 
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, cast::AsArray};
 use arrow_schema::{FieldRef, Schema};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use mlops_core::{Error, ErrorKind, Model, ModelName, PredictionBatch, Result, Timestamp, Version};
 
 use super::{ActiveRollout, Inner, Server, arm::Chosen};
+#[cfg(feature = "remote")]
+use crate::remote::{Ambient, RemoteModel};
 use crate::{
     executor::{Ask, BatchPolicy, Close, Payload, Predicted, Priority, guarded},
     features::common_time,
@@ -19,8 +21,8 @@ use crate::{
     observe,
     protocol::known_model,
     repository::{Entry, EntryState, LoadedVersion, predict_rows},
-    rollout::Variant,
-    tensor::{Tensor, from_batch, to_column},
+    rollout::{StickyCookie, Variant, bandit::CONTEXT_MAX},
+    tensor::{Tensor, from_batch, to_field_column},
 };
 
 /// How one request wants to be answered; the default leaves everything to the server.
@@ -65,6 +67,8 @@ pub(crate) struct TensorReply {
     pub(crate) variant: Variant,
     /// The id in the prediction log, where the request had none and the server made one.
     pub(crate) made_id: Option<Arc<str>>,
+    /// What keeps the client on its side of the rollout.
+    pub(crate) cookie: Option<String>,
 }
 
 /// The model and version a request speaks to, before routing: what its inputs are checked against.
@@ -88,7 +92,7 @@ impl Permit<'_> {
     /// # Errors
     /// As [`Inner::awake`].
     pub(crate) async fn asked(&self, server: &Server, version: Option<Version>) -> Result<Asked> {
-        Ok(Asked { wanted: server.inner.awake(self.model, version).await? })
+        Ok(Asked::of(server.inner.awake(self.model, version).await?))
     }
 
     /// The same; of a rollout the side that is wanted, when no version is.
@@ -101,7 +105,7 @@ impl Permit<'_> {
         version: Option<Version>,
         side: Option<Variant>,
     ) -> Result<Asked> {
-        Ok(Asked { wanted: server.inner.awake_side(self.model, version, side).await? })
+        Ok(Asked::of(server.inner.awake_side(self.model, version, side).await?))
     }
 }
 
@@ -109,20 +113,75 @@ impl Permit<'_> {
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) wanted: Wanted,
+    /// What decides the side of a rollout where neither the request nor its inputs do: the key in the client's cookie, or
+    /// the one that `cookie` sets.
+    kept: Option<String>,
+    /// What keeps the client on its side of the rollout.
+    cookie: Option<String>,
 }
 
 impl Asked {
+    fn of(wanted: Wanted) -> Self {
+        Self { wanted, kept: None, cookie: None }
+    }
+
     /// The options of a request with what its headers, or its metadata, say of the side of a rollout.
-    pub(crate) fn complete(&self, options: InferOptions, headers: &HeaderMap) -> InferOptions {
-        let Some(active) = &self.wanted.state.rollout else { return options };
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a context that the rollout's bandit cannot learn from.
+    pub(crate) fn complete(&mut self, options: InferOptions, headers: &HeaderMap) -> Result<InferOptions> {
+        let Some(active) = &self.wanted.state.rollout else { return Ok(options) };
         let settings = &active.rollout.settings;
+        self.kept = settings.sticky_cookie.as_ref().and_then(|cookie| key_in(cookie, headers));
         let value = |name: &Option<String>| headers.get(name.as_deref()?)?.to_str().ok();
-        InferOptions {
+        let context = match (options.context.is_empty(), value(&settings.context_by)) {
+            (true, Some(text)) => context_of(text)?,
+            _ => options.context,
+        };
+        match settings.context_wanted() {
+            Some(wanted) if !context.is_empty() && context.len() != wanted => {
+                let found = context.len();
+                let text = format!("the context has {found} numbers; the rollout of this model takes {wanted}");
+                return Err(Error::invalid_argument(text));
+            }
+            _ => {}
+        }
+        Ok(InferOptions {
             variant: options.variant.or_else(|| value(&settings.override_by).and_then(Variant::parse)),
             routing_key: options.routing_key.or_else(|| value(&settings.sticky_by).map(str::to_owned)),
+            context,
             ..options
-        }
+        })
     }
+
+    /// Lets the client keep the key that its cookie holds, or a new one, for as long as nothing else decides its side.
+    pub(crate) fn keep_by_cookie(&mut self, server: &Server, options: &InferOptions) {
+        let active = self.wanted.state.rollout.as_ref().filter(|active| active.rollout.is_active());
+        let Some(cookie) = active.and_then(|active| active.rollout.settings.sticky_cookie.as_ref()) else { return };
+        if self.wanted.pinned || options.routing_key.is_some() {
+            return;
+        }
+        let key = self.kept.get_or_insert_with(|| server.inner.next_request_id());
+        self.cookie = Some(cookie.keeping(key));
+    }
+}
+
+fn key_in(cookie: &StickyCookie, headers: &HeaderMap) -> Option<String> {
+    let sent = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    cookie.key(sent).map(str::to_owned)
+}
+
+/// The numbers of a context as text has them, with commas between.
+///
+/// # Errors
+/// `InvalidArgument` for anything else, and more than [`CONTEXT_MAX`] numbers.
+pub(crate) fn context_of(text: &str) -> Result<Vec<f64>> {
+    let numbers = text.split(',').take(CONTEXT_MAX + 1).map(|number| number.trim().parse().ok());
+    let numbers: Option<Vec<f64>> =
+        numbers.map(|number: Option<f64>| number.filter(|number| number.is_finite())).collect();
+    numbers.filter(|numbers| numbers.len() <= CONTEXT_MAX).ok_or_else(|| {
+        Error::invalid_argument(format!("a context is at most {CONTEXT_MAX} finite numbers with commas between"))
+    })
 }
 
 /// Counts a request whose caller went away before the answer.
@@ -207,7 +266,7 @@ impl Server {
     /// Answers validated tensors; they come in any order.
     pub(crate) async fn infer_tensors(
         &self,
-        Asked { wanted }: Asked,
+        Asked { wanted, kept, cookie }: Asked,
         tensors: Vec<Tensor>,
         options: InferOptions,
         started: Duration,
@@ -215,6 +274,8 @@ impl Server {
         let inner = &self.inner;
         let key = sticky_name(&wanted)
             .and_then(|name| key_text(tensors.iter().find(|tensor| tensor.name() == name)?.values()));
+        let by_cookie = options.routing_key.is_none() && key.is_none();
+        let (key, cookie) = if by_cookie { (kept, cookie) } else { (key, None) };
         let nameless = options.request_id.is_none();
         let rows = tensors.first().map_or(1, Tensor::rows);
         if rows > wanted.entry.config.rows_max {
@@ -222,28 +283,29 @@ impl Server {
             return Err(Error::invalid_argument(format!("the request has {rows} rows; at most {limit} are allowed")));
         }
         let sent = match wanted.described_by.model {
-            ServedModel::Rows(_) => Some(gather(&wanted.described_by, &tensors, rows)?),
             ServedModel::Tensors(_) => {
                 if wanted.described_by.batches() {
                     tensors.iter().try_for_each(|tensor| check_rows(tensor, rows))?;
                 }
                 None
             }
+            _ => Some(gather(&wanted.described_by, &tensors, rows)?),
         };
         let routed = inner.route(wanted, options, key, started);
         let made_id = nameless.then(|| Arc::clone(&routed.request_id));
-        match (&routed.version.model, sent) {
-            (ServedModel::Rows(model), Some(sent)) => {
+        match (routed.version.model.rows(), sent) {
+            (Some(model), Some(sent)) => {
                 let reply = inner.answer(&routed, rows, inner.answer_rows(&routed, sent)).await?;
                 let begun = inner.clock.monotonic();
                 let outputs = from_batch(model.signature(), &reply.outputs, rows)?;
                 routed.version.counters.compute_output.add(inner.clock.monotonic().saturating_sub(begun));
                 let InferReply { version, variant, .. } = reply;
-                Ok(TensorReply { outputs, version, variant, made_id })
+                Ok(TensorReply { outputs, version, variant, made_id, cookie })
             }
             _ => {
                 let outputs = inner.answer(&routed, rows, inner.answer_tensors(&routed, tensors, rows)).await?;
-                Ok(TensorReply { outputs, version: routed.version.version, variant: routed.variant, made_id })
+                let (version, variant) = (routed.version.version, routed.variant);
+                Ok(TensorReply { outputs, version, variant, made_id, cookie })
             }
         }
     }
@@ -257,7 +319,7 @@ impl Inner {
     pub(crate) async fn awake(&self, name: &str, version: Option<Version>) -> Result<Wanted> {
         if let Some(sleeping) = self.repository.touch(name) {
             let limit = Duration::from_millis(self.settings.timeout_ms);
-            let awake = tokio::time::timeout(limit, self.repository.wake(sleeping)).await;
+            let awake = tokio::time::timeout(limit, self.repository.wake_all(name, sleeping)).await;
             awake.unwrap_or_else(|_| {
                 let limit = limit.as_millis();
                 Err(Error::deadline_exceeded(format!("model {name:?} was not loaded within {limit} ms; ask again")))
@@ -342,14 +404,17 @@ impl Inner {
     /// Keeps the deadline and counts the outcome.
     async fn answer<T>(&self, routed: &Routed, rows: usize, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut unanswered = Unanswered { inner: self, routed, armed: true };
-        let outcome = tokio::time::timeout(routed.timeout, work).await.unwrap_or_else(|_| {
-            let limit = routed.timeout.as_millis();
-            Err(Error::deadline_exceeded(format!(
-                "model \"{}\" did not answer within {limit} ms",
-                routed.entry.config.name
-            )))
-        });
+        let answered = tokio::time::timeout(routed.timeout, work).await;
         let took = self.clock.monotonic().saturating_sub(routed.started);
+        let outcome = match answered {
+            // An answer and the end of its time may come together, and then the timer lets the answer through.
+            Ok(outcome) if took <= routed.timeout || outcome.is_err() => outcome,
+            _ => Err(Error::deadline_exceeded(format!(
+                "model \"{}\" did not answer within {} ms",
+                routed.entry.config.name,
+                routed.timeout.as_millis()
+            ))),
+        };
         unanswered.disarm();
         match &outcome {
             Ok(_) => routed.version.counters.answered(rows, took, self.clock.now()),
@@ -394,7 +459,7 @@ impl Inner {
     }
 
     async fn answer_rows(&self, routed: &Routed, sent: RecordBatch) -> Result<InferReply> {
-        let ServedModel::Rows(model) = &routed.version.model else {
+        let Some(model) = routed.version.model.rows() else {
             return Err(Error::internal("a model on raw tensors was given rows"));
         };
         let begun = self.clock.monotonic();
@@ -431,6 +496,10 @@ impl Inner {
     /// Runs a prediction: inline when recent small calls of this version were cheap, else on a worker.
     async fn compute(&self, routed: &Routed, rows: usize, inputs: Payload) -> Result<Payload> {
         let (version, counters) = (&routed.version, &routed.version.counters);
+        #[cfg(feature = "remote")]
+        if let (ServedModel::Remote(model), Payload::Rows(batch)) = (&version.model, &inputs) {
+            return Box::pin(self.compute_there(routed, model, batch)).await;
+        }
         let small = rows <= self.settings.inline_rows_max;
         let predicted = if small && counters.is_cheap(Duration::from_micros(self.settings.inline_below_us)) {
             let begun = self.clock.monotonic();
@@ -455,6 +524,27 @@ impl Inner {
             counters.small_call(predicted.took);
         }
         Ok(predicted.outputs)
+    }
+
+    /// Lets another server predict, without a worker: the call only waits.
+    #[cfg(feature = "remote")]
+    async fn compute_there(&self, routed: &Routed, model: &RemoteModel, inputs: &RecordBatch) -> Result<Payload> {
+        let begun = self.clock.monotonic();
+        let ambient = Ambient {
+            timeout: Some(routed.timeout.saturating_sub(begun.saturating_sub(routed.started))),
+            traceparent: observe::current()
+                .and_then(|notes| notes.with(|noted| noted.trace.map(|trace| trace.to_string()))),
+            request_id: Some(Arc::clone(&routed.request_id)),
+        };
+        let outcome = model.predict_within(inputs, ambient).await;
+        let took = self.clock.monotonic().saturating_sub(begun);
+        let counters = &routed.version.counters;
+        counters.executed(inputs.num_rows(), took, Close::Inline);
+        counters.compute_infer.add(took);
+        if let Some(notes) = observe::current() {
+            notes.write(|noted| noted.compute = took);
+        }
+        outcome.map(Payload::Rows)
     }
 
     fn log(
@@ -485,8 +575,8 @@ impl Inner {
 
     /// Lets the candidate predict a copy on a worker, if one has room; nobody waits for it.
     fn mirror(&self, routed: &Routed, shadow: &Arc<LoadedVersion>, at: Option<Timestamp>, completed: RecordBatch) {
-        let (ServedModel::Rows(model), Some(active)) = (&shadow.model, &routed.rollout) else { return };
-        let (model, active, clock) = (Arc::clone(model), Arc::clone(active), Arc::clone(&self.clock));
+        let (Some(model), Some(active)) = (shadow.model.to_rows(), &routed.rollout) else { return };
+        let (active, clock) = (Arc::clone(active), Arc::clone(&self.clock));
         let sink = self.predictions.clone();
         let (request_id, name) = (Arc::clone(&routed.request_id), routed.entry.config.name.clone());
         let version = shadow.version;
@@ -559,7 +649,7 @@ pub(super) fn gather(version: &LoadedVersion, tensors: &[Tensor], rows: usize) -
     for (spec, field) in version.input_specs.iter().zip(version.input_schema.fields()) {
         let Some(tensor) = tensors.iter().find(|tensor| tensor.name() == spec.name) else { continue };
         check_rows(tensor, rows)?;
-        columns.push((field, to_column(spec, tensor)?));
+        columns.push((field, to_field_column(spec, field, tensor)?));
     }
     sent(version, columns, rows)
 }

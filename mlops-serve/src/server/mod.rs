@@ -27,8 +27,8 @@ pub(crate) use arm::ActiveRollout;
 pub use builder::ServerBuilder;
 pub use connections::ConnectionSettings;
 pub(crate) use explain::Explained;
-pub(crate) use infer::TensorReply;
 pub use infer::{InferOptions, InferReply};
+pub(crate) use infer::{TensorReply, context_of};
 
 use crate::{
     access::Access, executor::Executor, limits::Tenants, metrics::Traffic, observe::SpanIds,

@@ -9,6 +9,8 @@ use tokio::time::timeout;
 
 use super::Server;
 use crate::repository::Entry;
+#[cfg(feature = "remote")]
+use {crate::model::ServedModel, mlops_core::ResultExt as _};
 
 impl Server {
     /// Lets every model in service predict its example (or a made-up row) on a worker; until the next check the server
@@ -16,8 +18,8 @@ impl Server {
     /// [`readiness_check_ms`](crate::ServerSettings::readiness_check_ms).
     ///
     /// # Errors
-    /// The first failure, naming the model: what the model returned, or `DeadlineExceeded` when no worker came to it
-    /// within [`timeout_ms`](crate::ServerSettings::timeout_ms).
+    /// The first failure, naming the model: what the model returned, or `DeadlineExceeded` when no worker came to it,
+    /// or its server said nothing, within [`timeout_ms`](crate::ServerSettings::timeout_ms).
     pub async fn check_readiness(&self) -> Result<()> {
         let mut outcome = Ok(());
         for entry in self.inner.repository.entries() {
@@ -34,6 +36,19 @@ impl Server {
         let Some(champion) = entry.state().champion().cloned() else { return Ok(()) };
         let (example, name) = (entry.config.example.clone(), &entry.config.name);
         let limit = Duration::from_millis(self.inner.settings.timeout_ms);
+        #[cfg(feature = "remote")]
+        if let ServedModel::Remote(model) = &champion.model {
+            // Its own word is enough, and costs no prediction there.
+            return timeout(limit, model.ready()).await.map_or_else(
+                |_| {
+                    let limit = limit.as_millis();
+                    Err(Error::deadline_exceeded(format!(
+                        "model \"{name}\" did not say within {limit} ms that it is ready"
+                    )))
+                },
+                |said| said.context(format!("model \"{name}\"")),
+            );
+        }
         let tried = timeout(limit, self.inner.executor.run(move || champion.try_out(example.as_ref()))).await;
         match tried {
             Ok(Err(error)) if error.kind() == ErrorKind::ResourceExhausted => Ok(()),

@@ -6,19 +6,27 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, FixedSizeListArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    cast::AsArray, new_empty_array, types::TimestampMicrosecondType,
+    Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, cast::AsArray,
+    new_empty_array, types::TimestampMicrosecondType,
 };
 use arrow_schema::Field;
-use mlops_core::{DataType, Error, Result, Signature, TensorSpec};
+use mlops_core::{DataType, Error, Result, Signature, TensorSpec, nest};
 
 use super::{Tensor, TensorType};
 
 /// The column of `spec` that `tensor` carries.
 ///
 /// # Errors
-/// `InvalidArgument` when text is not UTF-8 or the values do not fit the row shape.
+/// As [`to_field_column`].
 pub(crate) fn to_column(spec: &TensorSpec, tensor: &Tensor) -> Result<ArrayRef> {
+    to_field_column(spec, &spec.to_field(), tensor)
+}
+
+/// The same where the field of the spec is there already.
+///
+/// # Errors
+/// `InvalidArgument` when text is not UTF-8 or the values do not fit the row shape.
+pub(crate) fn to_field_column(spec: &TensorSpec, field: &Field, tensor: &Tensor) -> Result<ArrayRef> {
     let flat: ArrayRef = match spec.data_type {
         DataType::String => {
             let bytes: &BinaryArray = tensor.values().as_binary();
@@ -33,11 +41,7 @@ pub(crate) fn to_column(spec: &TensorSpec, tensor: &Tensor) -> Result<ArrayRef> 
         }
         _ => Arc::clone(tensor.values()),
     };
-    spec.row_shape.iter().rev().try_fold(flat, |inner, &dim| {
-        let width = i32::try_from(dim).unwrap_or(i32::MAX);
-        let field = Arc::new(Field::new_list_field(inner.data_type().clone(), true));
-        Ok(Arc::new(FixedSizeListArray::try_new(field, width, inner, None)?) as ArrayRef)
-    })
+    nest(flat, field.data_type())
 }
 
 /// The outputs of `signature` as tensors.
@@ -48,13 +52,13 @@ pub(crate) fn from_batch(signature: &Signature, batch: &RecordBatch, rows: usize
     if batch.num_rows() != rows {
         return Err(Error::internal(format!("the model answered {} rows to {rows}", batch.num_rows())));
     }
-    signature.outputs().iter().map(|spec| from_column(spec, batch)).collect()
+    let schema = signature.output_schema();
+    signature.outputs().iter().zip(schema.fields()).map(|(spec, field)| from_column(spec, field, batch)).collect()
 }
 
-fn from_column(spec: &TensorSpec, batch: &RecordBatch) -> Result<Tensor> {
+fn from_column(spec: &TensorSpec, expected: &Field, batch: &RecordBatch) -> Result<Tensor> {
     let broken = |found: String| Error::internal(format!("output {:?} of the model {found}", spec.name));
     let column = batch.column_by_name(&spec.name).ok_or_else(|| broken("is missing".into()))?;
-    let expected = spec.to_field();
     if column.data_type() != expected.data_type() {
         return Err(broken(format!("must be {}, found {}", expected.data_type(), column.data_type())));
     }

@@ -7,9 +7,9 @@ mod batch;
 mod kind;
 
 use arrow_array::{Array, ArrayRef};
-use mlops_core::{Error, Result, TensorSpec};
+use mlops_core::{DataType, Error, Result, ResultExt as _, TensorSpec};
 
-pub(crate) use batch::{empty_outputs, from_batch, to_column};
+pub(crate) use batch::{empty_outputs, from_batch, to_column, to_field_column};
 pub use kind::TensorType;
 
 /// What a model says of one input or output: name, element type, shape with -1 for a variable dimension.
@@ -41,6 +41,26 @@ impl TensorInfo {
             shape: spec.oip_shape(),
             nullable: spec.nullable,
         }
+    }
+
+    /// The column that the tensor carries, where its first dimension is the rows and no other varies.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` naming the tensor when another varies, `Unimplemented` for a type without a column.
+    pub(crate) fn to_spec(&self) -> Result<TensorSpec> {
+        let row_shape = match self.shape.split_first() {
+            Some((-1, row)) => row.iter().map(|dim| usize::try_from(*dim).ok()).collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        let (name, shape) = (&self.name, &self.shape);
+        let row_shape = row_shape.ok_or_else(|| {
+            Error::failed_precondition(format!(
+                "tensor {name:?} has shape {shape:?}; the rows, and only they, may vary"
+            ))
+            .with("tensor", name)
+        })?;
+        let data_type = DataType::from_oip(self.data_type.name()).context(format!("tensor {name:?}"))?;
+        Ok(TensorSpec::tensor(name, data_type, row_shape))
     }
 
     /// Whether `shape` has this rank and these fixed dimensions.

@@ -1,12 +1,18 @@
 //! The routes of inference.
 
-use axum::{extract::State, response::Response};
-use mlops_core::Error;
+use axum::{
+    Json,
+    body::Bytes,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use serde_json::Value;
 
 use super::failure::Told;
 use crate::{
-    protocol::{Failure, Form, Incoming, Layout, Named, Operation, Routes},
-    server::Server,
+    protocol::{Failure, Form, Incoming, Layout, Named, Operation, Question, Routes, Shown, ask_why, explained_rows},
+    repository::LoadedVersion,
+    server::{Explained, InferOptions, Server},
 };
 
 /// Rows in an array, one row as an object, or KServe's two envelopes; answered by the bare value.
@@ -15,7 +21,7 @@ static FORM: Form =
 
 pub(crate) fn routes() -> Routes {
     const PREDICT: Operation = Operation::new("Predicts rows").takes("Anything").gives("Anything").predicts();
-    const EXPLAIN: Operation = Operation::new("Not offered: answers 501").takes("Anything").predicts();
+    const EXPLAIN: Operation = Operation::new("Explains predictions").takes("Anything").gives("Anything").predicts();
     Routes::new()
         .post("/predictions/{model}", PREDICT, predictions)
         .post("/predictions/{model}/{version}", PREDICT, predictions)
@@ -31,6 +37,18 @@ async fn predictions(
     Ok(FORM.predict(&server, named?.target()?, incoming).await?)
 }
 
-async fn explanations() -> Told {
-    Error::unimplemented("this server does not explain predictions").into()
+/// One object per row, as [`explained_rows`] has it; of one row that came as an object, that alone.
+async fn explanations(
+    State(server): State<Server>,
+    named: Result<Named, Failure>,
+    mut incoming: Incoming,
+) -> Result<Response, Told> {
+    let read = |body: Bytes, version: &LoadedVersion| {
+        let (tensors, shown) = FORM.read(&body, version)?;
+        Ok(Question { tensors, options: InferOptions::default(), wish: shown })
+    };
+    let (Explained { explanation, .. }, shown) = ask_why(&server, &named?.target()?, &mut incoming, read).await?;
+    let mut rows = explained_rows(&explanation);
+    let answer = if shown == Shown::Row { rows.pop().unwrap_or_default() } else { Value::from(rows) };
+    Ok(Json(answer).into_response())
 }

@@ -55,6 +55,24 @@ async fn kserve_v1_gives_an_explanation_per_instance() {
 }
 
 #[tokio::test]
+async fn torchserve_gives_a_bare_explanation_per_row() {
+    let settings = serde_json::from_value(json!({"protocols": {"torchserve": true}})).unwrap();
+    let router = server(settings).into_router();
+    let expected =
+        json!({"base_values": {"y": 2.0}, "predictions": {"y": 14.0}, "attributions": {"y": {"a": 12.0, "b": 0.0}}});
+    assert_eq!(post(&router, "/explanations/line", r#"{"a": 5, "b": 1}"#).await, expected);
+    let rows = post(&router, "/explanations/line/2", r#"[{"a": 5, "b": 1}, {"a": 1, "b": 1}]"#).await;
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(rows[0]["attributions"]["y"], json!({"a": 120.0, "b": 0.0}));
+    for (path, body, code) in
+        [("/explanations/raw", "[]", 501), ("/explanations/none", "[]", 404), ("/explanations/line", "{", 400)]
+    {
+        let (status, answer) = call(&router, "POST", path, body).await;
+        assert_eq!((status.as_u16(), &answer["code"]), (code, &json!(code)), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn open_inference_gives_tensors() {
     let tensor = |name: &str, data: [f64; 2]| json!({"name": name, "shape": [2], "datatype": "FP64", "data": data});
     let body = json!({"id": "7", "inputs": [tensor("b", [1.0, 1.0]), tensor("a", [5.0, 1.0])]}).to_string();

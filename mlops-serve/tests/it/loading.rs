@@ -6,9 +6,10 @@ use std::sync::{
 };
 
 use mlops_core::{
-    DataType, Error, ErrorKind, ModelName, ModelPackage, ModelRef, Selector, Signature, TensorSpec, Version,
+    DataType, Error, ErrorKind, Model, ModelName, ModelPackage, ModelRef, Result, Selector, Signature, TensorSpec,
+    Version,
 };
-use mlops_serve::{ClosureModel, DirectorySource, ModelConfig, ModelRepository, Runtimes};
+use mlops_serve::{ClosureModel, DirectorySource, ModelConfig, ModelRepository, Runtime, Runtimes};
 
 #[tokio::test]
 async fn a_package_that_fails_is_not_loaded_again_until_it_changes_or_somebody_asks() {
@@ -40,4 +41,40 @@ async fn a_package_that_fails_is_not_loaded_again_until_it_changes_or_somebody_a
     assert_eq!(loads.load(Ordering::SeqCst), 2, "who asks for it gets another try");
     source.write(&name, Version(2), &package("echo")).unwrap();
     assert_eq!(repository.sync().await.into_result().unwrap(), [(name, Version(2))]);
+}
+
+/// Fails once, as a server that refuses us once.
+#[derive(Debug, Default)]
+struct Elsewhere(AtomicUsize);
+
+impl Runtime for Elsewhere {
+    fn flavors(&self) -> Vec<String> {
+        vec!["elsewhere".into()]
+    }
+
+    fn load(&self, package: &ModelPackage) -> Result<Arc<dyn Model>> {
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(Error::failed_precondition("it answered 401"));
+        }
+        Ok(Arc::new(ClosureModel::new(package.manifest.signature.clone(), |batch| Ok(batch.clone()))))
+    }
+
+    fn depends_on_others(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn what_depends_on_others_is_loaded_again_at_the_next_synchronisation() {
+    let root = tempfile::tempdir().unwrap();
+    let source = DirectorySource::new(root.path());
+    let name: ModelName = "churn".parse().unwrap();
+    let column = TensorSpec::column("x", DataType::Float64);
+    let package = ModelPackage::new("elsewhere", Signature::new([column.clone()], [column]).unwrap());
+    source.write(&name, Version(1), &package).unwrap();
+    let runtimes = Runtimes::new().with_runtime(Arc::new(Elsewhere::default()));
+    let repository = ModelRepository::with_source(Arc::new(source), runtimes);
+    repository.add(ModelConfig::new(ModelRef { name: name.clone(), selector: Selector::Latest })).unwrap();
+    assert_eq!(repository.sync().await.failed[0].1.kind(), ErrorKind::FailedPrecondition);
+    assert_eq!(repository.sync().await.into_result().unwrap(), [(name, Version(1))]);
 }

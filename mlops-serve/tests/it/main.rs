@@ -12,8 +12,11 @@ mod calls;
 mod client;
 mod clouds;
 mod connections;
+mod ensembles;
 mod explain;
 mod feedback;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod limits;
 mod loading;
 mod observe;
@@ -21,10 +24,13 @@ mod observe;
 mod onnx;
 mod open_inference;
 mod openapi;
+#[cfg(feature = "remote")]
+mod remote;
 mod robust;
 mod rollout_simulation;
 mod rollouts;
 mod scoring;
+mod sides;
 mod support;
 mod swap;
 #[cfg(feature = "tls")]

@@ -6,6 +6,8 @@
 /// An element type that JSON scalars can become.
 pub(super) trait Element: Sized {
     const EXPECTED: &'static str;
+    /// Whether numbers of JSON become it.
+    const NUMBER: bool = false;
     fn from_bool(_: bool) -> Option<Self> {
         None
     }
@@ -38,6 +40,7 @@ macro_rules! integer {
     ($($type:ty)*) => {
         $(impl Element for $type {
             const EXPECTED: &'static str = concat!("a whole number that fits ", stringify!($type));
+            const NUMBER: bool = true;
             fn from_u64(value: u64) -> Option<Self> {
                 value.try_into().ok()
             }
@@ -53,6 +56,7 @@ macro_rules! float {
     ($($type:ty)*) => {
         $(impl Element for $type {
             const EXPECTED: &'static str = concat!("a number that fits ", stringify!($type));
+            const NUMBER: bool = true;
             fn from_u64(value: u64) -> Option<Self> {
                 Some(value as Self)
             }
@@ -91,6 +95,7 @@ impl Element for Vec<u8> {
 /// An element that may be missing.
 impl<T: Element> Element for Option<T> {
     const EXPECTED: &'static str = T::EXPECTED;
+    const NUMBER: bool = T::NUMBER;
     fn from_bool(value: bool) -> Option<Self> {
         T::from_bool(value).map(Some)
     }

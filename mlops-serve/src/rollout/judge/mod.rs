@@ -147,7 +147,7 @@ impl Judge<'_> {
     fn sample_ratio(&self) -> Option<Finding> {
         let settings = &self.rollout.settings;
         let checked = settings.sample_ratio_alpha > 0.0
-            && settings.sticky_by.is_none()
+            && !settings.is_sticky()
             && self.rollout.stopped.is_empty()
             && !matches!(settings.strategy, Strategy::Bandit(_));
         if !checked {

@@ -1,0 +1,136 @@
+//! Where a remote model is and how long it may take, as plain data.
+
+use mlops_core::{Error, Result};
+use mlops_http::reqwest::Url;
+use serde::{Deserialize, Serialize};
+
+/// Settings of a [`RemoteModel`](crate::RemoteModel).
+///
+/// ```
+/// let settings: mlops_serve::RemoteSettings =
+///     serde_json::from_str(r#"{"url": "http://models:8000", "model": "fraud", "version": "3"}"#)?;
+/// assert_eq!((settings.timeout_ms, settings.attempts_max), (5_000, 3));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteSettings {
+    /// The server, such as `http://models:8000`; a path goes before `/v2`.
+    pub url: String,
+    /// The model there.
+    pub model: String,
+    /// Its version, in that server's words; what it has in service otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How long a call may take with all its attempts, milliseconds. A request's own deadline may shorten it.
+    #[serde(default = "timeout_ms")]
+    pub timeout_ms: u64,
+    /// Most attempts of one call, the first included.
+    #[serde(default = "attempts_max")]
+    pub attempts_max: u32,
+    /// Retries per call that are allowed in the long run; up to 10 are saved for a bad moment.
+    #[serde(default = "retry_ratio")]
+    pub retry_ratio: f64,
+    /// The wait before the second attempt, milliseconds; it doubles for each one after, and is spread by up to a half.
+    #[serde(default = "backoff_ms")]
+    pub backoff_ms: u64,
+    /// Most calls at a time; more wait for their turn, as long as their deadline lets them.
+    #[serde(default = "in_flight_max")]
+    pub in_flight_max: usize,
+    /// Largest answer, bytes.
+    #[serde(default = "answer_bytes_max")]
+    pub answer_bytes_max: usize,
+    /// Whether tensors travel in binary. Servers without Triton's extension take JSON alone.
+    #[serde(default = "binary")]
+    pub binary: bool,
+}
+
+fn timeout_ms() -> u64 {
+    5_000
+}
+fn attempts_max() -> u32 {
+    3
+}
+fn retry_ratio() -> f64 {
+    0.1
+}
+fn backoff_ms() -> u64 {
+    20
+}
+fn in_flight_max() -> usize {
+    256
+}
+fn answer_bytes_max() -> usize {
+    64 << 20
+}
+fn binary() -> bool {
+    true
+}
+
+impl RemoteSettings {
+    /// The model `model` of the server at `url`.
+    #[must_use]
+    pub fn new(url: impl Into<String>, model: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            model: model.into(),
+            version: None,
+            timeout_ms: timeout_ms(),
+            attempts_max: attempts_max(),
+            retry_ratio: retry_ratio(),
+            backoff_ms: backoff_ms(),
+            in_flight_max: in_flight_max(),
+            answer_bytes_max: answer_bytes_max(),
+            binary: binary(),
+        }
+    }
+
+    /// Checks every bound, and gives the server's address.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming all settings at fault.
+    pub(super) fn validate(&self) -> Result<Url> {
+        let mut faults = Vec::new();
+        let url = Url::parse(&self.url).ok().filter(|url| {
+            let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+            matches!(url.scheme(), "http" | "https") && url.has_host() && plain && url.fragment().is_none()
+        });
+        if url.is_none() {
+            faults.push("url must be http://HOST[:PORT][/PATH] without user or query".to_owned());
+        }
+        if self.model.is_empty() {
+            faults.push("model is empty".into());
+        }
+        let least = [
+            ("timeout_ms", self.timeout_ms),
+            ("attempts_max", u64::from(self.attempts_max)),
+            ("in_flight_max", self.in_flight_max as u64),
+            ("answer_bytes_max", self.answer_bytes_max as u64),
+        ];
+        faults.extend(least.iter().filter(|(_, value)| *value == 0).map(|(name, _)| format!("{name} is 0")));
+        if !(0.0..=1.0).contains(&self.retry_ratio) {
+            faults.push(format!("retry_ratio {} must be 0 to 1", self.retry_ratio));
+        }
+        match url {
+            Some(url) if faults.is_empty() => Ok(url),
+            _ => Err(Error::invalid_argument(format!("remote settings: {}", faults.join(", ")))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_faults_are_named_and_no_secret_hides_in_an_address() {
+        RemoteSettings::new("https://models.example/serve", "m").validate().unwrap();
+        for url in ["", "models:8000", "ftp://m", "http://user:secret@m", "http://m?key=1"] {
+            let error = RemoteSettings { timeout_ms: 0, ..RemoteSettings::new(url, "") }.validate().unwrap_err();
+            for fault in ["url must be", "model is empty", "timeout_ms is 0"] {
+                assert!(error.message().contains(fault), "{url}: {error}");
+            }
+            assert!(!error.message().contains("secret"));
+        }
+    }
+}
