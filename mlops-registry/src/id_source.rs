@@ -61,9 +61,8 @@ pub(crate) fn run_id(ids: &dyn IdSource) -> Result<RunId> {
 }
 
 /// An id of 32 hexadecimal digits after a prefix that tells its kind.
-pub(crate) fn prefixed_id(ids: Option<&dyn IdSource>, prefix: &str) -> Result<String> {
-    let ids = ids.ok_or_else(|| Error::internal("the store has no source of ids"))?;
-    Ok(format!("{prefix}{:032x}", ids.next_id()))
+pub(crate) fn prefixed_id(ids: &dyn IdSource, prefix: &str) -> String {
+    format!("{prefix}{:032x}", ids.next_id())
 }
 
 const ADJECTIVES: [&str; 16] = [

@@ -64,6 +64,7 @@
 pub mod access;
 pub mod approval;
 pub mod artifacts;
+mod bound;
 pub mod bundle;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -84,6 +85,7 @@ pub mod remote;
 mod retry;
 mod rows;
 pub mod search;
+mod sql_store;
 pub mod traces;
 pub mod tracking;
 #[cfg(feature = "mlflow")]

@@ -6,11 +6,15 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use mlops_core::{Digest, Error, ErrorKind};
 
-use crate::{BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, TransactionExt as _, Value, params};
+use crate::{
+    BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, Transaction, TransactionExt as _, Value, Work,
+    params,
+};
 
 /// Runs every promise of [`MetaStore`]; `fresh` gives an empty database each time.
 ///
@@ -23,6 +27,8 @@ pub async fn meta_store<S: MetaStore>(fresh: impl AsyncFn() -> S) {
     many_rows_go_in_by_one_call(fresh().await).await;
     taken_key_is_already_exists(fresh().await).await;
     concurrent_increments_all_count(fresh().await).await;
+    work_is_done_whole_or_not_at_all(fresh().await).await;
+    concurrent_work_all_counts(fresh().await).await;
     migrations_run_once_and_refuse_strangers(fresh().await).await;
 }
 
@@ -118,6 +124,94 @@ async fn increment<S: MetaStore>(store: Arc<S>) {
             tx.commit().await
         };
         match attempt.await {
+            Ok(()) => return,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+        }
+    }
+    panic!("no progress after 1000 conflicts");
+}
+
+/// Inserts an item and then fails, if it is to.
+struct Insert {
+    id: i64,
+    fails: bool,
+}
+
+#[async_trait]
+impl Work for Insert {
+    type Output = i64;
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<i64, Error> {
+        tx.execute("INSERT INTO item (id) VALUES ($1)", params![self.id]).await?;
+        if self.fails {
+            return Err(Error::invalid_argument("it was to fail"));
+        }
+        tx.query_one("SELECT COUNT(*) AS n FROM item", &[]).await?.get("n")
+    }
+}
+
+async fn work_is_done_whole_or_not_at_all<S: MetaStore>(store: S) {
+    table(&store).await;
+    let work = |id, fails| Arc::new(Insert { id, fails });
+    assert_eq!(store.carry_out(&work(1, false)).await.expect("inserts"), 1);
+    let error = store.carry_out(&work(2, true)).await.expect_err("it fails after its insert");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let error = store.carry_out(&work(1, false)).await.expect_err("the key is taken");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    // Together with one that fails, and beside a transaction that is open when it begins.
+    let mut tx = store.begin().await.expect("begins");
+    tx.execute("INSERT INTO item (id) VALUES ($1)", params![9]).await.expect("inserts");
+    let (three, four, five) = (work(3, false), work(4, true), work(5, false));
+    let together = async { tokio::join!(store.carry_out(&three), store.carry_out(&four), store.carry_out(&five)) };
+    let committed = async {
+        tokio::task::yield_now().await;
+        tx.commit().await
+    };
+    let ((three, four, five), committed) = tokio::join!(together, committed);
+    committed.expect("commits");
+    assert!(four.is_err());
+    let rows = store.query("SELECT id FROM item ORDER BY id", &[]).await.expect("reads");
+    let ids: Vec<i64> = rows.iter().map(|row| row.get("id").expect("integer")).collect();
+    assert!(ids.contains(&1) && ids.contains(&9) && !ids.contains(&2) && !ids.contains(&4), "{ids:?}");
+    for (id, outcome) in [(3, three), (5, five)] {
+        assert_eq!(ids.contains(&id), outcome.is_ok(), "item {id}: {outcome:?}, and there are {ids:?}");
+        // A back end with optimistic transactions may find that the open one was faster.
+        assert!(outcome.map_or_else(|error| error.kind() == ErrorKind::Conflict, |_| true));
+    }
+}
+
+/// The increment of [`concurrent_increments_all_count`] as work.
+struct Increment;
+
+#[async_trait]
+impl Work for Increment {
+    type Output = ();
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<(), Error> {
+        let row = tx.query_one("SELECT whole FROM item WHERE id = $1", params![1]).await?;
+        let next = row.get::<i64>("whole")? + 1;
+        tx.execute("UPDATE item SET whole = $1 WHERE id = $2", params![next, 1]).await.map(drop)
+    }
+}
+
+async fn concurrent_work_all_counts<S: MetaStore>(store: S) {
+    table(&store).await;
+    store.execute("INSERT INTO item (id, whole) VALUES ($1, $2)", params![1, 0]).await.expect("inserts");
+    let store = Arc::new(store);
+    // Half of them the one way and half the other.
+    let mut tasks: Vec<_> = (0..8).map(|_| tokio::spawn(increment(Arc::clone(&store)))).collect();
+    tasks.extend((0..8).map(|_| tokio::spawn(increment_by_work(Arc::clone(&store)))));
+    for task in tasks {
+        task.await.expect("no increment panics");
+    }
+    let row = store.query_one("SELECT whole FROM item", &[]).await.expect("one row");
+    assert_eq!(row.get::<i64>("whole").expect("integer"), 16);
+}
+
+async fn increment_by_work<S: MetaStore>(store: Arc<S>) {
+    let work = Arc::new(Increment);
+    for _ in 0..1000 {
+        match store.carry_out(&work).await {
             Ok(()) => return,
             Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
         }

@@ -38,6 +38,6 @@ pub use home::Home;
 #[cfg(feature = "postgres")]
 pub use meta::PostgresMetaStore;
 pub use meta::{
-    Dialect, MetaStore, MetaStoreExt, Migration, Migrations, Row, SqliteMetaStore, SqliteSettings, Transaction,
-    TransactionExt, Value,
+    Dialect, Job, MetaStore, MetaStoreExt, Migration, Migrations, Row, SqliteMetaStore, SqliteSettings, Transaction,
+    TransactionExt, Value, Work,
 };

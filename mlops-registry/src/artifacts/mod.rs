@@ -63,11 +63,20 @@ const PIECE_BYTES: usize = 8 << 20;
 pub struct ArtifactStore {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
-    /// The directory of a local store, without links.
-    directory: Option<PathBuf>,
+    /// The directory of a local store.
+    directory: Option<Directory>,
     /// What gives clients URLs of the store itself.
     signing: Option<Arc<dyn Signing>>,
     bytes_max: u64,
+}
+
+/// A directory of this machine.
+#[derive(Debug, Clone)]
+struct Directory {
+    /// As it was named, absolute.
+    named: PathBuf,
+    /// Without links.
+    real: PathBuf,
 }
 
 /// One name in a directory.
@@ -129,10 +138,11 @@ impl ArtifactStore {
                 .with("path", directory.display())
         };
         std::fs::create_dir_all(directory).map_err(|error| named(error.to_string()).with_source(error))?;
-        let directory = directory.canonicalize().map_err(|error| named(error.to_string()).with_source(error))?;
-        let store = LocalFileSystem::new_with_prefix(&directory).map_err(|error| named(error.to_string()))?;
+        let real = directory.canonicalize().map_err(|error| named(error.to_string()).with_source(error))?;
+        let absolute = std::path::absolute(directory).map_err(|error| named(error.to_string()).with_source(error))?;
+        let store = LocalFileSystem::new_with_prefix(&real).map_err(|error| named(error.to_string()))?;
         let files = Self::new(Arc::new(store.with_automatic_cleanup(true)), Path::default());
-        Ok(Self { directory: Some(directory), ..files })
+        Ok(Self { directory: Some(Directory { named: absolute, real }), ..files })
     }
 
     /// Files at a URL: `file:///dir`, `memory:///`, and by the features `s3`, `gcs`, `azure` and `http` also
@@ -176,17 +186,19 @@ impl ArtifactStore {
         self
     }
 
-    /// The path below the root that a URI of scheme [`ARTIFACT_SCHEME`] stands for; other URIs, such as `s3://...`,
-    /// mean files elsewhere.
+    /// The path below the root that a URI stands for: one of scheme [`ARTIFACT_SCHEME`], and for a store of a local
+    /// directory also a `file:` URI or absolute path in that directory. Other URIs, such as `s3://...`, mean files
+    /// elsewhere.
     ///
     /// # Errors
     /// `FailedPrecondition` for a URI elsewhere, `InvalidArgument` for one that climbs.
-    pub fn path_of(uri: &str) -> Result<&str> {
-        let Some(rest) = uri.strip_prefix(ARTIFACT_SCHEME) else {
-            return Err(Error::failed_precondition(format!(
-                "files at {uri} are not in this artifact store; read and write them there"
-            )));
-        };
+    pub fn path_of(&self, uri: &str) -> Result<String> {
+        if let Some(directory) = &self.directory
+            && let Some(path) = local_path(uri)
+        {
+            return directory.path_of(uri, &path);
+        }
+        let Some(rest) = uri.strip_prefix(ARTIFACT_SCHEME) else { return Err(elsewhere(uri)) };
         // mlflow-artifacts://host/path names the server that answers, which is this one.
         let path = match rest.strip_prefix("//") {
             Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
@@ -194,7 +206,7 @@ impl ArtifactStore {
         };
         let path = path.trim_matches('/');
         check_path("artifact URI", path)?;
-        Ok(path)
+        Ok(path.to_owned())
     }
 
     /// Stores a file, replacing an earlier one at that path.
@@ -344,7 +356,7 @@ impl ArtifactStore {
     async fn location(&self, path: &str) -> Result<Path> {
         check_path("artifact path", path)?;
         if let Some(root) = &self.directory {
-            refuse_links_out(root, path).await?;
+            refuse_links_out(&root.real, path).await?;
         }
         let whole = format!("{}/{path}", self.prefix);
         // As it stands: joining part by part would write letters beyond ASCII as percent codes.
@@ -362,6 +374,33 @@ impl ArtifactStore {
             self.bytes_max
         )))
     }
+}
+
+impl Directory {
+    /// The path below the directory of a place in it.
+    fn path_of(&self, uri: &str, place: &FilePath) -> Result<String> {
+        let below = place.strip_prefix(&self.named).or_else(|_| place.strip_prefix(&self.real));
+        let below = below.map_err(|_| elsewhere(uri))?.to_str().ok_or_else(|| elsewhere(uri))?.trim_end_matches('/');
+        check_path("artifact URI", below)?;
+        Ok(below.to_owned())
+    }
+}
+
+/// The place on this machine that a `file:` URI or an absolute path means.
+fn local_path(uri: &str) -> Option<PathBuf> {
+    // A `..` that is written out must not be resolved before it is refused. An encoded one is resolved, and the place that it
+    // means is checked.
+    let climbs = uri.split(['/', '\\']).any(|segment| segment == "..");
+    match Url::parse(uri) {
+        Ok(_) if climbs => uri.strip_prefix("file://").map(PathBuf::from),
+        Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
+        Ok(_) => None,
+        Err(_) => Some(PathBuf::from(uri)).filter(|path| path.is_absolute()),
+    }
+}
+
+fn elsewhere(uri: &str) -> Error {
+    Error::failed_precondition(format!("files at {uri} are not in this artifact store; read and write them there"))
 }
 
 /// Pieces that wait until they make a part; they are not copied together.

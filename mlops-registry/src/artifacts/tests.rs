@@ -125,11 +125,46 @@ async fn a_file_over_the_bound_is_not_held_in_memory() {
 
 #[test]
 fn uris_of_the_scheme_mean_paths_here() {
+    let files = ArtifactStore::in_memory();
     for uri in ["mlflow-artifacts:/1/r/artifacts", "mlflow-artifacts://host:5000/1/r/artifacts/"] {
-        assert_eq!(ArtifactStore::path_of(uri).unwrap(), "1/r/artifacts");
+        assert_eq!(files.path_of(uri).unwrap(), "1/r/artifacts");
     }
-    assert_eq!(ArtifactStore::path_of("s3://b/1").unwrap_err().kind(), ErrorKind::FailedPrecondition);
-    assert_eq!(ArtifactStore::path_of("mlflow-artifacts:/../x").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(files.path_of("s3://b/1").unwrap_err().kind(), ErrorKind::FailedPrecondition);
+    assert_eq!(files.path_of("mlflow-artifacts:/../x").unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn a_local_store_knows_its_directory_by_all_its_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("files and more");
+    let files = ArtifactStore::local(&root).unwrap();
+    let url = Url::from_directory_path(&root).unwrap();
+    let plain = root.to_str().unwrap();
+    for uri in
+        [format!("{plain}/1/r"), format!("{url}1/r"), format!("file://{plain}/1/r/"), "mlflow-artifacts:/1/r".into()]
+    {
+        assert_eq!(files.path_of(&uri).unwrap(), "1/r", "{uri}");
+    }
+    assert_eq!(files.path_of(&format!("{url}1/a..b%20c")).unwrap(), "1/a..b c");
+    for uri in [
+        format!("{plain}x/1"),
+        "file:///etc/passwd".into(),
+        "/etc".into(),
+        "1/r".into(),
+        format!("file://host{plain}/1"),
+    ] {
+        assert_eq!(files.path_of(&uri).unwrap_err().kind(), ErrorKind::FailedPrecondition, "{uri}");
+    }
+    for uri in [
+        format!("{plain}/../x"),
+        format!("{url}%2e%2e/x"),
+        format!("file://{plain}/1/../../x"),
+        format!("{url}%252e%252e/x"),
+    ] {
+        let error = files.path_of(&uri).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::FailedPrecondition), "{uri}: {error}");
+    }
+    assert!(ArtifactStore::in_memory().path_of(&format!("{plain}/1/r")).is_err(), "no directory, no local files");
 }
 
 /// A store whose disk fills up: it takes no part.

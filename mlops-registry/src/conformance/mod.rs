@@ -22,8 +22,8 @@ use mlops_core::{
 };
 
 use crate::{
-    Actor, Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, DatasetInput, LoggedDataset, ModelRegistry,
-    MoveAlias, PageRequest, RunHome, Search, TrackingStore, access::EVERY,
+    Actor, Batch, CreateExperiment, CreateModel, CreateRun, CreateVersion, DatasetInput, ExperimentId, LoggedDataset,
+    ModelRegistry, MoveAlias, PageRequest, RunHome, Search, TrackingStore, TrackingStoreExt as _, access::EVERY,
 };
 
 pub use evaluation::evaluation_store;
@@ -40,6 +40,8 @@ const WRITERS: u64 = 8;
 /// When a promise is broken.
 pub async fn tracking_store<S: TrackingStore>(fresh: impl AsyncFn() -> S) {
     names_stay_taken(fresh().await).await;
+    a_run_is_created_as_it_is_read(fresh().await).await;
+    items_are_appended_to_a_tag(fresh().await).await;
     deletion_takes_the_runs_along(fresh().await).await;
     a_batch_is_all_or_nothing(fresh().await).await;
     repeated_points_count_once_and_values_keep_their_bits(fresh().await).await;
@@ -76,6 +78,34 @@ fn point(value: f64, at_ms: i64, step: i64) -> Metric {
 
 fn points(metrics: Vec<Metric>) -> Batch {
     Batch { metrics, ..Batch::default() }
+}
+
+async fn a_run_is_created_as_it_is_read<S: TrackingStore>(store: S) {
+    let long = "x".repeat(9_000);
+    let tags = [("a".to_owned(), long), ("b".to_owned(), "ü".to_owned())].into();
+    let named =
+        CreateRun { name: Some("first".to_owned()), user: "ann".to_owned(), tags, ..CreateRun::new(ExperimentId(0)) };
+    for run in [named, CreateRun::new(ExperimentId(0))] {
+        let created = store.create_run(run).await.expect("creates");
+        assert_eq!(store.run(&created.id).await.expect("reads"), created);
+    }
+}
+
+async fn items_are_appended_to_a_tag<S: TrackingStore>(store: S) {
+    let run = store.create_run(CreateRun::new(ExperimentId(0))).await.expect("starts").id;
+    let item = |size: usize| serde_json::Value::from("x".repeat(size));
+    let length = async || {
+        let record = store.run(&run).await.expect("reads");
+        serde_json::from_str::<Vec<String>>(&record.tags["list"]).expect("a list").len()
+    };
+    store.set_run_tags(&run, &[("list".to_owned(), "no list".to_owned())]).await.expect("sets");
+    for (size, expected) in [(10, 1), (10, 2), (4_000, 3), (3_990, 2), (7_000, 1)] {
+        store.append_run_tag(&run, "list", &item(size)).await.expect("appends");
+        assert_eq!(length().await, expected, "after {size}");
+    }
+    let error = store.append_run_tag(&run, "list", &item(9_000)).await.expect_err("too long for a tag");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(length().await, 1);
 }
 
 async fn names_stay_taken<S: TrackingStore>(store: S) {

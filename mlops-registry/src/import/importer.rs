@@ -16,12 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     report::{ImportCounts, ImportReport},
-    source::ImportSource,
+    source::{FilePieces, ImportSource, SourceFile},
 };
 use crate::{
     artifacts::ArtifactStore,
     limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, check_key},
+    logged_models::LoggedModelStore,
     registry::{Actor, ModelRegistry},
+    traces::TraceStore,
     tracking::{
         Batch, CreateExperiment, CreateRun, Experiment, ExperimentId, PARENT_RUN_TAG, RUN_NAME_TAG, RunRecord,
         RunUpdate, TrackingStore, run_tagged,
@@ -31,16 +33,16 @@ use crate::{
 /// The tag that says where an experiment, run, model or version was imported from: the name of the source, `#` and the
 /// id it has there.
 pub const IMPORTED_FROM_TAG: &str = "mlops.imported.from";
-/// The tag of what is imported: `true` when complete, `open` for a run that had not ended in the source, which the next
-/// import brings up to date, and `deleted` for what is deleted here because it is in the source.
+/// The tag of what is imported: `true` when complete, `open` for a run, logged model or trace that had not ended in the
+/// source, which the next import brings up to date, and `deleted` for what is deleted here because it is in the source.
 pub const IMPORTED_TAG: &str = "mlops.imported.complete";
 /// The tag that says where the source kept the files of a run.
 pub const IMPORTED_FILES_TAG: &str = "mlops.imported.artifact_uri";
 /// What an import writes about itself; what an earlier one wrote into the source stays there.
 const OWN_TAGS: [&str; 3] = [IMPORTED_FROM_TAG, IMPORTED_TAG, IMPORTED_FILES_TAG];
 
-const COMPLETE: &str = "true";
-const OPEN: &str = "open";
+pub(super) const COMPLETE: &str = "true";
+pub(super) const OPEN: &str = "open";
 const DELETED: &str = "deleted";
 
 /// How to import.
@@ -95,6 +97,8 @@ pub struct Importer {
     pub(super) tracking: Arc<dyn TrackingStore>,
     pub(super) artifacts: Option<ArtifactStore>,
     pub(super) registry: Option<Arc<dyn ModelRegistry>>,
+    pub(super) logged_models: Option<Arc<dyn LoggedModelStore>>,
+    pub(super) traces: Option<Arc<dyn TraceStore>>,
     pub(super) options: ImportOptions,
     progress: Option<Progress>,
 }
@@ -119,7 +123,15 @@ impl Importer {
     /// Imports into `tracking`.
     #[must_use]
     pub fn new(tracking: Arc<dyn TrackingStore>) -> Self {
-        Self { tracking, artifacts: None, registry: None, options: ImportOptions::default(), progress: None }
+        Self {
+            tracking,
+            artifacts: None,
+            registry: None,
+            logged_models: None,
+            traces: None,
+            options: ImportOptions::default(),
+            progress: None,
+        }
     }
 
     /// Copies the files of runs as well.
@@ -133,6 +145,21 @@ impl Importer {
     #[must_use]
     pub fn with_registry(mut self, registry: Arc<dyn ModelRegistry>) -> Self {
         self.registry = Some(registry);
+        self
+    }
+
+    /// Imports logged models as well, those of `MlflowApi` so far. Their store must keep its rows in the
+    /// database of the tracking store.
+    #[must_use]
+    pub fn with_logged_models(mut self, store: Arc<dyn LoggedModelStore>) -> Self {
+        self.logged_models = Some(store);
+        self
+    }
+
+    /// Imports traces as well, those of `MlflowApi` so far.
+    #[must_use]
+    pub fn with_traces(mut self, store: Arc<dyn TraceStore>) -> Self {
+        self.traces = Some(store);
         self
     }
 
@@ -197,6 +224,8 @@ impl Importer {
             return Ok(());
         }
         self.runs(source, found.id, target, report).await?;
+        self.logged_models(source, found.id, target, report).await?;
+        self.traces(source, found.id, target, report).await?;
         match target {
             _ if !found.deleted => {}
             _ if !ours => {
@@ -426,7 +455,7 @@ impl Importer {
         report: &mut ImportReport,
     ) -> Result<()> {
         let Some(artifacts) = &self.artifacts else { return Ok(()) };
-        let directory = match to.map(|run| ArtifactStore::path_of(&run.artifact_uri)).transpose() {
+        let directory = match to.map(|run| artifacts.path_of(&run.artifact_uri)).transpose() {
             Ok(directory) => directory,
             Err(error) => {
                 report.skip(format!("files of run {}", found.id), error.message());
@@ -435,22 +464,32 @@ impl Importer {
         };
         for file in source.files(found, report).await? {
             let place = format!("file {:?} of run {}", file.path, found.id);
-            if self.options.file_bytes_max < file.size {
-                report.skip(place, format!("it has {} bytes; file_bytes_max allows fewer", file.size));
-                continue;
-            }
-            if let Some(directory) = directory {
-                let copied = async {
-                    let pieces = source.open(found, &file.path).await?;
-                    artifacts.put_pieces(&format!("{directory}/{}", file.path), pieces).await
-                };
-                if tolerate(copied.await, &place, report)?.is_none() {
-                    continue;
-                }
-            }
-            report.counts.files += 1;
-            report.counts.file_bytes += file.size;
+            let to = directory.as_ref().map(|directory| format!("{directory}/{}", file.path));
+            self.copy(artifacts, (&file, to, &place), source.open(found, &file.path), report).await?;
         }
+        Ok(())
+    }
+
+    /// Copies a file, unless this is a dry run, and counts it.
+    pub(super) async fn copy(
+        &self,
+        artifacts: &ArtifactStore,
+        (file, to, place): (&SourceFile, Option<String>, &str),
+        pieces: impl Future<Output = Result<FilePieces>> + Send,
+        report: &mut ImportReport,
+    ) -> Result<()> {
+        if self.options.file_bytes_max < file.size {
+            report.skip(place, format!("it has {} bytes; file_bytes_max allows fewer", file.size));
+            return Ok(());
+        }
+        if let Some(to) = to {
+            let copied = async { artifacts.put_pieces(&to, pieces.await?).await };
+            if tolerate(copied.await, place, report)?.is_none() {
+                return Ok(());
+            }
+        }
+        report.counts.files += 1;
+        report.counts.file_bytes += file.size;
         Ok(())
     }
 }
@@ -460,7 +499,7 @@ pub(super) fn origin(source: &dyn ImportSource, id: &str) -> String {
     format!("{}#{id}", source.name()).replace('\'', "%27").replace(|c: char| c.is_control(), "_")
 }
 
-fn is_own(tag: &str) -> bool {
+pub(super) fn is_own(tag: &str) -> bool {
     OWN_TAGS.contains(&tag)
 }
 

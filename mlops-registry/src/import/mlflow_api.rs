@@ -1,20 +1,21 @@
-//! A running MLflow server: runs, their files, and registered models.
+//! A running MLflow server: runs, logged models, traces, files, and registered models.
 //!
-//! Invariant: it reads page by page and file by file in pieces, and nothing is written there. Logged models and traces are
-//! not read.
+//! Invariant: it reads page by page and file by file in pieces, and nothing is written there. Which models a run read is
+//! not imported, nor deleted logged models.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Metric, Result};
+use mlops_core::{Metric, Result, RunId};
 
 use super::{
     report::ImportReport,
-    source::{FilePieces, ImportSource, SourceFile, check_count},
+    source::{FilePieces, ImportSource, SourceFile, SourceTrace, check_count},
     store::StoreSource,
 };
 use crate::{
     artifacts::check_path,
+    logged_models::{LoggedModel, LoggedModelId},
     registry::{ModelVersion, RegisteredModel},
     remote::{Listed, MlflowRemote},
     search::Page,
@@ -43,12 +44,65 @@ pub struct MlflowApi {
     runs: StoreSource,
 }
 
+/// Whose files are listed.
+#[derive(Clone, Copy)]
+enum Owner<'a> {
+    Run(&'a RunId),
+    Model(&'a LoggedModelId),
+}
+
+impl fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(id) => write!(f, "run {id}"),
+            Self::Model(id) => write!(f, "logged model {id}"),
+        }
+    }
+}
+
+impl Owner<'_> {
+    async fn list(self, remote: &MlflowRemote, directory: &str, token: Option<String>) -> Result<Page<Listed>> {
+        match self {
+            Self::Run(id) => remote.artifacts(id, directory, token).await,
+            Self::Model(id) => remote.logged_model_artifacts(id, directory, token).await,
+        }
+    }
+}
+
 impl MlflowApi {
     /// The server that `remote` speaks to; its address is the name of the source.
     #[must_use]
     pub fn new(remote: MlflowRemote) -> Self {
         let runs = StoreSource::new(Arc::new(remote.clone()), remote.address());
         Self { remote, runs }
+    }
+
+    /// All files below the top of something, directory by directory.
+    async fn walk(&self, of: Owner<'_>, report: &mut ImportReport) -> Result<Vec<SourceFile>> {
+        let (mut found, mut open) = (Vec::new(), vec![String::new()]);
+        while let Some(directory) = open.pop() {
+            let mut token = None;
+            loop {
+                let page = of.list(&self.remote, &directory, token).await?;
+                for entry in page.items {
+                    match entry {
+                        Listed::File(file) => match check_path("artifact path", &file.path) {
+                            Ok(()) => found.push(file),
+                            Err(error) => report.skip(format!("files of {of}"), error.message()),
+                        },
+                        // A directory that lists itself or its parent would be listed for ever.
+                        Listed::Directory(path) if directory.len() < path.len() => open.push(path),
+                        Listed::Directory(_) => {}
+                    }
+                }
+                check_count(self.remote.address(), &format!("files of {of}"), found.len() + open.len())?;
+                token = page.next_page_token;
+                if token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -59,7 +113,6 @@ impl ImportSource for MlflowApi {
     }
 
     async fn experiments(&self, report: &mut ImportReport) -> Result<Vec<Experiment>> {
-        report.skip(self.name(), "logged models and traces, if it has any, are not imported from a server");
         self.runs.experiments(report).await
     }
 
@@ -77,34 +130,37 @@ impl ImportSource for MlflowApi {
     }
 
     async fn files(&self, run: &RunRecord, report: &mut ImportReport) -> Result<Vec<SourceFile>> {
-        let (mut found, mut open) = (Vec::new(), vec![String::new()]);
-        while let Some(directory) = open.pop() {
-            let mut token = None;
-            loop {
-                let page = self.remote.artifacts(&run.id, &directory, token).await?;
-                for entry in page.items {
-                    match entry {
-                        Listed::File(file) => match check_path("artifact path", &file.path) {
-                            Ok(()) => found.push(file),
-                            Err(error) => report.skip(format!("files of run {}", run.id), error.message()),
-                        },
-                        // A directory that lists itself or its parent would be listed for ever.
-                        Listed::Directory(path) if directory.len() < path.len() => open.push(path),
-                        Listed::Directory(_) => {}
-                    }
-                }
-                check_count(self.remote.address(), "files of one run", found.len() + open.len())?;
-                token = page.next_page_token;
-                if token.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok(found)
+        self.walk(Owner::Run(&run.id), report).await
     }
 
     async fn open(&self, run: &RunRecord, path: &str) -> Result<FilePieces> {
         self.remote.artifact(&run.id, path).await
+    }
+
+    async fn logged_models(
+        &self,
+        experiment: ExperimentId,
+        token: Option<String>,
+        _: &mut ImportReport,
+    ) -> Result<Page<LoggedModel>> {
+        self.remote.logged_models(experiment, token).await
+    }
+
+    async fn logged_model_files(&self, model: &LoggedModel, report: &mut ImportReport) -> Result<Vec<SourceFile>> {
+        self.walk(Owner::Model(&model.id), report).await
+    }
+
+    async fn open_logged_model_file(&self, model: &LoggedModel, path: &str) -> Result<FilePieces> {
+        self.remote.logged_model_artifact(&model.id, path).await
+    }
+
+    async fn traces(
+        &self,
+        experiment: ExperimentId,
+        token: Option<String>,
+        report: &mut ImportReport,
+    ) -> Result<Page<SourceTrace>> {
+        self.remote.traces(experiment, token, report).await
     }
 
     async fn models(&self, _: &mut ImportReport) -> Result<Vec<RegisteredModel>> {

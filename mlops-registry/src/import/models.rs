@@ -14,7 +14,6 @@ use super::{
     source::ImportSource,
 };
 use crate::{
-    artifacts::ArtifactStore,
     registry::{
         CreateModel, CreateVersion, ModelRegistry, ModelRegistryExt as _, ModelVersion, MoveAlias, MoveStage,
         RegisteredModel, STAGE_TAG, Stage,
@@ -176,9 +175,9 @@ impl Importer {
     ) -> Result<String> {
         let uri = found.source.to_uri();
         let Some((moved, path)) = run.and_then(|run| moved(&uri, found, run)) else { return Ok(uri) };
-        let here = match (&self.artifacts, ArtifactStore::path_of(&path)) {
-            (Some(artifacts), Ok(path)) => {
-                !artifacts.entries(path).await?.is_empty() || artifacts.open(path, None).await.is_ok()
+        let here = match self.artifacts.as_ref().map(|artifacts| (artifacts, artifacts.path_of(&path))) {
+            Some((artifacts, Ok(path))) => {
+                !artifacts.entries(&path).await?.is_empty() || artifacts.open(&path, None).await.is_ok()
             }
             _ => false,
         };

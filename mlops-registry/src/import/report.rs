@@ -27,10 +27,20 @@ pub struct ImportCounts {
     pub points: u64,
     /// Datasets linked to those runs.
     pub datasets: u64,
-    /// Files of those runs.
+    /// Files of those runs and of logged models.
     pub files: u64,
     /// Size of those files, in bytes.
     pub file_bytes: u64,
+    /// Logged models created.
+    pub logged_models: u64,
+    /// Logged models that an earlier import brought.
+    pub logged_models_present: u64,
+    /// Traces.
+    pub traces: u64,
+    /// Traces that an earlier import brought.
+    pub traces_present: u64,
+    /// Spans of those traces.
+    pub spans: u64,
     /// Registered models created.
     pub models: u64,
     /// Versions registered.

@@ -10,8 +10,10 @@ use mlops_core::{Error, Metric, Result};
 
 use super::report::ImportReport;
 use crate::{
+    logged_models::LoggedModel,
     registry::{ModelVersion, RegisteredModel},
     search::Page,
+    traces::{Span, TraceInfo},
     tracking::{Experiment, ExperimentId, RunRecord},
 };
 
@@ -22,6 +24,15 @@ pub struct SourceFile {
     pub path: String,
     /// Size in bytes.
     pub size: u64,
+}
+
+/// A trace and its spans.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceTrace {
+    /// What is known of it as a whole.
+    pub info: TraceInfo,
+    /// Its spans; none when the source keeps them out of reach.
+    pub spans: Vec<Span>,
 }
 
 /// The pieces of a file in order.
@@ -84,6 +95,48 @@ pub trait ImportSource: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`ImportSource::experiments`].
     async fn open(&self, run: &RunRecord, path: &str) -> Result<FilePieces>;
+
+    /// Some logged models of an experiment, those that are not deleted. Default: none.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn logged_models(
+        &self,
+        _experiment: ExperimentId,
+        _token: Option<String>,
+        _report: &mut ImportReport,
+    ) -> Result<Page<LoggedModel>> {
+        Ok(Page { items: Vec::new(), next_page_token: None })
+    }
+
+    /// The files of a logged model. Default: none.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn logged_model_files(&self, _model: &LoggedModel, _report: &mut ImportReport) -> Result<Vec<SourceFile>> {
+        Ok(Vec::new())
+    }
+
+    /// One of those files. Default: `NotFound`.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn open_logged_model_file(&self, model: &LoggedModel, path: &str) -> Result<FilePieces> {
+        Err(Error::not_found(format!("{} gives no file {path:?} of logged model {}", self.name(), model.id)))
+    }
+
+    /// Some traces of an experiment. Default: none.
+    ///
+    /// # Errors
+    /// As [`ImportSource::experiments`].
+    async fn traces(
+        &self,
+        _experiment: ExperimentId,
+        _token: Option<String>,
+        _report: &mut ImportReport,
+    ) -> Result<Page<SourceTrace>> {
+        Ok(Page { items: Vec::new(), next_page_token: None })
+    }
 
     /// All registered models.
     ///

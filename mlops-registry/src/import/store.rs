@@ -46,9 +46,9 @@ impl StoreSource {
         self
     }
 
-    fn directory<'a>(&self, run: &'a RunRecord) -> Result<(&ArtifactStore, &'a str)> {
+    fn directory(&self, run: &RunRecord) -> Result<(&ArtifactStore, String)> {
         let artifacts = self.artifacts.as_ref().ok_or_else(|| Error::failed_precondition("source has no files"))?;
-        Ok((artifacts, ArtifactStore::path_of(&run.artifact_uri)?))
+        Ok((artifacts, artifacts.path_of(&run.artifact_uri)?))
     }
 }
 
@@ -110,7 +110,7 @@ impl ImportSource for StoreSource {
         }
         match self.directory(run) {
             Ok((artifacts, directory)) => {
-                let files = artifacts.files(directory).await?;
+                let files = artifacts.files(&directory).await?;
                 Ok(files.into_iter().map(|(path, size)| SourceFile { path, size }).collect())
             }
             Err(error) => {

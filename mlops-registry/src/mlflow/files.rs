@@ -43,20 +43,14 @@ pub(super) async fn list_of_run(api: Api, params: Params) -> Result<Value> {
 
 /// The names in a directory below a root, as paths from the root.
 pub(super) async fn list_below(api: &Inner, root_uri: &str, directory: &str) -> Result<Value> {
-    let root = ArtifactStore::path_of(root_uri)?;
     let directory = directory.trim_end_matches('/');
-    let (at, prefix) = match directory {
-        "" => (root.to_owned(), String::new()),
-        _ => (join(root, directory)?, format!("{directory}/")),
-    };
-    let entries = api.artifacts.at(&at, Action::Read).await?.entries(&at).await?;
+    if !directory.is_empty() {
+        check_relative(directory)?;
+    }
+    let (store, at) = api.artifacts.below(root_uri, directory, Action::Read).await?;
+    let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
+    let entries = store.entries(&at).await?;
     Ok(answer::object([("root_uri", root_uri.into()), ("files", files(&entries, &prefix))]))
-}
-
-/// A path below a root of the store, which it does not leave.
-pub(super) fn join(root: &str, path: &str) -> Result<String> {
-    check_relative(path)?;
-    Ok(format!("{root}/{path}"))
 }
 
 /// Refuses a path that leaves its root, in the words that clients look for.
@@ -127,12 +121,11 @@ pub(super) async fn delete(Caller(api): Caller, Path(path): Path<String>) -> Ans
 }
 
 pub(super) async fn download(Caller(api): Caller, Path(path): Path<String>, headers: HeaderMap) -> Answer<Response> {
-    send(&api, &path, &headers).await
+    send(api.artifacts.at(&path, Action::Read).await?, &path, &headers).await
 }
 
-/// A file of the store, or the range of it that the headers ask for.
-pub(super) async fn send(api: &Inner, path: &str, headers: &HeaderMap) -> Answer<Response> {
-    let files = api.artifacts.at(path, Action::Read).await?;
+/// A file of a store, or the range of it that the headers ask for.
+pub(super) async fn send(files: &ArtifactStore, path: &str, headers: &HeaderMap) -> Answer<Response> {
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(parse_range);
     let ranged = range.is_some();
     let reader = match files.open(path, range).await {

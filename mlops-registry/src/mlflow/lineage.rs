@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::{Api, Inner, answer, place::part, request::Params};
 use crate::{
     DatasetInput, ExperimentId, LoggedDataset, LoggedModelStore, ModelOutput, PageRequest, RunModels, RunRecord,
-    Search, TrackingStoreExt as _, View,
-    limits::{DATASET_DIGEST_MAX, RUN_TAG_VALUE_MAX, check_length},
+    Search, View,
+    limits::{DATASET_DIGEST_MAX, check_length},
     tracking::DATASET_CONTEXT_TAG,
 };
 
@@ -79,18 +79,7 @@ pub(super) async fn log_model(api: Api, params: Params) -> Result<Value> {
     let model: Value = serde_json::from_str(text).map_err(|error| {
         Error::invalid_argument(format!("Malformed model info. \n {text} \n is not a valid JSON.")).with_source(error)
     })?;
-    let entry = history_entry(&model)?;
-    let record = api.tracking.run(&run).await?;
-    let held = record.tags.get(HISTORY_TAG).map_or("[]", String::as_str);
-    let mut history: Vec<Value> = serde_json::from_str(held).unwrap_or_default();
-    history.push(entry);
-    // The oldest go when the tag is full: cut in the middle it would be no JSON.
-    let mut text = Value::from(history.clone()).to_string();
-    while text.chars().count() > RUN_TAG_VALUE_MAX && history.len() > 1 {
-        history.remove(0);
-        text = Value::from(history.clone()).to_string();
-    }
-    api.tracking.set_run_tags(&run, &[(HISTORY_TAG.to_owned(), text)]).await?;
+    api.tracking.append_run_tag(&run, HISTORY_TAG, &history_entry(&model)?).await?;
     Ok(json!({}))
 }
 

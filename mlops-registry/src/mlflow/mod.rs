@@ -62,7 +62,7 @@ mod ui_files;
 mod versions;
 mod webhooks;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, path::Path, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -271,6 +271,20 @@ impl MlflowServer {
     pub fn with_limits(mut self, limits: ServerLimits) -> Result<Self> {
         limits.check()?;
         self.inner.limits = limits;
+        Ok(self)
+    }
+
+    /// Reads the files of experiments that lie in this directory too, as clients give it by `artifact_location` and write
+    /// to it themselves; it is created when absent. Where users are asked who they are, such files are for administrators.
+    /// Default: only what is in the artifact store is read, whatever location an experiment has.
+    ///
+    /// Whoever can write to the directory can make this server read and write whatever its user can: a link may be put in
+    /// its way between the check of a path and the opening of the file. Name only directories of people you trust with that.
+    ///
+    /// # Errors
+    /// `Unavailable` naming the directory when it cannot be created.
+    pub fn with_local_directory(mut self, directory: &Path) -> Result<Self> {
+        self.inner.artifacts.add_directory(ArtifactStore::local(directory)?);
         Ok(self)
     }
 

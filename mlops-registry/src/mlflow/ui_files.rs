@@ -16,11 +16,11 @@ use super::{
     Api, Inner,
     auth::Caller,
     failure::Failure,
-    files::{Answer, check_relative, join, send},
+    files::{Answer, check_relative, send},
     source::Source,
     versions::parse_version,
 };
-use crate::{ArtifactStore, LoggedModelId, View};
+use crate::{LoggedModelId, View};
 
 /// Largest file that a page may write, in bytes.
 const UPLOAD_BYTES_MAX: usize = 10 << 20;
@@ -99,7 +99,9 @@ async fn of_model(
 }
 
 async fn below(api: &Inner, root: &str, path: &str, headers: &HeaderMap) -> Answer<Response> {
-    send(api, &join(ArtifactStore::path_of(root)?, path)?, headers).await
+    check_relative(path)?;
+    let (files, path) = api.artifacts.below(root, path, Action::Read).await?;
+    send(files, &path, headers).await
 }
 
 async fn upload(Caller(api): Caller, Query(wanted): Query<Wanted>, request: Request) -> Answer<Response> {
@@ -112,7 +114,7 @@ async fn upload(Caller(api): Caller, Query(wanted): Query<Wanted>, request: Requ
         return Err(missing("data").into());
     }
     let run = api.tracking.run(&run).await?;
-    let path = join(ArtifactStore::path_of(&run.artifact_uri)?, path)?;
-    api.artifacts.at(&path, Action::Write).await?.put(&path, bytes).await?;
+    let (files, path) = api.artifacts.below(&run.artifact_uri, path, Action::Write).await?;
+    files.put(&path, bytes).await?;
     Ok(Response::new(Body::empty()))
 }

@@ -7,12 +7,14 @@ use mlops_http::reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
 
-use super::{ANSWER_BYTES_MAX, Credentials, MlflowRemote};
+use super::{Credentials, MlflowRemote};
 
 /// Most repetitions of one call.
 pub const RETRIES_MAX: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Context of the error about an answer that is too long.
+const TOO_LONG: &str = "answer_bytes_max";
 
 /// Whether sending a call twice is the same as sending it once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,11 @@ impl MlflowRemote {
     }
 
     fn url(&self, path: &str) -> Result<Url> {
-        let joined = self.base.join(&format!("api/2.0/mlflow/{path}"));
+        // An absolute path names the version of the API.
+        let joined = match path.strip_prefix('/') {
+            Some(path) => self.base.join(&format!("api/{path}")),
+            None => self.base.join(&format!("api/2.0/mlflow/{path}")),
+        };
         joined.map_err(|error| Error::internal(format!("{path:?} is no path")).with_source(error))
     }
 
@@ -85,7 +91,10 @@ impl MlflowRemote {
         if status.is_success() {
             return Ok(response);
         }
-        let refusal = tokio::time::timeout(self.timeout, body(&mut response)).await.ok().and_then(Result::ok);
+        let refusal = tokio::time::timeout(self.timeout, body(&mut response, self.answer_bytes_max))
+            .await
+            .ok()
+            .and_then(Result::ok);
         let refusal = refusal.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Err(refused(status, &refusal.unwrap_or(Value::Null)))
     }
@@ -119,9 +128,9 @@ impl MlflowRemote {
         };
         let mut response = request.timeout(self.timeout).send().await.map_err(unreachable)?;
         let status = response.status();
-        let bytes = body(&mut response).await.map_err(|error| match error {
+        let bytes = body(&mut response, self.answer_bytes_max).await.map_err(|error| match error {
             Body::Broken(error) => unreachable(error),
-            Body::TooLong => Failed { error: too_long(), seen: true },
+            Body::TooLong => Failed { error: too_long(self.answer_bytes_max), seen: true },
         })?;
         let answer = serde_json::from_slice::<Value>(&bytes);
         match answer {
@@ -141,10 +150,10 @@ enum Body {
     TooLong,
 }
 
-async fn body(response: &mut Response) -> Result<Vec<u8>, Body> {
+async fn body(response: &mut Response, bytes_max: usize) -> Result<Vec<u8>, Body> {
     let mut bytes = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(Body::Broken)? {
-        if bytes.len() + piece.len() > ANSWER_BYTES_MAX {
+        if bytes_max < bytes.len() + piece.len() {
             return Err(Body::TooLong);
         }
         bytes.extend_from_slice(&piece);
@@ -152,10 +161,16 @@ async fn body(response: &mut Response) -> Result<Vec<u8>, Body> {
     Ok(bytes)
 }
 
-fn too_long() -> Error {
+fn too_long(bytes_max: usize) -> Error {
     Error::invalid_argument(format!(
-        "the answer of the tracking server is over {ANSWER_BYTES_MAX} bytes; ask for a smaller page"
+        "the answer of the tracking server is over {bytes_max} bytes; ask for a smaller page"
     ))
+    .with(TOO_LONG, bytes_max)
+}
+
+/// Whether an answer was too long to be read.
+pub(super) fn is_too_long(error: &Error) -> bool {
+    error.context().iter().any(|(key, _)| *key == TOO_LONG)
 }
 
 /// What a refusal means here. MLflow says INVALID_PARAMETER_VALUE also of writes to something deleted; only its words

@@ -11,9 +11,11 @@
 //! [`TrackingStore`]: crate::TrackingStore
 
 mod http;
+mod logged;
 mod port;
 mod read;
 mod registered;
+mod traces;
 
 use std::{fmt, time::Duration};
 
@@ -46,6 +48,9 @@ impl fmt::Debug for Credentials {
 
 /// A tracking store on a server that speaks MLflow's REST API 2.0.
 ///
+/// That API has no call for [`append_run_tag`](crate::TrackingStore::append_run_tag): it reads, then writes, so an item that
+/// another appends in between is lost.
+///
 /// ```no_run
 /// use std::sync::Arc;
 /// use mlops_core::RunLogger;
@@ -66,6 +71,7 @@ pub struct MlflowRemote {
     credentials: Credentials,
     timeout: Duration,
     retries: u32,
+    answer_bytes_max: usize,
 }
 
 /// Puts a [`MlflowRemote`] together.
@@ -127,7 +133,7 @@ impl MlflowRemoteBuilder {
             .build()
             .map_err(|error| Error::internal("the HTTP client cannot be made").with_source(error))?;
         let Self { credentials, timeout, retries, .. } = self;
-        Ok(MlflowRemote { client, base, credentials, timeout, retries })
+        Ok(MlflowRemote { client, base, credentials, timeout, retries, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 }
 

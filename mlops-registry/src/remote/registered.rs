@@ -50,22 +50,20 @@ impl MlflowRemote {
 
     /// The entries of a directory of a run; the empty path is the top.
     pub(crate) async fn artifacts(&self, run: &RunId, path: &str, token: Option<String>) -> Result<Page<Listed>> {
-        let path = Some(("path", path.to_owned())).filter(|(_, path)| !path.is_empty());
-        let token = token.map(|token| ("page_token", token));
-        let query: Vec<_> = std::iter::once(("run_id", run.to_string())).chain(path).chain(token).collect();
-        let answer = self.get("artifacts/list", &query).await?;
-        read::page(&answer, "files", |value| {
-            let path = read::text(value, "path")?.to_owned();
-            let directory = value.get("is_dir").and_then(Value::as_bool).unwrap_or_default();
-            let size = read::whole(value, "file_size")?.and_then(|size| size.try_into().ok()).unwrap_or_default();
-            Ok(if directory { Listed::Directory(path) } else { Listed::File(SourceFile { path, size }) })
-        })
+        let mut query = page_query(("path", path), token);
+        query.push(("run_id", run.to_string()));
+        listed(&self.get("artifacts/list", &query).await?)
     }
 
     /// A file of a run, as MLflow's web page asks for it.
     pub(crate) async fn artifact(&self, run: &RunId, path: &str) -> Result<FilePieces> {
-        let mut url = self.base.join("get-artifact").map_err(|error| Error::internal("no path").with_source(error))?;
-        url.query_pairs_mut().append_pair("path", path).append_pair("run_uuid", run.as_str());
+        self.file("get-artifact", &[("path", path), ("run_uuid", run.as_str())]).await
+    }
+
+    /// The bytes at a route.
+    pub(super) async fn file(&self, route: &str, query: &[(&str, &str)]) -> Result<FilePieces> {
+        let mut url = self.base.join(route).map_err(|error| Error::internal("no path").with_source(error))?;
+        url.query_pairs_mut().extend_pairs(query);
         let response = self.stream(url).await?;
         let next = |(remote, mut response): (Self, Response)| async move {
             let piece = remote.patiently(response.chunk()).await?;
@@ -73,6 +71,22 @@ impl MlflowRemote {
         };
         Ok(stream::try_unfold((self.clone(), response), next).boxed())
     }
+}
+
+/// A directory, unless it is the top, and the token of a page.
+pub(super) fn page_query<'a>((name, path): (&'a str, &str), token: Option<String>) -> Vec<(&'a str, String)> {
+    let path = Some((name, path.to_owned())).filter(|(_, path)| !path.is_empty());
+    path.into_iter().chain(token.map(|token| ("page_token", token))).collect()
+}
+
+/// The entries of a directory.
+pub(super) fn listed(answer: &Value) -> Result<Page<Listed>> {
+    read::page(answer, "files", |value| {
+        let path = read::text(value, "path")?.to_owned();
+        let directory = value.get("is_dir").and_then(Value::as_bool).unwrap_or_default();
+        let size = read::whole(value, "file_size")?.and_then(|size| size.try_into().ok()).unwrap_or_default();
+        Ok(if directory { Listed::Directory(path) } else { Listed::File(SourceFile { path, size }) })
+    })
 }
 
 fn registered_model(value: &Value) -> Result<RegisteredModel> {

@@ -9,6 +9,9 @@ mod order;
 mod page;
 mod parse;
 mod plan;
+pub(crate) mod sql;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use columns::{Columns, SearchColumns};
 pub(crate) use order::{OrderKey, compare as compare_operands, compare_by};

@@ -17,6 +17,11 @@ pub(crate) struct OrderKey {
 }
 
 impl OrderKey {
+    /// A key whose large values come first.
+    pub(crate) fn descending(group: &'static str, key: &str) -> Self {
+        Self { group, key: key.to_owned(), descending: true }
+    }
+
     /// Parses the keys of a search over records of type `T`.
     pub(crate) fn parse_all<T: Fields>(texts: &[String]) -> Result<Vec<Self>> {
         let mut keys: Vec<Self> = Vec::new();

@@ -63,7 +63,7 @@ impl PageRequest {
     }
 }
 
-fn foreign() -> Error {
+pub(super) fn foreign() -> Error {
     Error::invalid_argument("page token is not one of this search; begin without a token")
 }
 

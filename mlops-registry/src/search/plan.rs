@@ -98,7 +98,19 @@ pub(crate) struct Filter {
     clauses: Vec<Clause>,
 }
 
+impl Clause {
+    /// That a text is this one.
+    pub(crate) fn equal(group: &'static str, key: &str, text: &str) -> Self {
+        Self { group, key: key.to_owned(), test: Test::Compare("=", Literal::Text(text.to_owned())) }
+    }
+}
+
 impl Filter {
+    /// All of these clauses.
+    pub(crate) fn of(clauses: Vec<Clause>) -> Self {
+        Self { clauses }
+    }
+
     /// Parses a filter over records of type `T`.
     pub(crate) fn parse<T: Fields>(text: &str) -> Result<Self> {
         let tokens = tokens(text)?;

@@ -12,6 +12,8 @@ mod sql;
 mod store;
 
 pub use assessment::{Assessment, AssessmentSource, AssessmentUpdate, AssessmentValue, CreateAssessment};
+#[cfg(any(feature = "mlflow", feature = "remote"))]
+pub(crate) use record::duration_ms;
 pub use record::{TraceInfo, TraceSelection, TraceState};
 pub use span::{AnyValue, Attribute, Span, SpanEvent, SpanLink, SpanStatus, StatusCode};
 pub use sql::{SqlTraceStore, SqlTraceStoreBuilder};

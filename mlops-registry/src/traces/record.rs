@@ -155,6 +155,19 @@ impl TraceInfo {
     }
 }
 
+/// A duration such as `1.5s`, in milliseconds.
+#[cfg(any(feature = "mlflow", feature = "remote"))]
+pub(crate) fn duration_ms(text: &str) -> Result<i64> {
+    let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse::<f64>().ok());
+    let millis = seconds.map(|seconds| (seconds * 1_000.0).round()).filter(|millis| (0.0..1e15).contains(millis));
+    #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
+    millis.map(|millis| millis as i64).ok_or_else(|| {
+        Error::invalid_argument(format!(
+            "Invalid value {text:?} for parameter 'execution_duration' supplied; write 1.5s"
+        ))
+    })
+}
+
 fn shorten(text: &mut String, max: usize) {
     let end = truncated(text, max).len();
     text.truncate(end);
@@ -238,5 +251,15 @@ mod tests {
         let long = TraceInfo { request_preview: Some("é".repeat(PREVIEW_MAX + 1)), ..info("t", 0) };
         long.check().unwrap();
         assert_eq!(long.cut().request_preview.unwrap().chars().count(), PREVIEW_MAX);
+    }
+
+    #[test]
+    fn durations_are_seconds_with_a_unit() {
+        for (text, millis) in [("0s", 0), ("0.123s", 123), ("1.5s", 1_500), ("0.000999500s", 1), ("90s", 90_000)] {
+            assert_eq!(duration_ms(text).unwrap(), millis, "{text}");
+        }
+        for bad in ["", "1", "s", "-1s", "NaNs", "infs", "1e300s", "1m"] {
+            assert!(duration_ms(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{ErrorKind, Metric, Result, RunId};
+use mlops_core::{Error, ErrorKind, Metric, Result, RunId};
 
 use super::{
     record::{
@@ -12,7 +12,7 @@ use super::{
     sample::{self, HistorySample, Paged},
 };
 use crate::{
-    limits::SEARCH_EXPERIMENTS_MAX,
+    limits::{RUN_TAG_VALUE_MAX, SEARCH_EXPERIMENTS_MAX},
     search::{Columns, Page, PageRequest, RESULTS_MAX, Search, SearchColumns, View},
 };
 
@@ -167,6 +167,19 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     /// `NotFound` when the run has no such tag.
     async fn delete_run_tag(&self, id: &RunId, key: &str) -> Result<()>;
 
+    /// Appends an item to a tag that holds a list in JSON; the oldest items go when the tag is full, and what is no list
+    /// counts as empty. Default: it reads, then writes, so an item that another appends in between is lost.
+    /// [`SqlTrackingStore`](super::SqlTrackingStore) appends in one transaction and loses none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the item alone is too long for a tag or the key is not acceptable, `NotFound` when there is no
+    /// such run, `FailedPrecondition` when it is deleted.
+    async fn append_run_tag(&self, id: &RunId, key: &str, item: &serde_json::Value) -> Result<()> {
+        let record = self.run(id).await?;
+        let list = appended(record.tags.get(key).map(String::as_str), item)?;
+        self.log_batch(id, &Batch { tags: vec![(key.to_owned(), list)], ..Batch::default() }).await
+    }
+
     /// Every point of one metric by (timestamp, step, value); empty when run or metric are
     /// unknown.
     ///
@@ -206,6 +219,26 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
     async fn log_inputs(&self, id: &RunId, inputs: &[DatasetInput]) -> Result<()>;
 }
 
+/// A list in JSON with one item more, its oldest items left out where it would be longer than a tag.
+pub(super) fn appended(list: Option<&str>, item: &serde_json::Value) -> Result<String> {
+    let mut items: Vec<serde_json::Value> = list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
+    items.push(item.clone());
+    loop {
+        let text = serde_json::Value::from(items.as_slice()).to_string();
+        if text.chars().count() <= RUN_TAG_VALUE_MAX {
+            return Ok(text);
+        }
+        if items.len() == 1 {
+            // Cut in the middle it would be no JSON.
+            return Err(Error::invalid_argument(format!(
+                "an item of a list in a tag has {} characters; at most {RUN_TAG_VALUE_MAX} are allowed",
+                text.chars().count()
+            )));
+        }
+        items.remove(0);
+    }
+}
+
 /// Hands all calls of [`TrackingStore`] to the macro `$callback`: those that write to a run on which [`super::tail`] tells,
 /// and all others.
 macro_rules! tracking_calls {
@@ -216,6 +249,7 @@ macro_rules! tracking_calls {
                 delete_run(id: &RunId) -> ();
                 log_batch(id: &RunId, batch: &Batch) -> ();
                 delete_run_tag(id: &RunId, key: &str) -> ();
+                append_run_tag(id: &RunId, key: &str, item: &serde_json::Value) -> ();
             }
             others {
                 create_experiment(name: &str, options: CreateExperiment) -> ExperimentId;
@@ -267,7 +301,7 @@ pub trait TrackingStoreExt: TrackingStore {
         for _ in 0..2 {
             if let Some(experiment) = self.experiment_by_name(name).await? {
                 if experiment.deleted {
-                    return Err(mlops_core::Error::failed_precondition(format!(
+                    return Err(Error::failed_precondition(format!(
                         "experiment {name:?} is deleted; restore it or choose another name"
                     )));
                 }
@@ -278,7 +312,7 @@ pub trait TrackingStoreExt: TrackingStore {
                 outcome => return outcome,
             }
         }
-        Err(mlops_core::Error::conflict(format!("experiment {name:?} is created and renamed by others; try again")))
+        Err(Error::conflict(format!("experiment {name:?} is created and renamed by others; try again")))
     }
 
     /// Sets params; see [`TrackingStore::log_batch`].

@@ -137,7 +137,7 @@ impl Run {
     /// # Errors
     /// As [`ArtifactStore::get`]; `FailedPrecondition` when the experiment keeps its files elsewhere.
     pub async fn artifact(&self, path: &str) -> Result<Bytes> {
-        self.tracker.artifacts.get(&Self::path_of(&self.record().await?, path)?).await
+        self.tracker.artifacts.get(&self.path_of(&self.record().await?, path)?).await
     }
 
     /// A file of this run of any size, to be read piece by piece.
@@ -145,7 +145,7 @@ impl Run {
     /// # Errors
     /// As [`ArtifactStore::open`]; `FailedPrecondition` when the experiment keeps its files elsewhere.
     pub async fn open_artifact(&self, path: &str) -> Result<ArtifactReader> {
-        self.tracker.artifacts.open(&Self::path_of(&self.record().await?, path)?, None).await
+        self.tracker.artifacts.open(&self.path_of(&self.record().await?, path)?, None).await
     }
 
     /// Path and size in bytes of every file of this run, by path.
@@ -154,13 +154,14 @@ impl Run {
     /// As [`ArtifactStore::files`]; `FailedPrecondition` when the experiment keeps its files elsewhere.
     pub async fn artifacts(&self) -> Result<Vec<(String, u64)>> {
         let record = self.record().await?;
-        self.tracker.artifacts.files(ArtifactStore::path_of(&record.artifact_uri)?).await
+        let artifacts = &self.tracker.artifacts;
+        artifacts.files(&artifacts.path_of(&record.artifact_uri)?).await
     }
 
     /// The path in the artifact store of a file of this run.
-    fn path_of(record: &RunRecord, path: &str) -> Result<String> {
+    fn path_of(&self, record: &RunRecord, path: &str) -> Result<String> {
         check_path("artifact path", path)?;
-        Ok(format!("{}/{path}", ArtifactStore::path_of(&record.artifact_uri)?))
+        Ok(format!("{}/{path}", self.tracker.artifacts.path_of(&record.artifact_uri)?))
     }
 
     async fn write(&self, batch: Batch) -> Result<()> {
@@ -191,7 +192,7 @@ impl RunLogger for Run {
         if record.deleted {
             return Err(Error::failed_precondition(format!("run {} is deleted; restore it to add files", self.id)));
         }
-        self.tracker.artifacts.put(&Self::path_of(&record, path)?, bytes).await
+        self.tracker.artifacts.put(&self.path_of(&record, path)?, bytes).await
     }
 
     async fn finish(&self, status: RunStatus) -> Result<()> {

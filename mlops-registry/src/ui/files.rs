@@ -19,7 +19,7 @@ use super::{
     html::Html,
     page::Answer,
 };
-use crate::{ArtifactEntry, ArtifactStore, RunRecord, artifacts::check_path, mlflow::disposition};
+use crate::{ArtifactEntry, RunRecord, mlflow::disposition};
 
 /// Bytes of a file that a page shows.
 const PREVIEW_BYTES: usize = 64 << 10;
@@ -84,24 +84,14 @@ pub(super) enum Browsed {
     File { path: String, size: u64, start: Vec<u8> },
 }
 
-fn place(run: &RunRecord, path: &str) -> Result<String> {
-    let root = ArtifactStore::path_of(&run.artifact_uri)?;
-    if path.is_empty() {
-        return Ok(root.to_owned());
-    }
-    check_path("path", path)?;
-    Ok(format!("{root}/{path}"))
-}
-
 pub(super) async fn browse(stores: &UiStores, run: &RunRecord, path: &str) -> Result<Browsed> {
     let path = path.trim_matches('/');
-    let at = match place(run, path) {
+    let (store, at) = match stores.artifacts.below(&run.artifact_uri, path, Action::Read).await {
         Err(error) if error.kind() == ErrorKind::FailedPrecondition => {
             return Ok(Browsed::Elsewhere(run.artifact_uri.clone()));
         }
-        at => at?,
+        found => found?,
     };
-    let store = stores.artifacts.at(&at, Action::Read).await?;
     let entries = store.entries(&at).await?;
     if !entries.is_empty() || path.is_empty() {
         return Ok(Browsed::Directory { path: path.to_owned(), entries });
@@ -254,8 +244,8 @@ fn csv_rows(text: &str, separator: char) -> Vec<Vec<String>> {
 pub(super) async fn file(stores: UiStores, Path(id): Path<String>, asked: Asked) -> Answer<Response> {
     let run = stores.tracking.run(&id.parse()?).await?;
     let path = asked.one("path").ok_or_else(|| Error::invalid_argument("name the file by path=..."))?;
-    let at = place(&run, path)?;
-    let reader = stores.artifacts.at(&at, Action::Read).await?.open(&at, None).await?;
+    let (store, at) = stores.artifacts.below(&run.artifact_uri, path, Action::Read).await?;
+    let reader = store.open(&at, None).await?;
     let shown = Kind::of(path).shown_as().filter(|_| asked.one("inline").is_some());
     let disposition = if shown.is_some() { "inline".to_owned() } else { disposition(path) };
     let headers = [

@@ -83,7 +83,7 @@ impl Site {
 
     async fn file(&self, run: &RunId, path: &str, bytes: &'static str) {
         let uri = self.tracking.run(run).await.unwrap().artifact_uri;
-        let root = ArtifactStore::path_of(&uri).unwrap().to_owned();
+        let root = self.files.path_of(&uri).unwrap();
         self.files.put(&format!("{root}/{path}"), bytes.into()).await.unwrap();
     }
 

@@ -11,11 +11,12 @@ use mlops_store::{MetaStore, MetaStoreExt as _, Migration, Migrations, Row, Tran
 
 use super::{CreateWebhook, Delivery, Webhook, WebhookStore, WebhookTargets, WebhookUpdate, event};
 use crate::{
-    id_source::{IdSource, RandomIds},
+    id_source::IdSource,
     registry::{ChangeSink, RegistryChange},
     retry::on_conflict,
     rows::{from_json, to_json},
     search::{Page, PageRequest, cut},
+    sql_store::sql_store,
 };
 
 /// Most webhooks.
@@ -81,19 +82,9 @@ pub struct SqlWebhookStoreBuilder {
     store: SqlWebhookStore,
 }
 
+sql_store!(SqlWebhookStore, SqlWebhookStoreBuilder, "Gives ids. Default: random ones, seeded by the operating system.");
+
 impl SqlWebhookStoreBuilder {
-    /// Tells the time. Default: the clock of the operating system.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.store.clock = clock;
-        self
-    }
-
-    /// Gives ids. Default: random ones, seeded by the operating system.
-    pub fn with_ids(mut self, ids: Arc<dyn IdSource>) -> Self {
-        self.store.ids = Some(ids);
-        self
-    }
-
     /// Seals secrets under a key before they are stored. Default: they are stored as they are.
     pub fn with_keys(mut self, keys: Arc<dyn KeyProvider>, key_id: impl Into<String>) -> Self {
         self.store.keys = Some((keys, key_id.into()));
@@ -111,12 +102,7 @@ impl SqlWebhookStoreBuilder {
     /// # Errors
     /// `FailedPrecondition` when the tables are of a newer version, `Unavailable` when the database cannot be reached.
     pub async fn build(self) -> Result<SqlWebhookStore> {
-        let mut store = self.store;
-        if store.ids.is_none() {
-            store.ids = Some(Arc::new(RandomIds::from_os()?));
-        }
-        store.meta.migrate(&MIGRATIONS).await?;
-        Ok(store)
+        self.store.opened(&MIGRATIONS).await
     }
 }
 
@@ -131,14 +117,9 @@ impl SqlWebhookStore {
         SqlWebhookStoreBuilder { store: Self { meta, clock, ids: None, keys: None, targets } }
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.clock.now().as_millis())
-    }
-
     /// A random id in the form of a UUID.
     fn next_id(&self) -> Result<String> {
-        let ids = self.ids.as_deref().ok_or_else(|| Error::internal("the store has no source of ids"))?;
-        let id = ids.next_id();
+        let id = self.ids()?.next_id();
         let part = |shift: u32, bits: u32| (id >> shift) & ((1_u128 << bits) - 1);
         Ok(format!(
             "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",

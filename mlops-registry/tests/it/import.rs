@@ -112,7 +112,7 @@ async fn a_file_store_is_imported_once_with_what_is_wrong_named() {
     let history = tracking.metric_history(&parent.id, "loss", &PageRequest::default()).await.unwrap().items;
     let values: Vec<f64> = history.iter().map(|point| point.value).collect();
     assert!(values[0] == 0.5 && values[1].is_nan() && values[2] == f64::NEG_INFINITY, "{values:?}");
-    let path = ArtifactStore::path_of(&parent.artifact_uri).unwrap();
+    let path = files.path_of(&parent.artifact_uri).unwrap();
     assert_eq!(files.get(&format!("{path}/d/e.txt")).await.unwrap(), "hello");
     assert!(tracking.experiment_by_name("gone").await.unwrap().unwrap().deleted);
 
@@ -393,8 +393,8 @@ async fn runs_of_weights_and_biases_are_imported_from_an_export() {
     );
     let history = tracking.metric_history(&run.id, "loss", &PageRequest::default()).await.unwrap().items;
     assert!(history[0].value.is_nan() && history[1].value == f64::NEG_INFINITY && history[2].value == 2.0);
-    let path = ArtifactStore::path_of(&run.artifact_uri).unwrap();
-    assert_eq!(files.files(path).await.unwrap().len(), 2);
+    let path = files.path_of(&run.artifact_uri).unwrap();
+    assert_eq!(files.files(&path).await.unwrap().len(), 2);
     assert_eq!(found["def"].status, RunStatus::Running);
 
     wandb_run(root, "q/open", r#"{"id": "def", "project": "risk: #1", "state": "crashed"}"#, "");

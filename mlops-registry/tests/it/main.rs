@@ -15,6 +15,7 @@ mod crash_governance;
 mod export;
 mod governance;
 mod import;
+mod import_server;
 mod mlflow;
 mod offline;
 mod remote;

@@ -3,9 +3,10 @@
 //! Invariant: what was applied is never edited. Each applied step is kept with the digest of its
 //! text, and a database that is ahead of the program is refused rather than guessed at.
 
+use async_trait::async_trait;
 use mlops_core::{Digest, Error, Result};
 
-use super::{Transaction, TransactionExt};
+use super::{Transaction, TransactionExt, Work};
 use crate::params;
 
 /// One step: `version` counts from 1 without gaps.
@@ -37,9 +38,12 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS mlops_migration (
     PRIMARY KEY (namespace, version)
 )";
 
-impl Migrations {
-    /// Applies what is missing, all of it in one transaction.
-    pub(super) async fn apply(&self, mut tx: Box<dyn Transaction>) -> Result<()> {
+/// Applies what is missing, all of it in one transaction.
+#[async_trait]
+impl Work for Migrations {
+    type Output = ();
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<()> {
         tx.execute(TABLE, &[]).await?;
         let sql = "SELECT version, digest FROM mlops_migration WHERE namespace = $1 ORDER BY version";
         let applied = tx.query(sql, params![self.namespace]).await?;
@@ -60,11 +64,13 @@ impl Migrations {
             }
         }
         for step in self.steps.iter().skip(applied.len()) {
-            self.apply_step(tx.as_mut(), step).await?;
+            self.apply_step(tx, step).await?;
         }
-        tx.commit().await
+        Ok(())
     }
+}
 
+impl Migrations {
     async fn apply_step(&self, tx: &mut dyn Transaction, step: &Migration) -> Result<()> {
         let sql = tx.dialect().translate(step.sql);
         for statement in sql.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()) {

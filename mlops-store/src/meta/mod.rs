@@ -9,17 +9,19 @@ mod migration;
 mod postgres;
 mod sqlite;
 mod value;
+mod work;
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mlops_core::{Error, Result};
+use mlops_core::{Error, ErrorKind, Result};
 
 pub use migration::{Migration, Migrations};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresMetaStore;
 pub use sqlite::{SqliteMetaStore, SqliteSettings};
 pub use value::{FromValue, Row, Type, Value};
+pub use work::{Job, Work};
 
 /// Which SQL a back end speaks, for the few places where the common subset does not reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,18 @@ pub trait MetaStore: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable` when the database cannot be reached or stays locked by another process.
     async fn begin(&self) -> Result<Box<dyn Transaction>>;
 
+    /// Does a job in a transaction of its own and commits it: [`MetaStore::begin`], the job, [`Transaction::commit`]. A
+    /// back end may carry it out in one piece, which spares every statement the way to another thread. A job that has been
+    /// handed over may be done even when the caller no longer waits for it.
+    ///
+    /// # Errors
+    /// Those of the job, which then changed nothing, of [`MetaStore::begin`] and of [`Transaction::commit`].
+    async fn transact(&self, job: Box<dyn Job>) -> Result<()> {
+        let mut tx = self.begin().await?;
+        job.run(tx.as_mut()).await?;
+        tx.commit().await
+    }
+
     /// Runs one statement that reads, outside any transaction; it sees all committed rows,
     /// also those of a commit that still waits for the disk.
     ///
@@ -67,6 +81,9 @@ pub trait MetaStore: fmt::Debug + Send + Sync + 'static {
 impl<T: MetaStore + ?Sized> MetaStore for Arc<T> {
     async fn begin(&self) -> Result<Box<dyn Transaction>> {
         (**self).begin().await
+    }
+    async fn transact(&self, job: Box<dyn Job>) -> Result<()> {
+        (**self).transact(job).await
     }
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
         (**self).query(sql, params).await
@@ -150,10 +167,16 @@ pub trait MetaStoreExt: MetaStore {
     /// # Errors
     /// As [`Transaction::execute`] and [`Transaction::commit`].
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64> {
-        let mut tx = self.begin().await?;
-        let changed = tx.execute(sql, params).await?;
-        tx.commit().await?;
-        Ok(changed)
+        let statement = Arc::new(Changing { sql: sql.to_owned(), params: params.to_vec() });
+        self.carry_out(&statement).await
+    }
+
+    /// Does some work in a transaction of its own; see [`MetaStore::transact`].
+    ///
+    /// # Errors
+    /// As [`MetaStore::transact`].
+    async fn carry_out<W: Work>(&self, work: &Arc<W>) -> Result<W::Output> {
+        work::carry_out(self, work).await
     }
 
     /// Brings the tables of one crate to the newest version.
@@ -162,11 +185,36 @@ pub trait MetaStoreExt: MetaStore {
     /// `FailedPrecondition` when the database is newer than this program or an applied migration
     /// was edited.
     async fn migrate(&self, migrations: &Migrations) -> Result<()> {
-        migrations.apply(self.begin().await?).await
+        // Programs that open an empty database at once make the same tables: whoever loses finds them made.
+        for _ in 1..MIGRATION_ATTEMPTS {
+            match self.carry_out(&Arc::new(*migrations)).await {
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {}
+                outcome => return outcome,
+            }
+        }
+        self.carry_out(&Arc::new(*migrations)).await
     }
 }
 
+/// How often migrations are begun while other programs apply the same ones.
+const MIGRATION_ATTEMPTS: u32 = 10;
+
 impl<T: MetaStore + ?Sized> MetaStoreExt for T {}
+
+/// One statement that changes rows, and how many.
+struct Changing {
+    sql: String,
+    params: Vec<Value>,
+}
+
+#[async_trait]
+impl Work for Changing {
+    type Output = u64;
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<u64> {
+        tx.execute(&self.sql, &self.params).await
+    }
+}
 
 /// Conveniences over [`Transaction`].
 #[async_trait]

@@ -8,10 +8,13 @@ mod records;
 
 use std::sync::Arc;
 
-use mlops_core::{Clock, Result, SystemClock, Timestamp};
-use mlops_store::{MetaStore, MetaStoreExt as _, Migration, Migrations};
+use mlops_core::{Clock, Result, SystemClock};
+use mlops_store::{MetaStore, Migration, Migrations};
 
-use crate::id_source::{IdSource, RandomIds, prefixed_id};
+use crate::{
+    id_source::{IdSource, prefixed_id},
+    sql_store::sql_store,
+};
 
 const MIGRATIONS: Migrations = Migrations {
     namespace: "evaluation",
@@ -70,30 +73,19 @@ pub struct SqlEvaluationStoreBuilder {
     store: SqlEvaluationStore,
 }
 
+sql_store!(
+    SqlEvaluationStore,
+    SqlEvaluationStoreBuilder,
+    "Gives ids. Default: random ones, seeded by the operating system."
+);
+
 impl SqlEvaluationStoreBuilder {
-    /// Tells the time. Default: the clock of the operating system.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.store.clock = clock;
-        self
-    }
-
-    /// Gives ids. Default: random ones, seeded by the operating system.
-    pub fn with_ids(mut self, ids: Arc<dyn IdSource>) -> Self {
-        self.store.ids = Some(ids);
-        self
-    }
-
     /// Brings the tables up to date.
     ///
     /// # Errors
     /// `FailedPrecondition` when the tables are of a newer version, `Unavailable` when the database cannot be reached.
     pub async fn build(self) -> Result<SqlEvaluationStore> {
-        let mut store = self.store;
-        if store.ids.is_none() {
-            store.ids = Some(Arc::new(RandomIds::from_os()?));
-        }
-        store.meta.migrate(&MIGRATIONS).await?;
-        Ok(store)
+        self.store.opened(&MIGRATIONS).await
     }
 }
 
@@ -103,11 +95,7 @@ impl SqlEvaluationStore {
         SqlEvaluationStoreBuilder { store: Self { meta, clock: Arc::new(SystemClock::new()), ids: None } }
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.clock.now().as_millis())
-    }
-
     fn next_id(&self, prefix: &str) -> Result<String> {
-        prefixed_id(self.ids.as_deref(), prefix)
+        Ok(prefixed_id(self.ids()?, prefix))
     }
 }

@@ -5,15 +5,17 @@ use std::collections::HashMap;
 use mlops_core::{Error, Result, RunId};
 use mlops_store::{Value, params};
 
-use super::{SqlLoggedModelStore, read::places};
+use super::SqlLoggedModelStore;
 use crate::{
+    bound::listing,
     limits::BATCH_DATASETS_MAX,
     logged_models::record::{LoggedModelId, ModelOutput, RunModels},
     retry::{Statement, on_conflict},
 };
 
-/// How many runs are read by one query of each table.
-const RUNS_AT_ONCE: usize = 500;
+/// Inputs, which have no step, and outputs, each in the order they were linked.
+const LINKS: &str = "SELECT run_id, model, NULL AS step, seq FROM logged_model_input WHERE run_id IN ({list})
+    UNION ALL SELECT run_id, model, step, seq FROM logged_model_output WHERE run_id IN ({list}) ORDER BY seq";
 
 impl SqlLoggedModelStore {
     pub(super) async fn link_inputs(&self, run: &RunId, models: &[LoggedModelId]) -> Result<()> {
@@ -54,19 +56,15 @@ impl SqlLoggedModelStore {
 
     pub(super) async fn links_of(&self, runs: &[RunId]) -> Result<Vec<RunModels>> {
         let mut found: HashMap<String, RunModels> = HashMap::new();
-        for chunk in runs.chunks(RUNS_AT_ONCE) {
-            let ids: Vec<Value> = chunk.iter().map(|run| Value::from(run.as_str())).collect();
-            let among = places(ids.len());
-            let sql = format!("SELECT run_id, model FROM logged_model_input WHERE run_id IN ({among}) ORDER BY seq");
-            for row in self.meta.query(&sql, &ids).await? {
+        let ids: Vec<Value> = runs.iter().map(|run| Value::from(run.as_str())).collect();
+        for (sql, values) in listing(LINKS, &[], &ids) {
+            for row in self.meta.query(&sql, &values).await? {
+                let models = found.entry(row.get("run_id")?).or_default();
                 let model = row.get::<String>("model")?.parse()?;
-                found.entry(row.get("run_id")?).or_default().inputs.push(model);
-            }
-            let sql =
-                format!("SELECT run_id, model, step FROM logged_model_output WHERE run_id IN ({among}) ORDER BY seq");
-            for row in self.meta.query(&sql, &ids).await? {
-                let output = ModelOutput { model: row.get::<String>("model")?.parse()?, step: row.get("step")? };
-                found.entry(row.get("run_id")?).or_default().outputs.push(output);
+                match row.get::<Option<i64>>("step")? {
+                    None => models.inputs.push(model),
+                    Some(step) => models.outputs.push(ModelOutput { model, step }),
+                }
             }
         }
         Ok(runs.iter().map(|run| found.get(run.as_str()).cloned().unwrap_or_default()).collect())

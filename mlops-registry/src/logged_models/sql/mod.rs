@@ -12,15 +12,12 @@ mod write;
 
 use std::sync::Arc;
 
-use mlops_core::{Clock, Error, Result, SystemClock, Timestamp};
-use mlops_store::{MetaStore, MetaStoreExt as _};
+use mlops_core::{Clock, Error, Result, SystemClock};
+use mlops_store::MetaStore;
 
 pub(crate) use self::{schema::MIGRATIONS, write::add_points};
 use super::record::LoggedModelId;
-use crate::{
-    id_source::{IdSource, RandomIds},
-    tracking::TrackingStore,
-};
+use crate::{id_source::IdSource, sql_store::sql_store, tracking::TrackingStore};
 
 /// A store of logged models over a [`MetaStore`].
 ///
@@ -53,30 +50,19 @@ pub struct SqlLoggedModelStoreBuilder {
     store: SqlLoggedModelStore,
 }
 
+sql_store!(
+    SqlLoggedModelStore,
+    SqlLoggedModelStoreBuilder,
+    "Gives ids. Default: random ones, seeded by the operating system."
+);
+
 impl SqlLoggedModelStoreBuilder {
-    /// Tells the time. Default: the clock of the operating system.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.store.clock = clock;
-        self
-    }
-
-    /// Gives ids. Default: random ones, seeded by the operating system.
-    pub fn with_ids(mut self, ids: Arc<dyn IdSource>) -> Self {
-        self.store.ids = Some(ids);
-        self
-    }
-
     /// Brings the tables up to date.
     ///
     /// # Errors
     /// `FailedPrecondition` when the tables are of a newer version, `Unavailable` when the database cannot be reached.
     pub async fn build(self) -> Result<SqlLoggedModelStore> {
-        let mut store = self.store;
-        if store.ids.is_none() {
-            store.ids = Some(Arc::new(RandomIds::from_os()?));
-        }
-        store.meta.migrate(&MIGRATIONS).await?;
-        Ok(store)
+        self.store.opened(&MIGRATIONS).await
     }
 }
 
@@ -85,14 +71,6 @@ impl SqlLoggedModelStore {
     /// the same database.
     pub fn builder(meta: Arc<dyn MetaStore>, tracking: Arc<dyn TrackingStore>) -> SqlLoggedModelStoreBuilder {
         SqlLoggedModelStoreBuilder { store: Self { meta, tracking, clock: Arc::new(SystemClock::new()), ids: None } }
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.clock.now().as_millis())
-    }
-
-    fn ids(&self) -> Result<&dyn IdSource> {
-        self.ids.as_deref().ok_or_else(|| Error::internal("the store has no source of ids"))
     }
 }
 

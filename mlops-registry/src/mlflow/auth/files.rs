@@ -17,11 +17,14 @@ const DEPTH_MAX: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     store: ArtifactStore,
+    /// Directories of this machine in which experiments may keep files by themselves.
+    directories: Vec<ArtifactStore>,
     guarded: Option<Guarded>,
 }
 
 #[derive(Debug, Clone)]
 struct Guarded {
+    store: ArtifactStore,
     guard: Arc<Guard>,
     tracking: Arc<dyn TrackingStore>,
 }
@@ -29,12 +32,17 @@ struct Guarded {
 impl Files {
     /// Files for everybody.
     pub(crate) fn open(store: ArtifactStore) -> Self {
-        Self { store, guarded: None }
+        Self { store, directories: Vec::new(), guarded: None }
+    }
+
+    /// Lets experiments keep files in this directory too.
+    pub(in crate::mlflow) fn add_directory(&mut self, directory: ArtifactStore) {
+        self.directories.push(directory);
     }
 
     /// The same for whom the guard allows it; `tracking` knows the runs.
     pub(in crate::mlflow) fn guarded(&self, guard: Arc<Guard>, tracking: Arc<dyn TrackingStore>) -> Self {
-        Self { store: self.store.clone(), guarded: Some(Guarded { guard, tracking }) }
+        Self { guarded: Some(Guarded { store: self.store.clone(), guard, tracking }), ..self.clone() }
     }
 
     /// What the store can do; no secret.
@@ -49,6 +57,31 @@ impl Files {
             guarded.check(path, action).await?;
         }
         Ok(&self.store)
+    }
+
+    /// The store and the path in it of what lies below the root of a run or model that the caller may read, for this
+    /// action. What lies in a directory that experiments chose by themselves says not whose it is, so where somebody is
+    /// asked, it is for administrators.
+    pub(crate) async fn below(&self, root: &str, path: &str, action: Action) -> Result<(&ArtifactStore, String)> {
+        let whole = |root: String| match path {
+            "" => Ok(root),
+            path => check_path("path", path).map(|()| format!("{root}/{path}")),
+        };
+        let error = match self.store.path_of(root) {
+            Ok(root) => {
+                let path = whole(root)?;
+                return Ok((self.at(&path, action).await?, path));
+            }
+            Err(error) => error,
+        };
+        let found = self.directories.iter().find_map(|directory| Some((directory, directory.path_of(root).ok()?)));
+        let Some((directory, root)) = found else { return Err(error) };
+        if let Some(guarded) = &self.guarded
+            && !guarded.guard.administers().await?
+        {
+            return Err(guarded.guard.refusal(action, format_args!("files at {root:?}")));
+        }
+        Ok((directory, whole(root)?))
     }
 
     /// The names at the root whose files may be read.
@@ -94,21 +127,21 @@ impl Guarded {
         let owners = |path: &&str| {
             let number = segments(path).next().and_then(|first| first.parse().ok());
             // The outermost directory governs: a run that was put into another's does not open that one.
-            let run = segments(path).filter_map(|segment| homes.get(segment)).find(|home| is_inside(path, home));
+            let run = segments(path).filter_map(|segment| homes.get(segment)).find(|home| self.is_inside(path, home));
             number.into_iter().chain(run.map(|home| home.experiment)).collect()
         };
         Ok(paths.iter().map(owners).collect())
+    }
+
+    /// Whether the path is in the directory of the run, or that one in the path.
+    fn is_inside(&self, path: &str, home: &RunHome) -> bool {
+        self.store.path_of(&home.artifact_uri).is_ok_and(|root| {
+            path.strip_prefix(&root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                || root.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+        })
     }
 }
 
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').take(DEPTH_MAX)
-}
-
-/// Whether the path is in the directory of the run, or that one in the path.
-fn is_inside(path: &str, home: &RunHome) -> bool {
-    ArtifactStore::path_of(&home.artifact_uri).is_ok_and(|root| {
-        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            || root.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
-    })
 }

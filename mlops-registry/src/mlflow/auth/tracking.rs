@@ -176,6 +176,11 @@ impl TrackingStore for GuardedTracking {
         self.inner.delete_run_tag(id, key).await
     }
 
+    async fn append_run_tag(&self, id: &RunId, key: &str, item: &serde_json::Value) -> Result<()> {
+        self.check(Action::Write, id).await?;
+        self.inner.append_run_tag(id, key, item).await
+    }
+
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>> {
         self.check_history(std::slice::from_ref(id)).await?;
         self.inner.metric_history(id, key, page).await

@@ -6,7 +6,7 @@ use mlops_core::{Error, Result, Timestamp};
 
 use crate::{
     Assessment, AssessmentSource, AssessmentUpdate, AssessmentValue, CreateAssessment, ExperimentId, TraceInfo,
-    mlflow::request::Params,
+    mlflow::request::Params, traces::duration_ms,
 };
 
 /// The experiments of a search.
@@ -23,7 +23,7 @@ pub(super) fn info(params: &Params) -> Result<TraceInfo> {
     let id = params.required("trace_id")?;
     let said = params.objects("assessments")?;
     Ok(TraceInfo {
-        duration_ms: params.text("execution_duration")?.map(duration).transpose()?,
+        duration_ms: params.text("execution_duration")?.map(duration_ms).transpose()?,
         state: params.text("state")?.unwrap_or("STATE_UNSPECIFIED").parse()?,
         client_request_id: params.owned("client_request_id")?,
         request_preview: params.owned("request_preview")?,
@@ -45,18 +45,6 @@ fn stored(create: CreateAssessment, trace: &str) -> Assessment {
 fn time(params: &Params, name: &str) -> Result<Option<Timestamp>> {
     let parsed = params.text(name)?.map(str::parse::<Timestamp>).transpose()?;
     Ok(parsed.map(|time| Timestamp::from_millis(time.as_millis())))
-}
-
-/// A duration such as `1.5s`, in milliseconds.
-fn duration(text: &str) -> Result<i64> {
-    let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse::<f64>().ok());
-    let millis = seconds.map(|seconds| (seconds * 1_000.0).round()).filter(|millis| (0.0..1e15).contains(millis));
-    #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
-    millis.map(|millis| millis as i64).ok_or_else(|| {
-        Error::invalid_argument(format!(
-            "Invalid value {text:?} for parameter 'execution_duration' supplied; write 1.5s"
-        ))
-    })
 }
 
 pub(super) fn assessment(params: &Params) -> Result<CreateAssessment> {
@@ -128,19 +116,4 @@ pub(super) fn update(params: &Params) -> Result<AssessmentUpdate> {
         }
     }
     Ok(update)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_seconds_with_a_unit() {
-        for (text, millis) in [("0s", 0), ("0.123s", 123), ("1.5s", 1_500), ("0.000999500s", 1), ("90s", 90_000)] {
-            assert_eq!(duration(text).unwrap(), millis, "{text}");
-        }
-        for bad in ["", "1", "s", "-1s", "NaNs", "infs", "1e300s", "1m"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 }

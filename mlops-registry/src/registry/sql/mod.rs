@@ -5,6 +5,7 @@
 
 mod alias;
 mod approval;
+mod find;
 mod garbage;
 mod model;
 mod package;
@@ -13,6 +14,8 @@ mod port;
 mod record;
 mod schema;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod trash;
 mod upload;
 mod version;

@@ -12,7 +12,7 @@ use crate::{
         record::{Actor, CreateModel, RegisteredModel},
     },
     retry::{Statement, on_conflict},
-    search::{Fields, Filter, Operand, OrderKey, Page, Search, compare_by, cut},
+    search::{Fields, Operand},
 };
 
 impl Fields for RegisteredModel {
@@ -101,20 +101,6 @@ impl SqlModelRegistry {
             aliases: aliases.iter().map(pair).collect::<Result<_>>()?,
             name,
         })
-    }
-
-    pub(super) async fn find_models(&self, search: &Search) -> Result<Page<RegisteredModel>> {
-        let filter = Filter::parse::<RegisteredModel>(&search.filter)?;
-        let order = OrderKey::parse_all::<RegisteredModel>(&search.order_by)?;
-        let mut found = Vec::new();
-        for row in self.meta.query("SELECT * FROM registry_model ORDER BY name", &[]).await? {
-            let model = self.complete_model(&row).await?;
-            if filter.admits(&model) {
-                found.push(model);
-            }
-        }
-        found.sort_by(|a, b| compare_by(&order, a, b));
-        cut(found, &search.page, &format!("models {} {:?}", search.filter, search.order_by))
     }
 
     /// Runs statements on an existing model and marks it as changed.

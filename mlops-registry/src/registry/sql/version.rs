@@ -18,7 +18,7 @@ use crate::{
         stage::refuse_stage_tag,
     },
     retry::{Statement, on_conflict},
-    search::{Fields, Filter, Operand, OrderKey, Page, PageRequest, Search, compare_by, cut},
+    search::{Fields, Operand},
 };
 
 impl Fields for ModelVersion {
@@ -184,32 +184,6 @@ impl SqlModelRegistry {
         let aliases = self.meta.query(sql, params![model.as_str(), version]).await?;
         let aliases = aliases.iter().map(|row| row.get::<String>("alias")?.parse()).collect::<Result<_>>()?;
         read_row(row, tags, aliases)
-    }
-
-    pub(super) async fn find_versions(&self, search: &Search) -> Result<Page<ModelVersion>> {
-        let filter = Filter::parse::<ModelVersion>(&search.filter)?;
-        let order = OrderKey::parse_all::<ModelVersion>(&search.order_by)?;
-        let base = if order.is_empty() { "updated DESC, model, version DESC" } else { "model, version DESC" };
-        let sql = format!("SELECT * FROM registry_version WHERE deleted = 0 ORDER BY {base}");
-        let mut found = Vec::new();
-        for row in self.meta.query(&sql, &[]).await? {
-            let version = self.complete_version(&row).await?;
-            if filter.admits(&version) {
-                found.push(version);
-            }
-        }
-        found.sort_by(|a, b| compare_by(&order, a, b));
-        cut(found, &search.page, &format!("versions {} {:?}", search.filter, search.order_by))
-    }
-
-    pub(super) async fn versions_of(&self, model: &ModelName, page: &PageRequest) -> Result<Page<ModelVersion>> {
-        self.read_model(model).await?;
-        let sql = "SELECT * FROM registry_version WHERE model = $1 AND deleted = 0 ORDER BY version DESC";
-        let mut found = Vec::new();
-        for row in self.meta.query(sql, params![model.as_str()]).await? {
-            found.push(self.complete_version(&row).await?);
-        }
-        cut(found, page, &format!("versions of {model}"))
     }
 
     /// Runs statements on an existing version, marks it as changed, and tells what changes by it.

@@ -12,10 +12,13 @@ mod span;
 
 use std::sync::Arc;
 
-use mlops_core::{Clock, Error, Result, SystemClock, Timestamp};
-use mlops_store::{MetaStore, MetaStoreExt as _, Transaction, TransactionExt as _, params};
+use mlops_core::{Clock, Error, Result, SystemClock};
+use mlops_store::{MetaStore, Transaction, TransactionExt as _, params};
 
-use crate::id_source::{IdSource, RandomIds, prefixed_id};
+use crate::{
+    id_source::{IdSource, prefixed_id},
+    sql_store::sql_store,
+};
 
 /// A trace store over a [`MetaStore`].
 ///
@@ -47,30 +50,19 @@ pub struct SqlTraceStoreBuilder {
     store: SqlTraceStore,
 }
 
+sql_store!(
+    SqlTraceStore,
+    SqlTraceStoreBuilder,
+    "Gives ids of assessments. Default: random ones, seeded by the operating system."
+);
+
 impl SqlTraceStoreBuilder {
-    /// Tells the time. Default: the clock of the operating system.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.store.clock = clock;
-        self
-    }
-
-    /// Gives ids of assessments. Default: random ones, seeded by the operating system.
-    pub fn with_ids(mut self, ids: Arc<dyn IdSource>) -> Self {
-        self.store.ids = Some(ids);
-        self
-    }
-
     /// Brings the tables up to date.
     ///
     /// # Errors
     /// `FailedPrecondition` when the tables are of a newer version, `Unavailable` when the database cannot be reached.
     pub async fn build(self) -> Result<SqlTraceStore> {
-        let mut store = self.store;
-        if store.ids.is_none() {
-            store.ids = Some(Arc::new(RandomIds::from_os()?));
-        }
-        store.meta.migrate(&schema::MIGRATIONS).await?;
-        Ok(store)
+        self.store.opened(&schema::MIGRATIONS).await
     }
 }
 
@@ -80,12 +72,8 @@ impl SqlTraceStore {
         SqlTraceStoreBuilder { store: Self { meta, clock: Arc::new(SystemClock::new()), ids: None } }
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.clock.now().as_millis())
-    }
-
     fn next_id(&self, prefix: &str) -> Result<String> {
-        prefixed_id(self.ids.as_deref(), prefix)
+        Ok(prefixed_id(self.ids()?, prefix))
     }
 }
 

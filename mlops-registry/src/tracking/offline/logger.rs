@@ -372,7 +372,7 @@ mod tests {
         let all = PageRequest { max_results: Some(10_000), token: None };
         let history = store.metric_history(&a.id, "auc", &all).await.unwrap().items;
         assert!(history.len() == 701 && history[700].value.is_nan(), "{}", history.len());
-        let path = ArtifactStore::path_of(&a.artifact_uri).unwrap();
+        let path = files.path_of(&a.artifact_uri).unwrap();
         assert_eq!(files.get(&format!("{path}/a/b.txt")).await.unwrap(), "hello");
     }
 

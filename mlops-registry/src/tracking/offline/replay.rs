@@ -239,7 +239,7 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
             Error::data_loss(format!("file {path:?} of run {run} is damaged in the offline journal")).with_source(error)
         })?;
         let record = self.store.run(&self.there(run).await?).await?;
-        artifacts.put(&format!("{}/{path}", ArtifactStore::path_of(&record.artifact_uri)?), bytes.into()).await
+        artifacts.put(&format!("{}/{path}", artifacts.path_of(&record.artifact_uri)?), bytes.into()).await
     }
 
     /// The id under which the store knows a run.

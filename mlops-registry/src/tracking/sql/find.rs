@@ -3,12 +3,9 @@
 use mlops_core::{Error, Result};
 use mlops_store::{Dialect, MetaStoreExt as _};
 
-use super::{
-    SqlTrackingStore,
-    select::{Selection, SortValue},
-};
+use super::{SqlTrackingStore, select::Selection};
 use crate::{
-    search::{Clause, Filter, OrderKey, Page, PageRequest, Search, SearchColumns},
+    search::{Clause, Filter, OrderKey, Page, PageRequest, Search, SearchColumns, sql::SortValue},
     tracking::record::{ExperimentId, RunRecord},
 };
 
@@ -85,11 +82,15 @@ impl SqlTrackingStore {
 
     /// The clause that the fewest runs meet, if they are few.
     async fn rarest<'a>(&self, selection: &Selection<'a>) -> Result<Option<&'a Clause>> {
+        let (clauses, sql, values) = selection.indexed(PROBES_MAX, RARE_MAX);
+        if clauses.is_empty() {
+            return Ok(None);
+        }
         let mut rarest = (None, RARE_MAX + 1);
-        for (clause, sql, values) in selection.indexed(RARE_MAX).into_iter().take(PROBES_MAX) {
-            let found: u32 = self.meta.query_one(&sql, &values).await?.get("found")?;
+        for row in self.meta.query(&sql, &values).await? {
+            let (place, found) = (row.get::<u32>("place")?, row.get("found")?);
             if found < rarest.1 {
-                rarest = (Some(clause), found);
+                rarest = (clauses.get(place as usize).copied(), found);
             }
         }
         Ok(rarest.0)

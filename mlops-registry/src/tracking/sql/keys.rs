@@ -11,7 +11,7 @@ use std::{
 use mlops_core::Result;
 use mlops_store::{MetaStore, Row, Transaction, Value};
 
-use super::bound::{insert_returning, listing};
+use crate::bound::{insert_returning, listing};
 
 /// Most keys that are remembered; with more, all are forgotten and asked for again.
 const REMEMBERED_MAX: usize = 20_000;

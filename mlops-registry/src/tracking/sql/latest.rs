@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use mlops_core::Result;
 use mlops_store::{Transaction, Value, params};
 
-use super::{bound::insert_rows, run::RunNumber};
-use crate::tracking::segment::Point;
+use super::run::RunNumber;
+use crate::{bound::insert_rows, tracking::segment::Point};
 
 /// The order of NaN: after every number.
 pub(super) const NAN_ORDER: i64 = i64::MAX - 1;

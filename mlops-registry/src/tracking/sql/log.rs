@@ -1,62 +1,126 @@
 //! What is logged to runs: metrics, params, tags, datasets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
+use async_trait::async_trait;
 use mlops_core::{Error, Result, RunId};
-use mlops_store::{Transaction, Value, params};
+use mlops_store::{MetaStoreExt as _, Transaction, TransactionExt as _, Value, Work, params};
 
 use super::{
-    SqlTrackingStore,
-    bound::{insert_rows, listing},
-    execute_all,
-    keys::Numbers,
+    SqlTrackingStore, execute_all,
+    keys::{KeyNumbers, Numbers},
     latest, points,
     run::RunNumber,
 };
 use crate::{
-    limits::{param_value, run_tag_value},
-    logged_models::add_points,
+    bound::{insert_rows, listing},
+    limits::{check_key, param_value, run_tag_value},
+    logged_models::{ModelMetric, add_points},
     retry::{Statement, on_conflict},
     tracking::{
         RUN_NAME_TAG,
         record::{Batch, DatasetInput},
         segment::{Point, normalize},
+        store::appended,
     },
 };
 
-impl SqlTrackingStore {
-    pub(super) async fn write_batch(&self, id: &RunId, batch: &Batch) -> Result<()> {
-        batch.check()?;
-        let numbers = on_conflict!(async {
-            let (mut tx, run) = self.begin_run(id).await?;
-            add_params(tx.as_mut(), id, run.seq, &batch.params).await?;
-            let numbers = self.add_metrics(tx.as_mut(), run, batch).await?;
-            set_tags(tx.as_mut(), run.seq, &batch.tags).await?;
-            add_points(tx.as_mut(), id, &batch.model_metrics).await?;
-            tx.commit().await?;
-            Ok(numbers)
-        })?;
-        self.keys.remember(numbers);
-        Ok(())
+/// A batch on its way to its run, its points by key.
+struct WriteBatch {
+    run: RunId,
+    params: Vec<(String, String)>,
+    tags: Vec<(String, String)>,
+    points: BTreeMap<String, Vec<Point>>,
+    model_metrics: Vec<ModelMetric>,
+    keys: Arc<KeyNumbers>,
+}
+
+impl WriteBatch {
+    fn new(run: &RunId, batch: &Batch, keys: &Arc<KeyNumbers>) -> Self {
+        let mut points: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+        for metric in &batch.metrics {
+            match points.get_mut(&metric.key) {
+                Some(series) => series.push(Point::from(metric)),
+                None => drop(points.insert(metric.key.clone(), vec![Point::from(metric)])),
+            }
+        }
+        Self {
+            run: run.clone(),
+            params: batch.params.clone(),
+            tags: batch.tags.clone(),
+            points,
+            model_metrics: batch.model_metrics.clone(),
+            keys: Arc::clone(keys),
+        }
     }
 
-    /// Adds the points of a batch and gives the numbers of their keys.
-    async fn add_metrics(&self, tx: &mut dyn Transaction, run: RunNumber, batch: &Batch) -> Result<Numbers> {
-        let mut by_key: BTreeMap<&str, Vec<Point>> = BTreeMap::new();
-        for metric in &batch.metrics {
-            by_key.entry(&metric.key).or_default().push(Point::from(metric));
-        }
-        if by_key.is_empty() {
+    /// Adds the points and gives the numbers of their keys.
+    async fn add_metrics(&self, tx: &mut dyn Transaction, run: RunNumber) -> Result<Numbers> {
+        if self.points.is_empty() {
             return Ok(Numbers::new());
         }
-        let keys: Vec<&str> = by_key.keys().copied().collect();
+        let keys: Vec<&str> = self.points.keys().map(String::as_str).collect();
         let numbers = self.keys.assign(tx, &keys).await?;
-        let numbered = by_key.into_iter().filter_map(|(key, points)| Some((*numbers.get(key)?, points)));
+        let numbered = self.points.iter().filter_map(|(key, points)| Some((*numbers.get(key)?, points.clone())));
         let mut by_number: BTreeMap<i64, Vec<Point>> = numbered.collect();
         latest::update(tx, run, &by_number).await?;
         by_number.values_mut().for_each(normalize);
         points::append(tx, run.seq, &by_number).await?;
         Ok(numbers)
+    }
+}
+
+#[async_trait]
+impl Work for WriteBatch {
+    type Output = Numbers;
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<Numbers> {
+        let run = RunNumber::active(tx, &self.run).await?;
+        add_params(tx, &self.run, run.seq, &self.params).await?;
+        let numbers = self.add_metrics(tx, run).await?;
+        set_tags(tx, run.seq, &self.tags).await?;
+        add_points(tx, &self.run, &self.model_metrics).await?;
+        Ok(numbers)
+    }
+}
+
+/// An item for the list in a tag.
+struct AppendTag {
+    run: RunId,
+    key: String,
+    item: serde_json::Value,
+}
+
+#[async_trait]
+impl Work for AppendTag {
+    type Output = ();
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<()> {
+        let run = RunNumber::active(tx, &self.run).await?;
+        let sql = "SELECT value FROM tracking_run_tag WHERE run = $1 AND key = $2";
+        let held = tx.query_opt(sql, params![run.seq, &self.key]).await?;
+        let held: Option<String> = held.map(|row| row.get("value")).transpose()?;
+        let list = appended(held.as_deref(), &self.item)?;
+        set_tags(tx, run.seq, &[(self.key.clone(), list)]).await
+    }
+}
+
+impl SqlTrackingStore {
+    pub(super) async fn write_batch(&self, id: &RunId, batch: &Batch) -> Result<()> {
+        batch.check()?;
+        let work = Arc::new(WriteBatch::new(id, batch, &self.keys));
+        let numbers = on_conflict!(self.meta.carry_out(&work))?;
+        self.keys.remember(numbers);
+        Ok(())
+    }
+
+    pub(super) async fn append_tag(&self, id: &RunId, key: &str, item: &serde_json::Value) -> Result<()> {
+        check_key("tag name", key)?;
+        let work = Arc::new(AppendTag { run: id.clone(), key: key.to_owned(), item: item.clone() });
+        on_conflict!(self.meta.carry_out(&work))
     }
 
     pub(super) async fn untag_run(&self, id: &RunId, key: &str) -> Result<()> {
@@ -93,13 +157,22 @@ impl SqlTrackingStore {
 /// Sets tags, of several with one key the last; the name tag is the run's name as well.
 pub(super) async fn set_tags(tx: &mut dyn Transaction, run: i64, tags: &[(String, String)]) -> Result<()> {
     let last: BTreeMap<&str, &str> = tags.iter().map(|(key, value)| (key.as_str(), run_tag_value(value))).collect();
-    let rows: Vec<Vec<Value>> = last.iter().map(|(key, value)| params![run, *key, *value].to_vec()).collect();
-    let tail = "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
-    insert_rows(tx, "INSERT INTO tracking_run_tag (run, key, value)", rows, tail).await?;
+    write_tags(tx, run, last.iter().map(|(key, value)| (*key, *value))).await?;
     if let Some(name) = last.get(RUN_NAME_TAG) {
         tx.execute("UPDATE tracking_run SET name = $1 WHERE seq = $2", params![*name, run]).await?;
     }
     Ok(())
+}
+
+/// Writes tags, each key once, as they are.
+pub(super) async fn write_tags<'a>(
+    tx: &mut dyn Transaction,
+    run: i64,
+    tags: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<()> {
+    let rows: Vec<Vec<Value>> = tags.map(|(key, value)| params![run, key, value].to_vec()).collect();
+    let tail = "ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
+    insert_rows(tx, "INSERT INTO tracking_run_tag (run, key, value)", rows, tail).await
 }
 
 /// Adds params, none of which may change a value.

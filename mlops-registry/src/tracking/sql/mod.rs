@@ -3,7 +3,6 @@
 //! Invariant: a batch of metrics, params and tags is one transaction. Metric values are kept as their 64 bits, so NaN
 //! and infinities come back as they were.
 
-mod bound;
 mod experiment;
 mod find;
 mod history;
@@ -22,13 +21,14 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use mlops_core::{Clock, Error, Result, SystemClock, Timestamp};
+use mlops_core::{Clock, Result, SystemClock};
 use mlops_store::{MetaStore, MetaStoreExt as _, Row, Transaction, params};
 
 use crate::{
-    id_source::{IdSource, RandomIds},
+    id_source::IdSource,
     logged_models,
     retry::{Statement, on_conflict},
+    sql_store::sql_store,
 };
 
 /// A tracking store over a [`MetaStore`].
@@ -48,19 +48,13 @@ pub struct SqlTrackingStoreBuilder {
     store: SqlTrackingStore,
 }
 
+sql_store!(
+    SqlTrackingStore,
+    SqlTrackingStoreBuilder,
+    "Gives run ids. Default: random ones, seeded by the operating system."
+);
+
 impl SqlTrackingStoreBuilder {
-    /// Tells the time. Default: the clock of the operating system.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.store.clock = clock;
-        self
-    }
-
-    /// Gives run ids. Default: random ones, seeded by the operating system.
-    pub fn with_ids(mut self, ids: Arc<dyn IdSource>) -> Self {
-        self.store.ids = Some(ids);
-        self
-    }
-
     /// URI below which experiments keep their files unless they say otherwise. Default `mlflow-artifacts:`.
     pub fn with_artifact_root(mut self, uri: impl Into<String>) -> Self {
         self.store.artifact_root = uri.into().trim_end_matches('/').to_owned();
@@ -72,11 +66,7 @@ impl SqlTrackingStoreBuilder {
     /// # Errors
     /// `FailedPrecondition` when the tables are of a newer version, `Unavailable` when the database cannot be reached.
     pub async fn build(self) -> Result<SqlTrackingStore> {
-        let mut store = self.store;
-        if store.ids.is_none() {
-            store.ids = Some(Arc::new(RandomIds::from_os()?));
-        }
-        store.meta.migrate(&schema::MIGRATIONS).await?;
+        let store = self.store.opened(&schema::MIGRATIONS).await?;
         while on_conflict!(store.convert_points())? {}
         // A batch of a run writes the points of logged models as well.
         store.meta.migrate(&logged_models::MIGRATIONS).await?;
@@ -104,14 +94,6 @@ impl SqlTrackingStore {
         let more = points::convert_some(tx.as_mut()).await?;
         tx.commit().await?;
         Ok(more)
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.clock.now().as_millis())
-    }
-
-    fn ids(&self) -> Result<&dyn IdSource> {
-        self.ids.as_deref().ok_or_else(|| Error::internal("the store has no source of ids"))
     }
 }
 

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use mlops_core::Result;
 use mlops_store::{Row, Transaction, TransactionExt as _, Value, params};
 
-use super::{
+use super::run::RunNumber;
+use crate::{
     bound::{insert_rows, listing},
-    run::RunNumber,
+    tracking::segment::{Point, decode, encode, normalize},
 };
-use crate::tracking::segment::{Point, decode, encode, normalize};
 
 /// An open segment of so many points is closed, and so many points at once make a segment of their own.
 const OPEN_MAX: usize = 128;

@@ -93,6 +93,10 @@ impl TrackingStore for SqlTrackingStore {
         self.untag_run(id, key).await
     }
 
+    async fn append_run_tag(&self, id: &RunId, key: &str, item: &serde_json::Value) -> Result<()> {
+        self.append_tag(id, key, item).await
+    }
+
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>> {
         self.history_of(id, key, page).await
     }

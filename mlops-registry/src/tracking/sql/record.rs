@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use mlops_core::{Error, Metric, Result, Timestamp};
+use mlops_core::{Metric, Result, Timestamp};
 use mlops_store::{Dialect, Row, Value};
 
-use super::{
-    SqlTrackingStore,
-    bound::{Bound, listing},
-};
+use super::SqlTrackingStore;
 use crate::{
-    search::{Columns, SearchColumns},
+    bound::{Bound, listing},
+    search::{
+        Columns, SearchColumns,
+        sql::{gathered, ungathered, unreadable},
+    },
     tracking::record::{DatasetInput, ExperimentId, RunRecord, parse_status},
 };
 
@@ -26,10 +27,20 @@ impl SqlTrackingStore {
 
     /// The runs of these numbers by number.
     pub(super) async fn records(&self, runs: &[i64], columns: &SearchColumns) -> Result<HashMap<i64, RunRecord>> {
-        let (sql, fixed) = statement(self.meta.dialect(), columns);
         let listed: Vec<Value> = runs.iter().copied().map(Value::from).collect();
-        let mut found: HashMap<i64, RunRecord> = HashMap::with_capacity(runs.len());
-        for (sql, values) in listing(&sql, &fixed, &listed) {
+        self.records_where("r.seq", &listed, columns).await
+    }
+
+    /// The runs that have one of the values in a column, by number.
+    pub(super) async fn records_where(
+        &self,
+        column: &str,
+        listed: &[Value],
+        columns: &SearchColumns,
+    ) -> Result<HashMap<i64, RunRecord>> {
+        let (sql, fixed) = statement(self.meta.dialect(), column, columns);
+        let mut found: HashMap<i64, RunRecord> = HashMap::with_capacity(listed.len());
+        for (sql, values) in listing(&sql, &fixed, listed) {
             for row in self.meta.query(&sql, &values).await? {
                 found.insert(row.get("seq")?, read(&row)?);
             }
@@ -38,12 +49,8 @@ impl SqlTrackingStore {
     }
 }
 
-/// The query, with `{list}` for the numbers of runs.
-fn statement(dialect: Dialect, columns: &SearchColumns) -> (String, Vec<Value>) {
-    let (array, gather, end) = match dialect {
-        Dialect::Sqlite => ("json_array", "json_group_array", ""),
-        Dialect::Postgres => ("json_build_array", "json_agg", "::text"),
-    };
+/// The query, with `{list}` for the values that `column` may have.
+fn statement(dialect: Dialect, column: &str, columns: &SearchColumns) -> (String, Vec<Value>) {
     let mut bound = Bound::default();
     let mut part = |chosen: &Columns, items: &str, from: &str, key: &str| {
         let among = match chosen {
@@ -51,29 +58,29 @@ fn statement(dialect: Dialect, columns: &SearchColumns) -> (String, Vec<Value>) 
             Columns::Only(keys) if keys.is_empty() => return "NULL".to_owned(),
             Columns::Only(keys) => format!(" AND {key} IN ({})", bound.list(keys.iter())),
         };
-        format!("(SELECT {gather}({array}({items})){end} FROM {from}{among})")
+        gathered(dialect, items, &format!("{from}{among}"))
     };
     let latest = "tracking_metric_latest l JOIN tracking_metric_key k ON k.id = l.key WHERE l.run = r.seq";
     let metrics = part(&columns.metrics, "k.key, l.at, l.step, l.bits", latest, "k.key");
     let params = part(&columns.params, "p.key, p.value", "tracking_run_param p WHERE p.run = r.seq", "p.key");
     let tags = part(&columns.tags, "t.key, t.value", "tracking_run_tag t WHERE t.run = r.seq", "t.key");
+    let datasets = gathered(dialect, "d.input", "tracking_input d WHERE d.run_id = r.id");
     let sql = format!(
         "SELECT r.seq, r.id, r.experiment, r.name, r.user_name, r.status, r.started, r.ended, r.artifact_uri, r.deleted,
-            {metrics} AS metrics, {params} AS params, {tags} AS tags,
-            (SELECT {gather}(d.input){end} FROM tracking_input d WHERE d.run_id = r.id) AS datasets
-        FROM tracking_run r WHERE r.seq IN ({{list}})"
+            {metrics} AS metrics, {params} AS params, {tags} AS tags, {datasets} AS datasets
+        FROM tracking_run r WHERE {column} IN ({{list}})"
     );
     (sql, bound.0)
 }
 
 fn read(row: &Row) -> Result<RunRecord> {
-    let metrics: Vec<(String, i64, i64, i64)> = json(row, "metrics")?;
+    let metrics: Vec<(String, i64, i64, i64)> = ungathered(row, "metrics")?;
     let metric = |(key, at, step, bits): (String, i64, i64, i64)| {
         let value = f64::from_bits(bits.cast_unsigned());
         (key.clone(), Metric { key, value, timestamp: Timestamp::from_micros(at), step })
     };
     let mut datasets = Vec::new();
-    for text in json::<Vec<String>>(row, "datasets")? {
+    for text in ungathered::<Vec<String>>(row, "datasets")? {
         datasets.push(serde_json::from_str::<DatasetInput>(&text).map_err(unreadable("datasets"))?);
     }
     datasets.sort_by(|a, b| (&a.dataset.name, &a.dataset.digest).cmp(&(&b.dataset.name, &b.dataset.digest)));
@@ -87,21 +94,9 @@ fn read(row: &Row) -> Result<RunRecord> {
         ended: row.get("ended")?,
         artifact_uri: row.get("artifact_uri")?,
         deleted: row.get("deleted")?,
-        params: BTreeMap::from_iter(json::<Vec<(String, String)>>(row, "params")?),
+        params: BTreeMap::from_iter(ungathered::<Vec<(String, String)>>(row, "params")?),
         metrics: metrics.into_iter().map(metric).collect(),
-        tags: BTreeMap::from_iter(json::<Vec<(String, String)>>(row, "tags")?),
+        tags: BTreeMap::from_iter(ungathered::<Vec<(String, String)>>(row, "tags")?),
         datasets,
     })
-}
-
-/// What was gathered in a column; nothing is NULL.
-fn json<T: serde::de::DeserializeOwned + Default>(row: &Row, column: &'static str) -> Result<T> {
-    match row.get::<Option<String>>(column)? {
-        Some(text) => serde_json::from_str(&text).map_err(unreadable(column)),
-        None => Ok(T::default()),
-    }
-}
-
-fn unreadable(column: &'static str) -> impl Fn(serde_json::Error) -> Error {
-    move |error| Error::data_loss(format!("stored {column} of a run cannot be read")).with_source(error)
 }

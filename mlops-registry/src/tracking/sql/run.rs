@@ -1,11 +1,20 @@
 //! Runs as rows.
 
-use mlops_core::{Error, Result, RunId, RunStatus, Timestamp};
-use mlops_store::{MetaStoreExt as _, Transaction, TransactionExt as _, Value, params};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{SqlTrackingStore, bound::listing, experiment::require_active_experiment, log::set_tags};
+use async_trait::async_trait;
+use mlops_core::{Error, Result, RunId, RunStatus, Timestamp};
+use mlops_store::{MetaStoreExt as _, Transaction, TransactionExt as _, Value, Work, params};
+
+use super::{
+    SqlTrackingStore,
+    experiment::require_active_experiment,
+    log::{set_tags, write_tags},
+};
 use crate::{
+    bound::listing,
     id_source::{run_id, run_name},
+    limits::run_tag_value,
     retry::on_conflict,
     search::SearchColumns,
     tracking::{
@@ -28,18 +37,77 @@ impl RunNumber {
         let Some(row) = tx.query_opt(sql, params![id]).await? else { return Ok(None) };
         Ok(Some(Self { seq: row.get("seq")?, experiment: row.get("experiment")?, deleted: row.get("deleted")? }))
     }
+
+    /// The same of a run that is not deleted.
+    pub(super) async fn active(tx: &mut dyn Transaction, id: &RunId) -> Result<Self> {
+        let run = Self::of(tx, id.as_str()).await?.ok_or_else(|| unknown_run(id))?;
+        if run.deleted {
+            return Err(Error::failed_precondition(format!(
+                "The run {id} must be in the 'active' state; it is deleted, restore it first"
+            )));
+        }
+        Ok(run)
+    }
+}
+
+/// A run that begins.
+struct InsertRun {
+    id: RunId,
+    name: String,
+    started: Timestamp,
+    run: CreateRun,
+}
+
+#[async_trait]
+impl Work for InsertRun {
+    type Output = RunRecord;
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<RunRecord> {
+        let Self { id, name, started, run } = self;
+        let experiment = require_active_experiment(tx, run.experiment).await?;
+        let artifact_uri = format!("{}/{id}/artifacts", experiment.get::<String>("artifact_location")?);
+        let status = RunStatus::Running;
+        let sql =
+            "INSERT INTO tracking_run (id, experiment, name, user_name, status, started, ended, artifact_uri, deleted)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) RETURNING seq";
+        let values = params![
+            id.as_str(),
+            run.experiment.0,
+            name,
+            &run.user,
+            status_name(status),
+            *started,
+            None::<Timestamp>,
+            &artifact_uri
+        ];
+        let seq = tx.query_one(sql, values).await?.get("seq")?;
+        let mut tags: BTreeMap<String, String> =
+            run.tags.iter().map(|(key, value)| (key.clone(), run_tag_value(value).to_owned())).collect();
+        tags.insert(RUN_NAME_TAG.to_owned(), name.clone());
+        write_tags(tx, seq, tags.iter().map(|(key, value)| (key.as_str(), value.as_str()))).await?;
+        Ok(RunRecord {
+            id: id.clone(),
+            experiment: run.experiment,
+            name: name.clone(),
+            user: run.user.clone(),
+            status,
+            started: *started,
+            ended: None,
+            artifact_uri,
+            deleted: false,
+            params: BTreeMap::new(),
+            metrics: BTreeMap::new(),
+            tags,
+            datasets: Vec::new(),
+        })
+    }
 }
 
 impl SqlTrackingStore {
     /// A transaction on an active run.
     pub(super) async fn begin_run(&self, id: &RunId) -> Result<(Box<dyn Transaction>, RunNumber)> {
         let mut tx = self.meta.begin().await?;
-        let run = RunNumber::of(tx.as_mut(), id.as_str()).await?.ok_or_else(|| unknown_run(id))?;
-        if run.deleted {
-            return Err(Error::failed_precondition(format!(
-                "The run {id} must be in the 'active' state; it is deleted, restore it first"
-            )));
-        }
+        let run = RunNumber::active(tx.as_mut(), id).await?;
         Ok((tx, run))
     }
 
@@ -57,30 +125,15 @@ impl SqlTrackingStore {
             Some(name) => name,
             None => run_name(self.ids()?),
         };
-        on_conflict!(async {
-            let mut tx = self.meta.begin().await?;
-            let experiment = require_active_experiment(tx.as_mut(), run.experiment).await?;
-            let uri = format!("{}/{id}/artifacts", experiment.get::<String>("artifact_location")?);
-            let sql = "INSERT INTO tracking_run (id, experiment, name, user_name, status, started, ended, artifact_uri, deleted)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) RETURNING seq";
-            let started = run.started.unwrap_or_else(|| self.now());
-            let status = status_name(RunStatus::Running);
-            let values =
-                params![id.as_str(), run.experiment.0, &name, &run.user, status, started, None::<Timestamp>, uri];
-            let seq = tx.query_one(sql, values).await?.get("seq")?;
-            let mut tags = run.tags.clone();
-            tags.insert(RUN_NAME_TAG.to_owned(), name.clone());
-            set_tags(tx.as_mut(), seq, &Vec::from_iter(tags)).await?;
-            tx.commit().await
-        })?;
-        self.run_of(&id).await
+        let name = run_tag_value(&name).to_owned();
+        let started = run.started.unwrap_or_else(|| self.now());
+        let work = Arc::new(InsertRun { id, name, started, run });
+        on_conflict!(self.meta.carry_out(&work))
     }
 
     pub(super) async fn run_of(&self, id: &RunId) -> Result<RunRecord> {
-        let row = self.meta.query_opt("SELECT seq FROM tracking_run WHERE id = $1", params![id.as_str()]).await?;
-        let seq = row.ok_or_else(|| unknown_run(id))?.get("seq")?;
-        let found = self.read_runs(&[seq], &SearchColumns::default()).await?;
-        found.into_iter().next().ok_or_else(|| unknown_run(id))
+        let found = self.records_where("r.id", &[Value::from(id.as_str())], &SearchColumns::default()).await?;
+        found.into_values().next().ok_or_else(|| unknown_run(id))
     }
 
     pub(super) async fn homes_of(&self, ids: &[RunId]) -> Result<Vec<RunHome>> {

@@ -1,59 +1,26 @@
 //! A search for runs as SQL.
 //!
-//! Invariant: what the statement finds and in which order is what [`Filter::admits`] and `compare_by` say of the same
-//! runs, on both databases, except that a clause may let too much through; then [`Selection::residual`] is set and the
-//! filter has the last word. A page begins behind the sort keys of the last run of the page before, so that runs which are
-//! added or removed meanwhile neither repeat nor hide others.
+//! Invariant: as of [`crate::search::sql`]; where a clause may let too much through, [`Selection::residual`] is set.
 
-use mlops_core::{Error, Result};
+use mlops_core::Result;
 use mlops_store::{Dialect, Row, Value};
-use serde::{Deserialize, Serialize};
 
 use super::{
-    bound::Bound,
     keys::Numbers,
     latest::{MISSING_ORDER, NAN_ORDER, order_of},
 };
 use crate::{
+    bound::Bound,
     limits::truncated,
-    search::{Clause, Filter, Literal, OrderKey, Test, View},
+    search::{
+        Clause, Filter, Literal, OrderKey, Test, View,
+        sql::{NEVER, SortValue, Term, all_of, check_order, is_inexact, page, position, text_test, time_test},
+    },
     tracking::ExperimentId,
 };
 
-/// Most keys to order by, each of which costs a join.
-const ORDER_KEYS_MAX: usize = 32;
 /// How many characters of a value the indexes of params and tags hold, as in the schema.
 const INDEXED_CHARS: usize = 64;
-
-/// A value of a sort key, as a page token keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(super) enum SortValue {
-    Integer(i64),
-    Text(String),
-}
-
-impl From<SortValue> for Value {
-    fn from(value: SortValue) -> Self {
-        match value {
-            SortValue::Integer(value) => Self::from(value),
-            SortValue::Text(value) => Self::from(value),
-        }
-    }
-}
-
-/// One column to sort by; never NULL.
-struct Term {
-    sql: String,
-    text: bool,
-    descending: bool,
-}
-
-impl Term {
-    fn integer(sql: impl Into<String>, descending: bool) -> Self {
-        Self { sql: sql.into(), text: false, descending }
-    }
-}
 
 /// Which part of an order by a metric a statement finds, the first of which walks an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,15 +47,18 @@ pub(super) struct Selection<'a> {
 }
 
 impl<'s> Selection<'s> {
-    /// The clauses whose runs an index gives, each with a statement that counts them up to one more than `limit`.
-    pub(super) fn indexed(&self, limit: u32) -> Vec<(&'s Clause, String, Vec<Value>)> {
-        let counted = |clause: &'s Clause| {
-            let mut bound = Bound::default();
-            let runs = self.runs_of(clause, &mut bound)?;
-            let limit = bound.add(limit + 1);
-            Some((clause, format!("SELECT COUNT(*) AS found FROM ({runs} LIMIT {limit}) few"), bound.0))
+    /// The first `most` clauses whose runs an index gives, and a statement that counts them, by the place of the clause, up
+    /// to one more than `limit`.
+    pub(super) fn indexed(&self, most: usize, limit: u32) -> (Vec<&'s Clause>, String, Vec<Value>) {
+        let mut bound = Bound::default();
+        let given = |clause: &'s Clause| self.runs_of(clause, &mut bound).map(|runs| (clause, runs));
+        let (clauses, runs): (Vec<_>, Vec<_>) = self.filter.clauses().iter().filter_map(given).take(most).unzip();
+        let limit = bound.add(limit + 1);
+        let count = |(place, runs): (usize, String)| {
+            format!("SELECT {place} AS place, COUNT(*) AS found FROM ({runs} LIMIT {limit}) few")
         };
-        self.filter.clauses().iter().filter_map(counted).collect()
+        let counts: Vec<String> = runs.into_iter().enumerate().map(count).collect();
+        (clauses, counts.join(" UNION ALL "), bound.0)
     }
 
     /// A statement for the numbers of the runs that meet a clause, if an index gives them.
@@ -130,8 +100,7 @@ impl<'s> Selection<'s> {
     /// Whether statements may find runs that the filter does not admit.
     pub(super) fn residual(&self) -> bool {
         let inexact = |clause: &Clause| {
-            matches!(clause.test, Test::Like { fold_case: true, .. })
-                || (clause.group, clause.key.as_str()) == ("datasets", "context")
+            is_inexact(&clause.test) || (clause.group, clause.key.as_str()) == ("datasets", "context")
         };
         self.filter.clauses().iter().any(inexact)
     }
@@ -158,12 +127,7 @@ impl<'s> Selection<'s> {
 
     /// The statement for the numbers and sort keys of up to `limit` runs behind `after`.
     pub(super) fn page(&self, part: Part, after: Option<&[SortValue]>, limit: usize) -> Result<(String, Vec<Value>)> {
-        if self.order.len() > ORDER_KEYS_MAX {
-            return Err(Error::invalid_argument(format!(
-                "order_by can name at most {ORDER_KEYS_MAX} keys, found {}",
-                self.order.len()
-            )));
-        }
+        check_order(self.order.len())?;
         let mut bound = Bound::default();
         let (mut from, terms) = self.order(part, &mut bound);
         let mut conditions = self.conditions(&mut bound);
@@ -179,29 +143,7 @@ impl<'s> Selection<'s> {
             (Part::Rest, Some(class)) => conditions.push(format!("{} > 0", class.sql)),
             _ => {}
         }
-        if let Some(after) = after {
-            if after.len() != terms.len() || !after.iter().zip(&terms).all(|(value, term)| fits(value, term)) {
-                return Err(Error::invalid_argument("page token is not one of this search; begin without a token"));
-            }
-            conditions.push(self.behind(&terms, after, &mut bound));
-        }
-        let columns: Vec<String> =
-            terms.iter().enumerate().map(|(i, term)| format!("{} AS s{i}", self.collated(term))).collect();
-        let direction = |term: &Term| if term.descending { "DESC" } else { "ASC" };
-        let order: Vec<String> = terms
-            .iter()
-            .enumerate()
-            .filter(|(_, term)| term.sql != CONSTANT)
-            .map(|(i, term)| format!("s{i} {}", direction(term)))
-            .collect();
-        let limit = bound.add(limit as u64);
-        let sql = format!(
-            "SELECT r.seq, {} FROM {from} WHERE {} ORDER BY {} LIMIT {limit}",
-            columns.join(", "),
-            all_of(&conditions),
-            order.join(", ")
-        );
-        Ok((sql, bound.0))
+        page(self.dialect, ("r.seq", &from), conditions, (&terms, after), limit, bound)
     }
 
     /// The statement that counts.
@@ -214,11 +156,7 @@ impl<'s> Selection<'s> {
     /// The sort keys of a row.
     pub(super) fn position(&self, part: Part, row: &Row) -> Result<Vec<SortValue>> {
         let (_, terms) = self.order(part, &mut Bound::default());
-        let value = |(i, term): (usize, &Term)| {
-            let column = format!("s{i}");
-            if term.text { row.get(&column).map(SortValue::Text) } else { row.get(&column).map(SortValue::Integer) }
-        };
-        terms.iter().enumerate().map(value).collect()
+        position(&terms, row)
     }
 
     fn conditions(&self, bound: &mut Bound) -> Vec<String> {
@@ -247,7 +185,7 @@ impl<'s> Selection<'s> {
                     format!("{not}EXISTS (SELECT 1 FROM {table} c WHERE c.run = r.seq AND c.key = {key})")
                 }
                 test => {
-                    let test = self.text_test("c.value", test, bound);
+                    let test = text_test(self.dialect, "c.value", test, bound);
                     format!("EXISTS (SELECT 1 FROM {table} c WHERE c.run = r.seq AND c.key = {key} AND {test})")
                 }
             }
@@ -259,11 +197,11 @@ impl<'s> Selection<'s> {
             ("datasets", "context") => "EXISTS (SELECT 1 FROM tracking_input d WHERE d.run_id = r.id)".to_owned(),
             ("datasets", _) => {
                 let column = if key == "digest" { "d.digest" } else { "d.name" };
-                let test = self.text_test(column, test, bound);
+                let test = text_test(self.dialect, column, test, bound);
                 format!("EXISTS (SELECT 1 FROM tracking_input d WHERE d.run_id = r.id AND {test})")
             }
             (_, key) => match attribute(key) {
-                Attribute::Text(column) => self.text_test(column, test, bound),
+                Attribute::Text(column) => text_test(self.dialect, column, test, bound),
                 Attribute::Time(column) => time_test(column, test, bound),
             },
         }
@@ -277,50 +215,6 @@ impl<'s> Selection<'s> {
         format!("EXISTS (SELECT 1 FROM tracking_metric_latest m WHERE m.run = r.seq AND m.key = {number} AND {test})")
     }
 
-    fn text_test(&self, column: &str, test: &Test, bound: &mut Bound) -> String {
-        match test {
-            Test::Compare("=", Literal::Text(text)) => format!("{column} = {}", bound.add(text)),
-            Test::Compare(_, Literal::Text(text)) => format!("{column} <> {}", bound.add(text)),
-            Test::Compare(..) => NEVER.to_owned(),
-            Test::In { texts, negated } => {
-                let not = if *negated { "NOT " } else { "" };
-                format!("{column} {not}IN ({})", bound.list(texts.iter()))
-            }
-            Test::Like { pattern, fold_case: false } => self.like(column, pattern, bound),
-            Test::Like { pattern, fold_case: true } => {
-                // Databases fold the case of ASCII alike; the filter decides about other text.
-                let lower = match self.dialect {
-                    Dialect::Sqlite => format!("lower({column})"),
-                    Dialect::Postgres => format!("lower({column} COLLATE \"C\")"),
-                };
-                let like = self.like(&lower, &pattern.to_lowercase(), bound);
-                format!("(octet_length({column}) <> length({column}) OR {like})")
-            }
-            // Databases differ in regular expressions; the filter decides.
-            Test::Matches(_) => format!("{column} IS NOT NULL"),
-            Test::Null { is_null } => format!("{column} IS {}NULL", if *is_null { "" } else { "NOT " }),
-        }
-    }
-
-    /// LIKE that minds the case and has no escape character.
-    fn like(&self, column: &str, pattern: &str, bound: &mut Bound) -> String {
-        match self.dialect {
-            Dialect::Postgres => format!("{column} LIKE {} ESCAPE ''", bound.add(pattern)),
-            Dialect::Sqlite => {
-                let mut glob = String::with_capacity(pattern.len());
-                for c in pattern.chars() {
-                    match c {
-                        '%' => glob.push('*'),
-                        '_' => glob.push('?'),
-                        '*' | '?' | '[' => glob.extend(['[', c, ']']),
-                        c => glob.push(c),
-                    }
-                }
-                format!("{column} GLOB {}", bound.add(glob))
-            }
-        }
-    }
-
     /// The tables with those joined for the order, and the columns to sort by; the start, newest first, and the id are
     /// always the last.
     fn order(&self, part: Part, bound: &mut Bound) -> (String, Vec<Term>) {
@@ -329,7 +223,7 @@ impl<'s> Selection<'s> {
             let descending = key.descending;
             match (key.group, key.key.as_str()) {
                 ("metrics", _) if part == Part::Numbers && i == 0 => {
-                    terms.push(Term::integer(CONSTANT, false));
+                    terms.push(Term::constant());
                     terms.push(Term::integer("w.value_order", descending));
                 }
                 ("metrics", name) => {
@@ -348,63 +242,21 @@ impl<'s> Selection<'s> {
                     let table = if key.group == "tags" { "tracking_run_tag" } else { "tracking_run_param" };
                     let name = bound.add(name);
                     from += &format!(" LEFT JOIN {table} o{i} ON o{i}.run = r.seq AND o{i}.key = {name}");
-                    terms.push(Term::integer(format!("CASE WHEN o{i}.value IS NULL THEN 1 ELSE 0 END"), false));
-                    terms.push(Term { sql: format!("COALESCE(o{i}.value, '')"), text: true, descending });
+                    terms.extend(Term::nullable_text(&format!("o{i}.value"), descending));
                 }
                 // All datasets of a run compare as equal.
                 ("datasets", _) => {}
                 (_, name) => match attribute(name) {
-                    Attribute::Text(column) => terms.push(Term { sql: column.to_owned(), text: true, descending }),
+                    Attribute::Text(column) => terms.push(Term::text(column, descending)),
                     // The start by itself, which comes last anyhow, says more than its milliseconds.
                     Attribute::Time("r.started") if descending && i + 1 == self.order.len() => {}
-                    Attribute::Time(column) => {
-                        terms.push(Term::integer(format!("CASE WHEN {column} IS NULL THEN 1 ELSE 0 END"), false));
-                        terms.push(Term::integer(format!("COALESCE({}, 0)", millis(column)), descending));
-                    }
+                    Attribute::Time(column) => terms.extend(Term::time(column, descending)),
                 },
             }
         }
         terms.push(Term::integer("r.started", true));
-        terms.push(Term { sql: "r.id".to_owned(), text: true, descending: false });
+        terms.push(Term::text("r.id", false));
         (from, terms)
-    }
-
-    /// That the sort keys come behind others: greater in the first, or equal there and behind in the remaining.
-    fn behind(&self, terms: &[Term], after: &[SortValue], bound: &mut Bound) -> String {
-        let mut condition = NEVER.to_owned();
-        for (term, value) in terms.iter().zip(after).rev() {
-            if term.sql == CONSTANT {
-                continue;
-            }
-            let (place, operator) = (bound.add(value.clone()), if term.descending { "<" } else { ">" });
-            let column = self.collated(term);
-            // The first comparison says nothing new, but an index can begin there.
-            condition = format!("({column} {operator}= {place} AND ({column} {operator} {place} OR {condition}))");
-        }
-        condition
-    }
-
-    fn collated(&self, term: &Term) -> String {
-        match self.dialect {
-            Dialect::Postgres if term.text => format!("{} COLLATE \"C\"", term.sql),
-            _ => term.sql.clone(),
-        }
-    }
-}
-
-/// What runs that are ordered by an index all have for their first sort key.
-const CONSTANT: &str = "0";
-const NEVER: &str = "1 = 0";
-
-/// Conditions joined by AND as a balanced tree: a chain as long as a filter can be is too deep for SQLite.
-fn all_of(conditions: &[String]) -> String {
-    match conditions {
-        [] => "1 = 1".to_owned(),
-        [one] => one.clone(),
-        many => {
-            let (left, right) = many.split_at(many.len() / 2);
-            format!("({} AND {})", all_of(left), all_of(right))
-        }
     }
 }
 
@@ -417,10 +269,6 @@ fn value_test(row: &str, operator: &str, value: f64, bound: &mut Bound) -> Strin
         ">" | ">=" => format!("({row}.value_order {operator} {order} AND {row}.value_order < {NAN_ORDER})"),
         _ => format!("{row}.value_order {operator} {order}"),
     }
-}
-
-fn fits(value: &SortValue, term: &Term) -> bool {
-    matches!(value, SortValue::Text(_)) == term.text
 }
 
 enum Attribute {
@@ -438,33 +286,5 @@ fn attribute(key: &str) -> Attribute {
         "artifact_uri" => Attribute::Text("r.artifact_uri"),
         "end_time" => Attribute::Time("r.ended"),
         _ => Attribute::Time("r.started"),
-    }
-}
-
-/// Microseconds as milliseconds, rounded towards the past.
-fn millis(column: &str) -> String {
-    format!("(({column} - (({column} % 1000) + 1000) % 1000) / 1000)")
-}
-
-/// A comparison of whole milliseconds with any number, as one of microseconds with whole ones.
-fn time_test(column: &str, test: &Test, bound: &mut Bound) -> String {
-    let Test::Compare(operator, Literal::Number(value)) = test else { return NEVER.to_owned() };
-    // Saturates, which is right: no time lies beyond.
-    let micros = |millis: f64| (millis * 1_000.0) as i64;
-    let (floor, ceiling) = (value.floor(), value.ceil());
-    match *operator {
-        "<" => format!("{column} < {}", bound.add(micros(ceiling))),
-        "<=" => format!("{column} < {}", bound.add(micros(floor + 1.0))),
-        ">" => format!("{column} >= {}", bound.add(micros(floor + 1.0))),
-        ">=" => format!("{column} >= {}", bound.add(micros(ceiling))),
-        equality => {
-            let (from, to) = (bound.add(micros(floor)), bound.add(micros(floor + 1.0)));
-            match (equality == "=", floor == ceiling) {
-                (true, true) => format!("({column} >= {from} AND {column} < {to})"),
-                (true, false) => NEVER.to_owned(),
-                (false, true) => format!("({column} < {from} OR {column} >= {to})"),
-                (false, false) => format!("{column} IS NOT NULL"),
-            }
-        }
     }
 }

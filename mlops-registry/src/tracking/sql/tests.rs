@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlops_core::{Metric, RunId, RunStatus, testing::SplitMix64};
+use mlops_core::{Metric, RunId, RunStatus, Timestamp, testing::SplitMix64};
 use mlops_store::{Migrations, SqliteMetaStore};
 
 use super::*;
+#[cfg(feature = "postgres")]
+use crate::search::testing::postgres;
 use crate::{
     Batch, CreateRun, DatasetInput, ExperimentId, LoggedDataset, PageRequest, RunRecord, RunUpdate, Search,
     TrackingStore as _, View,
-    search::{Columns, Filter, OrderKey, SearchColumns, compare_by},
+    search::{
+        Columns, Filter, OrderKey, SearchColumns, compare_by,
+        testing::{Chance, TEXTS, text_clause, text_list},
+    },
     tracking::{
         sample::{self, HistorySample},
         segment::{Point, normalize},
@@ -200,25 +205,6 @@ fn dataset(name: &str, context: &str) -> DatasetInput {
     DatasetInput { dataset, tags: [pair(crate::tracking::DATASET_CONTEXT_TAG, context)].into() }
 }
 
-/// One of several things, by chance.
-struct Chance(SplitMix64, std::cell::Cell<u64>);
-
-impl Chance {
-    fn new(seed: u64) -> Self {
-        Self(SplitMix64::new(seed), std::cell::Cell::new(0))
-    }
-
-    fn below(&self, n: usize) -> usize {
-        self.1.set(self.1.get() + 1);
-        (self.0.bits(self.1.get()) % n as u64) as usize
-    }
-
-    fn of<T: Copy>(&self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
-}
-
-const TEXTS: [&str; 10] = ["", "a", "A", "ab", "a*b", "a?[b", "Ärger", "ÄRGER", "\u{212a}elvin", "kelvin"];
 const NUMBERS: [f64; 9] = [0.0, -0.0, 1.0, -1.0, 2.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-300];
 
 /// Runs of two experiments that have and lack things in every combination that matters.
@@ -264,31 +250,25 @@ async fn random_runs(store: &SqlTrackingStore, chance: &Chance, count: usize) ->
 }
 
 fn random_clause(chance: &Chance) -> String {
-    let patterns = ["a%", "%B", "_", "%", "a*b", "%[%", "är%", "Är%", "k%", "\u{212a}%", "%ger", ""];
-    let list = |chance: &Chance| format!("('{}', '{}')", chance.of(&TEXTS), chance.of(&TEXTS));
-    let text = |subject: &str, chance: &Chance| match chance.below(4) {
-        0 => format!("{subject} {} '{}'", chance.of(&["=", "!="]), chance.of(&TEXTS)),
-        1 => format!("{subject} LIKE '{}'", chance.of(&patterns)),
-        2 => format!("{subject} ILIKE '{}'", chance.of(&patterns)),
-        _ => format!("{subject} ILIKE '{}'", chance.of(&TEXTS)),
-    };
     let operator = chance.of(&["=", "!=", "<", "<=", ">", ">="]);
     match chance.below(9) {
         0 | 1 => {
             let number = chance.of(&["0", "1", "-1", "2.5", "1e999", "-1e999", "-0.5"]);
             format!("metrics.{} {operator} {number}", chance.of(&["m", "n", "none"]))
         }
-        2 => text(chance.of(&["params.m", "parameters.n"]), chance),
-        3 => text(chance.of(&["tags.m", "tags.n", "tags.none"]), chance),
+        2 => text_clause(chance.of(&["params.m", "parameters.n"]), chance),
+        3 => text_clause(chance.of(&["tags.m", "tags.n", "tags.none"]), chance),
         4 => format!("{} IS {}NULL", chance.of(&["tags.m", "params.n"]), chance.of(&["", "NOT "])),
-        5 => text(chance.of(&["run_name", "user_id", "status", "artifact_uri"]), chance),
+        5 => text_clause(chance.of(&["run_name", "user_id", "status", "artifact_uri"]), chance),
         6 => format!(
             "{} {operator} {}",
             chance.of(&["start_time", "end_time", "created"]),
             chance.of(&["-1", "0", "1", "1.5", "2", "1e300"])
         ),
-        7 => text(chance.of(&["datasets.name", "datasets.digest", "datasets.context"]), chance),
-        _ => format!("datasets.{} {}IN {}", chance.of(&["name", "context"]), chance.of(&["", "NOT "]), list(chance)),
+        7 => text_clause(chance.of(&["datasets.name", "datasets.digest", "datasets.context"]), chance),
+        _ => {
+            format!("datasets.{} {}IN {}", chance.of(&["name", "context"]), chance.of(&["", "NOT "]), text_list(chance))
+        }
     }
 }
 
@@ -395,6 +375,22 @@ async fn pages_are_not_moved_by_runs_that_come_or_go() {
     assert_eq!(second.next_page_token, None);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_items_that_are_appended_at_once_none_is_lost() {
+    let store = store().await;
+    let run = start(&store).await;
+    let append = |i: i32| {
+        let (store, run) = (store.clone(), run.clone());
+        tokio::spawn(async move { store.append_run_tag(&run, "list", &i.into()).await })
+    };
+    for task in Vec::from_iter((0..50).map(append)) {
+        task.await.unwrap().unwrap();
+    }
+    let mut items: Vec<i32> = serde_json::from_str(&store.run(&run).await.unwrap().tags["list"]).unwrap();
+    items.sort_unstable();
+    assert_eq!(items, Vec::from_iter(0..50));
+}
+
 #[tokio::test]
 async fn a_search_brings_along_what_it_names() {
     let store = store().await;
@@ -418,21 +414,10 @@ async fn a_search_brings_along_what_it_names() {
     assert!(store.search_runs(&[ExperimentId(0)], &search).await.is_err());
 }
 
-/// In a schema of its own in the database that `MLOPS_TEST_POSTGRES` names.
 #[cfg(feature = "postgres")]
 #[tokio::test]
-#[allow(clippy::disallowed_methods, reason = "the environment names the server to test against")]
 async fn postgres_searches_find_what_the_reference_finds() {
-    let Ok(url) = std::env::var("MLOPS_TEST_POSTGRES") else {
-        println!("skipped: MLOPS_TEST_POSTGRES names no server");
-        return;
-    };
-    let admin = mlops_store::PostgresMetaStore::connect(&url, 1).await.unwrap();
-    let schema = format!("searches_{}", std::process::id());
-    admin.execute(&format!("CREATE SCHEMA {schema}"), &[]).await.unwrap();
-    let join = if url.contains('?') { '&' } else { '?' };
-    let url = format!("{url}{join}options=-csearch_path%3D{schema}");
-    let meta = Arc::new(mlops_store::PostgresMetaStore::connect(&url, 4).await.unwrap());
+    let Some(meta) = postgres("run_searches").await else { return };
     let store = SqlTrackingStore::builder(meta).build().await.unwrap();
     searches_agree_with_the_reference(&store, 20_261_126).await;
 }

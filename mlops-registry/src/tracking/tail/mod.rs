@@ -244,6 +244,11 @@ impl Shared {
         Ok(feed)
     }
 
+    /// Whether [`Self::tell`] would reach anybody.
+    fn is_watched(&self, run: &RunId) -> bool {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner).by_run.contains_key(run)
+    }
+
     /// Tells those who watch a run, or may come back to it, what was written.
     fn tell(&self, run: &RunId, change: impl FnOnce() -> RunChange) {
         let feed = {

@@ -44,6 +44,19 @@ macro_rules! live_tail {
                 self.shared.tell(id, || RunChange { removed_tags: vec![key.to_owned()], ..RunChange::default() });
                 Ok(())
             }
+
+            async fn append_run_tag(&self, id: &RunId, key: &str, item: &serde_json::Value) -> Result<()> {
+                self.shared.store.append_run_tag(id, key, item).await?;
+                // The item is appended, whether or not the list can be read: those who watch find it when they look next.
+                if self.shared.is_watched(id)
+                    && let Ok(record) = self.shared.store.run(id).await
+                    && let Some(list) = record.tags.get(key)
+                {
+                    let tags = vec![(key.to_owned(), list.clone())];
+                    self.shared.tell(id, || RunChange { tags, ..RunChange::default() });
+                }
+                Ok(())
+            }
         }
     };
 }

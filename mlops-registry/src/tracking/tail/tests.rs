@@ -85,6 +85,17 @@ async fn what_is_written_is_told_whole_and_in_order_until_the_run_ends() {
 }
 
 #[tokio::test]
+async fn what_is_appended_to_a_tag_is_told() {
+    let (live, run) = live(never()).await;
+    let mut tail = live.tail(&run, None).await.unwrap();
+    state(&mut tail).await;
+    for (item, list) in [(1, "[1]"), (2, "[1,2]")] {
+        live.append_run_tag(&run, "list", &item.into()).await.unwrap();
+        assert_eq!(change(&mut tail).await.1, RunChange { tags: vec![pair("list", list)], ..RunChange::default() });
+    }
+}
+
+#[tokio::test]
 async fn what_others_write_is_found_by_reading() {
     let (live, run) = live(often()).await;
     let other = Arc::clone(&live.shared.store);

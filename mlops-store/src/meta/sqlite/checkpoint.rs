@@ -73,7 +73,7 @@ impl Checkpoint {
     /// Looks at the length of the log after a commit; `writer` has not yet been passed on.
     pub(super) fn after_commit(self: &Arc<Self>, writer: &Connection) -> Result<()> {
         let pages = run(writer, "PRAGMA wal_checkpoint(NOOP)")?;
-        if self.limits.pages / 32 <= pages && !self.reserved.swap(true, Ordering::AcqRel) {
+        if self.limits.pages / 4 <= pages && !self.reserved.swap(true, Ordering::AcqRel) {
             self.reserve(writer)?;
         }
         let tried_at = Some(self.tried_at.load(Ordering::Relaxed)).filter(|tried_at| *tried_at <= pages);

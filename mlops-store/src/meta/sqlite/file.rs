@@ -49,7 +49,10 @@ impl File {
 
     /// A connection that cannot write.
     pub(super) fn reader(&self) -> Result<Connection> {
-        self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // There are several of them, and the system keeps the pages of the file once for all.
+        connection.execute_batch("PRAGMA cache_size = -1024").map_err(from_sqlite)?;
+        Ok(connection)
     }
 
     /// The write-ahead log of an open connection, its place in the directory made durable.

@@ -8,6 +8,7 @@ mod checkpoint;
 mod error;
 mod file;
 mod pool;
+mod queue;
 mod statement;
 mod sync;
 mod transaction;
@@ -18,17 +19,19 @@ use async_trait::async_trait;
 use mlops_core::Result;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use self::{
     checkpoint::{Checkpoint, LIMITS},
     error::from_sqlite,
     file::File,
     pool::{Pool, blocking},
+    queue::Queue,
     sync::GroupSync,
     transaction::SqliteTransaction,
 };
 use super::{
-    Dialect, MetaStore, Transaction,
+    Dialect, Job, MetaStore, Transaction,
     value::{Row, Value},
 };
 
@@ -56,6 +59,7 @@ impl Default for SqliteSettings {
 pub struct SqliteMetaStore {
     readers: Arc<Pool>,
     writer: Arc<Pool>,
+    queue: Queue,
     durability: Durability,
     busy_timeout: Duration,
 }
@@ -96,12 +100,8 @@ impl SqliteMetaStore {
             Ok(connection)
         })
         .await?;
-        Ok(Self {
-            readers: Pool::new(settings.readers_max, move || file.reader()),
-            writer: Pool::holding(first),
-            durability: Durability::default(),
-            busy_timeout: Duration::from_millis(settings.busy_timeout_ms),
-        })
+        let readers = Pool::new(settings.readers_max, move || file.reader());
+        Ok(Self::of(readers, Pool::holding(first), Durability::default(), settings))
     }
 
     fn with_parts(
@@ -111,15 +111,18 @@ impl SqliteMetaStore {
         group: GroupSync,
         checkpoint: Checkpoint,
     ) -> Self {
-        Self {
-            readers: Pool::new(settings.readers_max, move || file.reader()),
-            writer: Pool::holding(connection),
-            durability: Durability {
-                group: settings.power_loss_safe.then(|| Arc::new(group)),
-                checkpoint: Some(Arc::new(checkpoint)),
-            },
-            busy_timeout: Duration::from_millis(settings.busy_timeout_ms),
-        }
+        let durability = Durability {
+            group: settings.power_loss_safe.then(|| Arc::new(group)),
+            checkpoint: Some(Arc::new(checkpoint)),
+        };
+        let readers = Pool::new(settings.readers_max, move || file.reader());
+        Self::of(readers, Pool::holding(connection), durability, settings)
+    }
+
+    fn of(readers: Arc<Pool>, writer: Arc<Pool>, durability: Durability, settings: SqliteSettings) -> Self {
+        let busy_timeout = Duration::from_millis(settings.busy_timeout_ms);
+        let queue = Queue::new(Arc::clone(&writer), durability.clone(), busy_timeout);
+        Self { readers, writer, queue, durability, busy_timeout }
     }
 
     /// A database that lives as long as the handle, for tests and trials.
@@ -130,12 +133,7 @@ impl SqliteMetaStore {
         let connection = Connection::open_in_memory().map_err(from_sqlite)?;
         file::prepare(&connection).map_err(from_sqlite)?;
         let only = Pool::holding(connection);
-        Ok(Self {
-            readers: Arc::clone(&only),
-            writer: only,
-            durability: Durability::default(),
-            busy_timeout: Duration::from_millis(SqliteSettings::default().busy_timeout_ms),
-        })
+        Ok(Self::of(Arc::clone(&only), only, Durability::default(), SqliteSettings::default()))
     }
 
     /// Waits for running statements and closes the file. Optional: dropping is safe as well.
@@ -153,6 +151,10 @@ impl MetaStore for SqliteMetaStore {
     async fn begin(&self) -> Result<Box<dyn Transaction>> {
         let transaction = SqliteTransaction::begin(&self.writer, self.durability.clone(), self.busy_timeout).await?;
         Ok(Box::new(transaction))
+    }
+
+    async fn transact(&self, job: Box<dyn Job>) -> Result<()> {
+        self.queue.carry_out(job).await
     }
 
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
@@ -178,6 +180,16 @@ impl Durability {
         self.group.as_ref().map_or(Ok(()), |group| group.check())
     }
 
+    /// Answers transactions that have been appended, once they are on disk.
+    fn sync(&self, appended: Vec<oneshot::Sender<Result<()>>>) {
+        match &self.group {
+            Some(group) => group.join(appended),
+            // A caller that no longer waits does not want the answer.
+            None => appended.into_iter().for_each(|done| drop(done.send(Ok(())))),
+        }
+    }
+
+    /// Looks after the log; before the connection is passed on.
     fn appended(&self, writer: &Connection) {
         if let Some(checkpoint) = &self.checkpoint {
             // The commit stands whether or not the log could be moved; the next commit tries again.

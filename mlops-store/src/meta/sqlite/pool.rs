@@ -54,7 +54,16 @@ impl Pool {
             Err(TryAcquireError::Closed) => return Err(closed()),
             Err(TryAcquireError::NoPermits) => self.wait().await?,
         };
-        Ok(Lease { connection: self.idle().pop(), pool: Arc::clone(self), _turn: turn })
+        Ok(self.lend(turn))
+    }
+
+    /// The same if nobody has to be waited for.
+    pub(super) fn try_lease(self: &Arc<Self>) -> Option<Lease> {
+        Arc::clone(&self.turns).try_acquire_owned().ok().map(|turn| self.lend(turn))
+    }
+
+    fn lend(self: &Arc<Self>, turn: OwnedSemaphorePermit) -> Lease {
+        Lease { connection: self.idle().pop(), pool: Arc::clone(self), _turn: turn }
     }
 
     async fn wait(&self) -> Result<OwnedSemaphorePermit> {

@@ -40,11 +40,14 @@ impl GroupSync {
         Self { sync: Box::new(sync), state: Mutex::default() }
     }
 
-    /// Answers `done` once all that was written before this call is durable. The thread of the first to come does the
-    /// work for all, round after round, until nobody waits.
-    pub(super) fn join(&self, done: oneshot::Sender<Result<()>>) {
+    /// Answers all of `done` once all that was written before this call is durable. The thread of the first to come does
+    /// the work for all, round after round, until nobody waits.
+    pub(super) fn join(&self, done: Vec<oneshot::Sender<Result<()>>>) {
+        if done.is_empty() {
+            return;
+        }
         let mut state = self.state();
-        state.waiting.push(done);
+        state.waiting.extend(done);
         if std::mem::replace(&mut state.led, true) {
             return;
         }
@@ -123,11 +126,11 @@ mod tests {
         }));
         let (first, mut first_answer) = oneshot::channel();
         let leader = Arc::clone(&group);
-        let leader = std::thread::spawn(move || leader.join(first));
+        let leader = std::thread::spawn(move || leader.join(vec![first]));
         begins.recv().unwrap();
         let join = |_| {
             let (done, answer) = oneshot::channel();
-            group.join(done);
+            group.join(vec![done]);
             answer
         };
         let mut answers: Vec<_> = (0..15).map(join).collect();
@@ -159,7 +162,7 @@ mod tests {
             for _ in 0..500 {
                 let number = written.fetch_add(1, Ordering::SeqCst) + 1;
                 let (done, answer) = oneshot::channel();
-                group.join(done);
+                group.join(vec![done]);
                 answer.blocking_recv().unwrap().unwrap();
                 assert!(number <= durable.load(Ordering::SeqCst));
             }

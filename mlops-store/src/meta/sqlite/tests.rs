@@ -13,7 +13,7 @@ use std::{
 use mlops_core::ErrorKind;
 
 use super::{checkpoint::Limits, *};
-use crate::{MetaStoreExt as _, params};
+use crate::{MetaStoreExt as _, Work, params};
 
 fn store(path: &Path, limits: Limits, sync: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> SqliteMetaStore {
     let settings = SqliteSettings::default();
@@ -135,4 +135,152 @@ async fn the_log_stays_short_under_writers_that_never_pause() {
     let file = std::fs::metadata(&path).unwrap().len();
     assert!(log < 3 * 1024 * 1024, "8 MB were written, {log} bytes are in the log");
     assert!(6_000_000 < file, "{file} bytes are in the file");
+}
+
+/// Inserts a row, having waited until it may, or panics.
+struct Insert(i64);
+
+#[async_trait]
+impl Work for Insert {
+    type Output = ();
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<()> {
+        assert!(self.0 >= 0, "a bug in some work");
+        tx.execute("INSERT INTO t VALUES ($1)", params![self.0]).await.map(drop)
+    }
+}
+
+#[tokio::test]
+async fn work_that_waits_together_shares_a_sync_and_a_panic_is_its_own_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&syncs);
+    let store = store(&dir.path().join("meta.db"), LIMITS, move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    });
+    store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
+    let before = syncs.load(Ordering::SeqCst);
+    let tx = store.begin().await.unwrap();
+    let tasks: Vec<_> = (-1..20)
+        .map(|id| {
+            let store = store.clone();
+            tokio::spawn(async move { store.carry_out(&Arc::new(Insert(id))).await })
+        })
+        .collect();
+    while store.queue.waiting() < 21 {
+        tokio::task::yield_now().await;
+    }
+    drop(tx);
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.push(task.await.unwrap());
+    }
+    assert!(outcomes[0].as_ref().unwrap_err().message().contains("panicked"));
+    assert!(outcomes[1..].iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(syncs.load(Ordering::SeqCst), before + 1, "one sync for all of them");
+    assert_eq!(store.query("SELECT id FROM t", &[]).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn work_whose_caller_has_gone_is_not_done() {
+    let store = SqliteMetaStore::in_memory().await.unwrap();
+    store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
+    let tx = store.begin().await.unwrap();
+    let mut tasks: Vec<_> = (0..3)
+        .map(|id| {
+            let store = store.clone();
+            tokio::spawn(async move { store.carry_out(&Arc::new(Insert(id))).await })
+        })
+        .collect();
+    while store.queue.waiting() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let last = tasks.pop().unwrap();
+    for task in tasks {
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+    drop(tx);
+    last.await.unwrap().unwrap();
+    let rows = store.query("SELECT id FROM t", &[]).await.unwrap();
+    let ids: Vec<i64> = rows.iter().map(|row| row.get("id").unwrap()).collect();
+    assert_eq!(ids, [2]);
+}
+
+#[tokio::test]
+async fn work_that_waits_together_for_another_process_gives_up_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("meta.db");
+    let settings = SqliteSettings { busy_timeout_ms: 100, ..SqliteSettings::default() };
+    let store = SqliteMetaStore::open(&path, settings).await.unwrap();
+    store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
+    let tx = store.begin().await.unwrap();
+    let tasks: Vec<_> = (0..3)
+        .map(|id| {
+            let store = store.clone();
+            tokio::spawn(async move { store.carry_out(&Arc::new(Insert(id))).await })
+        })
+        .collect();
+    while store.queue.waiting() < 3 {
+        tokio::task::yield_now().await;
+    }
+    drop(tx);
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut other = Some(other);
+    for task in tasks {
+        let error = task.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.message().contains("locked by another process"), "{error}");
+        // One that waited for its own turn would get the lock now.
+        drop(other.take());
+    }
+    store.carry_out(&Arc::new(Insert(9))).await.unwrap();
+    assert_eq!(store.query("SELECT id FROM t", &[]).await.unwrap().len(), 1);
+}
+
+#[test]
+fn a_runtime_that_shuts_down_leaves_the_store_to_others() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let store = first.block_on(SqliteMetaStore::in_memory()).unwrap();
+    first.block_on(store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[])).unwrap();
+    // One transaction keeps the connection, so that the round of the other never begins in the first runtime.
+    let tx = first.block_on(store.begin()).unwrap();
+    let waiting = first.spawn({
+        let store = store.clone();
+        async move { store.carry_out(&Arc::new(Insert(1))).await }
+    });
+    first.block_on(async {
+        while store.queue.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    drop((waiting, first));
+    drop(tx);
+    second.block_on(store.carry_out(&Arc::new(Insert(2)))).unwrap();
+    let rows = second.block_on(store.query("SELECT id FROM t", &[])).unwrap();
+    assert_eq!(rows.len(), 1, "what was refused was not done");
+}
+
+/// Awaits something that is not the transaction.
+struct Idle;
+
+#[async_trait]
+impl Work for Idle {
+    type Output = ();
+
+    async fn run(&self, _: &mut dyn Transaction) -> Result<()> {
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn work_that_awaits_something_else_is_refused() {
+    let store = SqliteMetaStore::in_memory().await.unwrap();
+    let error = store.carry_out(&Arc::new(Idle)).await.unwrap_err();
+    assert!(error.message().contains("awaited something else"), "{error}");
+    store.execute("CREATE TABLE t (id BIGINT)", &[]).await.unwrap();
 }

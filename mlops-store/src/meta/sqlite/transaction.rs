@@ -1,5 +1,6 @@
 //! A write transaction: it holds the one writing connection from `BEGIN IMMEDIATE` to the append to the log, and waits
-//! for the disk without it.
+//! for the disk without it. [`SqliteTransaction`] is for whoever awaits its statements, [`Here`] for a thread that may
+//! wait for the disk itself.
 //!
 //! Invariant: no statement runs outside the transaction. SQLite undoes a whole transaction when, say, the disk fills;
 //! what comes after is refused rather than written on its own.
@@ -9,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use mlops_core::{Error, Result};
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::error::Elapsed};
 
 use super::{
     Durability,
@@ -36,12 +37,8 @@ pub(super) struct SqliteTransaction {
 impl SqliteTransaction {
     pub(super) async fn begin(writer: &Arc<Pool>, durability: Durability, timeout: Duration) -> Result<Self> {
         durability.check()?;
-        let lease = writer.lease().await?;
-        let late = |_| {
-            let waited = timeout.as_millis();
-            Error::unavailable(format!("metadata database is locked by another process, waited {waited} ms for it"))
-        };
-        let lease = tokio::time::timeout(timeout, locked(lease)).await.map_err(late)??;
+        let mut lease = writer.lease().await?;
+        tokio::time::timeout(timeout, locked(&mut lease)).await.map_err(too_late(timeout))??;
         Ok(Self { lease: Some(lease), durability })
     }
 
@@ -66,11 +63,19 @@ impl SqliteTransaction {
 }
 
 /// Tries until this process has the write lock. Dropping it half-way undoes it.
-async fn locked(mut lease: Lease) -> Result<Lease> {
+pub(super) async fn locked(lease: &mut Lease) -> Result<()> {
     while !try_lock(lease.connection()?)? {
         tokio::time::sleep(RETRY).await;
     }
-    Ok(lease)
+    Ok(())
+}
+
+/// What is said when [`locked`] took too long.
+pub(super) fn too_late(timeout: Duration) -> impl Fn(Elapsed) -> Error {
+    move |_| {
+        let waited = timeout.as_millis();
+        Error::unavailable(format!("metadata database is locked by another process, waited {waited} ms for it"))
+    }
 }
 
 /// Takes a few microseconds and waits for nothing, so it runs where it is called.
@@ -90,19 +95,57 @@ fn alive(connection: &Connection) -> Result<&Connection> {
     Ok(connection)
 }
 
+/// Appends the transaction of a connection to the log.
+pub(super) fn append(lease: &mut Lease) -> Result<()> {
+    let connection = lease.connection().and_then(alive)?;
+    let commit = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute());
+    commit.map(drop).map_err(from_sqlite)
+}
+
 /// Appends to the log, passes the connection on, and leaves the answer to whoever syncs.
 fn commit(mut lease: Lease, durability: &Durability, done: oneshot::Sender<Result<()>>) {
-    let appended = lease.connection().and_then(alive).and_then(|connection| {
-        let commit = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute());
-        commit.map_err(from_sqlite)?;
+    let appended = append(&mut lease);
+    if let (Ok(()), Ok(connection)) = (&appended, lease.connection()) {
         durability.appended(connection);
-        Ok(())
-    });
+    }
     drop(lease);
-    match (appended, &durability.group) {
-        (Ok(()), Some(group)) => group.join(done),
+    match appended {
+        Ok(()) => durability.sync(vec![done]),
         // A caller that no longer waits does not want the answer.
-        (outcome, _) => drop(done.send(outcome)),
+        refused => drop(done.send(refused)),
+    }
+}
+
+/// A transaction whose statements run where they are called. Whoever lends the connection has begun it, and ends it.
+#[derive(Debug)]
+pub(super) struct Here<'a>(pub(super) &'a mut Lease);
+
+impl Here<'_> {
+    fn connection(&mut self) -> Result<&Connection> {
+        self.0.connection().and_then(alive)
+    }
+}
+
+#[async_trait]
+impl Transaction for Here<'_> {
+    async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        statement::execute(self.connection()?, sql, params)
+    }
+
+    async fn execute_many(&mut self, sql: &str, rows: Vec<Vec<Value>>) -> Result<u64> {
+        statement::execute_many(self.connection()?, sql, &rows)
+    }
+
+    async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        statement::query(self.connection()?, sql, params)
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        Err(Error::internal("a job does not commit; whoever carries it out does"))
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
     }
 }
 

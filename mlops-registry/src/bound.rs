@@ -15,23 +15,23 @@ const LISTED_AT_ONCE: [usize; 5] = [1, 8, 32, 128, 512];
 
 /// The values of a statement that is being written.
 #[derive(Debug, Default)]
-pub(super) struct Bound(pub(super) Vec<Value>);
+pub(crate) struct Bound(pub(super) Vec<Value>);
 
 impl Bound {
     /// The place of one more value, such as `$3`.
-    pub(super) fn add(&mut self, value: impl Into<Value>) -> String {
+    pub(crate) fn add(&mut self, value: impl Into<Value>) -> String {
         self.0.push(value.into());
         format!("${}", self.0.len())
     }
 
     /// The places of more values, with commas.
-    pub(super) fn list<V: Into<Value>>(&mut self, values: impl IntoIterator<Item = V>) -> String {
+    pub(crate) fn list<V: Into<Value>>(&mut self, values: impl IntoIterator<Item = V>) -> String {
         values.into_iter().map(|value| self.add(value)).collect::<Vec<_>>().join(", ")
     }
 }
 
 /// Inserts rows of equal length: `head VALUES (...) tail`.
-pub(super) async fn insert_rows(tx: &mut dyn Transaction, head: &str, rows: Vec<Vec<Value>>, tail: &str) -> Result<()> {
+pub(crate) async fn insert_rows(tx: &mut dyn Transaction, head: &str, rows: Vec<Vec<Value>>, tail: &str) -> Result<()> {
     match tx.dialect() {
         // Looks places up by name, so many in one statement cost more than one row again and again does, in one call.
         Dialect::Sqlite => {
@@ -50,7 +50,7 @@ pub(super) async fn insert_rows(tx: &mut dyn Transaction, head: &str, rows: Vec<
 }
 
 /// The same, and gives what the RETURNING clause in `tail` says.
-pub(super) async fn insert_returning(
+pub(crate) async fn insert_returning(
     tx: &mut dyn Transaction,
     head: &str,
     rows: &[Vec<Value>],
@@ -82,7 +82,7 @@ fn insert(head: &str, rows: &[Vec<Value>], tail: &str) -> Statement {
 }
 
 /// The statements that `sql` becomes when `{list}` stands for the places of `listed`, after the `fixed` values.
-pub(super) fn listing(sql: &str, fixed: &[Value], listed: &[Value]) -> Vec<Statement> {
+pub(crate) fn listing(sql: &str, fixed: &[Value], listed: &[Value]) -> Vec<Statement> {
     let longest = LISTED_AT_ONCE.into_iter().max().unwrap_or(1);
     let statement = |now: &[Value]| {
         let length = LISTED_AT_ONCE.into_iter().find(|length| *length >= now.len()).unwrap_or(longest);

@@ -1,0 +1,226 @@
+//! Jobs for the writing connection, carried out one after the other by one thread at a time.
+//!
+//! A job costs one way to another thread, however many statements it has, and jobs that wait together share the sync of
+//! the log: their thread appends all of them, passes the connection on, and only then waits for the disk.
+//!
+//! Invariant: a job is a transaction of its own. One that fails takes nothing of the others with it, and is answered at
+//! once; the others are answered when they are on disk.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+use mlops_core::{Error, Result};
+use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{
+    Durability,
+    error::from_sqlite,
+    pool::{Lease, Pool, roll_back},
+    transaction::{Here, append, locked, too_late},
+};
+use crate::meta::Job;
+
+/// Jobs that are carried out before others get the connection.
+const ROUND_MAX: usize = 64;
+
+type Answer = oneshot::Sender<Result<()>>;
+
+/// The jobs that wait. One whose caller has gone is dropped unrun, at the latest when its turn comes.
+#[derive(Clone)]
+pub(super) struct Queue {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    writer: Arc<Pool>,
+    durability: Durability,
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(Box<dyn Job>, Answer)>,
+    /// Whether a thread is on its way through them.
+    carried: bool,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    pub(super) fn new(writer: Arc<Pool>, durability: Durability, timeout: Duration) -> Self {
+        Self { shared: Arc::new(Shared { writer, durability, timeout, state: Mutex::default() }) }
+    }
+
+    /// Carries a job out and returns once it is durable.
+    pub(super) async fn carry_out(&self, job: Box<dyn Job>) -> Result<()> {
+        self.shared.durability.check()?;
+        let (done, answer) = oneshot::channel();
+        if self.shared.push(job, done) {
+            self.shared.start();
+        }
+        let lost = |_| Error::unavailable("metadata database: a transaction panicked, or the runtime shut down");
+        answer.await.map_err(lost)?
+    }
+}
+
+#[cfg(test)]
+impl Queue {
+    /// Jobs that no thread has begun.
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.state().waiting.len()
+    }
+}
+
+impl Shared {
+    /// Begins a round as soon as the connection is free; no thread waits for that, for whoever has it may need one.
+    fn start(self: &Arc<Self>) {
+        let mut underway = Underway { shared: Arc::clone(self), done: false };
+        if let Some(lease) = self.writer.try_lease() {
+            return underway.go(lease);
+        }
+        drop(tokio::spawn(async move {
+            let leased = underway.shared.writer.lease().await;
+            match leased {
+                Ok(lease) => underway.go(lease),
+                Err(error) => underway.refuse(&error),
+            }
+        }));
+    }
+
+    /// Adds a job, and says whether a round has to begin for it.
+    fn push(&self, job: Box<dyn Job>, done: Answer) -> bool {
+        let mut state = self.state();
+        state.drop_abandoned();
+        state.waiting.push_back((job, done));
+        !std::mem::replace(&mut state.carried, true)
+    }
+
+    /// Carries out what waits, up to a bound, and gives those that have to be synced, and whether more may wait.
+    fn round(&self, mut lease: Lease) -> (Vec<Answer>, bool) {
+        let (mut appended, mut more) = (Vec::new(), true);
+        for _ in 0..ROUND_MAX {
+            let Some((job, done)) = self.next() else {
+                more = false;
+                break;
+            };
+            if let Err(error) = self.lock(&mut lease) {
+                // Each of the others would wait as long again, with the connection kept from everybody else.
+                drop(done.send(Err(Error::new(error.kind(), error.message()))));
+                self.refuse(&error);
+                more = false;
+                break;
+            }
+            match Self::attempt(&mut lease, job) {
+                Ok(()) => appended.push(done),
+                // A caller that no longer waits does not want the answer.
+                Err(error) => drop(done.send(Err(error))),
+            }
+        }
+        if let (false, Ok(connection)) = (appended.is_empty(), lease.connection()) {
+            self.durability.appended(connection);
+        }
+        (appended, more)
+    }
+
+    /// Begins a transaction, having waited for other processes.
+    fn lock(&self, lease: &mut Lease) -> Result<()> {
+        let timeout = self.timeout;
+        Handle::current()
+            .block_on(async { tokio::time::timeout(timeout, locked(lease)).await })
+            .map_err(too_late(timeout))?
+    }
+
+    /// One transaction that has begun, up to the append to the log. A panic in it is its failure alone.
+    fn attempt(lease: &mut Lease, job: Box<dyn Job>) -> Result<()> {
+        let attempt = AssertUnwindSafe(|| {
+            let mut here = Here(lease);
+            let outcome = job.run(&mut here).now_or_never();
+            outcome.unwrap_or_else(|| Err(Error::internal("work in a transaction awaited something else than it")))?;
+            append(lease)
+        });
+        let outcome = catch_unwind(attempt);
+        let outcome = outcome.unwrap_or_else(|_| Err(Error::internal("work in a transaction panicked")));
+        if outcome.is_err() {
+            roll_back(lease.connection()?).map_err(from_sqlite)?;
+        }
+        outcome
+    }
+
+    /// The next job; when there is none, whoever brings one begins a round.
+    fn next(&self) -> Option<(Box<dyn Job>, Answer)> {
+        let mut state = self.state();
+        state.drop_abandoned();
+        let next = state.waiting.pop_front();
+        state.carried = next.is_some();
+        next
+    }
+
+    /// Answers all that wait with an error.
+    fn refuse(&self, error: &Error) {
+        while let Some((_, done)) = self.next() {
+            drop(done.send(Err(Error::new(error.kind(), error.message()))));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Drops the jobs at the front whose caller has gone: whoever gave one up may bring it again.
+    fn drop_abandoned(&mut self) {
+        while self.waiting.front().is_some_and(|(_, done)| done.is_closed()) {
+            self.waiting.pop_front();
+        }
+    }
+}
+
+/// A round that is not over. A runtime that shuts down may drop it, and it may panic; then nobody waits for it any more, and
+/// whoever comes next begins one of its own.
+struct Underway {
+    shared: Arc<Shared>,
+    done: bool,
+}
+
+impl Underway {
+    fn go(self, lease: Lease) {
+        // Not awaited: the thread may go on to work and sync for others. The runtime waits for it when it ends.
+        drop(tokio::task::spawn_blocking(move || self.run(lease)));
+    }
+
+    fn run(mut self, lease: Lease) {
+        let (appended, more) = self.shared.round(lease);
+        // From here on the jobs that wait are those of the next round.
+        self.done = true;
+        if more {
+            self.shared.start();
+        }
+        self.shared.durability.sync(appended);
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        self.done = true;
+        self.shared.refuse(error);
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if !self.done {
+            let error = "metadata database: the runtime shut down before a transaction, or the one before it panicked";
+            self.shared.refuse(&Error::unavailable(error));
+        }
+    }
+}
