@@ -9,11 +9,14 @@
 //! | entities, feature views, window aggregations, services; plan and apply | [`definition`] |
 //! | Delta tables with exactly-once appends, data versions, schema evolution | [`table`] |
 //! | the gate at the door, the quarantine and the way out of it | [`ingest`] |
+//! | files and database tables, taken in exactly once | [`source`] |
 //! | streams, taken in exactly once | [`stream`] |
 //! | point-in-time join over Arrow batches | [`join`] |
 //! | window aggregates, the same offline and online | [`window`] |
 //! | training sets | [`offline`] |
-//! | latest values by entity: memory, redb | [`online`] |
+//! | features computed when they are asked for | [`on_demand`] |
+//! | where training sets are computed: here or on a cluster (feature `spark`) | [`engine`] |
+//! | latest values by entity: memory, redb, Redis (feature `redis`), PostgreSQL (feature `postgres`) | [`online`] |
 //! | offline table to online store | [`materialize`] |
 //! | all of it behind one door | [`FeatureStore`] |
 //! | freshness and volume | [`metrics`] |
@@ -74,6 +77,7 @@ mod cell;
 pub mod definition;
 #[cfg(feature = "dvc")]
 pub mod dvc;
+pub mod engine;
 #[cfg(feature = "feast")]
 pub mod feast;
 pub mod ingest;
@@ -82,28 +86,37 @@ pub mod lineage;
 pub mod materialize;
 pub mod metrics;
 pub mod offline;
+pub mod on_demand;
 pub mod online;
 pub mod prediction_log;
+#[cfg(feature = "redis")]
+mod redis_link;
+pub mod source;
 mod store;
 pub mod stream;
 pub mod table;
 mod time;
 mod value;
 pub mod window;
+mod workers;
 
 pub use definition::{
     Aggregation, AppliedDefinitions, Change, ChangeClass, DefinitionStore, Definitions, Entity, FeatureService,
-    FeatureView, FeatureViewBuilder, Function, Metadata, Permission, Plan, Quantile,
+    FeatureView, FeatureViewBuilder, FileFormat, Function, Metadata, OnDemandView, Permission, Plan, Quantile, Source,
+    SourceKind,
 };
+pub use engine::{ComputeEngine, Latest, LocalEngine, WindowJoin};
 pub use ingest::{IngestReceipt, Ingestor, RejectedBatch};
 pub use join::{Bound, JoinSettings, JoinView, Knowledge, Moments, PointInTimeJoin};
 pub use materialize::{FollowReceipt, MaterializeProgress, MaterializeReceipt, Materializer};
 pub use offline::{DeltaOfflineStore, OfflineStore, TrainingSet};
+pub use on_demand::{OnDemandOfflineStore, Transformation};
 pub use online::{
     Durability, FeatureStatus, MemoryOnlineStore, OnlineFeatures, OnlineReader, OnlineStore, OnlineWriter, ReadPlan,
     RedbOnlineStore,
 };
 pub use prediction_log::{LogWriter, LogWriterSettings, PredictionLog, PredictionLogSettings, join_labels};
+pub use source::{RefreshReceipt, SourceIngestor, SourceProgress, SourceReceipt, SourceSettings};
 pub use store::{FeatureStore, FeatureStoreBuilder, FeatureStoreSettings};
 pub use stream::{LatePolicy, StreamIngestor, StreamSettings, StreamSource};
 pub use table::{AppendReceipt, Compatibility, DataRef, DataVersion, Scan, Table, TableAt, TableSettings};

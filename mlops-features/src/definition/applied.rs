@@ -10,12 +10,15 @@ use mlops_core::{Digest, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Definition, Definitions, FeatureService, FeatureView,
+    Definition, Definitions, FeatureService, FeatureView, OnDemandView, Source, all_faults,
     plan::{Change, ChangeClass, Plan},
 };
 
-/// The layout that this version writes.
-const FORMAT: u32 = 1;
+/// The newest layout: definitions with sources or views computed on demand, which a reader of [`FORMAT_OF_VIEWS`]
+/// would drop without a word.
+const FORMAT: u32 = 2;
+/// The layout of definitions that have neither.
+const FORMAT_OF_VIEWS: u32 = 1;
 
 /// One version of a definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,14 +96,25 @@ pub struct AppliedDefinitions {
     format: u32,
     revision: u64,
     applied_at: Timestamp,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sources: BTreeMap<Arc<str>, Versions<Source>>,
     views: BTreeMap<Arc<str>, Versions<FeatureView>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    on_demand_views: BTreeMap<Arc<str>, Versions<OnDemandView>>,
     services: BTreeMap<Arc<str>, Versions<FeatureService>>,
 }
 
 impl Default for AppliedDefinitions {
     fn default() -> Self {
-        let (views, services) = (BTreeMap::new(), BTreeMap::new());
-        Self { format: FORMAT, revision: 0, applied_at: Timestamp::from_micros(0), views, services }
+        Self {
+            format: FORMAT_OF_VIEWS,
+            revision: 0,
+            applied_at: Timestamp::from_micros(0),
+            sources: BTreeMap::new(),
+            views: BTreeMap::new(),
+            on_demand_views: BTreeMap::new(),
+            services: BTreeMap::new(),
+        }
     }
 }
 
@@ -117,10 +131,22 @@ impl AppliedDefinitions {
         self.applied_at
     }
 
+    /// Sources by name, removed ones too.
+    #[must_use]
+    pub fn sources(&self) -> &BTreeMap<Arc<str>, Versions<Source>> {
+        &self.sources
+    }
+
     /// Feature views by name, removed ones too.
     #[must_use]
     pub fn views(&self) -> &BTreeMap<Arc<str>, Versions<FeatureView>> {
         &self.views
+    }
+
+    /// Views computed on demand by name, removed ones too.
+    #[must_use]
+    pub fn on_demand_views(&self) -> &BTreeMap<Arc<str>, Versions<OnDemandView>> {
+        &self.on_demand_views
     }
 
     /// Feature services by name, removed ones too.
@@ -133,20 +159,48 @@ impl AppliedDefinitions {
     /// and not in `wanted` is removed.
     ///
     /// # Errors
-    /// `InvalidArgument` when `wanted` has two definitions of one name.
+    /// `InvalidArgument` when `wanted` has two definitions of one name, and when it has a view under a name that the
+    /// other kind of view has or had: `view@v1` would mean two.
     pub fn plan(&self, wanted: &Definitions) -> Result<Plan> {
         wanted.check()?;
-        let mut changes = differences(&self.views, wanted.views())?;
+        self.check_kinds(wanted)?;
+        let mut changes = differences(&self.sources, wanted.sources())?;
+        changes.extend(differences(&self.views, wanted.views())?);
+        changes.extend(differences(&self.on_demand_views, wanted.on_demand_views())?);
         changes.extend(differences(&self.services, wanted.services())?);
         Ok(Plan { revision: self.revision, changes, wanted: wanted.clone() })
+    }
+
+    fn check_kinds(&self, wanted: &Definitions) -> Result<()> {
+        let fault = |name: &str, other: &str| format!("\"{name}\" is or was {other}; choose another name");
+        let views = wanted.views().iter().map(FeatureView::name);
+        let views = views.filter(|name| self.on_demand_views.contains_key(*name));
+        let on_demand = wanted.on_demand_views().iter().map(OnDemandView::name);
+        let on_demand = on_demand.filter(|name| self.views.contains_key(*name));
+        let faults = views.map(|name| fault(name, "an on-demand view"));
+        let faults: Vec<_> = faults.chain(on_demand.map(|name| fault(name, "a feature view"))).collect();
+        all_faults("definitions", &faults)
     }
 
     /// The definitions after `plan`.
     pub(crate) fn after(&self, plan: &Plan, at: Timestamp) -> Result<Self> {
         let mut next = Self { revision: self.revision + 1, applied_at: at, ..self.clone() };
+        put_all(&mut next.sources, plan.wanted.sources(), at)?;
         put_all(&mut next.views, plan.wanted.views(), at)?;
+        put_all(&mut next.on_demand_views, plan.wanted.on_demand_views(), at)?;
         put_all(&mut next.services, plan.wanted.services(), at)?;
+        let only_views = next.sources.is_empty() && next.on_demand_views.is_empty();
+        next.format = if only_views { FORMAT_OF_VIEWS } else { FORMAT };
         Ok(next)
+    }
+
+    /// Whether the same definitions are in force, with the same history.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        let Self { sources, views, on_demand_views, services, .. } = self;
+        sources == &other.sources
+            && views == &other.views
+            && on_demand_views == &other.on_demand_views
+            && services == &other.services
     }
 
     pub(super) fn from_json(bytes: &[u8]) -> Result<Self> {
@@ -156,13 +210,15 @@ impl AppliedDefinitions {
         }
         let damaged = |error| Error::data_loss("the applied definitions are not readable").with_source(error);
         let Head { format } = serde_json::from_slice(bytes).map_err(damaged)?;
-        if format != FORMAT {
+        if !(FORMAT_OF_VIEWS..=FORMAT).contains(&format) {
             return Err(Error::failed_precondition(format!(
-                "the applied definitions have format {format}; this version reads {FORMAT}"
+                "the applied definitions have format {format}; this version reads {FORMAT_OF_VIEWS} to {FORMAT}"
             )));
         }
         let read: Self = serde_json::from_slice(bytes).map_err(damaged)?;
+        read.sources.values().try_for_each(Versions::check)?;
         read.views.values().try_for_each(Versions::check)?;
+        read.on_demand_views.values().try_for_each(Versions::check)?;
         read.services.values().try_for_each(Versions::check)?;
         Ok(read)
     }

@@ -4,17 +4,19 @@ use mlops_core::{Digest, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    FeatureService, FeatureView, all_faults,
-    diff::{service_changes, view_changes},
+    FeatureService, FeatureView, OnDemandView, Source, all_faults,
+    diff::{on_demand_changes, service_changes, source_changes, view_changes},
     first_duplicate,
     plan::{Change, Subject, SubjectKind},
 };
 
-/// Views and services that shall be in force together.
+/// Sources, views and services that shall be in force together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Definitions {
+    sources: Vec<Source>,
     views: Vec<FeatureView>,
+    on_demand: Vec<OnDemandView>,
     services: Vec<FeatureService>,
 }
 
@@ -24,9 +26,21 @@ impl Definitions {
         Self::default()
     }
 
+    /// Adds a source.
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.sources.push(source);
+        self
+    }
+
     /// Adds a view.
     pub fn with_view(mut self, view: FeatureView) -> Self {
         self.views.push(view);
+        self
+    }
+
+    /// Adds a view that is computed on demand.
+    pub fn with_on_demand_view(mut self, view: OnDemandView) -> Self {
+        self.on_demand.push(view);
         self
     }
 
@@ -36,10 +50,22 @@ impl Definitions {
         self
     }
 
+    /// The sources.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
     /// The views.
     #[must_use]
     pub fn views(&self) -> &[FeatureView] {
         &self.views
+    }
+
+    /// The views that are computed on demand.
+    #[must_use]
+    pub fn on_demand_views(&self) -> &[OnDemandView] {
+        &self.on_demand
     }
 
     /// The services.
@@ -49,15 +75,19 @@ impl Definitions {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        let view = first_duplicate(self.views.iter().map(FeatureView::name));
-        let service = first_duplicate(self.services.iter().map(FeatureService::name));
-        let faults = view.map(|name| format!("feature view \"{name}\" is defined twice")).into_iter();
-        let faults = faults.chain(service.map(|name| format!("feature service \"{name}\" is defined twice")));
-        all_faults("definitions", &faults.collect::<Vec<_>>())
+        // Both kinds of views are asked for as `view:feature`, so they share their names.
+        let views = self.views.iter().map(FeatureView::name).chain(self.on_demand.iter().map(OnDemandView::name));
+        let twice = [
+            ("source", first_duplicate(self.sources.iter().map(Source::name))),
+            ("feature view", first_duplicate(views)),
+            ("feature service", first_duplicate(self.services.iter().map(FeatureService::name))),
+        ];
+        let fault = |(what, name): (&str, Option<&str>)| Some(format!("{what} \"{}\" is defined twice", name?));
+        all_faults("definitions", &twice.into_iter().filter_map(fault).collect::<Vec<_>>())
     }
 }
 
-/// What views and services have in common.
+/// What sources, views and services have in common.
 pub trait Definition: Clone + PartialEq + Serialize + DeserializeOwned + sealed::Sealed {
     /// The name.
     fn name(&self) -> &str;
@@ -106,6 +136,49 @@ impl Definition for FeatureView {
     }
 }
 
+impl Definition for OnDemandView {
+    fn name(&self) -> &str {
+        self.name()
+    }
+    fn digest(&self) -> Result<Digest> {
+        self.digest()
+    }
+    fn subject(&self) -> Subject {
+        Subject::new(SubjectKind::OnDemandView, self.name())
+    }
+    fn summary(&self) -> String {
+        let (outputs, code) = (self.outputs().len(), self.code_version());
+        format!("is added: {outputs} features by code \"{code}\"")
+    }
+    fn changes(&self, new: &Self) -> Vec<Change> {
+        on_demand_changes(self, new)
+    }
+    fn check(&self) -> Result<()> {
+        self.checked()
+    }
+}
+
+impl Definition for Source {
+    fn name(&self) -> &str {
+        self.name()
+    }
+    fn digest(&self) -> Result<Digest> {
+        self.digest()
+    }
+    fn subject(&self) -> Subject {
+        Subject::new(SubjectKind::Source, self.name())
+    }
+    fn summary(&self) -> String {
+        format!("is added: {}", self.kind())
+    }
+    fn changes(&self, new: &Self) -> Vec<Change> {
+        source_changes(self, new)
+    }
+    fn check(&self) -> Result<()> {
+        self.checked()
+    }
+}
+
 impl Definition for FeatureService {
     fn name(&self) -> &str {
         self.name()
@@ -131,4 +204,6 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for crate::FeatureView {}
     impl Sealed for crate::FeatureService {}
+    impl Sealed for crate::OnDemandView {}
+    impl Sealed for crate::Source {}
 }

@@ -2,8 +2,10 @@
 
 use std::{fmt::Display, time::Duration};
 
+use arrow_schema::Field;
+
 use super::{
-    Aggregation, Definition, FeatureService, FeatureView,
+    Aggregation, Definition, FeatureService, FeatureView, OnDemandView, Source,
     plan::{Change, ChangeClass, Subject},
 };
 
@@ -91,6 +93,55 @@ pub(super) fn service_changes(old: &FeatureService, new: &FeatureService) -> Vec
     }
     differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
     differences.changes
+}
+
+/// What differs from `old` in `new`; empty when nothing does.
+pub(super) fn on_demand_changes(old: &OnDemandView, new: &OnDemandView) -> Vec<Change> {
+    let subject = old.subject();
+    let mut differences = Differences { subject: &subject, changes: Vec::new() };
+    let inputs = |view: &OnDemandView| {
+        let inputs = view.inputs().iter().map(|input| format!("{} as {}", input.feature, input.name));
+        inputs.collect::<Vec<_>>().join(", ")
+    };
+    differences.compare("code", old.code_version(), new.code_version());
+    differences.compare("inputs", &inputs(old), &inputs(new));
+    differences.compare("request data", &typed(old.request()), &typed(new.request()));
+    for output in old.outputs().iter().filter(|output| new.output_names().all(|new| new != output.name())) {
+        differences.add(ChangeClass::Destructive, format!("feature \"{}\" is removed", output.name()));
+    }
+    for output in new.outputs() {
+        match old.outputs().iter().find(|old| old.name() == output.name()) {
+            None => differences.add(ChangeClass::Additive, format!("feature \"{}\" is added", output.name())),
+            Some(old) => {
+                differences.compare(&format!("feature \"{}\"", old.name()), old.data_type(), output.data_type());
+            }
+        }
+    }
+    differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
+    differences.changes
+}
+
+/// What differs from `old` in `new`; empty when nothing does.
+pub(super) fn source_changes(old: &Source, new: &Source) -> Vec<Change> {
+    let subject = old.subject();
+    let mut differences = Differences { subject: &subject, changes: Vec::new() };
+    let renamed = |source: &Source| {
+        let renamed = source.renamed().map(|(column, other)| format!("{column} from {other}"));
+        renamed.collect::<Vec<_>>().join(", ")
+    };
+    differences.compare("rows", &old.kind().to_string(), &new.kind().to_string());
+    differences.compare("event time column", old.timestamp(), new.timestamp());
+    differences.compare("creation time column", &optional(old.created()), &optional(new.created()));
+    differences.compare("columns", &renamed(old), &renamed(new));
+    let may_miss = |source: &Source| source.optional().collect::<Vec<_>>().join(", ");
+    differences.compare("optional columns", &may_miss(old), &may_miss(new));
+    differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
+    differences.changes
+}
+
+fn typed(fields: &[Field]) -> String {
+    let typed = fields.iter().map(|field| format!("{} {}", field.name(), field.data_type()));
+    typed.collect::<Vec<_>>().join(", ")
 }
 
 fn optional(name: Option<&str>) -> String {

@@ -1,4 +1,5 @@
-//! What a feature is, as data: entities, views over a table, window aggregations, services.
+//! What a feature is, as data: entities, sources of tables, views over a table, window aggregations, views computed
+//! on demand, services.
 //!
 //! A definition is immutable once built and valid by construction; whatever changes a value is part of its digest.
 //! Definitions are put in force by a [`Plan`] and kept, with all their versions, in a [`DefinitionStore`].
@@ -10,8 +11,10 @@ mod diff;
 mod entity;
 mod function;
 mod metadata;
+mod on_demand;
 mod plan;
 mod service;
+mod source;
 mod store;
 mod view;
 
@@ -22,8 +25,10 @@ pub use definitions::{Definition, Definitions};
 pub use entity::{Entity, JOIN_KEYS_MAX};
 pub use function::{Function, LAST_N_MAX, Quantile};
 pub use metadata::Metadata;
+pub use on_demand::{OnDemandInput, OnDemandView, OnDemandViewBuilder};
 pub use plan::{Change, ChangeClass, Permission, Plan, Subject, SubjectKind};
 pub use service::FeatureService;
+pub use source::{FileFormat, Source, SourceBuilder, SourceKind};
 pub use store::DefinitionStore;
 pub(crate) use store::permitted;
 pub use view::{CREATED, EVENT_TIMESTAMP, FEATURES_MAX, FeatureView, FeatureViewBuilder};

@@ -27,8 +27,12 @@ pub enum ChangeClass {
 pub enum SubjectKind {
     /// A table.
     Table,
+    /// Where a table's rows come from.
+    Source,
     /// A feature view.
     View,
+    /// A view computed on demand.
+    OnDemandView,
     /// A feature service.
     Service,
 }
@@ -52,7 +56,9 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             SubjectKind::Table => "table",
+            SubjectKind::Source => "source",
             SubjectKind::View => "feature view",
+            SubjectKind::OnDemandView => "on-demand view",
             SubjectKind::Service => "feature service",
         };
         write!(f, "{kind} \"{}\"", self.name)

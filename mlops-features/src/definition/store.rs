@@ -108,7 +108,7 @@ impl DefinitionStore {
     /// What applying `wanted` would change. Writes nothing.
     ///
     /// # Errors
-    /// `InvalidArgument` for two definitions of one name, and those of [`DefinitionStore::current`].
+    /// `InvalidArgument` for two definitions of one name or a view under a name of the other kind, and those of [`DefinitionStore::current`].
     pub async fn plan(&self, wanted: &Definitions) -> Result<Plan> {
         self.current().await?.plan(wanted)
     }
@@ -126,7 +126,7 @@ impl DefinitionStore {
             return Err(self.overtaken(plan));
         }
         let next = current.after(plan, self.clock.now())?;
-        if (next.views(), next.services()) == (current.views(), current.services()) {
+        if next.same_as(&current) {
             return Ok(current);
         }
         let bytes = serde_json::to_vec_pretty(&next)

@@ -43,7 +43,6 @@ mod oid;
 mod output;
 mod params;
 mod paths;
-mod pool;
 mod remote;
 mod repo;
 mod repo_lock;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Inner,
     error::{Answer, Failure},
-    question::check_view,
+    question::view_key,
     routes::Call,
     wire::{self, Materialize},
 };
@@ -67,21 +67,23 @@ async fn run(inner: Arc<Inner>, call: Call, asked: Materialize, span: Span) -> A
     if asked.version.is_some() && views.len() != 1 {
         return Err(Failure::shape("a version needs exactly one feature view"));
     }
+    let mut keys = Vec::with_capacity(views.len());
     for view in &views {
-        check_view(&inner.store, view, asked.version.as_deref())?;
+        let key = view_key(&inner.store, view, asked.version.as_deref())?;
         // By its own name: a key may name a version besides.
-        inner.allow(&call, Action::Write, "feature_view", inner.store.view(view)?.name()).await?;
+        let defined = inner.store.view(&key).map_err(|error| Failure::of(&error, "FeatureViewNotFoundException"))?;
+        inner.allow(&call, Action::Write, "feature_view", defined.name()).await?;
+        keys.push(key);
     }
     let materializer = inner.store.materializer();
     if !call.flag("async") {
-        for view in &views {
+        for view in &keys {
             one(&materializer, view, span).await?;
         }
         return Ok(Json(Value::Null).into_response());
     }
-    let todo = views.clone();
     let work = async move {
-        for view in &todo {
+        for view in &keys {
             if let Err(error) = one(&materializer, view, span).await {
                 tracing::error!(view, error = %error.chain(), "a materialization in the background failed");
             }

@@ -2,7 +2,8 @@
 //! `online_store: {type: remote, path: http://...}`.
 //!
 //! Body shapes are Feast 0.67's, and so are its error bodies; what the caller did wrong is a 4xx here where Feast answers
-//! 500. Values older than a view's time to live are `OUTSIDE_MAX_AGE`, and a stored null is `NULL_VALUE`. A push source
+//! 500. Features of on-demand views are computed from request data in `entities`, and `view@v2:feature` is served as
+//! Feast serves it. Values older than a view's time to live are `OUTSIDE_MAX_AGE`, and a stored null is `NULL_VALUE`. A push source
 //! is a table: `/push` feeds the table offline and the views over it online.
 //!
 //! ```

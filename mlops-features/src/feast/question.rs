@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, Schema};
 use axum::http::StatusCode;
 use mlops_core::{Error, FeatureRef, Result};
@@ -21,6 +21,8 @@ pub(super) struct Question<'a> {
     /// What the features are called in the answer.
     pub(super) names: Vec<String>,
     /// The join keys, in the order of the request.
+    pub(super) keys: RecordBatch,
+    /// The same and then the request data of on-demand views.
     pub(super) entities: RecordBatch,
 }
 
@@ -43,42 +45,46 @@ impl<'a> Question<'a> {
             _ => return Err(Error::invalid_argument("neither features nor a feature service is asked for").into()),
         };
         let name = |feature: &FeatureRef| match asked.full_feature_names {
-            true => format!("{}__{}", feature.view(), feature.feature()),
+            true => format!("{}__{}", feature.view_key(), feature.feature()),
             false => feature.feature().to_owned(),
         };
         let names: Vec<String> = plan.features().iter().map(name).collect();
-        let entities = entities(store, &plan, &asked.entities, settings)?;
-        let keys = entities.schema_ref().fields().iter().map(|field| field.name().as_str());
-        if let Some(twice) = first_duplicate(keys.chain(names.iter().map(String::as_str))) {
+        let (keys, entities) = entities(store, &plan, &asked.entities, settings)?;
+        let key_names = keys.schema_ref().fields().iter().map(|field| field.name().as_str());
+        if let Some(twice) = first_duplicate(key_names.chain(names.iter().map(String::as_str))) {
             let message = format!("\"{twice}\" would occur twice in the answer; ask with full_feature_names");
             return Err(Failure::raising(StatusCode::BAD_REQUEST, "FeatureNameCollisionError", &message));
         }
-        Ok(Self { plan, names, entities })
+        Ok(Self { plan, names, keys, entities })
     }
 }
 
-/// Reads `view:feature` or `view@latest:feature`; numbered versions are not served here.
+/// Reads `view:feature`, `view@latest:feature` or `view@v2:feature`.
 fn feature(store: &FeatureStore, text: &str) -> Answer<FeatureRef> {
     let Some((view, feature)) = text.split_once(':') else {
         return Err(Error::invalid_argument(format!("feature {text:?} is not of the form view:feature")).into());
     };
     let (view, version) = view.split_once('@').map_or((view, None), |(view, version)| (view, Some(version)));
-    check_view(store, view, version)?;
-    Ok(FeatureRef::new(view, feature)?)
+    Ok(FeatureRef::new(view_key(store, view, version)?, feature)?)
 }
 
-/// Refuses a view that is not defined, and a version other than the latest.
-pub(super) fn check_view(store: &FeatureStore, view: &str, version: Option<&str>) -> Answer<()> {
-    store.view(view).map_err(|error| Failure::of(&error, "FeatureViewNotFoundException"))?;
-    match version {
-        None => Ok(()),
-        Some(version) if version.eq_ignore_ascii_case("latest") => Ok(()),
-        Some(version) => {
-            let message =
-                format!("feature view \"{view}\" has no version \"{version}\" here; only \"latest\" is served");
-            Err(Failure::raising(StatusCode::NOT_FOUND, "FeatureViewVersionNotFound", &message))
-        }
+/// What the store has `view` under, in this version: its name for the latest, else `view@v2`.
+pub(super) fn view_key(store: &FeatureStore, view: &str, version: Option<&str>) -> Answer<String> {
+    let defines = |key: &str| store.on_demand_view(key).is_ok() || store.view(key).is_ok();
+    if !defines(view) {
+        let missing = Error::not_found(format!("feature view \"{view}\" is not defined"));
+        return Err(Failure::of(&missing, "FeatureViewNotFoundException"));
     }
+    let Some(version) = version.filter(|version| !version.eq_ignore_ascii_case("latest")) else {
+        return Ok(view.to_owned());
+    };
+    // Feast's clients write v2 or 2.
+    let number: Option<u32> = version.strip_prefix(['v', 'V']).unwrap_or(version).parse().ok();
+    let key = number.map(|number| format!("{view}@v{number}"));
+    key.filter(|key| defines(key)).ok_or_else(|| {
+        let message = format!("feature view \"{view}\" has no version \"{version}\"");
+        Failure::raising(StatusCode::NOT_FOUND, "FeatureViewVersionNotFound", &message)
+    })
 }
 
 /// Refuses more than `most` of something.
@@ -89,14 +95,23 @@ pub(super) fn at_most(what: &str, found: usize, most: usize) -> Result<()> {
     Err(Error::invalid_argument(format!("{found} {what} in one request; at most {most} are allowed")))
 }
 
-/// The join keys of the plan, typed. An entity with one key may go by its own name, as in older clients; columns that no
-/// view needs are ignored, as by Feast. Views without keys need no column, and have one row then.
-fn entities(store: &FeatureStore, plan: &ReadPlan, columns: &Columns, settings: &FeastSettings) -> Result<RecordBatch> {
+/// The join keys of the plan, typed, and the same with the request data that it needs. An entity with one key may go by
+/// its own name, as in older clients; columns that no view needs are ignored, as by Feast. Views without keys need no
+/// column, and have one row then.
+fn entities(
+    store: &FeatureStore,
+    plan: &ReadPlan,
+    columns: &Columns,
+    settings: &FeastSettings,
+) -> Answer<(RecordBatch, RecordBatch)> {
     let uneven = || Error::invalid_argument("the columns of entities must have equally many values");
     let rows = if columns.0.is_empty() { 1 } else { columns.rows().ok_or_else(uneven)? };
     at_most("entity rows", rows, settings.rows_max)?;
     let mut keys = plan.join_keys();
     let (mut fields, mut arrays) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
+    let request = plan.request();
+    let request: Vec<&Field> =
+        request.iter().filter(|field| keys.iter().all(|key| key.name() != field.name())).collect();
     for (name, values) in &columns.0 {
         let position = |name: &str| keys.iter().position(|known| known.name() == name);
         let Some(at) = position(name).or_else(|| position(join_key_of(store, plan, name)?)) else { continue };
@@ -107,10 +122,28 @@ fn entities(store: &FeatureStore, plan: &ReadPlan, columns: &Columns, settings: 
     if !keys.is_empty() {
         keys.sort_unstable_by(|a, b| a.name().cmp(b.name()));
         let missing: Vec<_> = keys.iter().map(|key: &Field| format!("\"{}\"", key.name())).collect();
-        return Err(Error::invalid_argument(format!("the entities lack the join key {}", missing.join(", "))));
+        let message = format!("the entities lack the join key {}", missing.join(", "));
+        return Err(Error::invalid_argument(message).into());
     }
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
+    let batch = |fields: &[Field], arrays: &[ArrayRef]| {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        RecordBatch::try_new_with_options(schema, arrays.to_vec(), &options).map_err(Error::from)
+    };
+    let only_keys = batch(&fields, &arrays)?;
+    let missing: Vec<_> = request.iter().filter(|field| columns.get(field.name()).is_none()).collect();
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().map(|field| format!("\"{}\"", field.name())).collect();
+        let message = format!("the entities lack the request data {}", names.join(", "));
+        let class = "RequestDataNotFoundInEntityRowsException";
+        return Err(Failure::raising(StatusCode::BAD_REQUEST, class, &message));
+    }
+    for field in request {
+        let values = columns.get(field.name()).unwrap_or_default();
+        arrays.push(convert::column(field.name(), values, field.data_type())?);
+        fields.push(field.clone());
+    }
+    Ok((only_keys, batch(&fields, &arrays)?))
 }
 
 /// The only join key of the entity called `name` among the plan's views.

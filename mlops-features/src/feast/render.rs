@@ -9,6 +9,9 @@ use crate::{FeatureStatus, OnlineFeatures};
 /// The event timestamp of what has none, 1970-01-01T00:00:00Z.
 const EPOCH: Timestamp = Timestamp::from_micros(0);
 
+/// What features share their timestamps by.
+type Source = Option<(usize, bool)>;
+
 /// How often each status occurs in an answer.
 pub(super) type StatusCounts = [(FeatureStatus, u64); 4];
 
@@ -40,7 +43,7 @@ pub(super) fn render(
         write_result(key.as_ref(), (0..rows).map(status), &never, &mut out)?;
     }
     // Features of one source share their timestamps.
-    let mut known: Vec<((usize, bool), Vec<u8>)> = Vec::new();
+    let mut known: Vec<(Source, Vec<u8>)> = Vec::new();
     for (feature, column) in found.columns().iter().enumerate() {
         let source = found.source(feature);
         let at = known.iter().position(|(known, _)| *known == source).unwrap_or_else(|| {

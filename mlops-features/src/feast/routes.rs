@@ -100,7 +100,7 @@ async fn get_online_features(inner: Arc<Inner>, call: Call) -> Answer<Response> 
         inner.allow(&call, Action::Read, "feature_view", view).await?;
     }
     let found = inner.store.reader().read(&question.plan, &question.entities, inner.clock.now()).await?;
-    let (body, counts) = render(&question.entities, &question.names, &found)?;
+    let (body, counts) = render(&question.keys, &question.names, &found)?;
     for (status, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
         inner.meter.count("mlops_feast_values_total", &[("status", status_name(status))], count);
     }

@@ -4,8 +4,8 @@
 
 mod quarantine;
 
-pub(crate) use quarantine::Quarantine;
 pub use quarantine::{QUARANTINE_SUFFIX, RejectedBatch};
+pub(crate) use quarantine::{Quarantine, payloads};
 
 use std::sync::Arc;
 
@@ -83,24 +83,42 @@ impl Ingestor {
     /// `InvalidArgument` for null event times (with their number) or a batch that breaks the schema, and the errors
     /// of [`Table::append`] and of a check that cannot run.
     pub async fn append(&self, batch_id: &str, batch: &RecordBatch) -> Result<IngestReceipt> {
+        self.append_numbered(batch_id, 1, batch).await
+    }
+
+    /// [`Ingestor::append`] of a batch that is remembered with `number` (see [`Ingestor::batch_numbers`]).
+    pub(crate) async fn append_numbered(
+        &self,
+        batch_id: &str,
+        number: i64,
+        batch: &RecordBatch,
+    ) -> Result<IngestReceipt> {
         self.check_times(batch)?;
         let CheckOutcome { failures, warnings } = self.outcome(batch).await?;
         if !failures.is_empty() {
-            return self.reject(batch_id, batch, failures).await;
+            return self.reject(batch_id, number, batch, failures).await;
         }
-        self.accept(batch_id, batch, &warnings, "accepted").await
+        self.accept((batch_id, number), batch, &warnings, "accepted").await
+    }
+
+    /// For every id the number under which a batch of that id is in the table or its quarantine, if it is in either.
+    pub(crate) async fn batch_numbers(&self, batch_ids: &[String]) -> Result<Vec<Option<i64>>> {
+        let accepted = self.inner.table.batch_numbers(batch_ids).await?;
+        let Some(quarantine) = self.inner.quarantine.existing().await? else { return Ok(accepted) };
+        let rejected = quarantine.batch_numbers(batch_ids).await?;
+        Ok(accepted.into_iter().zip(rejected).map(|(accepted, rejected)| accepted.or(rejected)).collect())
     }
 
     /// Appends a batch that passed.
     async fn accept(
         &self,
-        batch_id: &str,
+        (batch_id, number): (&str, i64),
         batch: &RecordBatch,
         warnings: &[CheckFailure],
         outcome: &'static str,
     ) -> Result<IngestReceipt> {
         let inner = &self.inner;
-        let receipt = inner.table.append(batch_id, batch).await?;
+        let receipt = inner.table.append_numbered(batch_id, number, batch).await?;
         if receipt.duplicate {
             inner.told.rows(inner.table.name(), "duplicate", batch.num_rows() as u64);
         } else {
@@ -147,6 +165,8 @@ impl Ingestor {
     /// Takes batch `batch_id` out of quarantine, lets `mend` repair it, and appends what passes the checks, exactly
     /// once however often it is replayed. What `mend` leaves out is not appended; what still breaks a rule stays in
     /// quarantine, and the receipt names the rules. The quarantine itself keeps every row, as the record of what came.
+    /// Messages of a stream that were no rows are rows of nulls, with what was sent in the column
+    /// `quarantine_payload`, which `mend` takes away.
     ///
     /// # Errors
     /// `NotFound` when the quarantine has no such batch, and the errors of `mend` and of [`Ingestor::append`].
@@ -163,7 +183,7 @@ impl Ingestor {
             let version = inner.table.version().await?;
             return Ok(IngestReceipt { version, rows: 0, duplicate: false, failures });
         }
-        self.accept(&replay_id(batch_id), &mended, &warnings, "replayed").await
+        self.accept((&replay_id(batch_id), 1), &mended, &warnings, "replayed").await
     }
 
     /// The quarantine table, if this handle has used it.
@@ -231,13 +251,19 @@ impl Ingestor {
         }
     }
 
-    async fn reject(&self, batch_id: &str, batch: &RecordBatch, failures: Vec<CheckFailure>) -> Result<IngestReceipt> {
+    async fn reject(
+        &self,
+        batch_id: &str,
+        number: i64,
+        batch: &RecordBatch,
+        failures: Vec<CheckFailure>,
+    ) -> Result<IngestReceipt> {
         let inner = &self.inner;
         let reasons: Vec<String> = failures.iter().map(reason).collect();
         let rows = batch.num_rows();
         let of_rows = vec![reasons.join("; "); rows];
         let rejected = inner.quarantine.rows(batch_id, batch, &of_rows, 0..rows as u64)?;
-        let receipt = inner.quarantine.table().await?.append(batch_id, &rejected).await?;
+        let receipt = inner.quarantine.table().await?.append_numbered(batch_id, number, &rejected).await?;
         if !receipt.duplicate {
             self.rejected_rows(batch_id, rows as u64, reasons).await;
         }

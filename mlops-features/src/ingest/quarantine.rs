@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
     cast::AsArray,
+    new_null_array,
     types::{Int64Type, TimestampMicrosecondType},
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -26,6 +27,14 @@ const REASONS: &str = "quarantine_reasons";
 const AT: &str = "quarantine_at";
 /// The row's number in its batch, or its offset in its stream.
 const OFFSET: &str = "quarantine_offset";
+/// What was sent, of a message that is no row.
+const PAYLOAD: &str = "quarantine_payload";
+
+/// Messages that are no rows, for [`Quarantine::rows`].
+pub(crate) fn payloads<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> Result<RecordBatch> {
+    let payloads: ArrayRef = Arc::new(BinaryArray::from_iter_values(payloads));
+    Ok(RecordBatch::try_from_iter([(PAYLOAD, payloads)])?)
+}
 
 /// A batch, or rows of a stream, that did not enter its table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +113,7 @@ impl Quarantine {
         for field in self.of.schema().fields() {
             columns.push(match batch.column_by_name(field.name()) {
                 Some(column) => Arc::clone(column),
-                None => arrow_array::new_null_array(field.data_type(), rows),
+                None => new_null_array(field.data_type(), rows),
             });
         }
         columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(batch_id, rows))) as ArrayRef);
@@ -112,6 +121,10 @@ impl Quarantine {
         columns.push(Arc::new(TimestampMicrosecondArray::from_value(now, rows).with_timezone("UTC")));
         let offsets: Int64Array = offsets.into_iter().map(|offset| i64::try_from(offset).ok()).collect();
         columns.push(Arc::new(offsets));
+        columns.push(match batch.column_by_name(PAYLOAD) {
+            Some(payloads) => Arc::clone(payloads),
+            None => new_null_array(&DataType::Binary, rows),
+        });
         Ok(RecordBatch::try_new(schema, columns)?)
     }
 
@@ -139,7 +152,8 @@ impl Quarantine {
         Ok(batches)
     }
 
-    /// The rows of batch `batch_id` as they were when they were rejected, with the columns of the table.
+    /// The rows of batch `batch_id` as they were when they were rejected, with the columns of the table and, when there
+    /// are messages that were no rows, `quarantine_payload` with what was sent.
     pub(crate) async fn batch(&self, batch_id: &str) -> Result<RecordBatch> {
         let missing =
             || Error::not_found(format!("quarantine of table \"{}\" has no batch \"{batch_id}\"", self.of.name()));
@@ -149,12 +163,16 @@ impl Quarantine {
             let mask: BooleanArray = text(&rows, BATCH_ID)?.iter().map(|id| Some(id == Some(batch_id))).collect();
             let rows = filter_record_batch(&rows, &mask)?;
             if rows.num_rows() > 0 {
-                let wanted = self.of.schema().fields().iter().map(|field| rows.schema_ref().index_of(field.name()));
-                parts.push(rows.project(&wanted.collect::<Result<Vec<_>, _>>()?)?);
+                parts.push(rows);
             }
         }
         let first = parts.first().ok_or_else(missing)?;
-        Ok(concat_batches(&first.schema(), &parts)?)
+        let all = concat_batches(&first.schema(), &parts)?;
+        let payloads = column(&all, PAYLOAD)?;
+        let payload = (payloads.null_count() < payloads.len()).then_some(PAYLOAD);
+        let wanted = self.of.schema().fields().iter().map(|field| field.name().as_str()).chain(payload);
+        let wanted = wanted.map(|name| all.schema_ref().index_of(name));
+        Ok(all.project(&wanted.collect::<Result<Vec<_>, _>>()?)?)
     }
 
     /// The offsets in `from..until` whose rows are in batches named `<prefix>...`.
@@ -184,6 +202,7 @@ fn quarantine_schema(schema: &Schema) -> SchemaRef {
         Field::new(REASONS, DataType::Utf8, true),
         Field::new(AT, time, true),
         Field::new(OFFSET, DataType::Int64, true),
+        Field::new(PAYLOAD, DataType::Binary, true),
     ]);
     Arc::new(Schema::new(fields))
 }

@@ -14,11 +14,11 @@ use super::{
     Bound, JoinSettings, JoinView, Knowledge,
     resolved::{place, time_place},
     rows::Request,
-    workers::spread,
 };
 use crate::{
     definition::EVENT_TIMESTAMP,
     time::{Ticks, column, ticks},
+    workers::spread,
 };
 
 /// For which moments a spine of all entities has rows.

@@ -27,14 +27,14 @@ mod pass;
 mod pieces;
 mod point_in_time;
 mod resolved;
-mod rows;
+pub(crate) mod rows;
 mod settings;
 mod timeline;
 mod view;
-mod workers;
 
 pub use entities::Moments;
 pub(crate) use keys::KeyIndex;
+pub(crate) use pieces::bytes as slice_bytes;
 pub use point_in_time::PointInTimeJoin;
 pub(crate) use resolved::check_key_types;
 pub use settings::JoinSettings;

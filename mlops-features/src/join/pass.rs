@@ -17,9 +17,8 @@ use super::{
     resolved::ResolvedView,
     settings::{Costs, Shares},
     timeline::Timeline,
-    workers::spread,
 };
-use crate::time::Ticks;
+use crate::{time::Ticks, workers::spread};
 
 /// What stays the same for all pieces of a spine.
 pub(super) struct Pass<'a> {
@@ -35,9 +34,6 @@ struct Side<'a> {
     timeline: &'a Timeline,
     candidates: Mutex<Candidates>,
 }
-
-/// Pages, compressed and not, that a thread holds of one column.
-const PAGE_BYTES: usize = 2 << 20;
 
 /// Key, moment and slot of a spine row, with what sorting them takes.
 const TIMELINE_BYTES: usize = 96;
@@ -74,7 +70,7 @@ impl<'a> Pass<'a> {
         let outputs: usize = self.views.iter().map(|view| 3 * view.output_bytes() + WINNER_BYTES).sum();
         let thread = |view: &ResolvedView<'_>| {
             let row = 2 * view.search_bytes().max(view.output_bytes()) + OFFER_BYTES;
-            self.settings.batch_rows * row + view.columns_max() * PAGE_BYTES
+            self.settings.batch_rows * row + view.buffer_bytes()
         };
         self.settings.shares(Costs {
             spine_row: 2 * bytes(spine) / spine.num_rows().max(1) + TIMELINE_BYTES + outputs,

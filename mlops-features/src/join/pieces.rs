@@ -57,6 +57,6 @@ impl Pieces {
 }
 
 /// The bytes that the rows of `batch` take, whatever lies around them in shared buffers.
-pub(super) fn bytes(batch: &RecordBatch) -> usize {
+pub(crate) fn bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }

@@ -31,9 +31,9 @@ use crate::definition::{EVENT_TIMESTAMP, first_duplicate};
 #[derive(Debug, Clone)]
 pub struct PointInTimeJoin {
     spine: RecordBatch,
-    timestamp: Arc<str>,
-    views: Vec<JoinView>,
-    knowledge: Knowledge,
+    pub(crate) timestamp: Arc<str>,
+    pub(crate) views: Vec<JoinView>,
+    pub(crate) knowledge: Knowledge,
     settings: JoinSettings,
 }
 
@@ -85,6 +85,19 @@ impl PointInTimeJoin {
         let views: Vec<_> = views.into_iter().collect();
         let spine = spine_of(&views, moments, knowledge, &settings)?;
         Ok(Self { spine, timestamp: EVENT_TIMESTAMP.into(), views, knowledge, settings })
+    }
+
+    /// Joins `spine` instead.
+    #[must_use]
+    pub fn with_spine(mut self, spine: RecordBatch) -> Self {
+        self.spine = spine;
+        self
+    }
+
+    /// The spine.
+    #[must_use]
+    pub fn spine(&self) -> &RecordBatch {
+        &self.spine
     }
 
     /// The spine's time is in `column`.
@@ -160,6 +173,13 @@ impl PointInTimeJoin {
         }
         sink(pass.run(&pieces.take(pieces.rows())?, shares.threads)?)?;
         Ok(pass.into_schema())
+    }
+
+    /// The columns of the answer; refuses what [`PointInTimeJoin::run`] refuses before it reads anything.
+    pub(crate) fn schema(&self) -> Result<SchemaRef> {
+        self.check_names()?;
+        let schema = self.spine.schema_ref();
+        Ok(Pass::new(&self.views, schema, &self.timestamp, self.knowledge, &self.settings)?.into_schema())
     }
 
     fn check_names(&self) -> Result<()> {

@@ -78,9 +78,10 @@ impl<'a> ResolvedView<'a> {
         self.outputs.iter().map(|(column, _)| self.view.rows.value_bytes(*column)).sum()
     }
 
-    /// Most columns that are read at once.
-    pub(super) fn columns_max(&self) -> usize {
-        self.search.len().max(self.outputs.len())
+    /// About how many bytes reading a part holds beside the batches.
+    pub(super) fn buffer_bytes(&self) -> usize {
+        let outputs: Vec<usize> = self.outputs.iter().map(|(column, _)| *column).collect();
+        self.view.rows.buffer_bytes(&self.search).max(self.view.rows.buffer_bytes(&outputs))
     }
 
     /// Whether part `part` can hold a row that wins for a moment between the first and the last of a spine.

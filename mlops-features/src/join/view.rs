@@ -28,16 +28,16 @@ pub enum Bound {
 /// views of airports, with [`JoinView::with_key`] `("origin", "airport")` and `("dest", "airport")`.
 #[derive(Debug, Clone)]
 pub struct JoinView {
-    pub(super) name: Arc<str>,
-    pub(super) rows: Arc<dyn FeatureRows>,
-    pub(super) spine_keys: Vec<Arc<str>>,
-    pub(super) source_keys: Vec<Arc<str>>,
-    pub(super) timestamp: Arc<str>,
-    pub(super) created: Option<Arc<str>>,
-    pub(super) features: Vec<(Arc<str>, Arc<str>)>,
-    pub(super) ttl: Option<Duration>,
-    pub(super) bound: Bound,
-    pub(super) event_timestamp: Option<Arc<str>>,
+    pub(crate) name: Arc<str>,
+    pub(crate) rows: Arc<dyn FeatureRows>,
+    pub(crate) spine_keys: Vec<Arc<str>>,
+    pub(crate) source_keys: Vec<Arc<str>>,
+    pub(crate) timestamp: Arc<str>,
+    pub(crate) created: Option<Arc<str>>,
+    pub(crate) features: Vec<(Arc<str>, Arc<str>)>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) bound: Bound,
+    pub(crate) event_timestamp: Option<Arc<str>>,
 }
 
 impl JoinView {

@@ -23,7 +23,7 @@ mod graph;
 #[cfg(feature = "lineage-http")]
 mod http;
 mod recorder;
-mod run_id;
+pub(crate) mod run_id;
 mod traced;
 mod transport;
 pub mod wire;

@@ -10,21 +10,21 @@ use mlops_core::{Digest, Timestamp};
 
 /// Makes ids that no other maker with another seed makes.
 #[derive(Debug)]
-pub(super) struct RunIds {
+pub(crate) struct RunIds {
     seed: [u8; 16],
     next: AtomicU64,
 }
 
 impl RunIds {
     /// The ids of `seed`: the same seed and times give the same ids.
-    pub(super) fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(seed.to_le_bytes()).for_each(|(byte, of_seed)| *byte = of_seed);
         Self { seed: bytes, next: AtomicU64::new(0) }
     }
 
     /// Ids of a seed that the operating system draws, once a process.
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let draw = |salt: u64| RandomState::new().hash_one(salt).to_le_bytes();
         let mut seed = [0; 16];
         seed.iter_mut().zip(draw(0).into_iter().chain(draw(1))).for_each(|(byte, drawn)| *byte = drawn);
@@ -32,7 +32,7 @@ impl RunIds {
     }
 
     /// The next id, of a run that begins at `now`.
-    pub(super) fn next(&self, now: Timestamp) -> String {
+    pub(crate) fn next(&self, now: Timestamp) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let digest = Digest::of_parts([
             self.seed.as_slice(),

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use mlops_core::{Digest, Result, Timestamp};
+use mlops_core::{Digest, FeatureRef, Result, Timestamp};
 
 use super::{
     columns::{ColumnInput, ColumnLineage, Transformation},
     recorder::{DatasetFacts, Lineage, LineageRun},
 };
 use crate::{
-    definition::{FeatureService, FeatureView},
+    definition::{FeatureService, FeatureView, OnDemandView},
     ingest::{IngestReceipt, Ingestor},
     materialize::{MaterializeReceipt, Materializer},
     offline::{DeltaOfflineStore, HistoricalOptions, OfflineStore, TrainingSet},
+    on_demand::OnDemandOfflineStore,
     store::FeatureStore,
     table::Table,
 };
@@ -60,7 +61,7 @@ impl TracedStore {
 
     /// Makes training sets.
     #[must_use]
-    pub fn offline(&self) -> Traced<DeltaOfflineStore> {
+    pub fn offline(&self) -> Traced<OnDemandOfflineStore<DeltaOfflineStore>> {
         self.wrap(self.store.offline())
     }
 
@@ -77,9 +78,10 @@ impl<T> Traced<T> {
         &self.inner
     }
 
-    /// The view as a dataset of its own, whose columns come from its table's.
-    fn view_facts(&self, view: &FeatureView) -> DatasetFacts {
-        let facts = DatasetFacts::new(self.lineage.namespace(), format!("feature_view/{}", view.name()));
+    /// The view as a dataset of its own, whose columns come from its table's. A version that is asked for by its number is
+    /// another dataset than the current one, because its columns are made otherwise.
+    fn view_facts(&self, key: &str, view: &FeatureView) -> DatasetFacts {
+        let facts = view_dataset(&self.lineage, key);
         match self.store.table(view.table()) {
             Ok(table) => {
                 let columns = view_columns(view, &table_facts(&table));
@@ -141,9 +143,11 @@ impl<T: OfflineStore> OfflineStore for Traced<T> {
     ) -> Result<TrainingSet> {
         let namespace = self.lineage.namespace();
         let source = DatasetFacts::new(namespace, format!("spine/{}", service.name())).with_schema(spine.schema());
-        let views: Vec<&FeatureView> = self.views(service);
+        let named = self.views(service);
+        let views: Vec<&FeatureView> = named.iter().map(|(_, view)| *view).collect();
         let target = DatasetFacts::new(namespace, format!("training_set/{}", service.name()));
-        let view_facts: Vec<_> = views.iter().map(|view| self.view_facts(view)).collect();
+        let mut view_facts: Vec<_> = named.iter().map(|(key, view)| self.view_facts(key, view)).collect();
+        view_facts.extend(self.on_demand(service).into_iter().map(|view| self.on_demand_facts(view, &source)));
         let inputs = |tables: Vec<DatasetFacts>, spine: DatasetFacts| {
             [spine].into_iter().chain(tables).chain(view_facts.iter().cloned()).collect::<Vec<_>>()
         };
@@ -151,7 +155,7 @@ impl<T: OfflineStore> OfflineStore for Traced<T> {
         let begun = inputs(self.tables(&views, None), source.clone());
         let run = self.lineage.begin(job, "TRAINING_SET", begun, vec![target.clone()]).await;
         let outcome = self.inner.get_historical_opts(spine, service, options).await;
-        let mut target = target.with_columns(self.training_columns(spine, service, options, &source, &views));
+        let mut target = target.with_columns(self.training_columns(spine, service, options, &source, &named));
         if let Ok(set) = &outcome {
             let bytes = set.batch.get_array_memory_size() as u64;
             target = target.with_schema(set.batch.schema()).with_rows(set.batch.num_rows() as u64).with_bytes(bytes);
@@ -164,12 +168,46 @@ impl<T: OfflineStore> OfflineStore for Traced<T> {
 }
 
 impl<T> Traced<T> {
-    /// The views of `service` that are defined, each once.
-    fn views(&self, service: &FeatureService) -> Vec<&FeatureView> {
-        let mut views: Vec<&FeatureView> = Vec::new();
-        for view in service.features().iter().filter_map(|feature| self.store.view(feature.view_key()).ok()) {
+    /// The on-demand views of `service`, each once.
+    fn on_demand(&self, service: &FeatureService) -> Vec<&OnDemandView> {
+        let mut views: Vec<&OnDemandView> = Vec::new();
+        let keys = service.features().iter().map(FeatureRef::view_key);
+        for view in keys.filter_map(|key| self.store.on_demand_view(key).ok()) {
             if !views.iter().any(|known| std::ptr::eq(*known, view)) {
                 views.push(view);
+            }
+        }
+        views
+    }
+
+    /// An on-demand view as a dataset of its own. What its code reads of its inputs is not known, so every output is made
+    /// of all of them.
+    fn on_demand_facts(&self, view: &OnDemandView, spine: &DatasetFacts) -> DatasetFacts {
+        let mut columns = ColumnLineage::default();
+        let code = format!("code {}", view.code_version());
+        for output in view.output_names() {
+            for of in view.inputs() {
+                let dataset = view_dataset(&self.lineage, of.feature.view_key());
+                columns.add(output, input(&dataset, of.feature.feature(), Transformation::Transform, &code));
+            }
+            for of in view.request() {
+                columns.add(output, input(spine, of.name(), Transformation::Transform, &code));
+            }
+        }
+        let schema = Arc::new(Schema::new(view.outputs().to_vec()));
+        let facts = on_demand_dataset(&self.lineage, view.name()).with_version(view.code_version());
+        facts.with_schema(schema).with_columns(columns)
+    }
+
+    /// The views that `service` reads by the keys that it reads them by, those that its on-demand views read too.
+    fn views<'a>(&'a self, service: &'a FeatureService) -> Vec<(&'a str, &'a FeatureView)> {
+        let mut views: Vec<(&str, &FeatureView)> = Vec::new();
+        let inputs = self.on_demand(service).into_iter().flat_map(OnDemandView::inputs).map(|input| &input.feature);
+        for key in service.features().iter().chain(inputs).map(FeatureRef::view_key) {
+            if let Ok(view) = self.store.view(key)
+                && !views.iter().any(|(known, _)| *known == key)
+            {
+                views.push((key, view));
             }
         }
         views
@@ -194,16 +232,21 @@ impl<T> Traced<T> {
         service: &FeatureService,
         options: &HistoricalOptions,
         source: &DatasetFacts,
-        views: &[&FeatureView],
+        views: &[(&str, &FeatureView)],
     ) -> ColumnLineage {
         let mut columns = ColumnLineage::default();
         for field in spine.schema_ref().fields() {
             columns.add(field.name(), input(source, field.name(), Transformation::Identity, ""));
         }
-        let keys = views.iter().flat_map(|view| view.entity().join_keys());
+        let keys = views.iter().flat_map(|(_, view)| view.entity().join_keys());
         for feature in service.features() {
-            let Some(view) = views.iter().find(|view| view.name() == feature.view()) else { continue };
-            let view = DatasetFacts::new(self.lineage.namespace(), format!("feature_view/{}", view.name()));
+            let view = match self.store.on_demand_view(feature.view_key()) {
+                Ok(view) => on_demand_dataset(&self.lineage, view.name()),
+                Err(_) if views.iter().any(|(key, _)| *key == feature.view_key()) => {
+                    view_dataset(&self.lineage, feature.view_key())
+                }
+                Err(_) => continue,
+            };
             columns.add(feature.feature(), input(&view, feature.feature(), Transformation::Identity, ""));
         }
         let mut keys: Vec<_> = keys.collect();
@@ -242,8 +285,8 @@ impl Traced<Materializer> {
 
     async fn begin(&self, view: &str) -> (LineageRun, (Vec<DatasetFacts>, DatasetFacts)) {
         let (inputs, target) = match self.store.view(view) {
-            Ok(view) => (self.tables(&[view], None), self.view_facts(view)),
-            Err(_) => (Vec::new(), DatasetFacts::new(self.lineage.namespace(), format!("feature_view/{view}"))),
+            Ok(found) => (self.tables(&[found], None), self.view_facts(view, found)),
+            Err(_) => (Vec::new(), view_dataset(&self.lineage, view)),
         };
         let begun =
             self.lineage.begin(format!("materialize.{view}"), "MATERIALIZE", inputs.clone(), vec![target.clone()]);
@@ -260,6 +303,14 @@ async fn finish(run: LineageRun, facts: (Vec<DatasetFacts>, DatasetFacts), outco
         target = target.with_version(receipt.until).with_rows(receipt.rows);
     }
     end(run, outcome, (inputs, vec![target])).await;
+}
+
+fn view_dataset(lineage: &Lineage, view: &str) -> DatasetFacts {
+    DatasetFacts::new(lineage.namespace(), format!("feature_view/{view}"))
+}
+
+fn on_demand_dataset(lineage: &Lineage, view: &str) -> DatasetFacts {
+    DatasetFacts::new(lineage.namespace(), format!("on_demand_view/{view}"))
 }
 
 fn table_facts(table: &Table) -> DatasetFacts {

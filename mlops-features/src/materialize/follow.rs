@@ -28,6 +28,11 @@ pub struct FollowReceipt {
     pub table_version: Option<u64>,
 }
 
+/// A version where the online store keeps times.
+fn as_time(version: u64) -> Timestamp {
+    Timestamp::from_micros(i64::try_from(version).unwrap_or(i64::MAX))
+}
+
 impl Materializer {
     /// Applies everything that was committed to the view's table since the last call, in whatever order of event time
     /// it comes; the first call applies the whole table. A call that is killed is repeated by the next one and changes
@@ -50,10 +55,10 @@ impl Materializer {
             Some(known) if known >= version => {
                 return Ok(FollowReceipt { table_version: Some(known), ..FollowReceipt::default() });
             }
-            Some(known) => self.added(&view, table, known, version).await?,
+            Some(known) => self.added(&view, table, known, version, &marker).await?,
             None => self.everything(&view, table, version).await?,
         };
-        self.mark(&marker, Timestamp::from_micros(i64::try_from(version).unwrap_or(i64::MAX))).await?;
+        self.mark(&marker, as_time(version)).await?;
         if let Some(until) = newest {
             let name = view.view.name();
             self.told.publish(Fact::FeaturesMaterialized { view: name.to_owned(), until, rows }).await;
@@ -82,20 +87,27 @@ impl Materializer {
         Ok(all)
     }
 
-    /// Applies the rows that came after version `known`.
+    /// Applies the rows that came after version `known`, commit by commit in parts of bounded size.
     async fn added(
         &self,
         view: &Arc<ResolvedView>,
         table: &Table,
         known: u64,
         version: u64,
+        marker: &Arc<str>,
     ) -> Result<(u64, u64, Option<Timestamp>)> {
-        let scan = Scan::latest().at_version(version).added_since(known).with_columns(view.needed_columns());
-        let schema = table.scan_schema(&scan)?;
-        let batch: RecordBatch = concat_batches(&schema, &table.scan_all(scan).await?)?;
-        let newest = micros(&batch, view.view.timestamp())?.into_iter().flatten().max().map(Timestamp::from_micros);
-        let (rows, skipped) = self.write(view, &batch, None).await?;
-        Ok((rows, skipped, newest))
+        let (mut rows, mut skipped, mut newest, mut since) = (0, 0, None, known);
+        for until in table.parts_added(version, known, self.limits.rows_per_chunk as u64).await? {
+            let scan = Scan::latest().at_version(version).added_since(since).added_until(until);
+            let scan = scan.with_columns(view.needed_columns());
+            let schema = table.scan_schema(&scan)?;
+            let batch: RecordBatch = concat_batches(&schema, &table.scan_all(scan).await?)?;
+            newest = micros(&batch, view.view.timestamp())?.into_iter().flatten().max().max(newest);
+            let (applied, left) = self.write(view, &batch, None).await?;
+            self.mark(marker, as_time(until)).await?;
+            (rows, skipped, since) = (rows + applied, skipped + left, until);
+        }
+        Ok((rows, skipped, newest.map(Timestamp::from_micros)))
     }
 
     /// Applies all rows of `version`, in chunks.

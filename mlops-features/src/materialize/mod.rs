@@ -138,7 +138,7 @@ impl Materializer {
         if let Some(after) = after.filter(|after| *after >= until) {
             return Ok(nothing(Some(after), after));
         }
-        self.apply(resolved, after, until).await
+        self.apply(resolved, after, until, after).await
     }
 
     /// [`Materializer::run`] up to `end` (exclusive): the range `[watermark, end)`.
@@ -161,7 +161,7 @@ impl Materializer {
             return Err(Error::invalid_argument(format!("the range from {start} to {end} is empty")));
         }
         let after = (start > Timestamp::MIN).then(|| before(start));
-        self.apply(self.resolve(view)?, after, before(end)).await
+        self.apply_range(view, after, before(end)).await
     }
 
     /// Applies the rows with `after < event time <= until` whatever the watermark, which moves to `until` if it was
@@ -171,7 +171,13 @@ impl Materializer {
     /// As [`Materializer::run`].
     #[tracing::instrument(skip(self))]
     pub async fn backfill(&self, view: &str, after: Option<Timestamp>, until: Timestamp) -> Result<MaterializeReceipt> {
-        self.apply(self.resolve(view)?, after, until).await
+        self.apply_range(view, after, until).await
+    }
+
+    async fn apply_range(&self, view: &str, after: Option<Timestamp>, until: Timestamp) -> Result<MaterializeReceipt> {
+        let resolved = self.resolve(view)?;
+        let watermark = self.store.watermark(&resolved.online).await?;
+        self.apply(resolved, after, until, watermark).await
     }
 
     fn resolve(&self, view: &str) -> Result<Arc<ResolvedView>> {
@@ -184,15 +190,16 @@ impl Materializer {
         self.tables.get(view.view.table()).ok_or_else(unknown)
     }
 
+    /// Applies the rows with `after < event time <= until` to a view whose watermark is `watermark`.
     async fn apply(
         &self,
         view: Arc<ResolvedView>,
         after: Option<Timestamp>,
         until: Timestamp,
+        watermark: Option<Timestamp>,
     ) -> Result<MaterializeReceipt> {
         let table = self.table(&view)?.clone();
         let version = table.version().await?;
-        let watermark = self.store.watermark(&view.online).await?;
         let moves_watermark = after.is_none() || watermark >= after;
         let marker = (watermark != after).then(|| {
             let from = after.map_or("min".to_owned(), |after| after.as_micros().to_string());

@@ -1,21 +1,26 @@
-//! Training sets from Delta tables, joined by our own kernels.
+//! Training sets from Delta tables.
+//!
+//! Nothing is read before it is wanted: of the tables only the log and the footers of files that can matter, then, by
+//! whatever engine computes, the columns and row groups that do.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field, Schema};
-use arrow_select::concat::concat_batches;
+use arrow_schema::{FieldRef, Schema};
 use async_trait::async_trait;
 use mlops_core::{Error, Result, Timestamp};
 
-use super::{DataVersion, HistoricalOptions, OfflineStore, TrainingSet};
+use super::{DataVersion, HistoricalOptions, OfflineStore, TrainingSet, check_columns};
 use crate::{
-    definition::{FeatureService, first_duplicate},
-    join::{JoinSettings, JoinView, PointInTimeJoin},
+    definition::FeatureService,
+    engine::{ComputeEngine, LocalEngine, WindowJoin},
+    join::{
+        JoinSettings, JoinView, PointInTimeJoin,
+        rows::{FeatureRows, ParquetRows},
+    },
     online::ResolvedView,
     table::{Scan, Table, TableAt},
     time::micros,
-    window::history_columns,
 };
 
 /// Reads the tables of a feature store.
@@ -24,16 +29,15 @@ pub struct DeltaOfflineStore {
     tables: Arc<BTreeMap<Arc<str>, Table>>,
     views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
     settings: JoinSettings,
+    engine: Arc<dyn ComputeEngine>,
 }
 
 /// What one view contributes to a training set.
 struct Part {
     view: Arc<ResolvedView>,
     features: Vec<Arc<str>>,
-    batches: Vec<RecordBatch>,
+    rows: Arc<dyn FeatureRows>,
 }
-
-type NamedColumns = Vec<(Field, ArrayRef)>;
 
 /// A view and which of its features are asked for.
 type Asked = (Arc<ResolvedView>, Vec<Arc<str>>);
@@ -44,7 +48,21 @@ impl DeltaOfflineStore {
         views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
         settings: JoinSettings,
     ) -> Self {
-        Self { tables, views, settings }
+        Self { tables, views, settings, engine: Arc::new(LocalEngine) }
+    }
+
+    /// Has `engine` compute what is asked for, instead of the kernels of this process.
+    #[must_use]
+    pub fn with_engine(mut self, engine: Arc<dyn ComputeEngine>) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// How the kernels of this process run.
+    #[must_use]
+    pub fn with_settings(mut self, settings: JoinSettings) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// The service's features grouped by view, in order of first mention.
@@ -62,14 +80,14 @@ impl DeltaOfflineStore {
         Ok(groups)
     }
 
-    /// Reads what `view` needs for times within `range`.
-    async fn read(
+    /// The rows that `view` needs for times within `range`.
+    async fn rows(
         &self,
         view: &ResolvedView,
         range: Option<(i64, i64)>,
         options: &HistoricalOptions,
         versions: &mut BTreeMap<String, DataVersion>,
-    ) -> Result<Vec<RecordBatch>> {
+    ) -> Result<ParquetRows> {
         let name = view.view.table();
         let table = self.tables.get(name).ok_or_else(|| Error::not_found(format!("table \"{name}\" is not open")))?;
         let version = match versions.get(name) {
@@ -86,12 +104,46 @@ impl DeltaOfflineStore {
                 version
             }
         };
-        let Some((first, last)) = range else { return Ok(Vec::new()) };
         let scan = Scan::latest().at_version(version).with_columns(view.needed_columns());
+        let Some((first, last)) = range else { return ParquetRows::of_table(table.scan_schema(&scan)?, []) };
         let after = reach(view).map(|reach| Timestamp::from_micros(first) - reach - Duration::from_micros(1));
-        let scan = scan.with_time(view.view.timestamp(), after, Some(Timestamp::from_micros(last)));
-        table.scan_all(scan).await
+        table.rows(&scan.with_time(view.view.timestamp(), after, Some(Timestamp::from_micros(last)))).await
     }
+
+    /// The columns of `parts` beside the spine: plain columns of all views in one join, then the windows of each.
+    async fn columns(
+        &self,
+        spine: &RecordBatch,
+        options: &HistoricalOptions,
+        parts: &[Part],
+    ) -> Result<BTreeMap<String, (FieldRef, ArrayRef)>> {
+        let mut join = PointInTimeJoin::new(spine.clone())
+            .with_timestamp(&options.timestamp)
+            .with_knowledge(options.knowledge)
+            .with_settings(self.settings.clone());
+        let mut by_name = BTreeMap::new();
+        for view in parts.iter().filter_map(Part::join_view) {
+            join = join.with_view(view);
+        }
+        if parts.iter().any(|part| part.features(true).next().is_some()) {
+            take_columns(&mut by_name, &self.engine.join(&join).await?, spine.num_columns());
+        }
+        for part in parts {
+            let Some(windows) = part.windows(spine)? else { continue };
+            let windows = windows
+                .with_timestamp(&options.timestamp)
+                .with_knowledge(options.knowledge)
+                .with_settings(self.settings.clone());
+            take_columns(&mut by_name, &self.engine.windows(&windows).await?, 0);
+        }
+        Ok(by_name)
+    }
+}
+
+/// The columns of `batch` after the first `skipped`.
+fn take_columns(by_name: &mut BTreeMap<String, (FieldRef, ArrayRef)>, batch: &RecordBatch, skipped: usize) {
+    let added = batch.schema_ref().fields().iter().zip(batch.columns()).skip(skipped);
+    by_name.extend(added.map(|(field, column)| (field.name().clone(), (Arc::clone(field), Arc::clone(column)))));
 }
 
 /// How far before a row's time an event can still matter; none is without limit.
@@ -104,56 +156,35 @@ fn reach(view: &ResolvedView) -> Option<Duration> {
 }
 
 impl Part {
-    fn columns(
-        &self,
-        spine: &RecordBatch,
-        options: &HistoricalOptions,
-        settings: &JoinSettings,
-    ) -> Result<NamedColumns> {
-        let view = &self.view.view;
-        let is_column = |name: &Arc<str>| view.columns().contains(name);
-        let needed: Vec<Arc<str>> = self.view.needed_columns();
-        let fields = self.batches.first().map(RecordBatch::schema);
-        let schema = match fields {
-            Some(schema) => schema,
-            None => self.empty_schema(&needed)?,
-        };
-        let mut columns = Vec::with_capacity(self.features.len());
-        if self.features.iter().any(is_column) {
-            let mut source = JoinView::new(view.name(), Arc::clone(&schema), self.batches.clone())
-                .with_timestamp(view.timestamp())
-                .with_ttl(view.ttl().unwrap_or_default());
-            for key in view.entity().join_keys() {
-                source = source.with_key(key, key);
-            }
-            if let Some(created) = view.created() {
-                source = source.with_created(created);
-            }
-            for feature in self.features.iter().filter(|feature| is_column(feature)) {
-                source = source.with_feature(feature, feature);
-            }
-            let joined = PointInTimeJoin::new(spine.clone())
-                .with_timestamp(&options.timestamp)
-                .with_view(source)
-                .with_knowledge(options.knowledge)
-                .with_settings(settings.clone())
-                .run()?;
-            let added = joined.schema_ref().fields().iter().zip(joined.columns()).skip(spine.num_columns());
-            columns.extend(added.map(|(field, column)| (field.as_ref().clone(), Arc::clone(column))));
-        }
-        let windows: Vec<&str> = self.features.iter().filter(|name| !is_column(name)).map(AsRef::as_ref).collect();
-        if !windows.is_empty() {
-            let source = concat_batches(&schema, &self.batches)?;
-            let plan = &self.view.plan;
-            let (timestamp, knowledge) = (&options.timestamp, options.knowledge);
-            columns.extend(history_columns(spine, timestamp, &source, view, plan, knowledge, &windows)?);
-        }
-        Ok(columns)
+    /// The features that are columns, or those that are windows.
+    fn features(&self, are_columns: bool) -> impl Iterator<Item = &Arc<str>> {
+        self.features.iter().filter(move |name| self.view.view.columns().contains(name) == are_columns)
     }
 
-    fn empty_schema(&self, needed: &[Arc<str>]) -> Result<Arc<Schema>> {
-        let fields = needed.iter().map(|name| self.view.source.field_with_name(name).cloned());
-        Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>, _>>()?)))
+    fn join_view(&self) -> Option<JoinView> {
+        let view = &self.view.view;
+        self.features(true).next()?;
+        let mut source = JoinView::of(view.name(), Arc::clone(&self.rows))
+            .with_timestamp(view.timestamp())
+            .with_ttl(view.ttl().unwrap_or_default());
+        for key in view.entity().join_keys() {
+            source = source.with_key(key, key);
+        }
+        if let Some(created) = view.created() {
+            source = source.with_created(created);
+        }
+        for feature in self.features(true) {
+            source = source.with_feature(feature, feature);
+        }
+        Some(source)
+    }
+
+    fn windows(&self, spine: &RecordBatch) -> Result<Option<WindowJoin>> {
+        if self.features(false).next().is_none() {
+            return Ok(None);
+        }
+        let windows = WindowJoin::of(spine.clone(), Arc::clone(&self.view), Arc::clone(&self.rows));
+        windows.with_features(self.features(false)).map(Some)
     }
 }
 
@@ -165,48 +196,30 @@ impl OfflineStore for DeltaOfflineStore {
         service: &FeatureService,
         options: &HistoricalOptions,
     ) -> Result<TrainingSet> {
-        let spine_names = spine.schema_ref().fields().iter().map(|field| field.name().as_str());
-        let features = service.features().iter().map(mlops_core::FeatureRef::feature);
-        if let Some(twice) = first_duplicate(spine_names.chain(features)) {
-            return Err(Error::invalid_argument(format!(
-                "column \"{twice}\" is both in the spine and a feature; drop it from one of them"
-            )));
-        }
+        check_columns(spine, service)?;
         let times = micros(spine, &options.timestamp)?;
         let range = times.iter().flatten().min().copied().zip(times.iter().flatten().max().copied());
         let (mut parts, mut data_versions) = (Vec::new(), BTreeMap::new());
         for (view, features) in self.grouped(service)? {
-            let batches = self.read(&view, range, options, &mut data_versions).await?;
-            parts.push(Part { view, features, batches });
+            let rows = Arc::new(self.rows(&view, range, options, &mut data_versions).await?);
+            parts.push(Part { view, features, rows });
         }
-        let (spine, service, options, settings) =
-            (spine.clone(), service.clone(), options.clone(), self.settings.clone());
-        let work = move || assemble(&spine, &service, &options, &settings, &parts);
-        let batch = tokio::task::spawn_blocking(work).await;
-        let batch = batch.map_err(|_| Error::internal("a point-in-time join panicked"))??;
-        Ok(TrainingSet { batch, data_versions })
+        let columns = self.columns(spine, options, &parts).await?;
+        Ok(TrainingSet { batch: assemble(spine, service, columns)?, data_versions })
     }
 }
 
 fn assemble(
     spine: &RecordBatch,
     service: &FeatureService,
-    options: &HistoricalOptions,
-    settings: &JoinSettings,
-    parts: &[Part],
+    mut by_name: BTreeMap<String, (FieldRef, ArrayRef)>,
 ) -> Result<RecordBatch> {
-    let mut by_name: BTreeMap<String, (Field, ArrayRef)> = BTreeMap::new();
-    for part in parts {
-        for (field, column) in part.columns(spine, options, settings)? {
-            by_name.insert(field.name().clone(), (field, column));
-        }
-    }
     let mut fields: Vec<_> = spine.schema_ref().fields().iter().cloned().collect();
     let mut columns = spine.columns().to_vec();
     for feature in service.features() {
         let lost = || Error::internal(format!("feature \"{feature}\" was not computed"));
         let (field, column) = by_name.remove(feature.feature()).ok_or_else(lost)?;
-        fields.push(Arc::new(field));
+        fields.push(field);
         columns.push(column);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(spine.num_rows()));

@@ -9,10 +9,13 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use mlops_core::{Result, Timestamp};
+use mlops_core::{Error, FeatureRef, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Knowledge, definition::EVENT_TIMESTAMP, definition::FeatureService};
+use crate::{
+    Knowledge,
+    definition::{EVENT_TIMESTAMP, FeatureService, first_duplicate},
+};
 
 /// A spine with its features, and where they came from.
 #[derive(Debug, Clone)]
@@ -82,5 +85,16 @@ impl<T: OfflineStore + ?Sized> OfflineStore for Arc<T> {
         options: &HistoricalOptions,
     ) -> Result<TrainingSet> {
         (**self).get_historical_opts(spine, service, options).await
+    }
+}
+
+/// Refuses what would give a training set two columns of one name.
+pub(crate) fn check_columns(spine: &RecordBatch, service: &FeatureService) -> Result<()> {
+    let names = spine.schema_ref().fields().iter().map(|field| field.name().as_str());
+    match first_duplicate(names.chain(service.features().iter().map(FeatureRef::feature))) {
+        None => Ok(()),
+        Some(twice) => Err(Error::invalid_argument(format!(
+            "column \"{twice}\" would occur twice; drop it from the spine or the features"
+        ))),
     }
 }

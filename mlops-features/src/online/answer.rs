@@ -10,7 +10,7 @@ use super::resolved::Place;
 pub enum FeatureStatus {
     /// There is a value.
     Present,
-    /// The entity's newest row has no value here.
+    /// The entity's newest row has no value here, or the code of an on-demand view gave none.
     NullValue,
     /// The entity was never seen, or its key is null.
     NotFound,
@@ -22,7 +22,8 @@ pub enum FeatureStatus {
 #[derive(Debug, Clone)]
 pub struct OnlineFeatures {
     pub(super) columns: Vec<ArrayRef>,
-    pub(super) sources: Vec<(usize, Place)>,
+    /// None for what is computed on demand.
+    pub(super) sources: Vec<Option<(usize, Place)>>,
     pub(super) views: Vec<Sightings>,
 }
 
@@ -55,6 +56,7 @@ impl OnlineFeatures {
         let present = self.columns.get(feature).is_some_and(|column| row < column.len() && column.is_valid(row));
         match self.sighting(feature, row) {
             _ if present => FeatureStatus::Present,
+            _ if self.source(feature).is_none() && row < self.rows() => FeatureStatus::NullValue,
             Sighting::Never => FeatureStatus::NotFound,
             Sighting::Expired(_) => FeatureStatus::OutsideMaxAge,
             Sighting::Alive(_) => FeatureStatus::NullValue,
@@ -70,13 +72,19 @@ impl OnlineFeatures {
         }
     }
 
-    /// Which view, and whether its windows, a feature is of: features of one source share their event timestamps.
-    pub(crate) fn source(&self, feature: usize) -> (usize, bool) {
-        self.sources.get(feature).map_or((0, false), |(view, place)| (*view, matches!(place, Place::Window(_))))
+    /// Which view, and whether its windows, a feature is of: features of one source share their event timestamps. None
+    /// for what is computed on demand, which has no event.
+    pub(crate) fn source(&self, feature: usize) -> Option<(usize, bool)> {
+        let (view, place) = self.sources.get(feature)?.as_ref()?;
+        Some((*view, matches!(place, Place::Window(_))))
+    }
+
+    fn rows(&self) -> usize {
+        self.columns.first().map_or(0, |column| column.len())
     }
 
     fn sighting(&self, feature: usize, row: usize) -> Sighting {
-        let (view, windows) = self.source(feature);
+        let Some((view, windows)) = self.source(feature) else { return Sighting::Never };
         let seen = self.views.get(view).map(|seen| if windows { &seen.windows } else { &seen.rows });
         seen.and_then(|seen| seen.get(row)).copied().unwrap_or(Sighting::Never)
     }

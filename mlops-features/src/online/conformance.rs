@@ -1,19 +1,23 @@
 //! The promises of an [`OnlineStore`], one function each. Every back end and decorator passes [`all`].
 
-use std::future::Future;
+use std::{collections::BTreeMap, future::Future};
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use mlops_core::{Error, Result, Timestamp};
 
 use super::{
-    OnlineStore, ReadKeys, WriteBatch,
+    OnlineStore, ReadKeys, ScanPage, WriteBatch,
     record::{Latest, Record, Update},
 };
-use crate::{value::Value, window::StateLimits};
+use crate::{
+    value::Value,
+    window::{Event, StateLimits},
+};
 
 fn update(time: i64, value: i64) -> Update {
     let mut update = Update::new(StateLimits { window_max: 100, events_max: 10 });
-    update.add_row(Latest { time, created: None, values: vec![Value::Int(value)] });
+    update.add_row(Latest::of(time, None, &[Value::Int(value)]));
     update
 }
 
@@ -27,13 +31,17 @@ fn keys(table: &str, keys: &[&'static str]) -> ReadKeys {
 }
 
 async fn values(store: &impl OnlineStore, table: &str, names: &[&'static str]) -> Result<Vec<Option<i64>>> {
-    let records = store.read(vec![keys(table, names)]).await?.into_iter().flatten();
+    numbers(store.read(vec![keys(table, names)]).await?)
+}
+
+/// The number in the newest row of each record.
+fn numbers(records: Vec<Vec<Option<Bytes>>>) -> Result<Vec<Option<i64>>> {
     let value = |record: Option<Bytes>| {
         let Some(bytes) = record else { return Ok(None) };
         let latest = Record::decode(&bytes)?.latest;
-        Ok(latest.and_then(|row| if let Some(Value::Int(int)) = row.values.first() { Some(*int) } else { None }))
+        Ok(latest.and_then(|row| if let Some(Value::Int(int)) = row.first() { Some(*int) } else { None }))
     };
-    records.map(value).collect()
+    records.into_iter().flatten().map(value).collect()
 }
 
 fn expect<T: PartialEq + std::fmt::Debug>(promise: &str, found: &T, expected: &T) -> Result<()> {
@@ -54,6 +62,8 @@ pub async fn all<S: OnlineStore, F: Future<Output = Result<S>>>(make: impl Fn() 
     older_never_overwrites_newer(&make().await?).await?;
     views_do_not_mix(&make().await?).await?;
     watermark_never_moves_back(&make().await?).await?;
+    a_large_write_is_applied_whole(&make().await?).await?;
+    writers_at_once_lose_nothing(&make().await?).await?;
     a_failed_write_changes_nothing(&make().await?).await
 }
 
@@ -107,6 +117,68 @@ pub async fn watermark_never_moves_back(store: &impl OnlineStore) -> Result<()> 
         expect("watermark", &store.watermark("v").await?, &Some(Timestamp::from_micros(5)))?;
     }
     store.flush().await
+}
+
+/// A write of many records is there, all of it, and so is what it replaced.
+///
+/// # Errors
+/// When the promise is broken.
+pub async fn a_large_write_is_applied_whole(store: &impl OnlineStore) -> Result<()> {
+    const KEYS: i64 = 3_000;
+    // A view without keys has one record, of the empty key.
+    let key = |number: i64| match number.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15) {
+        0 => Bytes::new(),
+        spread => Bytes::from(format!("{spread:x}")),
+    };
+    for time in [1, 2] {
+        let updates = (0..KEYS).map(|number| (key(number), update(time, 10 * number + time))).collect();
+        store.write(WriteBatch { table: "v".into(), updates, watermark: Some(Timestamp::from_micros(time)) }).await?;
+    }
+    let asked = ReadKeys { table: "v".into(), keys: (0..KEYS).map(key).collect() };
+    let found = numbers(store.read(vec![asked]).await?)?;
+    expect("every record", &found, &(0..KEYS).map(|number| Some(10 * number + 2)).collect())?;
+    let mut scanned = BTreeMap::new();
+    let mut from = None;
+    loop {
+        let ScanPage { records, next } = store.scan("v", from, 700).await?;
+        scanned.extend(records);
+        from = next;
+        if from.is_none() {
+            break;
+        }
+    }
+    let scanned = (0..KEYS).map(|number| scanned.get(&key(number)).cloned()).collect();
+    expect("a scan sees every record", &numbers(vec![scanned])?, &found)?;
+    expect("of one view", &store.scan("w", None, 700).await?.records.len(), &0)?;
+    expect("its watermark", &store.watermark("v").await?, &Some(Timestamp::from_micros(2)))
+}
+
+/// Of writes to one record at the same time each adds its events, and the newest row wins.
+///
+/// # Errors
+/// When the promise is broken.
+pub async fn writers_at_once_lose_nothing(store: &impl OnlineStore) -> Result<()> {
+    const TURNS: i64 = 10;
+    let write = |writer: i64| async move {
+        for turn in 0..TURNS {
+            let time = 100 * turn + writer;
+            let mut update = Update::new(StateLimits { window_max: 1_000_000, events_max: 1_000 });
+            update.add_row(Latest::of(time, None, &[Value::Int(time)]));
+            update.add_event(Event { time, identity: writer.cast_unsigned(), values: vec![Value::Int(turn)] });
+            let updates = vec![(Bytes::from("a"), update.clone()), (Bytes::from(format!("own {writer}")), update)];
+            store
+                .write(WriteBatch { table: "v".into(), updates, watermark: Some(Timestamp::from_micros(time)) })
+                .await?;
+        }
+        Ok::<_, Error>(())
+    };
+    try_join_all((0..4).map(write)).await?;
+    let found = store.read(vec![keys("v", &["a", "own 3"])]).await?;
+    let events = |record: &Bytes| -> Result<usize> { Ok(Record::decode(record)?.events.len()) };
+    let events = found.iter().flatten().flatten().map(events);
+    expect("every event", &events.collect::<Result<Vec<_>>>()?, &vec![40, 10])?;
+    expect("the newest row", &values(store, "v", &["a"]).await?, &vec![Some(100 * (TURNS - 1) + 3)])?;
+    expect("the watermark", &store.watermark("v").await?, &Some(Timestamp::from_micros(100 * (TURNS - 1) + 3)))
 }
 
 /// A write of which one update fails applies none, and leaves the watermark.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use mlops_core::{Result, Timestamp};
 
-use super::{EntityKey, OnlineStore, ReadKeys, WriteBatch};
+use super::{EntityKey, OnlineStore, ReadKeys, ScanPage, WriteBatch};
 
 /// Keeps everything in memory; nothing survives the process.
 #[derive(Debug, Default)]
@@ -45,6 +45,14 @@ impl OnlineStore for MemoryOnlineStore {
             read.keys.iter().map(|key| view?.records.get(key).cloned()).collect()
         };
         Ok(reads.iter().map(one).collect())
+    }
+
+    /// All on one page.
+    async fn scan(&self, table: &str, _: Option<Bytes>, _: usize) -> Result<ScanPage> {
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        let records = views.get(table).into_iter().flat_map(|view| &view.records);
+        let records = records.map(|(key, record)| (key.clone(), record.clone())).collect();
+        Ok(ScanPage { records, next: None })
     }
 
     async fn watermark(&self, table: &str) -> Result<Option<Timestamp>> {

@@ -9,18 +9,26 @@ pub mod conformance;
 mod key;
 mod memory;
 mod plan;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod reader;
 mod record;
 mod redb;
+#[cfg(feature = "redis")]
+mod redis;
 mod resolved;
 mod writer;
 
 pub use answer::{FeatureStatus, OnlineFeatures};
 pub use memory::MemoryOnlineStore;
 pub use plan::ReadPlan;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOnlineSettings, PostgresOnlineStore};
 pub use reader::OnlineReader;
 pub use record::Update;
 pub use redb::{Durability, RedbOnlineStore, RedbSettings};
+#[cfg(feature = "redis")]
+pub use redis::{RedisOnlineSettings, RedisOnlineStore};
 pub(crate) use resolved::ResolvedView;
 pub(crate) use writer::write_batch;
 pub use writer::{OnlineWriter, PushReceipt};
@@ -54,15 +62,26 @@ pub struct ReadKeys {
     pub keys: Vec<EntityKey>,
 }
 
+/// Some records of a view.
+#[derive(Debug, Clone, Default)]
+pub struct ScanPage {
+    /// Keys and records.
+    pub records: Vec<(EntityKey, Bytes)>,
+    /// Where the next page begins, in the store's own terms; none when this is the last.
+    pub next: Option<Bytes>,
+}
+
 /// Keeps the records of views.
 #[async_trait]
 pub trait OnlineStore: fmt::Debug + Send + Sync + 'static {
-    /// Applies every update and moves the watermark forward in one transaction: readers see all of it or nothing.
+    /// Applies every update and moves the watermark forward in one transaction: readers see all of it or nothing. A
+    /// store that divides large batches says so; each piece is a transaction then, and the watermark moves last.
     /// Durable when it returns, unless the store was opened as relaxed. Repeating a batch changes nothing.
     ///
     /// # Errors
     /// `Unavailable` or `ResourceExhausted` when the store cannot write, `DataLoss` when a stored record is damaged;
-    /// nothing was applied then.
+    /// nothing was applied then. Where a connection breaks during the write it may have been applied all the same;
+    /// writing again is right in any case. `Conflict` when other writers were faster too many times.
     async fn write(&self, batch: WriteBatch) -> Result<()>;
 
     /// The records of all keys, in order, none for an unknown key. All are of one moment.
@@ -70,6 +89,13 @@ pub trait OnlineStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unavailable` when the store cannot be read.
     async fn read(&self, reads: Vec<ReadKeys>) -> Result<Vec<Vec<Option<Bytes>>>>;
+
+    /// About `records_max` records of `table`, in any order, beginning at `from`, which an earlier page told, or at the
+    /// beginning. Whoever follows the pages to the end sees every record that was there all the time at least once.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be read.
+    async fn scan(&self, table: &str, from: Option<Bytes>, records_max: usize) -> Result<ScanPage>;
 
     /// The event time up to which `table` is complete.
     ///
@@ -91,6 +117,9 @@ impl<T: OnlineStore + ?Sized> OnlineStore for Arc<T> {
     }
     async fn read(&self, reads: Vec<ReadKeys>) -> Result<Vec<Vec<Option<Bytes>>>> {
         (**self).read(reads).await
+    }
+    async fn scan(&self, table: &str, from: Option<Bytes>, records_max: usize) -> Result<ScanPage> {
+        (**self).scan(table, from, records_max).await
     }
     async fn watermark(&self, table: &str) -> Result<Option<Timestamp>> {
         (**self).watermark(table).await

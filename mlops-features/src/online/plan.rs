@@ -6,6 +6,7 @@ use arrow_schema::{Field, FieldRef};
 use mlops_core::{Error, FeatureRef, Result};
 
 use super::{ResolvedView, resolved::Place};
+use crate::on_demand::{Expansion, OnDemandViews, Output};
 
 /// The features of one kind of question, ready to be read again and again with [`super::OnlineReader::read`].
 #[derive(Debug, Clone)]
@@ -13,30 +14,53 @@ pub struct ReadPlan {
     features: Arc<[FeatureRef]>,
     /// One field per feature, named after it.
     pub(super) fields: Vec<FieldRef>,
-    /// For every feature, its view among `views` and what of it.
-    pub(super) sources: Vec<(usize, Place)>,
+    /// For every feature, its view among `views` and what of it; none when it is computed on demand.
+    pub(super) sources: Vec<Option<(usize, Place)>>,
+    /// One field per feature that is read.
+    pub(super) stored: Vec<FieldRef>,
     pub(super) views: Vec<PlannedView>,
+    /// What is computed of the features that are read; none when they are the features that are asked for.
+    pub(super) on_demand: Option<Arc<Expansion>>,
 }
 
 /// What is read of one view.
 #[derive(Debug, Clone)]
 pub(super) struct PlannedView {
     pub(super) view: Arc<ResolvedView>,
-    /// Cell of the latest row and the feature that it becomes, by cell.
+    /// Cell of the latest row and the stored feature that it becomes, by cell.
     pub(super) cells: Vec<(usize, usize)>,
-    /// Aggregation and the feature that it becomes.
+    /// Aggregation and the stored feature that it becomes.
     pub(super) windows: Vec<(usize, usize)>,
     /// Time to live in microseconds.
     pub(super) ttl: Option<i64>,
 }
 
 impl ReadPlan {
-    pub(crate) fn new(views: &BTreeMap<Arc<str>, Arc<ResolvedView>>, features: &[FeatureRef]) -> Result<Self> {
+    pub(crate) fn new(
+        views: &BTreeMap<Arc<str>, Arc<ResolvedView>>,
+        on_demand: &OnDemandViews,
+        features: &[FeatureRef],
+    ) -> Result<Self> {
+        let Some(expansion) = Expansion::new(on_demand, features)? else { return Self::of_stored(views, features) };
+        let stored = Self::of_stored(views, &expansion.stored)?;
+        let source = |output: &Output| match output {
+            Output::Stored(at) => stored.sources.get(*at).copied().flatten(),
+            Output::Computed { .. } => None,
+        };
+        let sources = expansion.outputs.iter().map(source).collect();
+        let fields = expansion.fields(features, &stored.fields)?;
+        Ok(Self { features: features.into(), fields, sources, on_demand: Some(Arc::new(expansion)), ..stored })
+    }
+
+    /// A plan that reads every one of `features`.
+    fn of_stored(views: &BTreeMap<Arc<str>, Arc<ResolvedView>>, features: &[FeatureRef]) -> Result<Self> {
         let mut plan = Self {
             features: features.into(),
             fields: Vec::with_capacity(features.len()),
             sources: Vec::with_capacity(features.len()),
+            stored: Vec::new(),
             views: Vec::new(),
+            on_demand: None,
         };
         for (position, feature) in features.iter().enumerate() {
             let unknown = || Error::not_found(format!("feature view \"{}\" is not defined", feature.view_key()));
@@ -44,7 +68,7 @@ impl ReadPlan {
             let (place, data_type) = view.place(feature.feature())?;
             plan.fields.push(Arc::new(Field::new(feature.feature(), data_type, true)));
             let at = plan.view(view);
-            plan.sources.push((at, place));
+            plan.sources.push(Some((at, place)));
             let Some(planned) = plan.views.get_mut(at) else { continue };
             match place {
                 Place::Column(cell) => planned.cells.push((cell, position)),
@@ -52,6 +76,7 @@ impl ReadPlan {
             }
         }
         plan.views.iter_mut().for_each(|planned| planned.cells.sort_unstable());
+        plan.stored.clone_from(&plan.fields);
         Ok(plan)
     }
 
@@ -71,9 +96,17 @@ impl ReadPlan {
         &self.features
     }
 
-    /// The views that are read, each once.
+    /// The views that are read, each once, and the on-demand views that are computed.
     pub fn view_names(&self) -> impl Iterator<Item = &str> {
-        self.views.iter().map(|planned| planned.view.view.name())
+        let computed = self.on_demand.iter().flat_map(|expansion| expansion.views());
+        let read = self.views.iter().map(|planned| planned.view.view.name());
+        read.chain(computed.map(|computed| computed.view.name()))
+    }
+
+    /// What the entities must have beside their keys, because an on-demand view reads it.
+    #[must_use]
+    pub fn request(&self) -> Vec<Field> {
+        self.on_demand.as_ref().map(|expansion| expansion.request()).unwrap_or_default()
     }
 
     /// The join keys of all views with their types, each once, in order of first need.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::Schema;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,10 +14,12 @@ use super::{
     key::entity_keys,
     plan::PlannedView,
     record::Stored,
+    writer::ROWS_IN_PLACE_MAX,
 };
 use crate::{
     cell::{Cell, ColumnBuilder},
     definition::first_duplicate,
+    on_demand::{Expansion, OnDemandViews},
     window::AggregateState,
 };
 
@@ -30,11 +32,16 @@ use crate::{
 pub struct OnlineReader {
     store: Arc<dyn OnlineStore>,
     views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
+    on_demand: Arc<OnDemandViews>,
 }
 
 impl OnlineReader {
-    pub(crate) fn new(store: Arc<dyn OnlineStore>, views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>) -> Self {
-        Self { store, views }
+    pub(crate) fn new(
+        store: Arc<dyn OnlineStore>,
+        views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
+        on_demand: Arc<OnDemandViews>,
+    ) -> Self {
+        Self { store, views, on_demand }
     }
 
     /// Compiles a question that will be asked more than once.
@@ -42,15 +49,20 @@ impl OnlineReader {
     /// # Errors
     /// `NotFound` for an unknown view or feature.
     pub fn plan(&self, features: &[FeatureRef]) -> Result<ReadPlan> {
-        ReadPlan::new(&self.views, features)
+        ReadPlan::new(&self.views, &self.on_demand, features)
     }
 
-    /// The features of `plan` for each row of `entities`, which has the views' join keys, as they stand at `as_of`.
-    /// All views are read in one call to the store, so all values are of one moment.
+    /// The features of `plan` for each row of `entities`, which has the views' join keys and the request data of
+    /// on-demand views, as they stand at `as_of`. All views are read in one call to the store, so all values are of one
+    /// moment.
     ///
     /// # Errors
-    /// `InvalidArgument` for a missing or wrongly typed join key, and the errors of [`OnlineStore::read`].
+    /// `InvalidArgument` for a missing or wrongly typed join key or request data, `FailedPrecondition` when this
+    /// program lacks the code of an on-demand view, and the errors of that code and of [`OnlineStore::read`].
     pub async fn read(&self, plan: &ReadPlan, entities: &RecordBatch, as_of: Timestamp) -> Result<OnlineFeatures> {
+        if let Some(on_demand) = &plan.on_demand {
+            on_demand.check_request(entities.schema_ref())?;
+        }
         let (mut reads, mut rows) = (Vec::with_capacity(plan.views.len()), Vec::with_capacity(plan.views.len()));
         for PlannedView { view, .. } in &plan.views {
             let found = entity_keys(entities, view.view.entity().join_keys(), &view.key_types)?;
@@ -60,7 +72,7 @@ impl OnlineReader {
         }
         let records = self.store.read(reads).await?;
         let builder = |field: &Arc<_>| ColumnBuilder::new(arrow_schema::Field::data_type(field), entities.num_rows());
-        let mut columns = plan.fields.iter().map(builder).collect::<Result<Vec<_>>>()?;
+        let mut columns = plan.stored.iter().map(builder).collect::<Result<Vec<_>>>()?;
         let mut views = Vec::with_capacity(plan.views.len());
         for ((planned, known), records) in plan.views.iter().zip(rows).zip(&records) {
             let mut records = records.iter();
@@ -71,9 +83,23 @@ impl OnlineReader {
             }
             views.push(seen);
         }
-        let columns = columns.into_iter().map(ColumnBuilder::finish).collect::<Result<_>>()?;
+        let columns = columns.into_iter().map(ColumnBuilder::finish).collect::<Result<Vec<_>>>()?;
+        let columns = match &plan.on_demand {
+            None => columns,
+            Some(on_demand) => compute(on_demand, columns, entities).await?,
+        };
         Ok(OnlineFeatures { columns, sources: plan.sources.clone(), views })
     }
+}
+
+/// The asked columns of the stored ones, elsewhere when there are many rows.
+async fn compute(on_demand: &Arc<Expansion>, stored: Vec<ArrayRef>, entities: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    if entities.num_rows() <= ROWS_IN_PLACE_MAX {
+        return on_demand.finish(&stored, entities);
+    }
+    let (on_demand, entities) = (Arc::clone(on_demand), entities.clone());
+    let work = move || on_demand.finish(&stored, &entities);
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::internal("computing features on demand panicked"))?
 }
 
 impl PlannedView {

@@ -3,29 +3,34 @@
 //! Layout, version 1, little endian: u8 `1`; u8 whether there is a latest row; if so i64 event time, u8 whether and
 //! i64 when created, u32 cells, the cells of the view's columns; then the events as `AggregateState` writes them.
 
+use bytes::Bytes;
 use mlops_core::{Error, Result};
 
+#[cfg(any(test, feature = "conformance"))]
+use crate::value::{Value, encode};
 use crate::{
     cell::Cell,
-    value::{Decoder, Value, encode},
+    value::Decoder,
     window::{AggregateState, Event, StateLimits},
 };
 
 const VERSION: u8 = 1;
+/// Bytes of what stands before the cells of a row.
+const HEAD_BYTES: usize = 21;
 
-/// The newest row of an entity.
+/// A row of an entity, its cells as they are kept.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Latest {
-    pub(crate) time: i64,
-    pub(crate) created: Option<i64>,
-    pub(crate) values: Vec<Value>,
+    pub(crate) head: LatestHead,
+    pub(crate) cells: Bytes,
 }
 
 /// All that is kept of one entity, for tests to look at.
 #[cfg(any(test, feature = "conformance"))]
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Record {
-    pub(crate) latest: Option<Latest>,
+    /// Cells of the newest row.
+    pub(crate) latest: Option<Vec<Value>>,
     pub(crate) events: AggregateState,
 }
 
@@ -37,12 +42,12 @@ pub(crate) struct Stored<'a> {
     from: Decoder<'a>,
 }
 
-/// When the newest row happened and became known, and how many cells follow.
-#[derive(Debug, Clone, Copy)]
+/// When a row happened and became known, and how many cells follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LatestHead {
     pub(crate) time: i64,
-    created: Option<i64>,
-    cells: u32,
+    pub(crate) created: Option<i64>,
+    pub(crate) cells: u32,
 }
 
 impl<'a> Stored<'a> {
@@ -71,6 +76,11 @@ impl<'a> Stored<'a> {
         Ok(begin.get(..begin.len() - self.from.0.len()).unwrap_or_default())
     }
 
+    /// The recent events as they are written, after the cells.
+    fn events_bytes(self) -> &'a [u8] {
+        self.from.0
+    }
+
     /// The recent events, after the cells.
     pub(crate) fn events(mut self) -> Result<AggregateState> {
         AggregateState::decode(&mut self.from)
@@ -79,7 +89,7 @@ impl<'a> Stored<'a> {
 
 impl LatestHead {
     /// Newer event first, then later creation (none loses), then later arrival.
-    fn replaces(self, other: Self) -> bool {
+    pub(crate) fn replaces(self, other: Self) -> bool {
         (self.time, self.created) >= (other.time, other.created)
     }
 
@@ -102,15 +112,18 @@ impl Record {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut stored = Stored::open(bytes)?;
         let values = stored.cells().map(|cell| cell.map(Value::from)).collect::<Result<Vec<_>>>()?;
-        let latest = stored.latest.map(|head| Latest { time: head.time, created: head.created, values });
+        let latest = stored.latest.map(|_| values);
         Ok(Self { latest, events: stored.events()? })
     }
 }
 
+#[cfg(any(test, feature = "conformance"))]
 impl Latest {
-    fn head(&self) -> LatestHead {
-        let cells = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-        LatestHead { time: self.time, created: self.created, cells }
+    pub(crate) fn of(time: i64, created: Option<i64>, values: &[Value]) -> Self {
+        let mut bytes = Vec::new();
+        values.iter().for_each(|value| encode(value, &mut bytes));
+        let cells = u32::try_from(values.len()).unwrap_or(u32::MAX);
+        Self { head: LatestHead { time, created, cells }, cells: bytes.into() }
     }
 }
 
@@ -137,7 +150,7 @@ impl Update {
     }
 
     pub(crate) fn add_row(&mut self, row: Latest) {
-        if self.latest.as_ref().is_none_or(|latest| row.head().replaces(latest.head())) {
+        if self.latest.as_ref().is_none_or(|latest| row.head.replaces(latest.head)) {
             self.latest = Some(row);
         }
     }
@@ -157,25 +170,35 @@ impl Update {
         let mut stored = existing.map(Stored::open).transpose()?;
         let head = stored.as_ref().and_then(|stored| stored.latest);
         let cells = stored.as_mut().map(Stored::cells_bytes).transpose()?.unwrap_or_default();
-        let mut events = stored.map(Stored::events).transpose()?.unwrap_or_default();
-        events.insert(&self.events, self.limits);
-        let mut out = Vec::with_capacity(64 + cells.len() + 40 * events.len());
-        out.push(VERSION);
-        match (&self.latest, head) {
-            (Some(row), head) if head.is_none_or(|head| row.head().replaces(head)) => {
-                out.push(1);
-                row.head().encode(&mut out);
-                row.values.iter().for_each(|value| encode(value, &mut out));
+        let (head, cells) = match (&self.latest, head) {
+            (Some(row), head) if head.is_none_or(|head| row.head.replaces(head)) => {
+                (Some(row.head), row.cells.as_ref())
             }
-            (_, Some(head)) => {
-                out.push(1);
-                head.encode(&mut out);
-                out.extend(cells);
+            (_, head) => (head, cells),
+        };
+        let begin = |events: usize| {
+            let mut out = Vec::with_capacity(2 + HEAD_BYTES + cells.len() + events);
+            out.extend([VERSION, u8::from(head.is_some())]);
+            head.into_iter().for_each(|head| head.encode(&mut out));
+            out.extend(cells);
+            out
+        };
+        match stored {
+            // Nothing is added to the events, so they need not be read.
+            Some(stored) if self.events.is_empty() => {
+                let events = stored.events_bytes();
+                let mut out = begin(events.len());
+                out.extend(events);
+                Ok(out)
             }
-            (_, None) => out.push(0),
+            stored => {
+                let mut events = stored.map(Stored::events).transpose()?.unwrap_or_default();
+                events.insert(&self.events, self.limits);
+                let mut out = begin(24 + 40 * events.len());
+                events.encode(&mut out);
+                Ok(out)
+            }
         }
-        events.encode(&mut out);
-        Ok(out)
     }
 }
 
@@ -185,7 +208,7 @@ mod tests {
 
     fn update(time: i64, created: Option<i64>, value: i64) -> Update {
         let mut update = Update::new(StateLimits { window_max: 100, events_max: 10 });
-        update.add_row(Latest { time, created, values: vec![Value::Int(value)] });
+        update.add_row(Latest::of(time, created, &[Value::Int(value)]));
         update.add_event(Event { time, identity: value as u64, values: vec![Value::Int(value)] });
         update
     }
@@ -194,18 +217,18 @@ mod tests {
     fn older_rows_lose_whatever_the_order() {
         let first = update(5, Some(1), 10).apply(None).unwrap();
         let both = update(4, Some(9), 11).apply(Some(&first)).unwrap();
-        assert_eq!(Record::decode(&both).unwrap().latest.unwrap().values, [Value::Int(10)]);
+        assert_eq!(Record::decode(&both).unwrap().latest.unwrap(), [Value::Int(10)]);
         let tie = update(5, None, 12).apply(Some(&first)).unwrap();
-        assert_eq!(Record::decode(&tie).unwrap().latest.unwrap().values, [Value::Int(10)]);
+        assert_eq!(Record::decode(&tie).unwrap().latest.unwrap(), [Value::Int(10)]);
         let later = update(5, Some(1), 13).apply(Some(&first)).unwrap();
-        assert_eq!(Record::decode(&later).unwrap().latest.unwrap().values, [Value::Int(13)]);
+        assert_eq!(Record::decode(&later).unwrap().latest.unwrap(), [Value::Int(13)]);
         assert_eq!(update(5, Some(1), 13).apply(Some(&later)).unwrap(), later);
     }
 
     #[test]
     fn layout_of_version_1_is_fixed() {
         let mut update = Update::new(StateLimits { window_max: 100, events_max: 10 });
-        update.add_row(Latest { time: 1, created: None, values: vec![Value::Text("a".into())] });
+        update.add_row(Latest::of(1, None, &[Value::Text("a".into())]));
         let mut expected = vec![1, 1];
         expected.extend(1_i64.to_le_bytes());
         expected.extend([0; 9]);

@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    ops::Bound,
     path::Path,
     sync::{
         Arc,
@@ -15,10 +16,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use mlops_core::{Error, ErrorKind, Result, Timestamp};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
 
-use super::{OnlineStore, ReadKeys, WriteBatch};
+use super::{EntityKey, OnlineStore, ReadKeys, ScanPage, Update, WriteBatch};
 
 const WATERMARKS: TableDefinition<'_, &str, i64> = TableDefinition::new("watermarks");
 
@@ -106,6 +107,31 @@ fn failed(error: impl Into<redb::Error>) -> Error {
     Error::new(kind, format!("online store: {error}")).with_source(error)
 }
 
+/// Applies updates in order of keys, so that neighbours are written while their page is at hand. What lies after the
+/// last key goes in through one gap, page by page: a new view is filled in half the time.
+fn apply(table: &mut Table<'_, &'static [u8], &'static [u8]>, updates: &[(EntityKey, Update)]) -> Result<()> {
+    let mut updates: Vec<_> = updates.iter().collect();
+    updates.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let last = table.last().map_err(failed)?.map(|(key, _)| Bytes::copy_from_slice(key.value()));
+    let known = updates.partition_point(|(key, _)| last.as_ref().is_some_and(|last| key <= last));
+    let (known, new) = updates.split_at(known);
+    for (key, update) in known {
+        let after = {
+            let before = table.get(key.as_ref()).map_err(failed)?;
+            update.apply(before.as_ref().map(|guard| guard.value()))?
+        };
+        table.insert(key.as_ref(), after.as_slice()).map_err(failed)?;
+    }
+    if new.is_empty() {
+        return Ok(());
+    }
+    let mut gap = table.upper_bound_mut(Bound::<&[u8]>::Unbounded).map_err(failed)?;
+    for (key, update) in new {
+        gap.insert_before(key.as_ref(), update.apply(None)?.as_slice()).map_err(failed)?;
+    }
+    gap.close().map_err(failed)
+}
+
 impl Inner {
     /// Whether this write is to be synced: always, or every `relaxed_writes_max`-th.
     fn durability(&self) -> redb::Durability {
@@ -126,16 +152,7 @@ impl Inner {
             if !batch.updates.is_empty() {
                 let definition = TableDefinition::<&[u8], &[u8]>::new(&batch.table);
                 let mut table = transaction.open_table(definition).map_err(failed)?;
-                // In order of keys, so that neighbours are written while their page is at hand.
-                let mut updates: Vec<_> = batch.updates.iter().collect();
-                updates.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-                for (key, update) in updates {
-                    let after = {
-                        let before = table.get(key.as_ref()).map_err(failed)?;
-                        update.apply(before.as_ref().map(|guard| guard.value()))?
-                    };
-                    table.insert(key.as_ref(), after.as_slice()).map_err(failed)?;
-                }
+                apply(&mut table, &batch.updates)?;
             }
             let mut watermarks = transaction.open_table(WATERMARKS).map_err(failed)?;
             let before = watermarks.get(batch.table.as_ref()).map_err(failed)?.map(|guard| guard.value());
@@ -167,6 +184,25 @@ impl Inner {
             answers.push(read.keys.iter().map(get).collect::<Result<_>>()?);
         }
         Ok(answers)
+    }
+
+    /// In order of keys; a page begins after the last key of the one before.
+    fn scan(&self, table: &str, from: Option<&Bytes>, records_max: usize) -> Result<ScanPage> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let table = match transaction.open_table(TableDefinition::<&[u8], &[u8]>::new(table)) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(ScanPage::default()),
+            Err(error) => return Err(failed(error)),
+        };
+        let start = from.map_or(Bound::Unbounded, |from| Bound::Excluded(&from[..]));
+        let found = table.range::<&[u8]>((start, Bound::Unbounded)).map_err(failed)?;
+        let mut records = Vec::new();
+        for found in found.take(records_max.max(1)) {
+            let (key, record) = found.map_err(failed)?;
+            records.push((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(record.value())));
+        }
+        let next = records.last().map(|(key, _)| key.clone());
+        Ok(ScanPage { records, next })
     }
 
     fn watermark(&self, table: &str) -> Result<Option<Timestamp>> {
@@ -208,6 +244,11 @@ impl OnlineStore for RedbOnlineStore {
         }
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.read(&reads)).await
+    }
+
+    async fn scan(&self, table: &str, from: Option<Bytes>, records_max: usize) -> Result<ScanPage> {
+        let (inner, table) = (Arc::clone(&self.inner), table.to_owned());
+        blocking(move || inner.scan(&table, from.as_ref(), records_max)).await
     }
 
     async fn watermark(&self, table: &str) -> Result<Option<Timestamp>> {

@@ -4,21 +4,27 @@
 //! event that came by a push is not read again. Should it be, nothing changes: a record knows its events by time and
 //! identity (see [`crate::FeatureViewBuilder::with_event_id`]).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use arrow_array::{ArrayRef, RecordBatch};
+use bytes::Bytes;
 use hashbrown::HashMap;
 use mlops_core::{Error, Result, ResultExt, Timestamp};
 
-use super::{EntityKey, OnlineStore, ResolvedView, Update, WriteBatch, key::entity_keys, record::Latest};
+use super::{
+    EntityKey, OnlineStore, ResolvedView, Update, WriteBatch,
+    key::entity_keys,
+    record::{Latest, LatestHead},
+};
 use crate::{
+    cell::Cell,
     time::{column, micros},
-    value::cell,
+    value::{cell, encode_cell},
     window::Event,
 };
 
-/// Largest batch whose conversion is done in place; larger ones go to a blocking thread.
-const ROWS_IN_PLACE_MAX: usize = 256;
+/// Largest batch that is worked on in place; larger ones go to a blocking thread.
+pub(super) const ROWS_IN_PLACE_MAX: usize = 256;
 
 /// What a push did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +92,9 @@ fn changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, Push
     try_changes(view, batch).context(format!("feature view \"{}\"", view.view.name()))
 }
 
+/// The newest row of an update so far, and where its cells lie.
+type Newest = Option<(LatestHead, Range<usize>)>;
+
 fn try_changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, PushReceipt)> {
     check_types(view, batch)?;
     let keys = entity_keys(batch, view.view.entity().join_keys(), &view.key_types)?;
@@ -97,6 +106,8 @@ fn try_changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, 
     let identities = if windows { view.plan.identities(batch)? } else { Vec::new() };
     let retractions = view.plan.retractions(batch)?;
     let mut updates: Vec<(EntityKey, Update)> = Vec::new();
+    // The newest row of each update: its cells, and those of rows that lost, lie in one buffer.
+    let (mut newest, mut cells): (Vec<Newest>, _) = (Vec::new(), Vec::new());
     let mut position: HashMap<EntityKey, usize> = HashMap::new();
     let mut rows = 0;
     for (row, (key, time)) in keys.into_iter().zip(&times).enumerate() {
@@ -104,13 +115,20 @@ fn try_changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, 
         rows += 1;
         let at = *position.entry(key.clone()).or_insert_with(|| {
             updates.push((key, Update::new(view.limits)));
+            newest.push(None);
             updates.len() - 1
         });
-        let Some((_, update)) = updates.get_mut(at) else { continue };
+        let (Some((_, update)), Some(newest)) = (updates.get_mut(at), newest.get_mut(at)) else { continue };
         if !columns.is_empty() {
-            let values = columns.iter().map(|column| cell(column.as_ref(), row)).collect::<Result<_>>()?;
             let created = created.as_ref().and_then(|created| created.get(row).copied().flatten());
-            update.add_row(Latest { time, created, values });
+            let head = LatestHead { time, created, cells: u32::try_from(columns.len()).unwrap_or(u32::MAX) };
+            if newest.as_ref().is_none_or(|(newest, _)| head.replaces(*newest)) {
+                let start = cells.len();
+                for column in &columns {
+                    encode_cell(&Cell::of(column.as_ref(), row)?, &mut cells);
+                }
+                *newest = Some((head, start..cells.len()));
+            }
         }
         if let Some(identity) = identities.get(row).copied() {
             update.add_event(if retractions.get(row) == Some(&true) {
@@ -119,6 +137,12 @@ fn try_changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, 
                 let values = inputs.iter().map(|column| cell(column.as_ref(), row)).collect::<Result<_>>()?;
                 Event { time, identity, values }
             });
+        }
+    }
+    let cells = Bytes::from(cells);
+    for ((_, update), newest) in updates.iter_mut().zip(newest) {
+        if let Some((head, span)) = newest {
+            update.add_row(Latest { head, cells: cells.slice(span) });
         }
     }
     let skipped = batch.num_rows() as u64 - rows;

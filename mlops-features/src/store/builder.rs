@@ -4,16 +4,21 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use arrow_schema::SchemaRef;
 use mlops_core::{BatchCheck, Clock, Error, ErrorKind, EventBus, Meter, NoMeter, Result, SystemClock};
+use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 
 use super::{FeatureStore, Parts};
 use crate::{
     definition::{
-        AppliedDefinitions, Change, ChangeClass, DefinitionStore, Definitions, FeatureService, FeatureView, Permission,
-        Plan, Subject, SubjectKind, all_faults, check_name, first_duplicate, permitted,
+        AppliedDefinitions, Change, ChangeClass, DefinitionStore, Definitions, FeatureService, FeatureView,
+        OnDemandView, Permission, Plan, Source, Subject, SubjectKind, Versioned, all_faults, check_name,
+        first_duplicate, is_timestamp, permitted,
     },
     join::JoinSettings,
+    on_demand::{Code, OnDemandViews, ResolvedOnDemand, Transformation},
     online::{OnlineStore, RedbOnlineStore, RedbSettings, ResolvedView},
+    source::{Reach, sql::SqlReader},
+    stream::StreamSource,
     table::{Step, Table, TableSettings},
 };
 
@@ -59,7 +64,10 @@ pub struct FeatureStoreBuilder {
     meter: Arc<dyn Meter>,
     online: Option<Arc<dyn OnlineStore>>,
     tables: Vec<(Arc<str>, SchemaRef)>,
+    sources: Vec<Source>,
+    reach: Reach,
     views: Vec<FeatureView>,
+    on_demand: Vec<(OnDemandView, Code)>,
     services: Vec<FeatureService>,
     checks: Vec<(Arc<str>, Arc<dyn BatchCheck>)>,
     settings: FeatureStoreSettings,
@@ -74,7 +82,10 @@ impl FeatureStoreBuilder {
             meter: Arc::new(NoMeter),
             online: None,
             tables: Vec::new(),
+            sources: Vec::new(),
+            reach: Reach::default(),
             views: Vec::new(),
+            on_demand: Vec::new(),
             services: Vec::new(),
             checks: Vec::new(),
             settings: FeatureStoreSettings::default(),
@@ -116,6 +127,44 @@ impl FeatureStoreBuilder {
     /// store alone; [`FeatureStoreBuilder::apply`] puts it in force for all.
     pub fn with_view(mut self, view: FeatureView) -> Self {
         self.views.push(view);
+        self
+    }
+
+    /// Adds a view that `code` computes when it is asked for; the views that it reads must be there. A program that adds
+    /// no code of an applied on-demand view can do everything but ask for its features.
+    pub fn with_on_demand_view(mut self, view: OnDemandView, code: impl Transformation) -> Self {
+        self.on_demand.push((view, Code(Arc::new(code))));
+        self
+    }
+
+    /// Adds a source, which fills the table of its name; the table must be there or be added.
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// Sources read from the database that they call `name` by `connection`.
+    pub fn with_connection(mut self, name: impl AsRef<str>, connection: Arc<dyn SqlReader>) -> Self {
+        self.reach.connections.insert(name.as_ref().into(), connection);
+        self
+    }
+
+    /// Sources read files at `root`, a scheme and an authority such as `s3://lake`, from `objects`. Local files need no
+    /// call.
+    pub fn with_objects(mut self, root: impl AsRef<str>, objects: Arc<dyn ObjectStore>) -> Self {
+        let root = root.as_ref();
+        // The slashes of `memory://` are not an end of its authority, which is empty.
+        let root = match root.split_once("://") {
+            Some((scheme, authority)) => format!("{scheme}://{}", authority.trim_end_matches('/')),
+            None => root.to_owned(),
+        };
+        self.reach.objects.insert(root.into(), objects);
+        self
+    }
+
+    /// Sources read the stream that they call `name` from `stream`.
+    pub fn with_stream(mut self, name: impl AsRef<str>, stream: Arc<dyn StreamSource>) -> Self {
+        self.reach.streams.insert(name.as_ref().into(), stream);
         self
     }
 
@@ -169,7 +218,9 @@ impl FeatureStoreBuilder {
         let definitions = self.definitions()?;
         let after = definitions.current().await?.after(plan, self.clock.now())?;
         let tables = self.open_tables(&after).await?;
-        self.check_services(&self.resolve(&tables, &after)?, &[])?;
+        let views = self.resolve(&tables, &after)?;
+        self.check_services(&views, &self.resolve_on_demand(&views, &after)?, &[])?;
+        self.resolve_sources(&tables, &after)?;
         let applied = definitions.apply(plan, permission).await?;
         self.open(tables, applied).await
     }
@@ -192,7 +243,9 @@ impl FeatureStoreBuilder {
         let known = applied.services().values().filter_map(|versions| Some(&versions.current()?.definition));
         let known = known.filter(|known| !self.services.iter().any(|service| service.name() == known.name()));
         let known: Vec<FeatureService> = known.cloned().collect();
-        self.check_services(&views, &known)?;
+        let on_demand = self.resolve_on_demand(&views, &applied)?;
+        self.check_services(&views, &on_demand, &known)?;
+        let sources = self.resolve_sources(&tables, &applied)?;
         let online = match self.online {
             Some(online) => online,
             None => open_online(&self.root, self.settings.online.clone()).await?,
@@ -200,7 +253,21 @@ impl FeatureStoreBuilder {
         let services = self.services.into_iter().chain(known);
         let services = services.map(|service| (service.name().into(), service)).collect();
         let (checks, clock, bus, meter, settings) = (self.checks, self.clock, self.bus, self.meter, self.settings);
-        FeatureStore::new(Parts { tables, views, services, applied, checks, online, clock, bus, meter, settings })
+        FeatureStore::new(Parts {
+            tables,
+            views,
+            on_demand,
+            services,
+            sources,
+            reach: self.reach,
+            applied,
+            checks,
+            online,
+            clock,
+            bus,
+            meter,
+            settings,
+        })
     }
 
     fn definitions(&self) -> Result<DefinitionStore> {
@@ -208,7 +275,10 @@ impl FeatureStoreBuilder {
     }
 
     fn wanted(&self) -> Definitions {
-        let views = self.views.iter().cloned().fold(Definitions::new(), Definitions::with_view);
+        let sources = self.sources.iter().cloned().fold(Definitions::new(), Definitions::with_source);
+        let views = self.views.iter().cloned().fold(sources, Definitions::with_view);
+        let on_demand = self.on_demand.iter().map(|(view, _)| view.clone());
+        let views = on_demand.fold(views, Definitions::with_on_demand_view);
         self.services.iter().cloned().fold(views, Definitions::with_service)
     }
 
@@ -226,7 +296,10 @@ impl FeatureStoreBuilder {
         }
         let current = applied.views().values().filter_map(|versions| versions.current());
         let current = current.map(|versioned| versioned.definition.table());
-        for name in self.views.iter().map(FeatureView::table).chain(current) {
+        let filled = applied.sources().values().filter_map(|versions| versions.current());
+        let filled = filled.map(|versioned| versioned.definition.name());
+        let added = self.views.iter().map(FeatureView::table).chain(self.sources.iter().map(Source::name));
+        for name in added.chain(current).chain(filled) {
             if !tables.contains_key(name) {
                 let (clock, settings) = (Arc::clone(&self.clock), self.settings.table.clone());
                 let table = Table::open(name, &self.location(name), clock, settings).await?;
@@ -272,11 +345,91 @@ impl FeatureStoreBuilder {
         Ok(views)
     }
 
+    /// Every on-demand view by its name, and by its name and version where it has one; with code those that were added,
+    /// whatever version they are.
+    fn resolve_on_demand(
+        &self,
+        views: &BTreeMap<Arc<str>, Arc<ResolvedView>>,
+        applied: &AppliedDefinitions,
+    ) -> Result<OnDemandViews> {
+        let mut resolved = OnDemandViews::new();
+        for (view, code) in &self.on_demand {
+            let one = ResolvedOnDemand::new(view.clone(), views, Some(code.clone()))?;
+            resolved.insert(view.name().into(), Arc::new(one));
+        }
+        for (name, versions) in applied.on_demand_views() {
+            let current = versions.current().map(|current| current.version);
+            for Versioned { version, digest, definition, .. } in versions.versions() {
+                let is_current = current == Some(*version) && !resolved.contains_key(name);
+                let added = resolved.get(name).filter(|added| added.view.digest().is_ok_and(|found| found == *digest));
+                let one = match added {
+                    Some(added) => Ok(Arc::clone(added)),
+                    None => ResolvedOnDemand::new(definition.clone(), views, None).map(Arc::new),
+                };
+                match one {
+                    Ok(one) => {
+                        if is_current {
+                            resolved.insert(Arc::clone(name), Arc::clone(&one));
+                        }
+                        resolved.insert(format!("{name}@v{version}").into(), one);
+                    }
+                    Err(error) if is_current => return Err(error),
+                    // An old version that reads what is gone: whoever asks for it is told that it is not there.
+                    Err(error) => tracing::debug!(view = %name, version, %error, "not readable"),
+                }
+            }
+        }
+        if let Some(name) = resolved.keys().find(|name| views.contains_key(*name)) {
+            return Err(Error::invalid_argument(format!(
+                "\"{name}\" is a feature view and an on-demand view; call one of them otherwise"
+            )));
+        }
+        Ok(resolved)
+    }
+
+    /// Every source by the name of its table, which has the columns that the source speaks of.
+    fn resolve_sources(
+        &self,
+        tables: &BTreeMap<Arc<str>, Table>,
+        applied: &AppliedDefinitions,
+    ) -> Result<BTreeMap<Arc<str>, Source>> {
+        let current = applied.sources().values().filter_map(|versions| Some(&versions.current()?.definition));
+        let current = current.filter(|known| !self.sources.iter().any(|added| added.name() == known.name()));
+        let mut sources = BTreeMap::new();
+        for source in self.sources.iter().chain(current) {
+            let missing = || Error::not_found(format!("table \"{}\" of a source does not exist", source.name()));
+            let schema = tables.get(source.name()).ok_or_else(missing)?.schema();
+            let mut faults = Vec::new();
+            let times = [Some(source.timestamp()), source.created()].into_iter().flatten();
+            let others = source.renamed().map(|(column, _)| column).chain(source.optional());
+            for (name, is_time) in times.map(|name| (name, true)).chain(others.map(|name| (name, false))) {
+                match schema.field_with_name(name) {
+                    Err(_) => faults.push(format!("its table has no column \"{name}\"")),
+                    Ok(field) if is_time && !is_timestamp(field.data_type()) => {
+                        faults.push(format!("column \"{name}\" is {}, which cannot be a time", field.data_type()));
+                    }
+                    Ok(_) => {}
+                }
+            }
+            all_faults(&format!("source \"{}\"", source.name()), &faults)?;
+            sources.insert(source.name().into(), source.clone());
+        }
+        Ok(sources)
+    }
+
     /// Every feature of every service is there.
-    fn check_services(&self, views: &BTreeMap<Arc<str>, Arc<ResolvedView>>, applied: &[FeatureService]) -> Result<()> {
+    fn check_services(
+        &self,
+        views: &BTreeMap<Arc<str>, Arc<ResolvedView>>,
+        on_demand: &OnDemandViews,
+        applied: &[FeatureService],
+    ) -> Result<()> {
         for feature in self.services.iter().chain(applied).flat_map(FeatureService::features) {
             let unknown = || Error::not_found(format!("feature \"{feature}\" is of a view that is not defined"));
-            views.get(feature.view_key()).ok_or_else(unknown)?.place(feature.feature())?;
+            match on_demand.get(feature.view_key()) {
+                Some(view) => drop(view.place(feature.feature())?),
+                None => drop(views.get(feature.view_key()).ok_or_else(unknown)?.place(feature.feature())?),
+            }
         }
         Ok(())
     }
@@ -290,9 +443,11 @@ impl FeatureStoreBuilder {
             faults.extend(first_duplicate(names).map(|name| format!("{what} \"{name}\" is added twice")));
         };
         twice("table", self.tables.iter().map(|(name, _)| name.as_ref()).collect());
-        twice("feature view", self.views.iter().map(FeatureView::name).collect());
+        twice("source", self.sources.iter().map(Source::name).collect());
+        let on_demand = self.on_demand.iter().map(|(view, _)| view.name());
+        twice("feature view", self.views.iter().map(FeatureView::name).chain(on_demand).collect());
         twice("feature service", self.services.iter().map(FeatureService::name).collect());
-        let views = self.views.iter().map(FeatureView::table);
+        let views = self.views.iter().map(FeatureView::table).chain(self.sources.iter().map(Source::name));
         let known: Vec<&str> = self.tables.iter().map(|(name, _)| name.as_ref()).chain(views).collect();
         for (name, _) in self.checks.iter().filter(|(name, _)| !known.contains(&name.as_ref())) {
             faults.push(format!("a check is for table \"{name}\", which is not added"));

@@ -11,13 +11,15 @@ use async_trait::async_trait;
 use mlops_core::{BatchCheck, Clock, Error, EventBus, FeatureReader, FeatureRef, Meter, Result, Timestamp};
 
 use crate::{
-    definition::{AppliedDefinitions, EVENT_TIMESTAMP, FeatureService, FeatureView},
+    definition::{AppliedDefinitions, EVENT_TIMESTAMP, FeatureService, FeatureView, OnDemandView, Source},
     ingest::Ingestor,
     lineage::{Lineage, TracedStore},
     materialize::{MaterializeLimits, Materializer},
     metrics::Told,
     offline::DeltaOfflineStore,
+    on_demand::{OnDemandOfflineStore, OnDemandViews},
     online::{OnlineReader, OnlineStore, OnlineWriter, ReadPlan, ResolvedView},
+    source::{Reach, SourceIngestor, SourceSettings},
     stream::{StreamIngestor, StreamSettings, StreamSource},
     table::{DataRef, DataVersion, Table},
 };
@@ -27,7 +29,10 @@ use crate::{
 pub struct FeatureStore {
     tables: Arc<BTreeMap<Arc<str>, Table>>,
     views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
+    on_demand: Arc<OnDemandViews>,
     services: Arc<BTreeMap<Arc<str>, FeatureService>>,
+    sources: Arc<BTreeMap<Arc<str>, Source>>,
+    reach: Arc<Reach>,
     applied: Arc<AppliedDefinitions>,
     ingestors: Arc<BTreeMap<Arc<str>, Ingestor>>,
     plans: Arc<BTreeMap<Arc<str>, ReadPlan>>,
@@ -42,7 +47,10 @@ pub struct FeatureStore {
 struct Parts {
     tables: BTreeMap<Arc<str>, Table>,
     views: BTreeMap<Arc<str>, Arc<ResolvedView>>,
+    on_demand: OnDemandViews,
     services: BTreeMap<Arc<str>, FeatureService>,
+    sources: BTreeMap<Arc<str>, Source>,
+    reach: Reach,
     applied: AppliedDefinitions,
     checks: Vec<(Arc<str>, Arc<dyn BatchCheck>)>,
     online: Arc<dyn OnlineStore>,
@@ -59,21 +67,38 @@ impl FeatureStore {
     }
 
     fn new(parts: Parts) -> Result<Self> {
-        let Parts { tables, views, services, applied, checks, online, clock, bus, meter, settings } = parts;
+        let Parts { tables, views, on_demand, services, sources, reach, applied, .. } = parts;
+        let Parts { checks, online, clock, bus, meter, settings, .. } = parts;
         let ingestor = |(name, table): (&Arc<str>, &Table)| {
             let checks = checks.iter().filter(|(of, _)| of == name).map(|(_, check)| Arc::clone(check)).collect();
-            let times = timestamps(table, &views);
+            let times = timestamps(table, &views, sources.get(name));
             let told = Told { clock: Arc::clone(&clock), bus: bus.clone(), meter: Arc::clone(&meter) };
             (Arc::clone(name), Ingestor::new(table.clone(), times, checks, told, settings.table.clone()))
         };
         let ingestors = Arc::new(tables.iter().map(ingestor).collect());
         let plan = |(name, service): (&Arc<str>, &FeatureService)| {
-            Ok((Arc::clone(name), ReadPlan::new(&views, service.features())?))
+            Ok((Arc::clone(name), ReadPlan::new(&views, &on_demand, service.features())?))
         };
         let plans = Arc::new(services.iter().map(plan).collect::<Result<_>>()?);
         let (tables, views, services) = (Arc::new(tables), Arc::new(views), Arc::new(services));
+        let (on_demand, sources, reach) = (Arc::new(on_demand), Arc::new(sources), Arc::new(reach));
         let applied = Arc::new(applied);
-        Ok(Self { tables, views, services, applied, ingestors, plans, online, clock, bus, meter, settings })
+        Ok(Self {
+            tables,
+            views,
+            on_demand,
+            services,
+            sources,
+            reach,
+            applied,
+            ingestors,
+            plans,
+            online,
+            clock,
+            bus,
+            meter,
+            settings,
+        })
     }
 
     /// The gate of table `name`.
@@ -97,10 +122,37 @@ impl FeatureStore {
         Error::not_found(format!("feature store has no table \"{name}\"; it has {}", names.join(", ")))
     }
 
+    /// What takes source `name` into its table, the table of the same name.
+    ///
+    /// # Errors
+    /// `NotFound` when the store has no such source.
+    pub fn source(&self, name: &str) -> Result<SourceIngestor> {
+        self.source_with(name, SourceSettings::default())
+    }
+
+    /// [`FeatureStore::source`] within other bounds.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn source_with(&self, name: &str, settings: SourceSettings) -> Result<SourceIngestor> {
+        let unknown = || {
+            let names: Vec<_> = self.sources.keys().map(AsRef::as_ref).collect();
+            Error::not_found(format!("feature store has no source \"{name}\"; it has {}", names.join(", ")))
+        };
+        let source = self.sources.get(name).ok_or_else(unknown)?.clone();
+        Ok(SourceIngestor::new(source, self.ingestor(name)?, Arc::clone(&self.reach), settings))
+    }
+
+    pub(crate) fn has_source(&self, name: &str) -> bool {
+        self.sources.contains_key(name)
+    }
+
     /// Makes training sets.
     #[must_use]
-    pub fn offline(&self) -> DeltaOfflineStore {
-        DeltaOfflineStore::new(Arc::clone(&self.tables), Arc::clone(&self.views), self.settings.join.clone())
+    pub fn offline(&self) -> OnDemandOfflineStore<DeltaOfflineStore> {
+        let (tables, views) = (Arc::clone(&self.tables), Arc::clone(&self.views));
+        let stored = DeltaOfflineStore::new(tables, views, self.settings.join.clone());
+        OnDemandOfflineStore::new(stored, Arc::clone(&self.on_demand))
     }
 
     /// The online store.
@@ -157,7 +209,7 @@ impl FeatureStore {
     /// Reads features for serving.
     #[must_use]
     pub fn reader(&self) -> OnlineReader {
-        OnlineReader::new(Arc::clone(&self.online), Arc::clone(&self.views))
+        OnlineReader::new(Arc::clone(&self.online), Arc::clone(&self.views), Arc::clone(&self.on_demand))
     }
 
     /// The same store with lineage of what is appended, read for training and materialized.
@@ -198,6 +250,15 @@ impl FeatureStore {
         self.resolved(name).map(|resolved| &resolved.view)
     }
 
+    /// On-demand view `name`, or a version of it as `name@v2`.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not defined.
+    pub fn on_demand_view(&self, name: &str) -> Result<&OnDemandView> {
+        let unknown = || Error::not_found(format!("on-demand view \"{name}\" is not defined"));
+        self.on_demand.get(name).map(|resolved| &resolved.view).ok_or_else(unknown)
+    }
+
     pub(crate) fn resolved(&self, name: &str) -> Result<&Arc<ResolvedView>> {
         self.views.get(name).ok_or_else(|| Error::not_found(format!("feature view \"{name}\" is not defined")))
     }
@@ -218,11 +279,13 @@ impl FeatureStore {
     }
 }
 
-/// The columns that must not be null in a batch for `table`: the event times of its views, or the customary one.
-fn timestamps(table: &Table, views: &BTreeMap<Arc<str>, Arc<ResolvedView>>) -> Vec<Arc<str>> {
+/// The columns that must not be null in a batch for `table`: the event times of its views and its source, or the
+/// customary one.
+fn timestamps(table: &Table, views: &BTreeMap<Arc<str>, Arc<ResolvedView>>, source: Option<&Source>) -> Vec<Arc<str>> {
     let current = views.iter().filter(|(key, _)| !key.contains('@')).map(|(_, view)| view);
     let of_table = current.filter(|view| view.view.table() == table.name());
     let mut names: Vec<Arc<str>> = of_table.map(|view| view.view.timestamp().into()).collect();
+    names.extend(source.map(|source| Arc::from(source.timestamp())));
     if names.is_empty() && table.schema().field_with_name(EVENT_TIMESTAMP).is_ok() {
         names.push(EVENT_TIMESTAMP.into());
     }

@@ -189,7 +189,8 @@ impl State {
             }
             let start = base + first + skip as u64;
             let offsets = (start..start + count as u64).collect();
-            batches.push(StreamBatch { partition: PARTITION.into(), offsets, records: rows.slice(skip, count) });
+            let (records, unreadable) = (rows.slice(skip, count), Vec::new());
+            batches.push(StreamBatch { partition: PARTITION.into(), offsets, records, unreadable });
             left -= count;
         }
         match (batches.is_empty(), self.ended) {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | the port | [`StreamSource`] |
 //! | a bounded channel within the process | [`channel()`] |
+//! | Redis streams (feature `redis`) | `RedisSource` |
 //! | the loop from source to table: late rows, checks, quarantine | [`StreamIngestor`] |
 //! | the promises of a source, as tests | `conformance` |
 
@@ -16,19 +17,28 @@ mod channel;
 pub mod conformance;
 mod ingest;
 mod lateness;
+#[cfg(feature = "redis")]
+mod message;
 mod numbers;
 mod progress;
+#[cfg(feature = "redis")]
+mod redis;
 mod rows;
 
 pub use channel::{ChannelSource, StreamSender, channel};
 pub use ingest::StreamIngestor;
 pub use lateness::LatePolicy;
+#[cfg(feature = "redis")]
+pub use message::{JsonMessages, MessageDecoder};
 pub use progress::StreamProgress;
+#[cfg(feature = "redis")]
+pub use redis::{RedisSource, RedisSourceSettings};
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
+use bytes::Bytes;
 use mlops_core::Result;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +57,19 @@ pub struct StreamBatch {
     pub offsets: Vec<u64>,
     /// The rows, with the columns of the table they are for.
     pub records: RecordBatch,
+    /// What could not be made into rows, ascending; it goes into the quarantine.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A message that is no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it lies among the rows.
+    pub offset: u64,
+    /// What was sent.
+    pub payload: Bytes,
+    /// Why it is no row.
+    pub reason: String,
 }
 
 /// A log of rows in partitions, read from positions. Kafka topics, NATS JetStream and Redis streams are such logs.

@@ -6,8 +6,11 @@ use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use mlops_core::{Error, Result};
 
-use super::{LatePolicy, StreamBatch, lateness::Lateness};
-use crate::time::{column, micros};
+use super::{LatePolicy, StreamBatch, Unreadable, lateness::Lateness};
+use crate::{
+    ingest::payloads,
+    time::{column, micros},
+};
 
 /// Rows of one partition, each judged.
 #[derive(Debug)]
@@ -54,13 +57,15 @@ pub(super) struct Judge<'a> {
 
 /// What a source must keep to.
 pub(super) fn check(stream: &str, batch: &StreamBatch, position: u64) -> Result<()> {
-    let StreamBatch { partition, offsets, records } = batch;
+    let StreamBatch { partition, offsets, records, unreadable } = batch;
+    let mut all: Vec<u64> = offsets.iter().copied().chain(unreadable.iter().map(|message| message.offset)).collect();
+    all.sort_unstable();
     let fault = if offsets.len() != records.num_rows() {
         Some(format!("{} offsets for {} rows", offsets.len(), records.num_rows()))
-    } else if !offsets.is_sorted_by(|one, next| one < next) {
+    } else if !offsets.is_sorted_by(|one, next| one < next) || !all.is_sorted_by(|one, next| one < next) {
         Some("offsets that do not ascend".to_owned())
     } else {
-        offsets.first().filter(|first| **first < position).map(|first| format!("offset {first} before {position}"))
+        all.first().filter(|first| **first < position).map(|first| format!("offset {first} before {position}"))
     };
     fault.map_or(Ok(()), |fault| {
         Err(Error::data_loss(format!("stream \"{stream}\" partition \"{partition}\" gave {fault}")))
@@ -71,7 +76,8 @@ pub(super) fn check(stream: &str, batch: &StreamBatch, position: u64) -> Result<
 pub(super) fn skip(batch: StreamBatch, position: u64) -> StreamBatch {
     let before = batch.offsets.partition_point(|at| *at < position).min(batch.records.num_rows());
     let records = batch.records.slice(before, batch.records.num_rows() - before);
-    StreamBatch { offsets: batch.offsets.into_iter().skip(before).collect(), records, ..batch }
+    let unreadable = batch.unreadable.into_iter().filter(|message| message.offset >= position).collect();
+    StreamBatch { offsets: batch.offsets.into_iter().skip(before).collect(), records, unreadable, ..batch }
 }
 
 /// What becomes of one row.
@@ -95,13 +101,16 @@ impl Judge<'_> {
         unfinished: Option<&Unfinished>,
         lateness: &mut Lateness,
     ) -> Result<Judged> {
-        let StreamBatch { partition, offsets, records } = batch;
-        let count = unfinished.map_or(offsets.len(), |unfinished| offsets.partition_point(|at| *at < unfinished.until));
+        let StreamBatch { partition, offsets, records, unreadable } = batch;
+        let until = unfinished.map_or(u64::MAX, |unfinished| unfinished.until);
+        let count = offsets.partition_point(|at| *at < until);
         let (records, (offsets, left)) = (records.slice(0, count), offsets.split_at(count));
-        let next = match (offsets.last(), unfinished) {
+        let (unreadable, unreadable_left) =
+            unreadable.split_at(unreadable.partition_point(|message| message.offset < until));
+        let next = match (offsets.last().max(unreadable.last().map(|message| &message.offset)), unfinished) {
             (Some(last), _) => last.saturating_add(1),
             // Rows that the source no longer has are no longer to be finished.
-            (None, Some(unfinished)) if !left.is_empty() => unfinished.until,
+            (None, Some(unfinished)) if !left.is_empty() || !unreadable_left.is_empty() => unfinished.until,
             (None, _) => position,
         };
         let (nulls, times) = (self.nulls(&records)?, micros(&records, self.timestamp)?);
@@ -131,6 +140,15 @@ impl Judge<'_> {
         if !reasons.is_empty() {
             let (records, offsets) = pick(&records, offsets, |row| reasons.contains_key(&row))?;
             rejected.push((records, offsets, reasons.into_values().collect()));
+        }
+        let known = |message: &&Unreadable| {
+            unfinished.is_some_and(|unfinished| unfinished.rejected.binary_search(&message.offset).is_ok())
+        };
+        let unreadable: Vec<&Unreadable> = unreadable.iter().filter(|message| !known(message)).collect();
+        if !unreadable.is_empty() {
+            let payloads = payloads(unreadable.iter().map(|message| message.payload.as_ref()))?;
+            let offsets = unreadable.iter().map(|message| message.offset).collect();
+            rejected.push((payloads, offsets, unreadable.iter().map(|message| message.reason.clone()).collect()));
         }
         let (partition, checked) = (Arc::clone(partition), unfinished.is_some());
         Ok(Judged { partition, first: position, next, kept, kept_offsets, checked, rejected, late })

@@ -77,14 +77,24 @@ impl Table {
     /// other writers were faster more often than the settings allow; `Unavailable` when storage cannot be reached.
     #[tracing::instrument(skip_all, fields(table = self.name(), batch_id, rows = batch.num_rows()))]
     pub async fn append(&self, batch_id: &str, batch: &RecordBatch) -> Result<AppendReceipt> {
+        self.append_numbered(batch_id, 1, batch).await
+    }
+
+    /// [`Table::append`] of a batch that the log remembers with `number` (see [`Table::batch_numbers`]).
+    pub(crate) async fn append_numbered(
+        &self,
+        batch_id: &str,
+        number: i64,
+        batch: &RecordBatch,
+    ) -> Result<AppendReceipt> {
         if batch_id.is_empty() || batch_id.len() > BATCH_ID_BYTES_MAX {
             return Err(Error::invalid_argument(format!(
                 "batch id must have 1 to {BATCH_ID_BYTES_MAX} bytes; it has {}",
                 batch_id.len()
             )));
         }
-        let number = batch_number(batch_id);
-        let commit = Commit { expected: vec![(number.clone(), None)], set: vec![(number, 1)] };
+        let name = batch_number(batch_id);
+        let commit = Commit { expected: vec![(name.clone(), None)], set: vec![(name, number)] };
         Ok(match self.append_if(commit, batch).await? {
             Appended::Committed(version) => AppendReceipt { version, rows: batch.num_rows() as u64, duplicate: false },
             Appended::Unexpected { version, .. } => AppendReceipt { version, rows: 0, duplicate: true },
@@ -96,8 +106,12 @@ impl Table {
     /// # Errors
     /// `Unavailable` or `DataLoss` when the log cannot be read.
     pub async fn have_batches(&self, batch_ids: &[String]) -> Result<Vec<bool>> {
-        let names: Vec<String> = batch_ids.iter().map(|id| batch_number(id)).collect();
-        Ok(self.numbers(&names).await?.iter().map(Option::is_some).collect())
+        Ok(self.batch_numbers(batch_ids).await?.iter().map(Option::is_some).collect())
+    }
+
+    /// For every id the number under which a batch of that id is in the newest version, if it is.
+    pub(crate) async fn batch_numbers(&self, batch_ids: &[String]) -> Result<Vec<Option<i64>>> {
+        self.numbers(&batch_ids.iter().map(|id| batch_number(id)).collect::<Vec<_>>()).await
     }
 
     /// The numbers of these names in the newest version.

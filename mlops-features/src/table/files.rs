@@ -1,5 +1,7 @@
 //! The data files of one version, in order of commit, with what their statistics say.
 
+use std::collections::BTreeMap;
+
 use deltalake::DeltaTable;
 use hashbrown::HashSet;
 use mlops_core::{Error, Result, Timestamp};
@@ -39,6 +41,11 @@ impl FileSpan {
 }
 
 impl DataFile {
+    /// The commit that it came with, unless another writer named it.
+    pub(super) fn commit(&self) -> Option<u64> {
+        commit_of(self.path.as_ref())
+    }
+
     /// The span of `column`, none when the statistics do not say.
     pub(super) fn span(&self, column: &str) -> Option<FileSpan> {
         let time = |side: &str| self.statistics.get(side)?.get(column)?.as_str()?.parse::<Timestamp>().ok();
@@ -119,15 +126,35 @@ impl Table {
         Ok(files.iter().filter(|file| file.rows > 0).map(|file| file.span(column)).collect())
     }
 
+    /// Where to cut what was committed after version `since` and by `version`: the last commits of parts that have at
+    /// most `rows_max` rows, or one commit. Files of other writers are taken to have come with the last.
+    pub(crate) async fn parts_added(&self, version: u64, since: u64, rows_max: u64) -> Result<Vec<u64>> {
+        let files = self.only_added(self.files(&self.at(Some(version)).await?)?, since).await?;
+        let mut commits: BTreeMap<u64, u64> = BTreeMap::new();
+        for file in &files {
+            *commits.entry(file.commit().unwrap_or(version)).or_default() += file.rows;
+        }
+        let (mut ends, mut held, mut last) = (Vec::new(), 0, since);
+        for (commit, rows) in commits {
+            if held > 0 && held + rows > rows_max {
+                ends.push(last);
+                held = 0;
+            }
+            (held, last) = (held + rows, commit);
+        }
+        ends.push(version);
+        Ok(ends)
+    }
+
     /// Those of `files` that were committed after version `since`.
     pub(super) async fn only_added(&self, files: Vec<DataFile>, since: u64) -> Result<Vec<DataFile>> {
-        let foreign = files.iter().any(|file| commit_of(file.path.as_ref()).is_none());
+        let foreign = files.iter().any(|file| file.commit().is_none());
         let before: HashSet<Path> = if foreign {
             self.files(&self.at(Some(since)).await?)?.into_iter().map(|file| file.path).collect()
         } else {
             HashSet::new()
         };
-        let is_new = |file: &DataFile| match commit_of(file.path.as_ref()) {
+        let is_new = |file: &DataFile| match file.commit() {
             Some(commit) => commit > since,
             None => !before.contains(&file.path),
         };

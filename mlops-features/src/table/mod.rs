@@ -13,6 +13,7 @@ mod append;
 mod evolve;
 mod export;
 mod files;
+mod rows;
 mod scan;
 mod schema;
 mod version;

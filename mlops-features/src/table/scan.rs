@@ -33,6 +33,7 @@ use super::{Table, TableAt, files::DataFile};
 pub struct Scan {
     at: TableAt,
     added_since: Option<u64>,
+    added_until: Option<u64>,
     columns: Option<Vec<Arc<str>>>,
     time: Option<TimeRange>,
 }
@@ -65,6 +66,12 @@ impl Scan {
     /// Reads only what was committed after `version`.
     pub fn added_since(mut self, version: u64) -> Self {
         self.added_since = Some(version);
+        self
+    }
+
+    /// Reads only what was committed by `version`, of the version that is read.
+    pub(crate) fn added_until(mut self, version: u64) -> Self {
+        self.added_until = Some(version);
         self
     }
 
@@ -139,7 +146,7 @@ impl Table {
     }
 
     /// The version that `scan` reads, and the files of it that may hold a row that it wants.
-    async fn files_of(&self, scan: &Scan) -> Result<(DeltaTable, Vec<DataFile>)> {
+    pub(super) async fn files_of(&self, scan: &Scan) -> Result<(DeltaTable, Vec<DataFile>)> {
         let version = match scan.at {
             TableAt::Latest => None,
             at => Some(self.version_at(at).await?),
@@ -148,6 +155,10 @@ impl Table {
         let mut files = self.files(&table)?;
         if let Some(since) = scan.added_since {
             files = self.only_added(files, since).await?;
+        }
+        if let Some(until) = scan.added_until {
+            let newest = table.version().unwrap_or(0);
+            files.retain(|file| file.commit().unwrap_or(newest) <= until);
         }
         if let Some(TimeRange { column, after, until }) = &scan.time {
             self.scan_schema(&Scan::latest().with_columns([column]))?;

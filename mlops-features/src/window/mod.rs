@@ -14,6 +14,8 @@ mod plan;
 mod state;
 
 pub(crate) use history::history_columns;
+#[cfg(feature = "spark")]
+pub(crate) use plan::PlannedAggregation;
 pub(crate) use plan::WindowPlan;
 pub use state::AggregateState;
 pub(crate) use state::{Event, StateLimits};

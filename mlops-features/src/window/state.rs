@@ -121,10 +121,11 @@ impl AggregateState {
         }
     }
 
-    /// The time of the newest event at or before `as_of`.
+    /// The time of the newest event at or before `as_of` that was not taken back.
     pub(crate) fn newest(&self, as_of: i64) -> Option<i64> {
         let upto = self.events.partition_point(|event| event.time <= as_of);
-        self.events.get(..upto).and_then(<[Event]>::last).map(|event| event.time)
+        let mut events = self.events.get(..upto).unwrap_or_default().iter().rev();
+        events.find(|event| !event.is_retraction()).map(|event| event.time)
     }
 
     /// The value of every aggregation at `as_of`; events after it are ignored.
@@ -219,10 +220,20 @@ mod tests {
                 state.insert(write, LIMITS);
             }
             assert_eq!(state.events, [event(5, 1), back.clone()]);
+            assert_eq!((state.newest(4), state.newest(5)), (None, Some(5)));
             let mut bytes = Vec::new();
             state.encode(&mut bytes);
             assert_eq!(AggregateState::decode(&mut Decoder(&bytes)).unwrap(), state);
         }
+    }
+
+    #[test]
+    fn an_event_that_was_taken_back_is_not_the_newest() {
+        let mut state = AggregateState::default();
+        state.insert(&[event(3, 1), event(5, 2), Event::retraction(5, 2, 1)], LIMITS);
+        assert_eq!((state.newest(9), state.newest(2)), (Some(3), None));
+        state.insert(&[Event::retraction(3, 1, 1)], LIMITS);
+        assert_eq!(state.newest(9), None);
     }
 
     #[test]

@@ -9,11 +9,13 @@ use axum::{
 };
 use mlops_core::{
     Action, Authorizer, Error, Principal, PrometheusMeter, Resource, Result, Timestamp,
+    arrow_array::{ArrayRef, Float64Array, RecordBatch, cast::AsArray, types::Float64Type},
     arrow_schema::{DataType, Field, Schema, SchemaRef},
     testing::ManualClock,
 };
 use mlops_features::{
-    Aggregation, Entity, FeatureService, FeatureStore, FeatureView, Function, MemoryOnlineStore,
+    Aggregation, Entity, FeatureService, FeatureStore, FeatureView, Function, MemoryOnlineStore, OnDemandView,
+    Permission,
     feast::{FeastServer, FeastServerBuilder, FeastSettings},
 };
 use serde_json::{Value, json};
@@ -334,4 +336,82 @@ async fn nobody_reads_or_writes_without_permission() {
         assert_eq!(send(path, &body, reader()).await, 403, "{path}");
     }
     assert_eq!(server.store.table("stats").unwrap().num_rows(None).await.unwrap(), 0);
+}
+
+/// The store of `home` with view `drv` over `columns`, applied, and a view that adds what the request says.
+async fn with_on_demand(home: &tempfile::TempDir, online: &Arc<MemoryOnlineStore>, columns: &[&str]) -> Server {
+    let builder = || {
+        let drv = FeatureView::builder("drv", Entity::new("driver", ["driver_id"]).unwrap(), "stats");
+        let drv = columns.iter().fold(drv, |drv, column| drv.with_column(column)).build().unwrap();
+        let fare = OnDemandView::builder("fare", "1")
+            .with_input("drv:a".parse().unwrap())
+            .with_request("tip", DataType::Float64)
+            .with_output("total", DataType::Float64)
+            .build()
+            .unwrap();
+        let code = |inputs: &RecordBatch| {
+            let [a, tip] = [0, 1].map(|column| inputs.column(column).as_primitive::<Float64Type>().iter());
+            let total: Float64Array = a.zip(tip).map(|(a, tip)| Some(a? + tip?)).collect();
+            Ok(vec![Arc::new(total) as ArrayRef])
+        };
+        FeatureStore::builder(home.path().to_str().unwrap())
+            .with_clock(Arc::new(ManualClock::at(Timestamp::from_micros(NOW))))
+            .with_online(Arc::<MemoryOnlineStore>::clone(online))
+            .with_table("stats", schema())
+            .with_view(drv)
+            .with_on_demand_view(fare, code)
+            .with_service(FeatureService::new("svc", ["fare:total".parse().unwrap()]).unwrap())
+    };
+    let plan = builder().plan().await.unwrap();
+    let store = builder().apply(&plan, Permission::Safe).await.unwrap();
+    let server = FeastServer::builder(store.clone()).build();
+    Server { app: server.router(), server, store, _home: tempfile::tempdir().unwrap() }
+}
+
+#[tokio::test]
+async fn features_on_demand_are_computed_from_the_request_and_versions_are_served_by_number() {
+    let (home, online) = (tempfile::tempdir().unwrap(), Arc::new(MemoryOnlineStore::default()));
+    let first = with_on_demand(&home, &online, &["a"]).await;
+    let row = |a: f64| json!({ "driver_id": [1], "a": [a], "b": [7], "event_timestamp": [iso(NOW - 1_000_000)] });
+    first.write("drv", row(1.5)).await;
+    let server = with_on_demand(&home, &online, &["a", "b"]).await;
+    server.write("drv", row(2.5)).await;
+    let get = "/get-online-features";
+    let features = ["drv@v1:a", "drv:b", "fare:total", "drv@2:a", "drv@latest:a"];
+    let asked = json!({
+        "features": features, "full_feature_names": true, "entities": { "tip": [0.25, 1], "driver_id": [1, 2] },
+    });
+    let (status, body) = server.post(get, asked).await;
+    assert_eq!(status, 200, "{body}");
+    let names = json!(["driver_id", "drv@v1__a", "drv__b", "fare__total", "drv@v2__a", "drv__a"]);
+    assert_eq!(body["metadata"]["feature_names"], names);
+    let values: Vec<&Value> = body["results"].as_array().unwrap().iter().map(|result| &result["values"]).collect();
+    let expected = json!([[1, 2], [1.5, null], [7, null], [2.75, null], [2.5, null], [2.5, null]]);
+    assert_eq!(json!(values), expected);
+    let computed = &body["results"][3];
+    assert_eq!(computed["statuses"], json!(["PRESENT", "NULL_VALUE"]));
+    assert_eq!(computed["event_timestamps"], json!(["1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"]));
+    let service = json!({ "feature_service": "svc", "entities": { "driver_id": [1], "tip": [1.0] } });
+    assert_eq!(server.post(get, service).await.1["results"][1]["values"], json!([3.5]));
+
+    let lacking = server.fails(get, question(&["fare:total"], json!({ "driver_id": [1] }))).await;
+    assert_eq!((lacking.0, lacking.1.as_str()), (400, "RequestDataNotFoundInEntityRowsException"));
+    assert!(lacking.2.contains("\"tip\""), "{}", lacking.2);
+    let wrong = json!({ "driver_id": [1], "tip": ["x"] });
+    let wrong = server.fails(get, question(&["fare:total"], wrong)).await;
+    assert!(wrong.0 == 400 && wrong.2.contains("\"tip\" must be Float64"), "{wrong:?}");
+    let (status, class, _) = server.fails(get, question(&["drv@v9:a"], json!({ "driver_id": [1] }))).await;
+    assert_eq!((status, class.as_str()), (404, "FeatureViewVersionNotFound"));
+
+    let rows = json!({ "push_source_name": "stats", "to": "offline", "df": {
+        "driver_id": [3], "city": [null], "a": [9.5], "b": [1], "created": [null],
+        "event_timestamp": [iso(NOW - 1_000_000)],
+    } });
+    assert_eq!(server.post("/push", rows).await.0, 200);
+    let old = json!({ "end_ts": iso(NOW), "feature_views": ["drv"], "version": "v1" });
+    assert_eq!(server.post("/materialize-incremental", old).await.0, 200);
+    let asked = question(&["drv@v1:a"], json!({ "driver_id": [3] }));
+    assert_eq!(server.post(get, asked).await.1["results"][1]["values"], json!([9.5]));
+    let asked = question(&["drv:b"], json!({ "driver_id": [3] }));
+    assert_eq!(server.post(get, asked).await.1["results"][1]["values"], json!([null]), "v2 was not materialized");
 }

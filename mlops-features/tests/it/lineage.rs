@@ -9,10 +9,13 @@ use std::{
 use async_trait::async_trait;
 use mlops_core::{
     Error, EventBus, EventFilter, InProcessBus, LineageSink, LineageState, Result, Timestamp,
+    arrow_array::RecordBatch,
+    arrow_schema::DataType,
     testing::{FaultySink, RecordingHandler, RecordingSink},
 };
 use mlops_features::{
-    Aggregation, Entity, FeatureService, FeatureStore, FeatureView, Function, OfflineStore as _,
+    Aggregation, Entity, FeatureService, FeatureStore, FeatureView, Function, MemoryOnlineStore, OfflineStore as _,
+    OnDemandView, Permission,
     lineage::{
         BusTransport, ColumnId, DatasetFacts, FileTransport, Lineage, LineageGraph, SinkTransport, Transport,
         wire::{EventType, RunEvent},
@@ -136,6 +139,50 @@ async fn core_and_the_bus_hear_of_it_and_a_failing_receiver_stops_nothing() {
     assert_eq!(whole.run.facets["parent"]["run"]["runId"], run);
     assert_eq!(handler.events().len(), 4);
     assert_eq!(lineage.lost(), 3);
+}
+
+#[tokio::test]
+async fn a_version_leads_to_its_own_columns_and_an_on_demand_view_to_its_inputs_and_the_request() {
+    let home = tempfile::tempdir().unwrap();
+    let of = |column: &str| {
+        let sum = Aggregation::new("total", Function::Sum, column, Duration::from_secs(60));
+        let view = FeatureView::builder("v", Entity::new("e", ["k"]).unwrap(), "events").with_event_id("id");
+        let y = OnDemandView::builder("od", "1").with_input("v:total".parse().unwrap());
+        let y = y.with_request("amount", DataType::Int64).with_output("y", DataType::Int64).build().unwrap();
+        let code = |inputs: &RecordBatch| Ok(vec![Arc::clone(inputs.column(1))]);
+        FeatureStore::builder(home.path().to_str().unwrap())
+            .with_table("events", schema())
+            .with_clock(clock())
+            .with_online(Arc::new(MemoryOnlineStore::default()))
+            .with_view(view.with_aggregation(sum).build().unwrap())
+            .with_on_demand_view(y, code)
+    };
+    for column in ["n", "x"] {
+        let plan = of(column).plan().await.unwrap();
+        of(column).apply(&plan, Permission::Destructive).await.unwrap();
+    }
+    let graph = Arc::new(LineageGraph::default());
+    let lineage = Lineage::builder("test").with_clock(clock()).with_transport(Arc::<LineageGraph>::clone(&graph));
+    let traced = of("x").build().await.unwrap().traced(lineage.build());
+    let features = ["v@v1:total", "od:y"].map(|text| text.parse().unwrap());
+    let service = FeatureService::new("s", features).unwrap();
+    let rows = batch(&[row(1, 30, 9)]);
+    let columns = [("k", rows.column(0)), ("event_timestamp", rows.column(1)), ("amount", rows.column(4))];
+    let spine = RecordBatch::try_from_iter(columns.map(|(name, column)| (name, Arc::clone(column)))).unwrap();
+    let set = traced.offline().get_historical(&spine, &service).await.unwrap();
+    assert_eq!(set.batch.column(4), rows.column(4));
+    traced.materializer().run("v@v1", Timestamp::from_micros(50)).await.unwrap();
+
+    let path = home.path().join("tables/events");
+    let source = |column: &str| ColumnId::new("file", path.to_str().unwrap(), column);
+    let trained = |column: &str| graph.upstream(&ColumnId::new("test", "training_set/s", column));
+    let (total, y) = (trained("total"), trained("y"));
+    assert!(total.contains(&source("n")) && !total.contains(&source("x")), "v1 sums n: {total:?}");
+    assert!(total.contains(&ColumnId::new("test", "feature_view/v@v1", "total")));
+    assert!(y.contains(&source("x")) && !y.contains(&source("n")), "the view reads v2, which sums x: {y:?}");
+    for (dataset, column) in [("on_demand_view/od", "y"), ("feature_view/v", "total"), ("spine/s", "amount")] {
+        assert!(y.contains(&ColumnId::new("test", dataset, column)), "{dataset} in {y:?}");
+    }
 }
 
 #[cfg(feature = "lineage-http")]

@@ -12,9 +12,19 @@ mod join;
 mod lineage;
 mod log_lines;
 mod materialization;
+mod offline;
+mod on_demand;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod online_servers;
 mod parity;
 mod prediction_log;
 mod retraction;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod servers;
+mod sources;
+mod spark;
 mod speed;
 mod stream;
+#[cfg(feature = "redis")]
+mod stream_servers;
 mod table;

@@ -253,3 +253,20 @@ async fn killed_runs_are_taken_up_and_end_like_one_that_was_not() {
     assert_eq!(counts.iter().flatten().sum::<i64>(), EVENTS, "every event once");
     println!("{kills} kills");
 }
+
+#[tokio::test]
+async fn what_was_committed_since_the_last_look_is_applied_commit_by_commit() {
+    let home = tempfile::tempdir().unwrap();
+    let store = memory(&home).await;
+    fill(&store, 0..10).await;
+    store.materializer().catch_up("v").await.unwrap();
+    // Seven commits of ten rows; a chunk has twenty. An old row comes last.
+    fill(&store, 10..80).await;
+    store.ingestor("events").unwrap().append("late", &batch(&[row(1, 5, 999)])).await.unwrap();
+    let receipt = store.materializer().catch_up("v").await.unwrap();
+    assert_eq!((receipt.rows, receipt.skipped), (71, 0));
+    assert_eq!(served(&store, 100).await, (Some(79), Some(81)));
+    let table = store.table("events").unwrap();
+    assert_eq!(receipt.table_version, Some(table.version().await.unwrap()));
+    assert_eq!(store.materializer().catch_up("v").await.unwrap().rows, 0);
+}

@@ -258,7 +258,7 @@ impl StreamSource for Log {
             if until > from {
                 let rows: Vec<Row> = (from..until).map(|offset| self.row(number, offset)).collect();
                 let (partition, offsets) = (Arc::from(*name), (from..until).collect());
-                batches.push(StreamBatch { partition, offsets, records: batch(&rows) });
+                batches.push(StreamBatch { partition, offsets, records: batch(&rows), unreadable: Vec::new() });
             }
         }
         let ended = PARTITIONS.iter().all(|name| positions.get(*name).copied().unwrap_or(0) >= self.rows);

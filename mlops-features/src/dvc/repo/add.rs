@@ -5,21 +5,23 @@ use std::{fs, path::Path};
 use mlops_core::{Error, Result};
 
 use super::{DvcRepo, Session};
-use crate::dvc::{
-    atomic::write_text,
-    dvc_file::{DvcFile, dvc_path, is_dvc_file},
-    fault::io_error,
-    lock_file,
-    objects::Link,
-    oid::{Layout, ObjectId},
-    output::Output,
-    params::read_text,
-    paths::check_parents,
-    pool::parallel,
-    stage,
-    tree::{Tree, TreeEntry},
-    walk::{Found, Links, files},
-    yaml::Node,
+use crate::{
+    dvc::{
+        atomic::write_text,
+        dvc_file::{DvcFile, dvc_path, is_dvc_file},
+        fault::io_error,
+        lock_file,
+        objects::Link,
+        oid::{Layout, ObjectId},
+        output::Output,
+        params::read_text,
+        paths::check_parents,
+        stage,
+        tree::{Tree, TreeEntry},
+        walk::{Found, Links, files},
+        yaml::Node,
+    },
+    workers::spread,
 };
 
 /// What was added.
@@ -170,7 +172,7 @@ impl Session {
             let (id, size) = self.look_at_file(&file.path, keep)?;
             Ok((TreeEntry { path: file.relative.clone(), md5: id.md5() }, size))
         };
-        let looked = parallel(self.inner.threads(), &found, entry)?;
+        let looked = spread(self.inner.threads(), &found, entry)?;
         let size = looked.iter().map(|(_, size)| size).sum();
         Ok((Tree::new(looked.into_iter().map(|(entry, _)| entry).collect()), size))
     }

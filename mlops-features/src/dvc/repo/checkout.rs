@@ -14,16 +14,18 @@ use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{DvcRepo, Session, add::is_executable, targets::owned};
-use crate::dvc::{
-    atomic::Temporary,
-    fault::io_error,
-    objects::{Link, copy_checked, set_mode},
-    oid::{Layout, ObjectId},
-    output::Output,
-    paths::{check_parents, make_parents},
-    pool::parallel,
-    tree::{TREE_BYTES_MAX, Tree},
-    walk::{Links, files},
+use crate::{
+    dvc::{
+        atomic::Temporary,
+        fault::io_error,
+        objects::{Link, copy_checked, set_mode},
+        oid::{Layout, ObjectId},
+        output::Output,
+        paths::{check_parents, make_parents},
+        tree::{TREE_BYTES_MAX, Tree},
+        walk::{Links, files},
+    },
+    workers::spread,
 };
 
 /// Names shown in a refusal.
@@ -144,7 +146,7 @@ impl Session {
         };
         let recorded: BTreeSet<&str> = tree.entries().iter().map(|entry| entry.path.as_str()).collect();
         let extra: Vec<_> = there.into_iter().filter(|file| !recorded.contains(file.relative.as_str())).collect();
-        let saved = parallel(self.inner.threads(), &extra, |file| self.is_saved(&file.path, output.layout))?;
+        let saved = spread(self.inner.threads(), &extra, |file| self.is_saved(&file.path, output.layout))?;
         for (file, saved) in extra.into_iter().zip(saved) {
             let path = format!("{}/{}", output.path, file.relative);
             if !saved {
@@ -158,7 +160,7 @@ impl Session {
             let found = self.compare(&placement, output.layout)?;
             Ok((placement, found))
         };
-        for (placement, found) in parallel(self.inner.threads(), tree.entries(), compare)? {
+        for (placement, found) in spread(self.inner.threads(), tree.entries(), compare)? {
             plan.note(placement, found);
         }
         Ok(plan)
@@ -217,7 +219,7 @@ impl Session {
                 make_parents(root, &placement.path)?;
             }
         }
-        parallel(self.inner.threads(), &plan.places, |placement| self.place(placement, layout)).map(drop)
+        spread(self.inner.threads(), &plan.places, |placement| self.place(placement, layout)).map(drop)
     }
 
     fn place(&self, placement: &Placement, layout: Layout) -> Result<()> {

@@ -10,13 +10,15 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use mlops_core::{Error, ErrorKind, Result};
 
 use super::{DvcRepo, Inner, Session, blocking, checkout::CheckoutReport, targets::owned};
-use crate::dvc::{
-    objects::missing,
-    oid::{Layout, ObjectId},
-    output::Output,
-    pool::parallel,
-    remote::{Moves, Remote},
-    tree::{TREE_BYTES_MAX, Tree},
+use crate::{
+    dvc::{
+        objects::missing,
+        oid::{Layout, ObjectId},
+        output::Output,
+        remote::{Moves, Remote},
+        tree::{TREE_BYTES_MAX, Tree},
+    },
+    workers::spread,
 };
 
 /// What was moved.
@@ -188,7 +190,7 @@ impl DvcRepo {
         let (inner, stats) = (Arc::clone(&self.inner), Arc::clone(&session.stats));
         let (objects, sound) = blocking(move || {
             let sound = |(id, layout): &(ObjectId, Layout)| inner.cache.is_sound(id, *layout, &stats);
-            let sound = parallel(inner.threads(), &objects, sound)?;
+            let sound = spread(inner.threads(), &objects, sound)?;
             Ok((objects, sound))
         })
         .await?;

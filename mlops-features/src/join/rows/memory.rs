@@ -47,6 +47,10 @@ impl FeatureRows for BatchRows {
         columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum::<usize>() / rows + 1
     }
 
+    fn buffer_bytes(&self, _columns: &[usize]) -> usize {
+        0
+    }
+
     fn read<'a>(&'a self, part: usize, request: Request<'a>) -> Result<Batches<'a>> {
         let batch =
             self.batches.get(part).ok_or_else(|| Error::internal("a join asked for a part that is not there"))?;

@@ -5,10 +5,17 @@
 
 mod memory;
 mod parquet;
+mod place;
 
-pub(crate) use self::{memory::BatchRows, parquet::ParquetRows};
+pub(crate) use self::{
+    memory::BatchRows,
+    parquet::ParquetRows,
+    place::{Place, Stored},
+};
 
 use std::fmt;
+#[cfg(feature = "spark")]
+use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -16,6 +23,18 @@ use mlops_core::Result;
 
 /// Batches of one part, in order.
 pub(crate) type Batches<'a> = Box<dyn Iterator<Item = Result<RecordBatch>> + 'a>;
+
+/// Pages, compressed and not, that a reader holds of one column.
+const PAGE_BYTES: usize = 2 << 20;
+
+/// The URL of `path` for servers that read files; none for letters that readers of URLs disagree about.
+#[cfg(feature = "spark")]
+pub(crate) fn file_url(path: &Path) -> Option<String> {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/-_.=".contains(letter);
+    let path = std::path::absolute(path).ok()?;
+    let path = path.to_str().filter(|path| path.chars().all(plain))?;
+    Some(format!("file://{path}"))
+}
 
 /// What to read of a part.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +61,15 @@ pub(crate) trait FeatureRows: fmt::Debug + Send + Sync {
 
     /// About how many bytes a value of column `column` takes in memory.
     fn value_bytes(&self, column: usize) -> usize;
+
+    /// About how many bytes reading `columns` of one part holds beside the batches.
+    fn buffer_bytes(&self, columns: &[usize]) -> usize;
+
+    /// The Parquet files whose rows, all of them and in this order, the source is, as URLs; none when it is otherwise.
+    #[cfg(feature = "spark")]
+    fn urls(&self) -> Option<Vec<String>> {
+        None
+    }
 
     /// The rows of part `part`.
     fn read<'a>(&'a self, part: usize, request: Request<'a>) -> Result<Batches<'a>>;

@@ -1,23 +1,20 @@
 //! Rows of Parquet files; each row group is a part. Only footers are kept.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::{path::PathBuf, sync::Arc};
 
-use arrow_buffer::BooleanBufferBuilder;
-use arrow_schema::{DataType, SchemaRef, TimeUnit};
-use mlops_core::{Error, Result};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_schema::{DataType, FieldRef, SchemaRef, TimeUnit};
+use mlops_core::{Error, ErrorKind, Result};
 use parquet::{
-    arrow::{
-        ProjectionMask,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection},
-    },
+    arrow::{ProjectionMask, arrow_reader::ArrowReaderMetadata},
     basic::{LogicalType, TimeUnit as ParquetUnit},
     file::statistics::Statistics,
 };
 
-use super::{Batches, FeatureRows, Request};
+use super::{
+    Batches, FeatureRows, PAGE_BYTES, Request,
+    place::{GroupRequest, Place},
+};
 
 /// Files in order of ingestion.
 #[derive(Debug)]
@@ -30,10 +27,10 @@ pub(crate) struct ParquetRows {
 
 #[derive(Debug)]
 struct ParquetFile {
-    path: PathBuf,
+    place: Place,
     footer: ArrowReaderMetadata,
-    /// For each column of the schema its place in the file.
-    places: Vec<usize>,
+    /// For each column of the schema its place in the file; none in a file that is older than the column.
+    places: Vec<Option<usize>>,
 }
 
 /// Places of a file and of a row group in it.
@@ -53,17 +50,36 @@ impl ParquetRows {
         let mut files: Vec<ParquetFile> = Vec::new();
         let mut schema: Option<SchemaRef> = None;
         for path in paths {
-            let footer = ArrowReaderMetadata::load(&open(&path)?, ArrowReaderOptions::new());
-            let footer = footer.map_err(|error| unreadable(&path).with_source(error))?;
+            let place = Place::Local(path);
+            let footer = place.footer()?;
             let schema = schema.get_or_insert_with(|| SchemaRef::clone(footer.schema()));
-            let places = places(schema, footer.schema(), &path)?;
-            files.push(ParquetFile { path, footer, places });
+            let places = places(schema, footer.schema(), &place)?;
+            files.push(ParquetFile { place, footer, places });
         }
         let schema = schema.ok_or_else(|| Error::invalid_argument("a source needs at least one Parquet file"))?;
+        Self::new(schema, files)
+    }
+
+    /// Opens the files of a table, whose columns are `schema`. A column that a file is older than is null there, and
+    /// one that has been widened since is read in its new type.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable` or `DataLoss` for a file that cannot be read.
+    pub(crate) fn of_table(schema: SchemaRef, files: impl IntoIterator<Item = Place>) -> Result<Self> {
+        let open = |place: Place| {
+            let footer = place.footer().map_err(lost)?;
+            let places = schema.fields().iter().map(|field| footer.schema().index_of(field.name()).ok()).collect();
+            Ok(ParquetFile { place, footer, places })
+        };
+        let files = files.into_iter().map(open).collect::<Result<_>>()?;
+        Self::new(schema, files)
+    }
+
+    fn new(schema: SchemaRef, files: Vec<ParquetFile>) -> Result<Self> {
         let (mut groups, mut parts) = (Vec::new(), Vec::new());
-        for (file, ParquetFile { path, footer, .. }) in files.iter().enumerate() {
+        for (file, ParquetFile { place, footer, .. }) in files.iter().enumerate() {
             for (group, row_group) in footer.metadata().row_groups().iter().enumerate() {
-                parts.push(u32::try_from(row_group.num_rows()).map_err(|_| unreadable(path))?);
+                parts.push(u32::try_from(row_group.num_rows()).map_err(|_| place.unreadable())?);
                 groups.push(RowGroup { file, group });
             }
         }
@@ -79,9 +95,52 @@ impl ParquetRows {
 impl ParquetFile {
     /// The only leaf below column `column` of the schema; none for a nested column.
     fn leaf(&self, column: usize) -> Option<usize> {
-        let (root, described) = (*self.places.get(column)?, self.footer.parquet_schema());
-        let mut leaves = (0..described.num_columns()).filter(|leaf| described.get_column_root_idx(*leaf) == root);
+        let mut leaves = self.leaves(column);
         leaves.next().filter(|_| leaves.next().is_none())
+    }
+
+    /// The leaves below column `column` of the schema.
+    fn leaves(&self, column: usize) -> impl Iterator<Item = usize> + '_ {
+        let root = self.places.get(column).copied().flatten();
+        let described = self.footer.parquet_schema();
+        (0..described.num_columns()).filter(move |leaf| Some(described.get_column_root_idx(*leaf)) == root)
+    }
+
+    /// What a reader holds of `columns` beside the batches.
+    fn buffer_bytes(&self, columns: &[usize]) -> usize {
+        if matches!(self.place, Place::Local(_)) {
+            return columns.len() * PAGE_BYTES;
+        }
+        let leaves: Vec<usize> = columns.iter().flat_map(|column| self.leaves(*column)).collect();
+        let bytes = |group: &parquet::file::metadata::RowGroupMetaData| {
+            let chunks = leaves.iter().filter_map(|leaf| group.columns().get(*leaf));
+            chunks.map(|chunk| usize::try_from(chunk.compressed_size()).unwrap_or(0)).sum::<usize>()
+        };
+        let groups = self.footer.metadata().row_groups().iter();
+        groups.map(bytes).max().unwrap_or(0) + columns.len() * PAGE_BYTES
+    }
+
+    /// `columns` of the schema, of which `batch` has those that the file has, in the order of the file.
+    fn shaped(
+        &self,
+        batch: &RecordBatch,
+        schema: &SchemaRef,
+        columns: &[usize],
+        roots: &[usize],
+    ) -> Result<RecordBatch> {
+        let shaped = Arc::new(schema.project(columns)?);
+        let column = |(column, field): (&usize, &FieldRef)| {
+            let root = self.places.get(*column).copied().flatten();
+            let found = root.and_then(|root| batch.columns().get(roots.partition_point(|known| *known < root)));
+            match found {
+                None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+                Some(found) if found.data_type() == field.data_type() => Ok(Arc::clone(found)),
+                Some(found) => Ok(arrow_cast::cast(found, field.data_type())?),
+            }
+        };
+        let columns = columns.iter().zip(shaped.fields()).map(column).collect::<Result<Vec<ArrayRef>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(shaped, columns, &options)?)
     }
 }
 
@@ -112,10 +171,7 @@ impl FeatureRows for ParquetRows {
         let declared = self.schema.fields().get(column).and_then(|field| field.data_type().primitive_width());
         let stored = || {
             let groups = self.files.iter().flat_map(|file| {
-                let leaves = (0..file.footer.parquet_schema().num_columns()).filter(|leaf| {
-                    Some(&file.footer.parquet_schema().get_column_root_idx(*leaf)) == file.places.get(column)
-                });
-                let leaves: Vec<_> = leaves.collect();
+                let leaves: Vec<_> = file.leaves(column).collect();
                 let groups = file.footer.metadata().row_groups().iter();
                 groups.flat_map(move |group| leaves.clone().into_iter().filter_map(|leaf| group.columns().get(leaf)))
             });
@@ -126,49 +182,53 @@ impl FeatureRows for ParquetRows {
         declared.map_or_else(stored, |width| width + 1)
     }
 
+    fn buffer_bytes(&self, columns: &[usize]) -> usize {
+        self.files.iter().map(|file| file.buffer_bytes(columns)).max().unwrap_or(0)
+    }
+
+    #[cfg(feature = "spark")]
+    fn urls(&self) -> Option<Vec<String>> {
+        let url = |file: &ParquetFile| {
+            let Place::Local(path) = &file.place else { return None };
+            // A file that is older than a column has nothing that could be read by its name.
+            file.places.iter().all(Option::is_some).then_some(())?;
+            super::file_url(path)
+        };
+        self.files.iter().map(url).collect()
+    }
+
     fn read<'a>(&'a self, part: usize, request: Request<'a>) -> Result<Batches<'a>> {
         let (file, group) =
             self.part(part).ok_or_else(|| Error::internal("a join asked for a part that is not there"))?;
-        let fail = |error| unreadable(&file.path).with_source(error);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(open(&file.path)?, file.footer.clone());
-        let mut roots: Vec<usize> =
-            request.columns.iter().filter_map(|column| file.places.get(*column)).copied().collect();
-        let wanted = roots.clone();
+        let places = request.columns.iter().filter_map(|column| file.places.get(*column).copied().flatten());
+        let mut roots: Vec<usize> = places.collect();
         roots.sort_unstable();
         roots.dedup();
-        // The reader yields columns in the order of the file.
-        let order: Vec<usize> = wanted.iter().map(|root| roots.partition_point(|known| known < root)).collect();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let mut builder =
-            builder.with_row_groups(vec![group]).with_projection(mask).with_batch_size(request.batch_rows.max(1));
-        if let Some(rows) = request.rows {
-            let total = self.parts.get(part).copied().unwrap_or(0) as usize;
-            builder = builder.with_row_selection(selection(rows, total));
-        }
-        let reader = builder.build().map_err(fail)?;
+        let columns = ProjectionMask::roots(file.footer.parquet_schema(), roots.iter().copied());
+        let (rows, batch_rows) = (request.rows, request.batch_rows);
+        let reader = file.place.read(&file.footer, GroupRequest { group, columns, rows, batch_rows })?;
         Ok(Box::new(reader.map(move |batch| {
-            let batch = batch.map_err(|error| unreadable(&file.path).with_source(error))?;
-            Ok(batch.project(&order)?)
+            let batch = batch.map_err(|error| file.place.unreadable().with_source(error))?;
+            file.shaped(&batch, &self.schema, request.columns, &roots)
         })))
     }
 }
 
-fn selection(rows: &[u32], total: usize) -> RowSelection {
-    let mut chosen = BooleanBufferBuilder::new(total);
-    chosen.append_n(total, false);
-    for row in rows {
-        chosen.set_bit(*row as usize, true);
+/// The error for a file of a table: one that is not there is data that is lost.
+fn lost(error: Error) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
     }
-    RowSelection::from_boolean_buffer(chosen.finish())
+    Error::data_loss(error.message()).with_source(error)
 }
 
-/// For each column of `schema` its place in `file`.
-fn places(schema: &SchemaRef, file: &SchemaRef, path: &Path) -> Result<Vec<usize>> {
-    let place = |wanted: &arrow_schema::FieldRef| {
+/// For each column of `schema` its place in `file`, which has them all.
+fn places(schema: &SchemaRef, file: &SchemaRef, path: &Place) -> Result<Vec<Option<usize>>> {
+    let place = |wanted: &FieldRef| {
         let place = file.index_of(wanted.name()).map_err(|_| {
             Error::invalid_argument(format!(
                 "{} has no column \"{}\" as the files before it",
-                path.display(),
+                path.name(),
                 wanted.name()
             ))
         })?;
@@ -177,25 +237,11 @@ fn places(schema: &SchemaRef, file: &SchemaRef, path: &Path) -> Result<Vec<usize
             return Err(Error::invalid_argument(format!(
                 "column \"{}\" is {found} in {} but {} in the files before it",
                 wanted.name(),
-                path.display(),
+                path.name(),
                 wanted.data_type()
             )));
         }
-        Ok(place)
+        Ok(Some(place))
     };
     schema.fields().iter().map(place).collect()
-}
-
-fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| {
-        let message = format!("{} cannot be opened", path.display());
-        match error.kind() {
-            std::io::ErrorKind::NotFound => Error::not_found(message).with_source(error),
-            _ => Error::unavailable(message).with_source(error),
-        }
-    })
-}
-
-fn unreadable(path: &Path) -> Error {
-    Error::data_loss(format!("{} is not readable Parquet", path.display()))
 }

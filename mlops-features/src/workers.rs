@@ -31,7 +31,7 @@ pub(crate) fn spread<T: Sync, R: Send>(
         let running: Vec<_> = (0..threads.min(tasks.len())).map(|_| scope.spawn(run)).collect();
         let mut all = Vec::with_capacity(tasks.len());
         for thread in running {
-            all.extend(thread.join().map_err(|_| Error::internal("a thread of a join panicked"))?);
+            all.extend(thread.join().map_err(|_| Error::internal("a worker thread panicked"))?);
         }
         Ok::<_, Error>(all)
     })?;
