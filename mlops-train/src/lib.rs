@@ -33,7 +33,9 @@
 //! | the traits of trainers and what they return | [`trainer`] |
 //! | gradient-boosted trees | [`gbdt`] |
 //! | logistic and linear regression | [`linear`] |
-//! | multi-layer perceptron on Burn | [`mlp`] |
+//! | multi-layer perceptron on Burn, categories as learnt vectors | [`mlp`] |
+//! | transformer over the columns of a table | [`ft_transformer`] |
+//! | what is unlike the training rows | [`autoencoder`] |
 //! | any Burn module in an own training loop | [`neural`] |
 //! | going on after a crash | [`checkpoint`] |
 //! | a stored package back into a model | [`package`] |
@@ -49,6 +51,9 @@
 //! | results into a tracked run | [`tracking`] |
 
 pub mod active;
+#[cfg(any(feature = "labeling", feature = "study-sql"))]
+mod attempts;
+pub mod autoencoder;
 pub mod checkpoint;
 pub mod compress;
 pub mod cross_validation;
@@ -56,6 +61,7 @@ pub mod data;
 mod device;
 pub mod explain;
 pub mod fairness;
+pub mod ft_transformer;
 pub mod gate;
 pub mod gbdt;
 pub mod linear;
@@ -69,11 +75,14 @@ pub mod search;
 pub mod split;
 pub mod tracking;
 pub mod trainer;
+mod weights;
 
+pub use autoencoder::{AutoencoderModel, AutoencoderSettings, AutoencoderTrainer};
 pub use checkpoint::{CheckpointInfo, Checkpoints};
 pub use cross_validation::{CrossValidation, CvResult};
 pub use data::{TableDataset, TableDatasetBuilder, Task};
 pub use device::DeviceKind;
+pub use ft_transformer::{FtTransformerModel, FtTransformerSettings, FtTransformerTrainer};
 pub use gate::{CheckResult, Gate, GateBuilder, GateInput, Slice, Verdict, latency_per_row};
 pub use gbdt::{GbdtModel, GbdtSettings, GbdtTrainer};
 pub use linear::{LinearModel, LinearSettings, LinearTrainer};
@@ -97,4 +106,4 @@ pub use split::{
     StratifiedKFold, TimeSeriesSplit,
 };
 pub use tracking::{ProgressLog, log_cv, log_importance, log_params, log_study};
-pub use trainer::{FitContext, Progress, TrainedModel, Trainer, scores};
+pub use trainer::{FitContext, Progress, TrainedModel, Trainer, scores, scores_of};

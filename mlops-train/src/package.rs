@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
-use mlops_core::{Error, Model, ModelPackage, Result, Signature};
+use mlops_core::{DataType, Error, Model, ModelPackage, Result, Signature, TensorSpec};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    compress,
+    autoencoder, compress,
     data::{TableDataset, Task},
-    gbdt, linear, mlp,
+    ft_transformer, gbdt, linear, mlp,
     preprocess::Preprocessor,
 };
 
@@ -30,8 +30,15 @@ const JSON_BYTES_MAX: usize = 256 << 20;
 
 /// The flavors that [`load_package`] reads.
 #[must_use]
-pub fn flavors() -> [&'static str; 4] {
-    [gbdt::GbdtTrainer::FLAVOR, linear::LinearTrainer::FLAVOR, mlp::MlpTrainer::FLAVOR, compress::FLAVOR]
+pub fn flavors() -> [&'static str; 6] {
+    [
+        gbdt::GbdtTrainer::FLAVOR,
+        linear::LinearTrainer::FLAVOR,
+        mlp::MlpTrainer::FLAVOR,
+        ft_transformer::FtTransformerTrainer::FLAVOR,
+        autoencoder::AutoencoderTrainer::FLAVOR,
+        compress::FLAVOR,
+    ]
 }
 
 /// Makes a model of a package that one of this crate's trainers wrote.
@@ -44,6 +51,8 @@ pub fn load_package(package: &ModelPackage) -> Result<Arc<dyn Model>> {
         gbdt::GbdtTrainer::FLAVOR => Ok(Arc::new(gbdt::load(package)?)),
         linear::LinearTrainer::FLAVOR => Ok(Arc::new(linear::load(package)?)),
         mlp::MlpTrainer::FLAVOR => Ok(Arc::new(mlp::load(package)?)),
+        ft_transformer::FtTransformerTrainer::FLAVOR => Ok(Arc::new(ft_transformer::load(package)?)),
+        autoencoder::AutoencoderTrainer::FLAVOR => Ok(Arc::new(autoencoder::load(package)?)),
         compress::FLAVOR => Ok(Arc::new(compress::load(package)?)),
         other => Err(Error::unimplemented(format!(
             "model package has flavor {other:?}; mlops-train reads {}",
@@ -70,10 +79,30 @@ impl Shell {
         let preprocessor: Preprocessor = read_json(package, PREPROCESSOR_FILE)?;
         preprocessor.check()?;
         let signature = package.manifest.signature.clone();
-        if !preprocessor.inputs().eq(signature.inputs()) || signature.outputs().len() != 1 {
+        let double = |output: &TensorSpec| output.data_type == DataType::Float64;
+        if !preprocessor.inputs().eq(signature.inputs()) || !signature.outputs().first().is_some_and(double) {
             return Err(Error::data_loss("preprocessor.json and the signature of the model package disagree"));
         }
         Ok(Self { signature, task, preprocessor })
+    }
+
+    /// The package of a model: its description, its preprocessor, what else is its own (path and
+    /// bytes), and notes for whoever looks at the manifest.
+    pub(crate) fn package<const N: usize>(
+        &self,
+        flavor: &str,
+        description: &impl Serialize,
+        weights: Option<(&str, Vec<u8>)>,
+        notes: [(&str, String); N],
+    ) -> Result<ModelPackage> {
+        let mut package = ModelPackage::new(flavor, self.signature.clone())
+            .with_file(MODEL_FILE, to_json(MODEL_FILE, description)?)
+            .with_file(PREPROCESSOR_FILE, to_json(PREPROCESSOR_FILE, &self.preprocessor)?);
+        if let Some((path, bytes)) = weights {
+            package = package.with_file(path, bytes);
+        }
+        package.manifest.notes.extend(notes.map(|(key, value)| (key.to_owned(), value)));
+        Ok(package)
     }
 
     /// One column of predictions under the name that the signature gives it.
@@ -84,7 +113,7 @@ impl Shell {
 }
 
 /// Writes a part of a package as JSON.
-pub(crate) fn to_json<T: Serialize>(path: &str, value: &T) -> Result<Vec<u8>> {
+fn to_json<T: Serialize>(path: &str, value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value)
         .map_err(|error| Error::internal(format!("{path} of a model package cannot be written")).with_source(error))
 }

@@ -30,15 +30,25 @@ impl SeededRng {
         self.0.get_word_pos()
     }
 
+    /// 64 random bits.
+    pub(crate) fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// A number in [0, 1) with 53 random bits.
     pub(crate) fn uniform(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0)
+        (self.bits() >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0)
+    }
+
+    /// `count` numbers in [-bound, bound) in single precision.
+    pub(crate) fn uniform_within(&mut self, bound: f64, count: usize) -> Vec<f32> {
+        (0..count).map(|_| (bound * (2.0 * self.uniform() - 1.0)) as f32).collect()
     }
 
     /// An index below `bound` by widening multiplication; the bias is below `bound / 2^64`.
     /// Zero when `bound` is zero.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        let product = u128::from(self.0.next_u64()) * bound as u128;
+        let product = u128::from(self.bits()) * bound as u128;
         (product >> 64) as usize
     }
 

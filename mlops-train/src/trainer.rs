@@ -245,7 +245,14 @@ impl fmt::Debug for FitContext {
 /// `InvalidArgument` when the batch does not fit the model; `FailedPrecondition` when its first
 /// output is not a column of doubles without nulls.
 pub fn scores(model: &dyn Model, batch: &RecordBatch) -> Result<Vec<f64>> {
-    let output = model.predict(batch)?;
+    scores_of(&model.predict(batch)?)
+}
+
+/// The scores in what a model predicted.
+///
+/// # Errors
+/// `FailedPrecondition` when the first column does not hold doubles without nulls.
+pub fn scores_of(output: &RecordBatch) -> Result<Vec<f64>> {
     let column = output.columns().first().and_then(|column| column.as_primitive_opt::<Float64Type>());
     match column {
         Some(column) if column.null_count() == 0 => Ok(column.values().to_vec()),

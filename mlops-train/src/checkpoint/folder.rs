@@ -7,6 +7,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use mlops_core::{Error, Result};
@@ -61,7 +62,7 @@ pub(super) fn open(directory: &Path) -> Result<File> {
     fs::create_dir_all(directory).map_err(|error| of_disk(directory, error))?;
     let path = directory.join(LOCK_FILE);
     let lock = File::create(&path).map_err(|error| of_disk(&path, error))?;
-    match lock.try_lock() {
+    match take(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             return Err(Error::failed_precondition(format!(
@@ -80,6 +81,23 @@ pub(super) fn open(directory: &Path) -> Result<File> {
         }
     }
     Ok(lock)
+}
+
+/// How often a lock that is held is asked for, and how long in between.
+const ASKED_MAX: u32 = 100;
+const ASKED_AGAIN: Duration = Duration::from_millis(10);
+
+/// Takes a lock, waiting a second for who is about to leave: a program that was just started holds
+/// what its parent has open, locks included, until it runs code of its own.
+fn take(lock: &File) -> std::result::Result<(), TryLockError> {
+    let mut asked = 0;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if asked < ASKED_MAX => std::thread::sleep(ASKED_AGAIN),
+            outcome => return outcome,
+        }
+        asked += 1;
+    }
 }
 
 /// Puts files, in this order, where the checkpoint of a step lies; they are all there or none.

@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     calibrate::Calibration,
-    layers::{Seen, by_output, watch},
+    layers::{Seen, watch},
     model::CompressedModel,
     prune::Pruning,
 };
 use crate::{
     data::Task,
-    mlp::{Dense, Inputs, MlpModel},
+    mlp::MlpModel,
+    neural::table::{Dense, Inputs},
     preprocess::{ColumnPlan, Step},
     trainer::TrainedModel,
 };
@@ -107,6 +108,7 @@ impl Compressor {
         if calibration.num_rows() == 0 {
             return Err(Error::invalid_argument("compressing a model needs calibration rows"));
         }
+        model.check_plain("compression")?;
         let inputs = Inputs::new(&model.shell().preprocessor.transform(calibration)?);
         let mut layers = model.network().layers().to_vec();
         if let Some(pruning) = self.pruning {
@@ -137,7 +139,7 @@ fn single(layer: &Dense) -> Result<Layer, mlops_edge::Error> {
 
 impl Quantization {
     fn layer(self, layer: &Dense, seen: &[f32]) -> Result<Layer, mlops_edge::Error> {
-        let weights = by_output(layer);
+        let weights = layer.weight_by_output();
         let share = match self.granularity {
             Granularity::PerTensor => weights.len(),
             Granularity::PerChannel => layer.inputs,

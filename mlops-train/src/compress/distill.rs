@@ -75,10 +75,9 @@ fn softened(p: f64, temperature: f64) -> f64 {
 
 /// The rows with other labels, of weights that make up the targets.
 fn with_targets(data: &TableDataset, targets: &[f64]) -> Result<TableDataset> {
-    let weight = |row: usize| data.weights().and_then(|weights| weights.get(row)).copied().unwrap_or(1.0);
     let Some([negative, positive]) = data.classes() else {
         let rows: Vec<u32> = (0..targets.len() as u32).collect();
-        let weights = (0..targets.len()).map(weight).collect();
+        let weights = (0..targets.len()).map(|row| data.weight(row)).collect();
         return Relabeled { rows, labels: Arc::new(Float64Array::from(targets.to_vec())), weights }.build(data);
     };
     let (mut rows, mut labels, mut weights) = (Vec::new(), Vec::new(), Vec::new());
@@ -87,7 +86,7 @@ fn with_targets(data: &TableDataset, targets: &[f64]) -> Result<TableDataset> {
             if share > 0.0 {
                 rows.push(row as u32);
                 labels.push(class.as_str());
-                weights.push(share * weight(row));
+                weights.push(share * data.weight(row));
             }
         }
     }

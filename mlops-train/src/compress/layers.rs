@@ -2,7 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "neighboring layers fit, as the network checks")]
 
-use crate::mlp::{Dense, Inputs};
+use crate::neural::table::{Dense, Inputs};
 
 /// Rows that calibration looks at, evenly from all.
 const CALIBRATION_ROWS_MAX: usize = 1_024;
@@ -19,29 +19,16 @@ pub(super) fn watch(layers: &[Dense], inputs: &Inputs) -> Seen {
     let step = inputs.rows().div_ceil(CALIBRATION_ROWS_MAX).max(1);
     let mut seen = Seen { by_layer: vec![Vec::new(); layers.len()], rows: 0 };
     for row in (0..inputs.rows()).step_by(step) {
-        let mut values = inputs.row(row).to_vec();
+        let (mut values, mut outputs) = (inputs.row(row).to_vec(), Vec::new());
         for (layer, seen) in layers.iter().zip(&mut seen.by_layer) {
             seen.extend_from_slice(&values);
-            values = forward(layer, &values);
+            layer.apply(&values, &mut outputs);
+            std::mem::swap(&mut values, &mut outputs);
             values.iter_mut().for_each(|value| *value = value.max(0.0));
         }
         seen.rows += 1;
     }
     seen
-}
-
-fn forward(layer: &Dense, values: &[f32]) -> Vec<f32> {
-    let mut sums = layer.bias.clone();
-    for (value, weights) in values.iter().zip(layer.weight.chunks_exact(layer.outputs)) {
-        sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += value * weight);
-    }
-    sums
-}
-
-/// Weights with a row per output.
-pub(super) fn by_output(layer: &Dense) -> Vec<f32> {
-    let column = |output: usize| layer.weight.iter().skip(output).step_by(layer.outputs).copied();
-    (0..layer.outputs).flat_map(column).collect()
 }
 
 /// Takes hidden units out: the outputs of layer `index`, in ascending order of `removed`. What a

@@ -6,7 +6,7 @@ use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::layers::{remove_units, watch};
-use crate::mlp::{Dense, Inputs};
+use crate::neural::table::{Dense, Inputs};
 
 /// What is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

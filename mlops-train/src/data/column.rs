@@ -27,10 +27,18 @@ pub(crate) fn decode<'a>(name: &str, expected: DataType, array: &'a ArrayRef) ->
             array.data_type()
         )));
     }
-    if expected == DataType::String {
-        return Ok(Column::Categories(texts(name, array)?));
+    values(name, array)
+}
+
+/// Decodes a column of any feature type.
+///
+/// # Errors
+/// `InvalidArgument` naming the column when it holds neither text, numbers nor switches.
+pub(crate) fn values<'a>(name: &str, array: &'a ArrayRef) -> Result<Column<'a>> {
+    match DataType::from_arrow(array.data_type()) {
+        Ok(DataType::String) => Ok(Column::Categories(texts(name, array)?)),
+        _ => Ok(Column::Numbers(numbers(name, array)?)),
     }
-    Ok(Column::Numbers(numbers(name, array)?))
 }
 
 macro_rules! widen {

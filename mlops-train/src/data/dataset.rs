@@ -46,6 +46,7 @@ pub struct TableDataset {
     classes: Option<[String; 2]>,
     batch: RecordBatch,
     labels: Vec<f64>,
+    labeled: bool,
     weights: Option<Vec<f64>>,
     times_us: Option<Vec<i64>>,
 }
@@ -55,7 +56,8 @@ pub struct TableDataset {
 pub struct TableDatasetBuilder {
     task: Task,
     batch: RecordBatch,
-    label: String,
+    /// None where nothing is to be predicted.
+    label: Option<String>,
     positive: Option<String>,
     features: Option<Vec<String>>,
     weight: Option<String>,
@@ -63,7 +65,7 @@ pub struct TableDatasetBuilder {
 }
 
 impl TableDatasetBuilder {
-    fn new(task: Task, batch: RecordBatch, label: String) -> Self {
+    fn new(task: Task, batch: RecordBatch, label: Option<String>) -> Self {
         Self { task, batch, label, positive: None, features: None, weight: None, time: None }
     }
 
@@ -108,16 +110,31 @@ impl TableDatasetBuilder {
                 u32::MAX
             )));
         }
-        let label = self.column("label", &self.label)?;
-        let Labels { values: labels, classes } = match self.task {
-            Task::BinaryClassification => label::classification(&self.label, label, self.positive.as_deref())?,
-            Task::Regression => label::regression(&self.label, label)?,
+        let Labels { values: labels, classes } = match &self.label {
+            None => Labels { values: vec![0.0; rows], classes: None },
+            Some(name) => {
+                let label = self.column("label", name)?;
+                match self.task {
+                    Task::BinaryClassification => label::classification(name, label, self.positive.as_deref())?,
+                    Task::Regression => label::regression(name, label)?,
+                }
+            }
         };
+        let labeled = self.label.is_some();
         let features = self.feature_specs()?;
         let batch = self.feature_batch(&features)?;
         let weights = self.weight.as_deref().map(|name| weights(name, self.column("weight", name)?)).transpose()?;
         let times_us = self.time.as_deref().map(|name| times(name, self.column("time", name)?)).transpose()?;
-        Ok(TableDataset { task: self.task, features: features.into(), classes, batch, labels, weights, times_us })
+        Ok(TableDataset {
+            task: self.task,
+            features: features.into(),
+            classes,
+            batch,
+            labels,
+            labeled,
+            weights,
+            times_us,
+        })
     }
 
     fn column(&self, role: &str, name: &str) -> Result<&ArrayRef> {
@@ -130,7 +147,7 @@ impl TableDatasetBuilder {
         if let Some(features) = &self.features {
             return features.clone();
         }
-        let taken = [Some(&self.label), self.weight.as_ref(), self.time.as_ref()];
+        let taken = [self.label.as_ref(), self.weight.as_ref(), self.time.as_ref()];
         let schema = self.batch.schema();
         let names = schema.fields().iter().map(|field| field.name());
         names.filter(|name| !taken.contains(&Some(*name))).cloned().collect()
@@ -148,7 +165,7 @@ impl TableDatasetBuilder {
     }
 
     fn feature_spec(&self, name: &str) -> Result<TensorSpec> {
-        if name == self.label {
+        if self.label.as_deref() == Some(name) {
             return Err(Error::invalid_argument(format!("column {name:?} is the label and cannot be a feature too")));
         }
         let found = self.column("feature", name)?.data_type();
@@ -206,13 +223,20 @@ impl TableDataset {
     /// Rows of two classes: booleans, two numbers or two texts in the label column.
     #[must_use]
     pub fn classification(batch: RecordBatch, label: impl Into<String>) -> TableDatasetBuilder {
-        TableDatasetBuilder::new(Task::BinaryClassification, batch, label.into())
+        TableDatasetBuilder::new(Task::BinaryClassification, batch, Some(label.into()))
     }
 
     /// Rows with a number to predict in the label column.
     #[must_use]
     pub fn regression(batch: RecordBatch, label: impl Into<String>) -> TableDatasetBuilder {
-        TableDatasetBuilder::new(Task::Regression, batch, label.into())
+        TableDatasetBuilder::new(Task::Regression, batch, Some(label.into()))
+    }
+
+    /// Rows of which nothing is to be predicted, for [`crate::AutoencoderTrainer`]. All labels are zero,
+    /// and trainers that learn from labels refuse it.
+    #[must_use]
+    pub fn unlabeled(batch: RecordBatch) -> TableDatasetBuilder {
+        TableDatasetBuilder::new(Task::Regression, batch, None)
     }
 
     /// What kind of label it has.
@@ -257,6 +281,12 @@ impl TableDataset {
         self.weights.as_deref()
     }
 
+    /// The weight of one row; 1 without weights.
+    #[must_use]
+    pub fn weight(&self, row: usize) -> f64 {
+        self.weights.as_deref().and_then(|weights| weights.get(row)).copied().unwrap_or(1.0)
+    }
+
     /// Event times by row in microseconds since the epoch, if there are any.
     #[must_use]
     pub fn times_us(&self) -> Option<&[i64]> {
@@ -291,6 +321,7 @@ impl TableDataset {
             classes: self.classes.clone(),
             batch: arrow_select::take::take_record_batch(&self.batch, &wanted)?,
             labels: pick(&self.labels, indices),
+            labeled: self.labeled,
             weights: self.weights.as_deref().map(|values| pick(values, indices)),
             times_us: self.times_us.as_deref().map(|values| pick(values, indices)),
         })
@@ -306,8 +337,13 @@ impl TableDataset {
         order
     }
 
-    /// Fails when a classification has rows of one class only.
+    /// Fails when there are no labels, or a classification has rows of one class only.
     pub(crate) fn check_learnable(&self) -> Result<()> {
+        if !self.labeled {
+            return Err(Error::invalid_argument(
+                "the dataset has no labels to learn from; name a label column, or train an autoencoder",
+            ));
+        }
         let positive = self.labels.iter().filter(|&&label| label > 0.5).count();
         if self.task == Task::BinaryClassification && (positive == 0 || positive == self.rows()) {
             return Err(Error::invalid_argument(format!(
@@ -374,6 +410,9 @@ mod tests {
         check(data().with_weight("x"), "weight column \"x\"");
         check(data().with_time("x"), "time column \"x\"");
         check(TableDataset::classification(batch().slice(0, 0), "y"), "found 0");
+        let unlabeled = TableDataset::unlabeled(batch()).with_features(["x"]).build().unwrap();
+        assert_eq!((unlabeled.labels(), unlabeled.rows()), (&[0.0; 3][..], 3));
+        assert!(unlabeled.take(&[0]).unwrap().check_learnable().unwrap_err().message().contains("no labels"));
         check(TableDataset::regression(batch(), "x"), "label column \"x\" has 1 nulls");
     }
 }

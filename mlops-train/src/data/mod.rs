@@ -5,6 +5,6 @@ mod column;
 mod dataset;
 mod label;
 
-pub(crate) use column::{Column, decode, numbers, texts};
+pub(crate) use column::{Column, decode, numbers, values};
 pub use dataset::{TableDataset, TableDatasetBuilder};
 pub use label::Task;

@@ -9,7 +9,8 @@ use super::{
     integrated::{Differentiable, IntegratedGradients, IntegratedGradientsSettings, integrated_gradients},
 };
 use crate::{
-    mlp::{Dense, Inputs, MlpModel},
+    mlp::MlpModel,
+    neural::table::{Inputs, linear},
     preprocess::Matrix,
 };
 
@@ -28,6 +29,7 @@ impl MlpModel {
         context: &ExplainContext,
     ) -> Result<IntegratedGradients> {
         let preprocessor = &self.shell().preprocessor;
+        self.check_plain("the integrated gradient")?;
         // Cut off as the network's own inputs are, in the same precision.
         let inputs = Inputs::new(&preprocessor.transform(rows)?);
         let numbers = (0..inputs.rows()).flat_map(|row| inputs.row(row).iter().map(|&value| f64::from(value)));
@@ -58,7 +60,7 @@ impl Differentiable for MlpModel {
         let inputs = inputs.require_grad();
         let last = layers.len() - 1;
         let outputs = layers.iter().enumerate().fold(inputs.clone(), |values, (index, layer)| {
-            let values = dense(layer, values, &device);
+            let values = linear(layer, &device).forward(values);
             if index < last { relu(values) } else { values }
         });
         let (mean, scale) = self.output_scale();
@@ -68,12 +70,6 @@ impl Differentiable for MlpModel {
         let slopes = numbers_of(slopes.into_data())?.iter().map(|slope| scale * slope).collect();
         Ok((scores, Matrix::new(rows.columns(), slopes)?))
     }
-}
-
-fn dense(layer: &Dense, values: Tensor<2>, device: &Device) -> Tensor<2> {
-    let weight = TensorData::new(layer.weight.clone(), [layer.inputs, layer.outputs]);
-    let bias = TensorData::new(layer.bias.clone(), [1, layer.outputs]);
-    values.matmul(Tensor::from_data(weight, device)) + Tensor::<2>::from_data(bias, device)
 }
 
 fn numbers_of(data: TensorData) -> Result<Vec<f64>> {

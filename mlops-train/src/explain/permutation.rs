@@ -7,7 +7,7 @@
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take;
 use mlops_core::{Error, Model, Result};
-use mlops_metrics::{Direction, Metric};
+use mlops_metrics::Metric;
 use serde::{Deserialize, Serialize};
 
 use super::{columns::with_column, context::ExplainContext, groups::FeatureGroups, target::answers};
@@ -105,7 +105,7 @@ impl PermutationImportance {
             self.metric.compute_weighted(held_out.labels(), &scores, held_out.weights())
         };
         let baseline = score(&rows)?;
-        let sign = if self.metric.direction() == Direction::Maximize { 1.0 } else { -1.0 };
+        let loss = |value: f64| self.metric.direction().loss(value);
         let groups = self.groups.resolve(signature)?;
         let mut found = PermutedImportance {
             features: groups.iter().map(|group| group.name.clone()).collect(),
@@ -127,7 +127,7 @@ impl PermutationImportance {
                     let name = dealt.schema_ref().field(input).name().clone();
                     dealt = with_column(&dealt, &name, &take(rows.column(input), &order, None)?)?;
                 }
-                losses.push(sign * (baseline - score(&dealt)?));
+                losses.push(loss(score(&dealt)?) - loss(baseline));
             }
             let n = losses.len() as f64;
             let mean = losses.iter().sum::<f64>() / n;

@@ -6,10 +6,7 @@ use arrow_array::{ArrayRef, BooleanArray, LargeStringArray, PrimitiveArray, Reco
 use arrow_schema::{DataType, Field, Schema};
 use mlops_core::{Error, Result};
 
-use crate::{
-    data::{numbers, texts},
-    params::ParamValue,
-};
+use crate::{data::numbers, params::ParamValue};
 
 /// The column of this name with its place.
 pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<(usize, &'a ArrayRef)> {
@@ -124,17 +121,4 @@ pub(super) fn row(schema: &Schema, values: &BTreeMap<String, ParamValue>) -> Res
     let columns = schema.fields().iter().map(column).collect::<Result<Vec<(String, ArrayRef, bool)>>>()?;
     RecordBatch::try_from_iter_with_nullable(columns)
         .map_err(|error| Error::invalid_argument(format!("no row could be made: {error}")))
-}
-
-/// The value of each row as text, and whether the column holds numbers.
-pub(super) enum Values<'a> {
-    Numbers(Vec<f64>),
-    Texts(Vec<Option<&'a str>>),
-}
-
-pub(super) fn values<'a>(name: &str, array: &'a ArrayRef) -> Result<Values<'a>> {
-    if matches!(array.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
-        return texts(name, array).map(Values::Texts);
-    }
-    numbers(name, array).map(Values::Numbers)
 }

@@ -9,10 +9,8 @@ use mlops_core::{Error, Result};
 use mlops_metrics::{distribution::student_two_sided, stats::Correction};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    columns::{self, Values},
-    judge::Slice,
-};
+use super::judge::Slice;
+use crate::data::{Column, values};
 
 /// How slices are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -103,7 +101,7 @@ pub fn discover_slices(
     }
     let mut by_column = Vec::new();
     for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        by_column.push(candidates(field.name(), columns::values(field.name(), array)?, settings));
+        by_column.push(candidates(field.name(), values(field.name(), array)?, settings));
     }
     let mut slices: Vec<Slice> = by_column.iter().flatten().cloned().collect();
     if settings.pairs {
@@ -132,9 +130,9 @@ pub fn discover_slices(
 }
 
 /// The slices of one column: its values, or quarters of its numbers, and where it is missing.
-fn candidates(name: &str, values: Values<'_>, settings: &DiscoverySettings) -> Vec<Slice> {
+fn candidates(name: &str, values: Column<'_>, settings: &DiscoverySettings) -> Vec<Slice> {
     let mut named: Vec<(String, Vec<usize>)> = match values {
-        Values::Texts(values) => {
+        Column::Categories(values) => {
             let mut rows: std::collections::BTreeMap<Option<&str>, Vec<usize>> = std::collections::BTreeMap::new();
             for (row, value) in values.into_iter().enumerate() {
                 rows.entry(value).or_default().push(row);
@@ -143,7 +141,7 @@ fn candidates(name: &str, values: Values<'_>, settings: &DiscoverySettings) -> V
                 |value: Option<&str>| value.map_or_else(|| format!("{name} is missing"), |v| format!("{name} = {v}"));
             rows.into_iter().map(|(value, rows)| (shown(value), rows)).collect()
         }
-        Values::Numbers(values) => quarters(name, &values),
+        Column::Numbers(values) => quarters(name, &values),
     };
     named.retain(|(_, rows)| rows.len() >= settings.rows_min);
     named.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.len()));

@@ -6,8 +6,7 @@ use arrow_array::RecordBatch;
 use mlops_core::{Error, Result};
 use mlops_metrics::Metric;
 
-use super::columns::{self, Values};
-use crate::data::{TableDataset, Task};
+use crate::data::{Column, TableDataset, Task, values};
 
 /// Signs that test rows tell of the training, or features of the label.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,15 +46,15 @@ pub fn leakage(train: &TableDataset, test: &TableDataset) -> Result<Leakage> {
 fn row_keys(batch: &RecordBatch) -> Result<Vec<Vec<u8>>> {
     let mut keys = vec![Vec::new(); batch.num_rows()];
     for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        match columns::values(field.name(), array)? {
-            Values::Numbers(values) => {
+        match values(field.name(), array)? {
+            Column::Numbers(values) => {
                 for (key, value) in keys.iter_mut().zip(values) {
                     // One NaN for all missing, one zero for both.
                     let value = if value.is_nan() { f64::NAN } else { value + 0.0 };
                     key.extend(value.to_bits().to_le_bytes());
                 }
             }
-            Values::Texts(values) => {
+            Column::Categories(values) => {
                 for (key, value) in keys.iter_mut().zip(values) {
                     let text = value.unwrap_or_default();
                     key.push(u8::from(value.is_some()));
@@ -74,7 +73,7 @@ fn telling(train: &TableDataset) -> Result<Vec<(String, f64)>> {
     }
     let mut found = Vec::new();
     for (field, array) in train.batch().schema_ref().fields().iter().zip(train.batch().columns()) {
-        let Values::Numbers(values) = columns::values(field.name(), array)? else { continue };
+        let Column::Numbers(values) = values(field.name(), array)? else { continue };
         let known = values.iter().zip(train.labels()).filter(|(value, _)| !value.is_nan());
         let (values, labels): (Vec<f64>, Vec<f64>) = known.map(|(value, label)| (*value, *label)).unzip();
         // A feature known for one class only says nothing here.

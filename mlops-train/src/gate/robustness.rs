@@ -6,8 +6,11 @@ use arrow_array::RecordBatch;
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::columns::{self, Values};
-use crate::rng::SeededRng;
+use super::columns;
+use crate::{
+    data::{Column, values},
+    rng::SeededRng,
+};
 
 /// What happens to the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,10 +77,10 @@ impl Disturbance {
                 Self::Shift { column: Some(column), .. } if column != field.name() => {}
                 Self::Noise { deviations } | Self::Shift { deviations, .. } => {
                     let named = matches!(self, Self::Shift { column: Some(_), .. });
-                    let values = match columns::values(field.name(), array)? {
-                        Values::Numbers(values) => values,
-                        Values::Texts(_) if !named => continue,
-                        Values::Texts(_) => {
+                    let values = match values(field.name(), array)? {
+                        Column::Numbers(values) => values,
+                        Column::Categories(_) if !named => continue,
+                        Column::Categories(_) => {
                             return Err(Error::invalid_argument(format!(
                                 "column {:?} holds text and cannot be shifted",
                                 field.name()

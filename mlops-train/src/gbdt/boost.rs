@@ -101,8 +101,8 @@ impl<'a> Booster<'a> {
         let table = BinnedTable::new(matrix, settings.max_bins);
         let all = || PackedBins::new(&table, (0..features as u32).collect());
         let packed = (settings.colsample >= 1.0).then(all);
-        let weight = |row: u32| data.weights().map_or(1.0, |weights| weights[row as usize]);
-        let base = base_score(data.task(), train.iter().map(|&row| (data.labels()[row as usize], weight(row))));
+        let labeled = train.iter().map(|&row| (data.labels()[row as usize], data.weight(row as usize)));
+        let base = base_score(data.task(), labeled);
         Self {
             task: data.task(),
             settings,
@@ -178,7 +178,7 @@ impl<'a> Booster<'a> {
         let (mut losses, mut weights) = (LossSum::default(), 0.0);
         for &row in &self.train {
             let at = row as usize;
-            let weight = self.weights.map_or(1.0, |weights| weights[at]);
+            let weight = self.weight(row);
             weights += weight;
             self.derivatives[at] =
                 derivatives_and_loss(self.task, self.scores[at], self.labels[at], weight, &mut losses);

@@ -150,13 +150,9 @@ impl Model for GbdtModel {
 
 impl TrainedModel for GbdtModel {
     fn to_package(&self) -> Result<ModelPackage> {
-        let mut package = ModelPackage::new(GbdtTrainer::FLAVOR, self.shell.signature.clone())
-            .with_file(MODEL_FILE, package::to_json(MODEL_FILE, &self.description)?)
-            .with_file(PREPROCESSOR_FILE, package::to_json(PREPROCESSOR_FILE, &self.shell.preprocessor)?)
-            .with_file(TREES_FILE, codec::encode(&self.forest));
         let notes = [("seed", self.description.seed.to_string()), ("trees", self.forest.roots.len().to_string())];
-        package.manifest.notes.extend(notes.map(|(key, value)| (key.to_owned(), value)));
-        Ok(package)
+        let trees = (TREES_FILE, codec::encode(&self.forest));
+        self.shell.package(GbdtTrainer::FLAVOR, &self.description, Some(trees), notes)
     }
 
     fn steps(&self) -> usize {

@@ -56,7 +56,7 @@ fn digest(data: &TableDataset, matrix: &Matrix) -> Digest {
     let mut bytes = Vec::with_capacity(8 * (matrix.columns() + 3));
     for row in 0..matrix.rows() {
         bytes.clear();
-        let weight = data.weights().and_then(|weights| weights.get(row)).copied().unwrap_or(1.0);
+        let weight = data.weight(row);
         let time = data.times_us().and_then(|times| times.get(row)).copied().unwrap_or_default();
         let label = data.labels().get(row).copied().unwrap_or_default();
         matrix.row(row).iter().chain([&label, &weight]).for_each(|value| bytes.extend(value.to_le_bytes()));

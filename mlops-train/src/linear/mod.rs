@@ -7,6 +7,7 @@
 mod cholesky;
 mod model;
 mod newton;
+mod passes;
 mod settings;
 
 pub use model::{LinearModel, LinearTrainer};

@@ -150,12 +150,8 @@ impl Model for LinearModel {
 
 impl TrainedModel for LinearModel {
     fn to_package(&self) -> Result<ModelPackage> {
-        let mut package = ModelPackage::new(LinearTrainer::FLAVOR, self.shell.signature.clone())
-            .with_file(MODEL_FILE, package::to_json(MODEL_FILE, &self.description)?)
-            .with_file(PREPROCESSOR_FILE, package::to_json(PREPROCESSOR_FILE, &self.shell.preprocessor)?);
         let notes = [("seed", self.description.seed.to_string()), ("steps", self.description.steps.to_string())];
-        package.manifest.notes.extend(notes.map(|(key, value)| (key.to_owned(), value)));
-        Ok(package)
+        self.shell.package(LinearTrainer::FLAVOR, &self.description, None, notes)
     }
 
     fn steps(&self) -> usize {

@@ -40,6 +40,7 @@ impl LinearSettings {
             ("l2 must be finite and at least 0", self.l2 >= 0.0 && self.l2.is_finite()),
             ("tolerance must be in (0, 1)", self.tolerance > 0.0 && self.tolerance < 1.0),
             ("steps_max must be from 1 to 1000", (1..=1_000).contains(&self.steps_max)),
+            ("encoding must not be embedding, for no vectors are learnt", self.encoding != CategoryEncoding::Embedding),
         ];
         let faults: Vec<&str> = checks.iter().filter(|check| !check.1).map(|check| check.0).collect();
         if faults.is_empty() {

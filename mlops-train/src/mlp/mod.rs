@@ -8,11 +8,12 @@ mod codec;
 mod learner;
 mod model;
 mod network;
-mod rows;
 mod settings;
 
 pub use model::{MlpModel, MlpTrainer};
 pub use settings::MlpSettings;
 
+pub(crate) use codec::{WEIGHTS_FILE, decode, encode};
+pub(crate) use learner::BurnNetwork;
 pub(crate) use model::load;
-pub(crate) use network::{Dense, Inputs};
+pub(crate) use network::Network;

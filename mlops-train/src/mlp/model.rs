@@ -7,24 +7,23 @@ use mlops_core::{Error, Model, ModelPackage, Result, Signature};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    codec,
+    codec::{self, WEIGHTS_FILE},
     learner::Perceptron,
-    network::{Inputs, Network},
-    rows::{Examples, Rows, TableBatch},
+    network::Network,
     settings::MlpSettings,
 };
 use crate::{
     data::{TableDataset, Task},
-    neural::{BurnTrainer, EpochRecord, Loader, Trained},
+    neural::{
+        EpochRecord, Trained,
+        table::{Embedding, EmbeddingSize, Inputs, OutputScale, TableFit},
+    },
     package::{self, FORMAT_VERSION, MODEL_FILE, PREPROCESSOR_FILE, Shell},
     params::Params,
     preprocess::Preprocessor,
     search::SearchSpace,
-    split::holdout,
     trainer::{FitContext, TrainedModel, Trainer},
 };
-
-const WEIGHTS_FILE: &str = "weights.safetensors";
 
 /// Fits [`MlpModel`]s; parameters are the fields of [`MlpSettings`].
 ///
@@ -60,25 +59,25 @@ impl MlpTrainer {
     pub fn fit_settings(&self, data: &TableDataset, settings: &MlpSettings, context: &FitContext) -> Result<MlpModel> {
         settings.validate()?;
         data.check_learnable()?;
-        let (train, valid) = match settings.early_stopping_epochs {
-            0 => ((0..data.rows() as u32).collect(), Vec::new()),
-            _ => holdout(data, settings.validation_share, context.seed()),
-        };
         let (preprocessor, matrix) = Preprocessor::fit_transform(&settings.preprocessing(), data, context.seed())?;
-        let inputs = Inputs::new(&matrix);
+        let counts = preprocessor.code_counts();
+        let inputs = Inputs::with_codes(&matrix, &counts);
         let output = OutputScale::of(data);
-        let examples = Examples {
+        let embeddings = settings.embeddings(&counts);
+        let dimensions: usize = embeddings.iter().map(|size| size.dimension).sum();
+        let widths = settings.widths(inputs.width + dimensions);
+        let learner = Perceptron { task: data.task(), embeddings: embeddings.clone(), widths: widths.clone() };
+        let fit = TableFit {
+            flavor: Self::FLAVOR,
+            data,
             inputs: &inputs,
-            targets: data.labels().iter().map(|label| ((label - output.mean) / output.scale) as f32).collect(),
-            weights: row_weights(data, settings.balance_classes),
+            output,
+            settings: settings.training(),
+            whole: settings,
+            validation_share: settings.validation_share,
+            balance_classes: settings.balance_classes,
         };
-        let widths = settings.widths(inputs.width);
-        let learner = Perceptron { task: data.task(), widths: widths.clone() };
-        let side = |rows| Rows { examples: &examples, rows };
-        let (train, valid) = (side(train), Some(side(valid)).filter(|rows| !rows.rows.is_empty()));
-        let valid = valid.as_ref().map(|rows| rows as &dyn Loader<Batch = TableBatch>);
-        let trainer = BurnTrainer::new(settings.training()).with_name(Self::FLAVOR);
-        let Trained { module, epoch, history, .. } = trainer.fit(&learner, &train, valid, context)?;
+        let Trained { module, epoch, history, .. } = fit.run(&learner, context)?;
         let network = module.to_network()?;
         let description = Description {
             format_version: FORMAT_VERSION,
@@ -88,6 +87,7 @@ impl MlpTrainer {
             settings: settings.clone(),
             activation: "relu".to_owned(),
             widths,
+            embeddings,
             output,
             epochs: epoch,
         };
@@ -114,42 +114,6 @@ impl Trainer for MlpTrainer {
     }
 }
 
-/// Weights scaled to a mean of one, so that they do not change the step size. Balanced, the weights
-/// of both classes have the same sum.
-fn row_weights(data: &TableDataset, balance: bool) -> Vec<f32> {
-    let mut weights = data.weights().map_or_else(|| vec![1.0; data.rows()], <[f64]>::to_vec);
-    if balance && data.task() == Task::BinaryClassification {
-        let positive: f64 = weights.iter().zip(data.labels()).map(|(weight, label)| weight * label).sum();
-        let total: f64 = weights.iter().sum();
-        let share = |label: f64| if label > 0.5 { positive / total } else { 1.0 - positive / total };
-        weights
-            .iter_mut()
-            .zip(data.labels())
-            .for_each(|(weight, &label)| *weight /= share(label).max(f64::MIN_POSITIVE));
-    }
-    let mean = weights.iter().sum::<f64>() / weights.len() as f64;
-    weights.iter().map(|weight| (weight / mean) as f32).collect()
-}
-
-/// What the network's output is multiplied by and shifted by; 1 and 0 in a classification.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct OutputScale {
-    mean: f64,
-    scale: f64,
-}
-
-impl OutputScale {
-    fn of(data: &TableDataset) -> Self {
-        if data.task() == Task::BinaryClassification {
-            return Self { mean: 0.0, scale: 1.0 };
-        }
-        let n = data.rows() as f64;
-        let mean = data.labels().iter().sum::<f64>() / n;
-        let deviation = (data.labels().iter().map(|label| (label - mean).powi(2)).sum::<f64>() / n).sqrt();
-        Self { mean, scale: if deviation.is_normal() { deviation } else { 1.0 } }
-    }
-}
-
 /// `model.json` of this flavor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Description {
@@ -160,6 +124,8 @@ struct Description {
     settings: MlpSettings,
     activation: String,
     widths: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    embeddings: Vec<EmbeddingSize>,
     output: OutputScale,
     epochs: usize,
 }
@@ -194,6 +160,29 @@ impl MlpModel {
         &self.network
     }
 
+    /// The learnt vector of each category by column, the most frequent first; the last two are those of
+    /// unseen and of missing categories. Empty unless the encoding is
+    /// [`crate::CategoryEncoding::Embedding`].
+    #[must_use]
+    pub fn embeddings(&self) -> Vec<(String, Vec<Vec<f32>>)> {
+        let preprocessor = &self.shell.preprocessor;
+        let coded = preprocessor.output_columns().into_iter().zip(preprocessor.code_counts());
+        let coded = coded.filter(|(_, count)| count.is_some()).map(|(name, _)| name.to_owned());
+        let vectors = |table: &Embedding| table.weight.chunks(table.size.dimension).map(<[f32]>::to_vec).collect();
+        coded.zip(self.network.embeddings().iter().map(vectors)).collect()
+    }
+
+    /// Refuses what reads categories as columns of zeros and ones.
+    ///
+    /// # Errors
+    /// `Unimplemented` when the network has vectors of categories.
+    pub(crate) fn check_plain(&self, what: &str) -> Result<()> {
+        if self.network.embeddings().is_empty() {
+            return Ok(());
+        }
+        Err(Error::unimplemented(format!("{what} reads plain numbers; fit the perceptron with encoding one_hot")))
+    }
+
     /// What the network's output is shifted by and multiplied by.
     pub(crate) fn output_scale(&self) -> (f64, f64) {
         (self.description.output.mean, self.description.output.scale)
@@ -206,12 +195,9 @@ impl Model for MlpModel {
     }
 
     fn predict(&self, inputs: &RecordBatch) -> Result<RecordBatch> {
-        let inputs = Inputs::new(&self.shell.preprocessor.transform(inputs)?);
-        let OutputScale { mean, scale } = self.description.output;
-        let finish = |output: f32| match self.shell.task {
-            Task::BinaryClassification => 1.0 / (1.0 + (-f64::from(output)).exp()),
-            Task::Regression => mean + scale * f64::from(output),
-        };
+        let preprocessor = &self.shell.preprocessor;
+        let inputs = Inputs::with_codes(&preprocessor.transform(inputs)?, &preprocessor.code_counts());
+        let finish = |output: f32| self.description.output.finish(self.shell.task, output);
         self.shell.output(self.network.forward(&inputs).into_iter().map(finish).collect())
     }
 
@@ -222,13 +208,9 @@ impl Model for MlpModel {
 
 impl TrainedModel for MlpModel {
     fn to_package(&self) -> Result<ModelPackage> {
-        let mut package = ModelPackage::new(MlpTrainer::FLAVOR, self.shell.signature.clone())
-            .with_file(MODEL_FILE, package::to_json(MODEL_FILE, &self.description)?)
-            .with_file(PREPROCESSOR_FILE, package::to_json(PREPROCESSOR_FILE, &self.shell.preprocessor)?)
-            .with_file(WEIGHTS_FILE, codec::encode(&self.network)?);
         let notes = [("seed", self.description.seed.to_string()), ("epochs", self.description.epochs.to_string())];
-        package.manifest.notes.extend(notes.map(|(key, value)| (key.to_owned(), value)));
-        Ok(package)
+        let weights = (WEIGHTS_FILE, codec::encode(&self.network)?);
+        self.shell.package(MlpTrainer::FLAVOR, &self.description, Some(weights), notes)
     }
 
     fn steps(&self) -> usize {
@@ -244,15 +226,17 @@ pub(crate) fn load(package: &ModelPackage) -> Result<MlpModel> {
     let description: Description = package::read_json(package, MODEL_FILE)?;
     package::check_format(description.format_version)?;
     let shell = Shell::load(package, description.task)?;
-    let network = codec::decode(package.file(WEIGHTS_FILE)?, &description.widths)?;
-    let OutputScale { mean, scale } = description.output;
-    let known = description.activation == "relu" && mean.is_finite() && scale.is_finite();
-    if !known || network.inputs() != shell.preprocessor.width() {
+    let Description { embeddings, widths, .. } = &description;
+    let network = codec::decode(package.file(WEIGHTS_FILE)?, embeddings, widths)?;
+    let counts = shell.preprocessor.code_counts();
+    let codes: Vec<usize> = counts.iter().flatten().copied().collect();
+    let inputs = counts.len() - codes.len() + embeddings.iter().map(|size| size.dimension).sum::<usize>();
+    let known = description.activation == "relu" && description.output.is_sound() && network.outputs() == 1;
+    if !known || network.inputs() != inputs || !codes.iter().eq(embeddings.iter().map(|size| &size.codes)) {
         return Err(Error::data_loss(format!(
-            "{MODEL_FILE} describes a network of {} inputs with activation {:?}, {PREPROCESSOR_FILE} gives {}",
+            "{MODEL_FILE} describes a network of {} inputs with activation {:?}, {PREPROCESSOR_FILE} gives {inputs}",
             network.inputs(),
             description.activation,
-            shell.preprocessor.width()
         )));
     }
     Ok(MlpModel { shell, network, description, history: Vec::new() })

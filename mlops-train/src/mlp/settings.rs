@@ -4,7 +4,7 @@ use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    neural::{BurnSettings, OptimizerKind, Precision, Schedule},
+    neural::{BurnSettings, OptimizerKind, Precision, Schedule, table::EmbeddingSize},
     preprocess::{CategoryEncoding, PreprocessorSettings},
 };
 
@@ -38,8 +38,13 @@ pub struct MlpSettings {
     pub batch_rows: usize,
     /// Batches that are averaged into one step, 1 to 1,024.
     pub accumulate: usize,
-    /// How text becomes numbers.
+    /// How text becomes numbers. With [`CategoryEncoding::Embedding`] the network learns a vector of
+    /// each category, and one for rare and unseen ones: fewer weights than a column per category, and
+    /// better where there are many.
     pub encoding: CategoryEncoding,
+    /// Numbers per vector of a category, at most 512; zero is `min(50, round(1.6 n^0.56))` of `n`
+    /// categories.
+    pub embedding_dimension: usize,
     /// Quantiles that numbers are put onto a normal distribution by; zero standardizes them instead.
     pub quantiles: usize,
     /// Weigh rows so that both classes count alike, on top of their own weights.
@@ -71,6 +76,7 @@ impl Default for MlpSettings {
             batch_rows: 256,
             accumulate: 1,
             encoding: CategoryEncoding::OneHot,
+            embedding_dimension: 0,
             quantiles: 0,
             balance_classes: false,
             epochs: 20,
@@ -89,6 +95,7 @@ impl MlpSettings {
         let checks = [
             ("hidden_layers must be at most 8", self.hidden_layers <= 8),
             ("hidden_units must be from 1 to 4096", (1..=4096).contains(&self.hidden_units)),
+            ("embedding_dimension must be at most 512", self.embedding_dimension <= 512),
             ("validation_share must be in (0, 0.5]", self.validation_share > 0.0 && self.validation_share <= 0.5),
         ];
         let mut faults: Vec<&str> = checks.iter().filter(|check| !check.1).map(|check| check.0).collect();
@@ -101,7 +108,16 @@ impl MlpSettings {
 
     pub(crate) fn preprocessing(&self) -> PreprocessorSettings {
         let Self { encoding, quantiles, .. } = *self;
-        PreprocessorSettings { encoding, quantiles, ..PreprocessorSettings::for_networks() }
+        let base = match encoding {
+            CategoryEncoding::Embedding => PreprocessorSettings::for_embeddings(),
+            _ => PreprocessorSettings::for_networks(),
+        };
+        PreprocessorSettings { encoding, quantiles, ..base }
+    }
+
+    /// The tables of vectors for columns of so many codes.
+    pub(super) fn embeddings(&self, code_counts: &[Option<usize>]) -> Vec<EmbeddingSize> {
+        code_counts.iter().flatten().map(|&codes| EmbeddingSize::new(codes, self.embedding_dimension)).collect()
     }
 
     /// What the training loop needs of them.

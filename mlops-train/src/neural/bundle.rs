@@ -1,27 +1,21 @@
 //! Parameters and moments as safetensors, by the path of each parameter in its module.
 
-use mlops_core::{Error, Result};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use mlops_core::Result;
 
 use super::parameters::Parameters;
-use crate::checkpoint::Saved;
+use crate::{
+    checkpoint::Saved,
+    weights::{self, WeightsFile},
+};
 
 /// Writes vectors that are laid out like `parameters`, each under a prefix.
 pub(super) fn encode(parameters: &Parameters, vectors: &[(&str, &[f32])]) -> Result<Vec<u8>> {
-    let mut named: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-    for (prefix, values) in vectors {
-        for (slot, values) in parameters.slots(values) {
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            named.push((format!("{prefix}{}", slot.name), slot.shape.clone(), bytes));
-        }
-    }
-    let views = named
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
-    views
-        .and_then(|views| safetensors::serialize(views, None))
-        .map_err(|error| Error::internal(format!("parameters cannot be written as safetensors: {error}")))
+    let named = vectors.iter().flat_map(|&(prefix, values)| {
+        parameters
+            .slots(values)
+            .map(move |(slot, values)| (format!("{prefix}{}", slot.name), slot.shape.clone(), values))
+    });
+    weights::encode(named)
 }
 
 /// Reads one vector back from the file `name` of a checkpoint.
@@ -29,20 +23,11 @@ pub(super) fn encode(parameters: &Parameters, vectors: &[(&str, &[f32])]) -> Res
 /// # Errors
 /// `DataLoss` naming the file when a parameter is missing, of another shape or not finite.
 pub(super) fn decode(saved: &Saved, name: &str, parameters: &Parameters, prefix: &str) -> Result<Vec<f32>> {
-    let file = SafeTensors::deserialize(saved.file(name)?)
-        .map_err(|error| saved.damaged(name, &format!("it is no safetensors file: {error}")))?;
+    let damaged = |error: mlops_core::Error| saved.damaged(name, error.message());
+    let file = WeightsFile::open(saved.file(name)?).map_err(damaged)?;
     let mut values = Vec::with_capacity(parameters.len());
     for slot in parameters.layout() {
-        let tensor = format!("{prefix}{}", slot.name);
-        match file.tensor(&tensor) {
-            Ok(view) if view.dtype() == Dtype::F32 && view.shape() == slot.shape => {
-                values.extend(view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-            }
-            _ => return Err(saved.damaged(name, &format!("tensor {tensor:?} is missing or of another shape"))),
-        }
-    }
-    if values.iter().any(|value| !value.is_finite()) {
-        return Err(saved.damaged(name, "a number is not finite"));
+        values.extend(file.read(&format!("{prefix}{}", slot.name), &slot.shape).map_err(damaged)?);
     }
     Ok(values)
 }

@@ -81,6 +81,8 @@ const STATE_FILE: &str = "state.json";
 pub struct BurnTrainer {
     settings: BurnSettings,
     name: String,
+    /// What else a checkpoint is of, besides the settings.
+    network: serde_json::Value,
 }
 
 /// A trained module.
@@ -102,13 +104,19 @@ impl BurnTrainer {
     /// A trainer with these settings.
     #[must_use]
     pub fn new(settings: BurnSettings) -> Self {
-        Self { settings, name: "mlops.burn".to_owned() }
+        Self { settings, name: "mlops.burn".to_owned(), network: serde_json::Value::Null }
     }
 
     /// Names what is trained; a checkpoint of another name is refused.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Makes the settings of the network part of what a checkpoint is of, because not all of them show in its weights.
+    pub(crate) fn with_network(mut self, settings: serde_json::Value) -> Self {
+        self.network = settings;
         self
     }
 
@@ -181,7 +189,7 @@ impl BurnTrainer {
         };
         let mut run = Run { world, module, parameters, optimizer, best: None, state, session: None };
         run.put();
-        run.resume(&self.name)?;
+        run.resume(self)?;
         run.state.world_size = run.world.size();
         while !run.is_over() {
             run.epoch()?;
@@ -394,30 +402,40 @@ impl<L: Learner> Run<'_, L> {
         Ok(())
     }
 
+    /// The mean loss of the held-out rows. Members of a group judge a run of the batches each; all add
+    /// the losses of all batches in their order, which gives the bits of one member alone.
     fn valid_loss(&self) -> Result<Option<f64>> {
+        let World { learner, settings, group, plain, .. } = &self.world;
         let Some(valid) = self.world.valid else { return Ok(None) };
         let module = self.module.valid();
-        let (mut sum, mut rows) = (0.0, 0);
-        let pass = Pass { seed: 0, epoch: None, batch_rows: self.world.settings.batch_rows, skip: 0 };
-        for batch in valid.pass(&pass)? {
+        let batch_rows = settings.batch_rows;
+        let own = sharing::run(valid.batches(batch_rows), self.world.rank(), self.world.size());
+        let pass = Pass { seed: 0, epoch: None, batch_rows, skip: own.start };
+        let mut losses = Vec::with_capacity(own.len());
+        for batch in valid.pass(&pass)?.take(own.len()) {
             let batch = batch?;
-            let loss = number(&self.world.learner.loss(&module, &batch, &self.world.plain)?)?;
-            let counted = self.world.learner.rows(&batch);
-            sum += loss * counted as f64;
-            rows += counted;
+            losses.push((number(&learner.loss(&module, &batch, plain)?)?, learner.rows(&batch) as u64));
         }
+        if let Some(group) = group {
+            losses = sharing::losses_from_bytes(&group.all_gather(sharing::losses_to_bytes(&losses))?)?;
+        }
+        let rows: u64 = losses.iter().map(|(_, rows)| rows).sum();
+        let sum: f64 = losses.iter().map(|(loss, rows)| loss * *rows as f64).sum();
         Ok((rows > 0).then(|| sum / rows as f64))
     }
 
     /// Goes on from the latest checkpoint, if the context wants checkpoints and there is one.
-    fn resume(&mut self, name: &str) -> Result<()> {
+    fn resume(&mut self, trainer: &BurnTrainer) -> Result<()> {
         let World { context, settings, train, valid, .. } = self.world;
         let Some(checkpoints) = context.checkpoints() else { return Ok(()) };
         let valid = valid.map(Loader::digest).transpose()?;
         let train = train.digest()?;
         let parts = [Some(train), valid];
         let data = mlops_core::Digest::of_parts(parts.iter().flatten().map(|digest| digest.as_bytes().as_slice()));
-        let identity = Identity::new(name, data, settings, context.seed())?;
+        let identity = match &trainer.network {
+            serde_json::Value::Null => Identity::new(&trainer.name, data, settings, context.seed()),
+            network => Identity::new(&trainer.name, data, &(settings, network), context.seed()),
+        }?;
         let saved = if self.world.rank() == 0 {
             let (session, saved) = Session::open(checkpoints, identity)?;
             self.session = Some(session);

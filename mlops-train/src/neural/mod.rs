@@ -24,6 +24,7 @@ mod schedule;
 mod settings;
 mod sharing;
 mod state;
+pub(crate) mod table;
 
 pub use collective::{Collective, ThreadGroup};
 pub use fit::{BurnTrainer, Trained};

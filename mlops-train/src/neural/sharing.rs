@@ -44,6 +44,31 @@ pub(super) fn from_bytes(gathered: &[Vec<u8>], parameters: usize) -> Result<(boo
     Ok((stop, tournament(parts)))
 }
 
+/// What a member sends of judging its batches: the mean loss and the rows of each.
+pub(super) fn losses_to_bytes(losses: &[(f64, u64)]) -> Vec<u8> {
+    losses.iter().flat_map(|(loss, rows)| loss.to_le_bytes().into_iter().chain(rows.to_le_bytes())).collect()
+}
+
+/// Losses and rows of all batches in their order, as members took consecutive runs of them.
+///
+/// # Errors
+/// `Internal` when a member sent something else.
+pub(super) fn losses_from_bytes(gathered: &[Vec<u8>]) -> Result<Vec<(f64, u64)>> {
+    let mut losses = Vec::new();
+    for bytes in gathered {
+        let (pairs, rest) = bytes.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(Error::internal("a worker sent losses of another length; do all run the same code?"));
+        }
+        losses.extend(pairs.iter().map(|pair| {
+            let (loss, rows) = pair.split_at(8);
+            let word = |bytes: &[u8]| bytes.as_chunks::<8>().0.first().copied().unwrap_or_default();
+            (f64::from_le_bytes(word(loss)), u64::from_le_bytes(word(rows)))
+        }));
+    }
+    Ok(losses)
+}
+
 fn member(bytes: &[u8], parameters: usize) -> Option<(bool, Option<Partial>)> {
     let (&told, rest) = bytes.split_first()?;
     if rest.is_empty() {
@@ -69,6 +94,15 @@ mod tests {
                 assert_eq!(taken, (0..total).collect::<Vec<_>>(), "{total} {size}");
             }
         }
+    }
+
+    #[test]
+    fn losses_survive_the_way() {
+        let sent = [losses_to_bytes(&[(0.5, 3), (f64::NAN, 1)]), Vec::new(), losses_to_bytes(&[(-1.5, u64::MAX)])];
+        let found = losses_from_bytes(&sent).unwrap();
+        assert_eq!((found[0], found[2], found[1].1), ((0.5, 3), (-1.5, u64::MAX), 1));
+        assert!(found[1].0.is_nan());
+        assert!(losses_from_bytes(&[vec![0; 15]]).is_err());
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub enum CategoryEncoding {
     Ordinal,
     /// A column per category: for models that add and multiply.
     OneHot,
+    /// The position by frequency as a code, with one code for unseen and rare categories and one for
+    /// missing: for networks that learn a vector per code.
+    Embedding,
     /// The mean label of the category's training rows, drawn towards the mean of all: one column
     /// however many categories there are. Training rows get means of folds they are not in.
     Target,
@@ -53,6 +56,9 @@ pub struct PreprocessorSettings {
     /// Categories kept per column, the most frequent first; the rest counts as unseen. At least 1,
     /// at most 10,000.
     pub categories_max: usize,
+    /// Training rows that a category must have to be kept; rarer ones count as unseen, so that what
+    /// unseen means is learnt from them.
+    pub category_rows_min: usize,
 }
 
 impl Default for PreprocessorSettings {
@@ -72,6 +78,19 @@ impl PreprocessorSettings {
             encoding: CategoryEncoding::Ordinal,
             smoothing_rows: 20,
             categories_max: 200,
+            category_rows_min: 1,
+        }
+    }
+
+    /// As for networks, but categories are codes of which a network learns vectors: many may be
+    /// kept, and those of fewer than five rows make up what unseen means.
+    #[must_use]
+    pub fn for_embeddings() -> Self {
+        Self {
+            encoding: CategoryEncoding::Embedding,
+            categories_max: CATEGORIES_MAX,
+            category_rows_min: 5,
+            ..Self::for_networks()
         }
     }
 
@@ -143,9 +162,8 @@ impl Preprocessor {
 }
 
 fn labeled<'a>(values: &[Option<&'a str>], data: &TableDataset) -> Vec<Labeled<'a>> {
-    let weight = |row: usize| data.weights().and_then(|weights| weights.get(row)).copied().unwrap_or(1.0);
     let rows = values.iter().zip(data.labels()).enumerate();
-    rows.map(|(row, (&category, &label))| Labeled { category, label, weight: weight(row) }).collect()
+    rows.map(|(row, (&category, &label))| Labeled { category, label, weight: data.weight(row) }).collect()
 }
 
 fn number_step(settings: &PreprocessorSettings, mut values: Vec<f64>) -> Step {
@@ -194,9 +212,11 @@ fn category_step(settings: &PreprocessorSettings, values: &[Option<&str>], data:
     let mut ranked: Vec<(&str, usize)> = counts.into_iter().collect();
     ranked.sort_by_key(|&(category, count)| (Reverse(count), category));
     ranked.truncate(settings.categories_max);
+    ranked.retain(|&(_, count)| count >= settings.category_rows_min);
     let categories: Vec<String> = ranked.into_iter().map(|(category, _)| category.to_owned()).collect();
     match settings.encoding {
         CategoryEncoding::Ordinal => Step::Ordinal { categories },
+        CategoryEncoding::Embedding => Step::Code { categories },
         CategoryEncoding::OneHot => Step::OneHot { categories, indicator: values.contains(&None) },
         CategoryEncoding::Target => {
             let means = Means::of(labeled(values, data).into_iter(), settings.smoothing_rows as f64);
@@ -265,6 +285,20 @@ mod tests {
     }
 
     #[test]
+    fn codes_keep_rare_unseen_and_missing_apart_from_known() {
+        let settings = PreprocessorSettings { category_rows_min: 2, ..PreprocessorSettings::for_embeddings() };
+        let kinds = vec![Some("b"), Some("a"), Some("b"), Some("rare"), None, Some("a"), Some("b")];
+        let train = batch(vec![Some(0.0); 7], kinds);
+        let preprocessor = fit(&settings, train.clone());
+        assert_eq!(preprocessor.output_names(), ["x", "kind"]);
+        assert_eq!(preprocessor.code_counts(), [None, Some(4)]);
+        let codes: Vec<f64> = preprocessor.transform(&train).unwrap().column(1).collect();
+        assert_eq!(codes, [0.0, 1.0, 0.0, 2.0, 3.0, 1.0, 0.0]);
+        let later = preprocessor.transform(&batch(vec![None], vec![Some("new")])).unwrap();
+        assert_eq!(later.row(0), [0.0, 2.0]);
+    }
+
+    #[test]
     fn constant_and_empty_columns_stay_finite() {
         let settings = PreprocessorSettings::for_networks();
         for column in [vec![Some(1e300), Some(1e300)], vec![None, None], vec![Some(f64::MAX), Some(f64::MIN)]] {
@@ -307,7 +341,7 @@ mod tests {
     fn json_round_trips() {
         let train = batch(vec![Some(0.1), None], vec![Some("a"), None]);
         let target = PreprocessorSettings { encoding: CategoryEncoding::Target, quantiles: 3, ..Default::default() };
-        for settings in [PreprocessorSettings::for_networks(), target] {
+        for settings in [PreprocessorSettings::for_networks(), PreprocessorSettings::for_embeddings(), target] {
             let preprocessor = fit(&settings, train.clone());
             let json = serde_json::to_string(&preprocessor).unwrap();
             assert_eq!(serde_json::from_str::<Preprocessor>(&json).unwrap(), preprocessor);

@@ -16,6 +16,8 @@ pub(crate) enum Step {
     Number { fill: Option<f64>, mean: f64, scale: f64, indicator: bool },
     /// Position of the category; the number of categories for an unseen one; missing stays missing.
     Ordinal { categories: Vec<String> },
+    /// Position of the category, then one code for unseen and rare ones, then one for missing.
+    Code { categories: Vec<String> },
     /// A column per category, one for unseen ones, and one for missing if `indicator` (else missing
     /// counts as unseen).
     OneHot { categories: Vec<String>, indicator: bool },
@@ -29,7 +31,7 @@ impl Step {
     pub(super) fn width(&self) -> usize {
         match self {
             Self::Number { indicator, .. } | Self::Quantile { indicator, .. } => 1 + usize::from(*indicator),
-            Self::Ordinal { .. } | Self::Target { .. } => 1,
+            Self::Ordinal { .. } | Self::Code { .. } | Self::Target { .. } => 1,
             Self::OneHot { categories, indicator } => categories.len() + 1 + usize::from(*indicator),
         }
     }
@@ -48,7 +50,7 @@ impl Step {
                 let finite = means.iter().chain([prior, missing]).all(|mean| mean.is_finite());
                 input.data_type == DataType::String && finite && means.len() == categories.len()
             }
-            Self::Ordinal { .. } | Self::OneHot { .. } => input.data_type == DataType::String,
+            Self::Ordinal { .. } | Self::Code { .. } | Self::OneHot { .. } => input.data_type == DataType::String,
         };
         let usable = !matches!(input.data_type, DataType::Binary | DataType::Timestamp);
         if fits && usable && input.row_shape.is_empty() {
@@ -108,7 +110,7 @@ impl Preprocessor {
             let name = &input.name;
             let (categories, indicator) = match step {
                 Step::Number { indicator, .. } | Step::Quantile { indicator, .. } => (None, *indicator),
-                Step::Ordinal { .. } | Step::Target { .. } => (None, false),
+                Step::Ordinal { .. } | Step::Code { .. } | Step::Target { .. } => (None, false),
                 Step::OneHot { categories, indicator } => (Some(categories), *indicator),
             };
             match categories {
@@ -130,6 +132,18 @@ impl Preprocessor {
     pub fn output_columns(&self) -> Vec<&str> {
         let names = self.columns.iter().map(|column| (column.input.name.as_str(), column.step.width()));
         names.flat_map(|(name, width)| std::iter::repeat_n(name, width)).collect()
+    }
+
+    /// For each number it gives: how many codes there are, if it is the code of a category
+    /// ([`crate::CategoryEncoding::Embedding`]). The last two codes are those of unseen and of missing
+    /// categories.
+    #[must_use]
+    pub fn code_counts(&self) -> Vec<Option<usize>> {
+        let of = |step: &Step| match step {
+            Step::Code { categories } => vec![Some(categories.len() + 2)],
+            other => vec![None; other.width()],
+        };
+        self.columns.iter().flat_map(|column| of(&column.step)).collect()
     }
 
     /// Turns every row into numbers. A row's numbers do not depend on other rows.
@@ -169,7 +183,7 @@ fn write_numbers(matrix: &mut Matrix, at: usize, step: &Step, values: &[f64]) {
         Step::Quantile { fill, quantiles, indicator } => {
             write_known(matrix, at, (*fill, *indicator), values, |value| normal_score(value, quantiles));
         }
-        Step::Ordinal { .. } | Step::OneHot { .. } | Step::Target { .. } => {}
+        Step::Ordinal { .. } | Step::Code { .. } | Step::OneHot { .. } | Step::Target { .. } => {}
     }
 }
 
@@ -190,7 +204,10 @@ fn write_known(
 }
 
 fn write_categories(matrix: &mut Matrix, at: usize, step: &Step, values: &[Option<&str>]) {
-    let (Step::Ordinal { categories } | Step::OneHot { categories, .. } | Step::Target { categories, .. }) = step
+    let (Step::Ordinal { categories }
+    | Step::Code { categories }
+    | Step::OneHot { categories, .. }
+    | Step::Target { categories, .. }) = step
     else {
         return;
     };
@@ -208,6 +225,7 @@ fn write_categories(matrix: &mut Matrix, at: usize, step: &Step, values: &[Optio
                 let mean = code.map_or(*missing, |code| means.get(code).copied().unwrap_or(*prior));
                 matrix.set(row, at, mean);
             }
+            Step::Code { .. } => matrix.set(row, at, code.unwrap_or(unseen + 1) as f64),
             _ => matrix.set(row, at, code.map_or(f64::NAN, |code| code as f64)),
         }
     }

@@ -13,6 +13,7 @@
 //! | charts in one HTML page | [`plot`] |
 //! | a study that several workers share (feature `study-sql`) | `SharedStudy` |
 
+mod hypervolume;
 mod importance;
 #[cfg(feature = "study-sql")]
 mod optuna;

@@ -28,20 +28,23 @@ impl Candidate<'_> {
     }
 }
 
-/// Complete trials in fronts: the first is dominated by none, the second by the first alone, and so on.
-pub(crate) fn fronts<'a>(view: &StudyView<'_>, trials: &[&'a Trial]) -> Vec<Vec<&'a Trial>> {
+/// Complete trials in fronts: the first is dominated by none, the second by the first alone, and so on, until `count` trials
+/// are in one.
+pub(crate) fn fronts<'a>(view: &StudyView<'_>, trials: &[&'a Trial], count: usize) -> Vec<Vec<&'a Trial>> {
     let mut left: Vec<Candidate<'a>> = trials
         .iter()
         .filter(|trial| trial.value().is_some())
         .map(|&trial| Candidate { trial, losses: view.losses(trial), violation: trial.violation() })
         .collect();
     let mut fronts = Vec::new();
-    while !left.is_empty() {
+    let mut placed = 0;
+    while !left.is_empty() && placed < count {
         let dominated: Vec<bool> = left.iter().map(|one| left.iter().any(|other| other.dominates(one))).collect();
         let (mut front, mut behind) = (Vec::new(), Vec::new());
         for (candidate, dominated) in left.into_iter().zip(dominated) {
             if dominated { behind.push(candidate) } else { front.push(candidate.trial) }
         }
+        placed += front.len();
         fronts.push(front);
         left = behind;
     }
@@ -77,7 +80,7 @@ pub(crate) fn crowding(view: &StudyView<'_>, front: &[&Trial]) -> Vec<f64> {
 /// The best `count` trials: whole fronts, and of the last one those with most room around them, the earlier of equals.
 pub(crate) fn best<'a>(view: &StudyView<'_>, trials: &[&'a Trial], count: usize) -> Vec<&'a Trial> {
     let mut chosen = Vec::new();
-    for front in fronts(view, trials) {
+    for front in fronts(view, trials, count) {
         let room = count - chosen.len();
         if front.len() <= room {
             chosen.extend(front);

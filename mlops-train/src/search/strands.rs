@@ -1,22 +1,27 @@
-//! Sums and maxima in four strands, which processors work on side by side.
+//! Sums and maxima in eight strands, which processors work on side by side.
 
-/// Sum of products in four strands, so that they can be added side by side.
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let (chunks, others) = (a.chunks_exact(4), b.chunks_exact(4));
-    let rest: f64 = chunks.remainder().iter().zip(others.remainder()).map(|(x, y)| x * y).sum();
-    let mut sums = [0.0; 4];
+use std::ops::{Add, Mul};
+
+/// Strands of a loop.
+const STRANDS: usize = 8;
+
+/// Sum of products.
+pub(crate) fn dot<T: Copy + Default + Add<Output = T> + Mul<Output = T>>(a: &[T], b: &[T]) -> T {
+    let (chunks, others) = (a.chunks_exact(STRANDS), b.chunks_exact(STRANDS));
+    let rest = chunks.remainder().iter().zip(others.remainder()).fold(T::default(), |sum, (&x, &y)| sum + x * y);
+    let mut sums = [T::default(); STRANDS];
     for (x, y) in chunks.zip(others) {
-        sums.iter_mut().zip(x).zip(y).for_each(|((sum, x), y)| *sum += x * y);
+        sums.iter_mut().zip(x).zip(y).for_each(|((sum, &x), &y)| *sum = *sum + x * y);
     }
-    rest + sums.iter().sum::<f64>()
+    sums.into_iter().fold(rest, Add::add)
 }
 
 /// The largest value; negative infinity of none, and of what is not a number.
-pub(crate) fn largest(values: &[f64]) -> f64 {
-    let greater = |a: f64, b: f64| if b > a { b } else { a };
-    let chunks = values.chunks_exact(4);
-    let rest = chunks.remainder().iter().copied().fold(f64::NEG_INFINITY, greater);
-    let mut most = [f64::NEG_INFINITY; 4];
+pub(crate) fn largest(values: &[f32]) -> f32 {
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    let chunks = values.chunks_exact(STRANDS);
+    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, greater);
+    let mut most = [f32::NEG_INFINITY; STRANDS];
     for chunk in chunks {
         most.iter_mut().zip(chunk).for_each(|(most, &value)| *most = greater(*most, value));
     }
@@ -29,10 +34,10 @@ mod tests {
 
     #[test]
     fn strands_give_what_one_loop_gives() {
-        for n in 0..20 {
-            let values: Vec<f64> = (0..n).map(|i| f64::from(i * 7 % 5) - 2.0).collect();
-            assert_eq!(dot(&values, &values), values.iter().map(|v| v * v).sum::<f64>());
-            assert_eq!(largest(&values), values.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+        for n in 0..40_u8 {
+            let values: Vec<f32> = (0..n).map(|i| f32::from(i % 5) - 2.0).collect();
+            assert_eq!(dot(&values, &values), values.iter().map(|v| v * v).sum::<f32>());
+            assert_eq!(largest(&values), values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         }
     }
 }

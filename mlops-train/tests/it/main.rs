@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod autoencoder;
 mod common;
 mod compress;
 mod explain;
 mod explain_vectors;
 mod fair_incomes;
+mod ft_transformer;
 mod gates;
 mod gbdt;
 #[cfg(feature = "labeling")]
@@ -15,6 +17,8 @@ mod labeling;
 mod linear;
 mod mlp;
 mod neural;
+#[cfg(all(feature = "labeling", feature = "study-sql", feature = "postgres"))]
+mod postgres;
 mod real_data;
 mod resume;
 mod search;

@@ -5,9 +5,14 @@ use std::{
     time::Duration,
 };
 
-use mlops_core::{Clock, ErrorKind, SystemClock};
+use mlops_core::{
+    Clock, ErrorKind, SystemClock,
+    arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray},
+    testing::SplitMix64,
+};
 use mlops_train::{
-    FitContext, Metric, MlpSettings, MlpTrainer, Params, TableDataset, TrainedModel, Trainer, load_package, scores,
+    CategoryEncoding, FitContext, Metric, MlpSettings, MlpTrainer, Params, TableDataset, TrainedModel, Trainer,
+    compress::Compressor, load_package, scores,
 };
 
 use crate::common::{check_round_trip, xor, xor_batch};
@@ -24,6 +29,59 @@ fn learns_an_interaction_and_survives_storage() {
     assert!(auc > 0.97, "{auc}");
     assert!(model.steps() <= 40);
     check_round_trip(&model, test.batch());
+}
+
+#[test]
+fn categories_become_vectors_that_are_learnt_and_stored() {
+    // The sign of x counts one way for some of thirty categories and the other way for the rest.
+    let table = |rows: usize, seed: u64| {
+        let random = SplitMix64::new(seed);
+        let x: Vec<f64> = (0..rows).map(|row| 2.0 * random.uniform(row as u64) - 1.0).collect();
+        let kind = |row: usize| (random.uniform((rows + row) as u64) * 30.0) as usize;
+        let names: Vec<Option<String>> =
+            (0..rows).map(|row| (row % 50 != 0).then(|| format!("kind {}", kind(row)))).collect();
+        let label = |row: usize| f64::from(u8::from((x[row] > 0.0) == kind(row).is_multiple_of(2)));
+        let labels: Vec<f64> = (0..rows).map(label).collect();
+        let columns: [(&str, ArrayRef); 3] = [
+            ("x", Arc::new(Float64Array::from(x.clone()))),
+            ("kind", Arc::new(StringArray::from(names))),
+            ("label", Arc::new(Float64Array::from(labels))),
+        ];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)));
+        TableDataset::classification(batch.unwrap(), "label").build().unwrap()
+    };
+    let (train, test) = (table(4_000, 1), table(1_000, 2));
+    let settings = MlpSettings { encoding: CategoryEncoding::Embedding, epochs: 60, ..settings() };
+    let model = MlpTrainer.fit_settings(&train, &settings, &FitContext::new(3)).unwrap();
+    let auc = Metric::RocAuc.compute(test.labels(), &scores(&model, test.batch()).unwrap()).unwrap();
+    assert!(auc > 0.95, "{auc}");
+    check_round_trip(&model, test.batch());
+    let embeddings = model.embeddings();
+    let [(name, vectors)] = &embeddings[..] else { panic!("one column has vectors, found {}", embeddings.len()) };
+    // Thirty categories, unseen and missing; 1.6 * 32^0.56 = 11.1.
+    assert_eq!((name.as_str(), vectors.len(), vectors[0].len()), ("kind", 32, 11));
+    let seen = |vector: &Vec<f32>| vector.iter().any(|value| *value != 0.0);
+    assert!(vectors[..30].iter().all(seen) && !seen(&vectors[30]) && seen(&vectors[31]));
+    // A category that was never seen is answered from the numbers alone.
+    let odd: [(&str, ArrayRef); 2] =
+        [("x", Arc::new(Float64Array::from(vec![0.5]))), ("kind", Arc::new(StringArray::from(vec!["new"])))];
+    let odd = RecordBatch::try_from_iter_with_nullable(odd.map(|(name, column)| (name, column, true))).unwrap();
+    assert!(scores(&model, &odd).unwrap()[0].is_finite());
+    let error = Compressor::new().compress(&model, test.batch()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Unimplemented && error.message().contains("one_hot"), "{error}");
+}
+
+#[test]
+fn a_table_of_text_alone_is_learnt_from() {
+    let kind: Vec<&str> = (0..300).map(|row| ["a", "b", "c"][row % 3]).collect();
+    let label: Vec<f64> = (0..300).map(|row| f64::from(u8::from(row % 3 == 1))).collect();
+    let columns: [(&str, ArrayRef); 2] =
+        [("kind", Arc::new(StringArray::from(kind))), ("label", Arc::new(Float64Array::from(label)))];
+    let data = TableDataset::classification(RecordBatch::try_from_iter(columns).unwrap(), "label").build().unwrap();
+    let settings = MlpSettings { encoding: CategoryEncoding::Embedding, ..settings() };
+    let model = MlpTrainer.fit_settings(&data, &settings, &FitContext::new(1)).unwrap();
+    assert_eq!(Metric::RocAuc.compute(data.labels(), &scores(&model, data.batch()).unwrap()).unwrap(), 1.0);
+    check_round_trip(&model, data.batch());
 }
 
 #[test]

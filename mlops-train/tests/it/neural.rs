@@ -209,6 +209,41 @@ fn threads_that_share_steps_learn_what_one_thread_learns() {
 }
 
 #[test]
+fn members_judge_held_out_rows_once_between_them() {
+    /// Counts the batches that held-out rows are read in.
+    struct Counted(Points, std::sync::atomic::AtomicUsize);
+    impl Loader for Counted {
+        type Batch = Vec<[f32; 2]>;
+        fn batches(&self, batch_rows: usize) -> usize {
+            self.0.batches(batch_rows)
+        }
+        fn pass(&self, pass: &Pass) -> Result<Box<dyn Iterator<Item = Result<Vec<[f32; 2]>>> + '_>> {
+            let count = |_: &Result<Vec<[f32; 2]>>| {
+                self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            };
+            Ok(Box::new(self.0.pass(pass)?.inspect(count)))
+        }
+        fn digest(&self) -> Result<Digest> {
+            self.0.digest()
+        }
+    }
+    let settings = BurnSettings { epochs: 3, accumulate: 4, batch_rows: 3, ..settings() };
+    let fit = |workers: usize| {
+        let valid = Counted(Points::new(20), std::sync::atomic::AtomicUsize::new(0));
+        let context = FitContext::new(1).with_workers(workers.try_into().unwrap());
+        let trained = BurnTrainer::new(settings.clone()).fit(&Fits, &Points::new(48), Some(&valid), &context).unwrap();
+        let losses: Vec<u64> = trained.history.iter().map(|epoch| epoch.valid_loss.unwrap().to_bits()).collect();
+        (losses, valid.1.into_inner())
+    };
+    // Twenty rows are seven batches, whatever the number of members.
+    let (alone, batches) = fit(1);
+    assert_eq!((alone.len(), batches), (3, 21));
+    for workers in [2, 4] {
+        assert_eq!(fit(workers), (alone.clone(), 21), "{workers} workers");
+    }
+}
+
+#[test]
 fn a_group_goes_on_from_a_checkpoint_with_another_size() {
     let data = xor(700, 4);
     let settings = MlpSettings { epochs: 5, batch_rows: 16, accumulate: 4, hidden_units: 8, ..MlpSettings::default() };

@@ -12,7 +12,8 @@ use std::{
 
 use mlops_core::{ErrorKind, testing::SplitMix64};
 use mlops_train::{
-    Checkpoints, FitContext, GbdtTrainer, LinearTrainer, MlpTrainer, Params, TableDataset, TrainedModel, Trainer,
+    AutoencoderTrainer, Checkpoints, FitContext, FtTransformerTrainer, GbdtTrainer, LinearTrainer, MlpTrainer, Params,
+    TableDataset, TrainedModel, Trainer,
 };
 
 use crate::common::xor;
@@ -24,7 +25,7 @@ fn data() -> TableDataset {
     xor(300, 3)
 }
 
-fn cases() -> [(&'static str, Arc<dyn Trainer>, Params); 3] {
+fn cases() -> [(&'static str, Arc<dyn Trainer>, Params); 6] {
     let mlp = Params::new()
         .with("epochs", 4)
         .with("hidden_units", 8)
@@ -41,7 +42,20 @@ fn cases() -> [(&'static str, Arc<dyn Trainer>, Params); 3] {
         .with("early_stopping_rounds", 20);
     let half =
         mlp.clone().with("precision", "bf16").with("optimizer", "adam_w").with("accumulate", 1).with("epochs", 3);
-    [("mlp", Arc::new(MlpTrainer), mlp), ("half", Arc::new(MlpTrainer), half), ("gbdt", Arc::new(GbdtTrainer), gbdt)]
+    let vectors = mlp.clone().with("encoding", "embedding");
+    let narrow = mlp.iter().filter(|(name, _)| *name != "hidden_units").map(|(name, value)| (name, value.clone()));
+    // What a step drops is drawn, so it has to be drawn again after an interruption.
+    let ft: Params = narrow.collect();
+    let ft = ft.with("token_width", 8).with("heads", 2).with("blocks", 2).with("residual_dropout", 0.1);
+    let autoencoder = mlp.clone().with("bottleneck", 2);
+    [
+        ("mlp", Arc::new(MlpTrainer), mlp),
+        ("half", Arc::new(MlpTrainer), half),
+        ("vectors", Arc::new(MlpTrainer), vectors),
+        ("ft", Arc::new(FtTransformerTrainer), ft),
+        ("autoencoder", Arc::new(AutoencoderTrainer), autoencoder),
+        ("gbdt", Arc::new(GbdtTrainer), gbdt),
+    ]
 }
 
 fn every(steps: u64) -> NonZeroU64 {
@@ -135,6 +149,12 @@ fn another_fit_is_refused_and_says_why() {
         check(fit(&*trainer, &params, &context(6)).unwrap_err(), "its seed is 5, this fit's is 6");
         let other = params.clone().with("learning_rate", 0.05);
         check(fit(&*trainer, &other, &context(5)).unwrap_err(), "its settings");
+        if name == "ft" {
+            // The weights have the same shapes.
+            for other in [params.clone().with("heads", 4), params.clone().with("attention_dropout", 0.4)] {
+                check(fit(&*trainer, &other, &context(5)).unwrap_err(), "its settings");
+            }
+        }
         check(trainer.fit(&xor(300, 4), &params, &context(5)).unwrap_err(), "its data");
     }
     let home = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! Studies that several workers share, in one process and in several, one of which is killed.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, task::Poll, time::Duration};
 
 use mlops_core::{
     Clock, ErrorKind, SystemClock, Timestamp,
@@ -56,6 +56,34 @@ async fn workers_share_trials_and_propose_what_one_study_proposes() {
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     two.refresh().await.unwrap();
     assert_eq!(two.study(), &alone, "after an error it is read anew");
+}
+
+#[tokio::test]
+async fn an_operation_that_is_dropped_halfway_leaves_the_study_whole() {
+    for polls in 1..25 {
+        let store = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
+        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(0)));
+        let mut one = worker(&store, &clock, "one").await;
+        one.ask().await.unwrap();
+        {
+            let mut asking = std::pin::pin!(one.ask());
+            for _ in 0..polls {
+                if std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_ready())).await {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        let next = one.ask().await.unwrap();
+        one.tell(next.number, value(&next)).await.unwrap();
+        let late = worker(&store, &clock, "late").await;
+        assert_eq!(late.study(), one.study(), "dropped after {polls} polls");
+        assert!(one.study().trials().iter().enumerate().all(|(at, trial)| trial.number == at));
+
+        let refused = one.tell(next.number, Outcome::Failed).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(late.study(), one.study(), "a refusal takes nothing away");
+    }
 }
 
 #[tokio::test]

@@ -13,17 +13,17 @@ mod task;
 
 use std::{sync::Arc, time::Duration};
 
-use mlops_core::{Clock, Error, ErrorKind, Result, Timestamp};
+use mlops_core::{Clock, Error, Result, Timestamp};
 use mlops_store::{MetaStore, MetaStoreExt as _};
 use serde::{Deserialize, Serialize};
+
+use crate::attempts::Attempts;
 
 pub use label_studio::{LabelStudio, StudioTask};
 pub use task::{Assignment, LabelTask, QueueProgress, Submission, TaskRecord, TaskState};
 
 /// Tasks handed out, added or read in one call at most.
 pub const BATCH_MAX: usize = 10_000;
-/// How often a transaction that lost a race is begun again.
-const ATTEMPTS_MAX: u32 = 100;
 
 /// How a queue works.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ impl LabelQueue {
     ///
     /// # Errors
     /// `InvalidArgument` for more than [`BATCH_MAX`] tasks, an empty or overlong id or a priority that
-    /// is not finite; `Unavailable`.
+    /// is not finite; `Conflict` when other processes were faster a hundred times; `Unavailable`.
     pub async fn add(&self, tasks: &[LabelTask]) -> Result<u64> {
         if tasks.len() > BATCH_MAX {
             return Err(Error::invalid_argument(format!("at most {BATCH_MAX} tasks are added at once")));
@@ -132,7 +132,7 @@ impl LabelQueue {
     /// leases are free again.
     ///
     /// # Errors
-    /// `InvalidArgument` for an empty name or a count beyond [`BATCH_MAX`]; `Unavailable`.
+    /// `InvalidArgument` for an empty name or a count beyond [`BATCH_MAX`]; `Conflict` when other processes were faster a hundred times; `Unavailable`.
     pub async fn assign(&self, labeler: &str, count: usize) -> Result<Vec<Assignment>> {
         check_name("labeler", labeler)?;
         if count > BATCH_MAX {
@@ -144,7 +144,7 @@ impl LabelQueue {
     /// Extends the lease of a task that the labeler holds; its new end.
     ///
     /// # Errors
-    /// `FailedPrecondition` when the labeler does not hold the task any more; `Unavailable`.
+    /// `FailedPrecondition` when the labeler does not hold the task any more; `Conflict` when other processes were faster a hundred times; `Unavailable`.
     pub async fn renew(&self, labeler: &str, task: &str) -> Result<Timestamp> {
         self.retried(|| sql::renew(self, labeler, task)).await
     }
@@ -152,7 +152,7 @@ impl LabelQueue {
     /// Gives a task back without a label. Nothing happens when the labeler does not hold it.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Conflict` when other processes were faster a hundred times; `Unavailable`.
     pub async fn release(&self, labeler: &str, task: &str) -> Result<()> {
         self.retried(|| sql::release(self, labeler, task)).await
     }
@@ -163,7 +163,7 @@ impl LabelQueue {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `InvalidArgument` for an empty or overlong label;
-    /// `FailedPrecondition` when the labeler does not hold the task or it is settled; `Unavailable`.
+    /// `FailedPrecondition` when the labeler does not hold the task or it is settled; `Conflict` when other processes were faster a hundred times; `Unavailable`.
     pub async fn submit(&self, labeler: &str, task: &str, label: &str) -> Result<TaskState> {
         check_name("labeler", labeler)?;
         check_name("label", label)?;
@@ -185,7 +185,7 @@ impl LabelQueue {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `FailedPrecondition` when it is not disputed;
-    /// `PermissionDenied` when the adjudicator has labelled it; `Unavailable`.
+    /// `PermissionDenied` when the adjudicator has labelled it; `Conflict` when other processes were faster a hundred times; `Unavailable`.
     pub async fn adjudicate(&self, adjudicator: &str, task: &str, label: &str) -> Result<()> {
         check_name("adjudicator", adjudicator)?;
         check_name("label", label)?;
@@ -216,13 +216,13 @@ impl LabelQueue {
     where
         F: Future<Output = Result<T>> + Send,
     {
-        for _ in 1..ATTEMPTS_MAX {
+        let mut attempts = Attempts::default();
+        loop {
             match attempt().await {
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                outcome => return outcome,
+                Ok(done) => return Ok(done),
+                Err(error) => attempts.again(error, self.clock.as_ref()).await?,
             }
         }
-        attempt().await
     }
 
     fn now(&self) -> Timestamp {

@@ -120,7 +120,8 @@ impl Default for SamplerSettings {
 }
 
 impl SamplerSettings {
-    /// A sampler by its usual name, with its defaults: `random`, `grid`, `qmc`, `tpe`, `gp`, `cmaes` or `nsga2`.
+    /// A sampler by its usual name, with its defaults: `random`, `grid`, `qmc`, `tpe`, `tpe_optuna`, `gp`, `cmaes` or
+    /// `nsga2`.
     ///
     /// # Errors
     /// `InvalidArgument` for another name.
@@ -130,12 +131,13 @@ impl SamplerSettings {
             "grid" => Self::Grid(GridSettings::default()),
             "qmc" => Self::Qmc,
             "tpe" => Self::Tpe(TpeSettings::default()),
+            "tpe_optuna" => Self::Tpe(TpeSettings::optuna()),
             "gp" => Self::Gp(GpSettings::default()),
             "cmaes" => Self::CmaEs(CmaEsSettings::default()),
             "nsga2" => Self::Nsga2(Nsga2Settings::default()),
             _ => {
                 return Err(Error::invalid_argument(format!(
-                    "unknown sampler {name:?}, expected random, grid, qmc, tpe, gp, cmaes or nsga2"
+                    "unknown sampler {name:?}, expected random, grid, qmc, tpe, tpe_optuna, gp, cmaes or nsga2"
                 )));
             }
         })
@@ -154,7 +156,7 @@ impl SamplerSettings {
             Self::Random => Box::new(Random),
             Self::Grid(settings) => Box::new(Grid::new(settings, space)?),
             Self::Qmc => Box::new(Qmc::new(space)?),
-            Self::Tpe(settings) => Box::new(Tpe::new(settings, objectives)?),
+            Self::Tpe(settings) => Box::new(Tpe::new(settings, space, objectives)?),
             Self::Gp(settings) => {
                 one("gp")?;
                 Box::new(Gp::new(settings)?)

@@ -81,7 +81,7 @@ impl Nsga2 {
         let numbers = self.members.drain(..).chain(self.parents.iter().map(|(number, _)| *number));
         let trials: Vec<&Trial> = numbers.filter_map(|number| view.trials.get(number)).collect();
         let elite = pareto::best(view, &trials, self.settings.population);
-        self.parents = pareto::fronts(view, &elite)
+        self.parents = pareto::fronts(view, &elite, usize::MAX)
             .into_iter()
             .enumerate()
             .flat_map(|(front, trials)| {

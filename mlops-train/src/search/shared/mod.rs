@@ -5,7 +5,8 @@
 //! what was answered is durable. A running trial is leased to its worker; when the lease has run out, whoever asks next
 //! fails the trial and tries its parameters again.
 //!
-//! Invariant: the study in memory is what the database held at `revision`; after an error it is read anew.
+//! Invariant: the study in memory is what the database held at `revision`, unless it is `dirty`: an operation that failed or
+//! was dropped halfway may have changed it, so the next one reads it anew.
 
 mod tables;
 
@@ -21,7 +22,7 @@ use super::{
     study::{Outcome, Study},
     trial::{Trial, TrialState},
 };
-use crate::params::Params;
+use crate::{attempts::Attempts, params::Params};
 
 /// Attribute of a trial that repeats a dead one: the number of that one.
 const RETRY_OF: &str = "retry:of";
@@ -76,13 +77,16 @@ pub struct SharedStudy {
     study: Study,
     id: i64,
     revision: i64,
+    /// Whether the study in memory may hold what was never committed.
+    dirty: bool,
 }
 
 impl SharedStudy {
     /// Opens the study of this name, or creates it as it is given; the trials of `study` are not looked at.
     ///
     /// # Errors
-    /// `FailedPrecondition` when a study of this name has another space, sampler, pruner, direction or seed;
+    /// `FailedPrecondition` when a study of this name has another space, sampler, pruner, direction or seed; `Conflict` when
+    /// others were faster a hundred times;
     /// `InvalidArgument` when the lease has no length; `DataLoss` when stored trials are damaged; those of the store.
     pub async fn open(
         store: Arc<dyn MetaStore>,
@@ -98,32 +102,22 @@ impl SharedStudy {
         let empty = study.without_trials();
         let spec = serde_json::to_string(&empty)
             .map_err(|error| Error::internal("a study cannot be written as JSON").with_source(error))?;
-        let mut tx = store.begin().await?;
-        let sql = "SELECT id, spec FROM mlops_study WHERE name = $1";
-        let id = match tx.query_opt(sql, params![empty.name()]).await? {
-            Some(row) => {
-                let stored: Study = tables::parse(&row.get::<String>("spec")?, "study")?;
-                if stored != empty {
-                    return Err(Error::failed_precondition(format!(
-                        "study {:?} exists with another space, sampler, pruner, direction or seed",
-                        empty.name()
-                    )));
-                }
-                row.get("id")?
-            }
-            None => {
-                let sql = "INSERT INTO mlops_study (name, spec, revision) VALUES ($1, $2, 0) RETURNING id";
-                tx.query_one(sql, params![empty.name(), spec]).await?.get("id")?
+        let mut attempts = Attempts::default();
+        let id = loop {
+            match enroll(store.as_ref(), &empty, &spec).await {
+                Ok(id) => break id,
+                Err(error) => attempts.again(error, clock.as_ref()).await?,
             }
         };
-        tx.commit().await?;
         let worker = worker.into();
-        let mut shared = Self { store, clock, settings, worker, study: empty.clone(), empty, id, revision: 0 };
+        let mut shared =
+            Self { store, clock, settings, worker, study: empty.clone(), empty, id, revision: 0, dirty: false };
         shared.refresh().await?;
         Ok(shared)
     }
 
-    /// The study as it was at the last operation.
+    /// The study as it was at the last operation. After one that failed or was dropped it may hold what was not stored, until
+    /// the next one.
     #[must_use]
     pub fn study(&self) -> &Study {
         &self.study
@@ -132,17 +126,22 @@ impl SharedStudy {
     /// Reads what others have written.
     ///
     /// # Errors
-    /// `DataLoss` when stored trials are damaged; those of the store.
+    /// `DataLoss` when stored trials are damaged; `Conflict` when others were faster a hundred times; those of the store.
     pub async fn refresh(&mut self) -> Result<()> {
-        let mut tx = self.store.begin().await?;
-        self.sync(tx.as_mut()).await.map(drop)
+        let mut attempts = Attempts::default();
+        loop {
+            match self.try_refresh().await {
+                Ok(()) => return Ok(()),
+                Err(error) => attempts.again(error, self.clock.as_ref()).await?,
+            }
+        }
     }
 
     /// Proposes the next trial and leases it. A trial whose lease has run out is failed, and its parameters are tried
     /// again first.
     ///
     /// # Errors
-    /// As [`Study::ask`], and those of the store.
+    /// As [`Study::ask`]; `Conflict` when other workers were faster a hundred times; those of the store.
     pub async fn ask(&mut self) -> Result<Trial> {
         self.write(Change::Ask).await?.ok_or_else(|| Error::internal("asking gave no trial"))
     }
@@ -150,7 +149,7 @@ impl SharedStudy {
     /// Adds a trial of the caller's own and leases it.
     ///
     /// # Errors
-    /// As [`Study::enqueue`], and those of the store.
+    /// As [`Study::enqueue`]; `Conflict` when other workers were faster a hundred times; those of the store.
     pub async fn enqueue(&mut self, params: Params) -> Result<Trial> {
         self.write(Change::Enqueue(params)).await?.ok_or_else(|| Error::internal("adding gave no trial"))
     }
@@ -158,7 +157,7 @@ impl SharedStudy {
     /// Reports a value on the way, which renews the lease, and asks whether to stop.
     ///
     /// # Errors
-    /// As [`Study::report`], and those of the store.
+    /// As [`Study::report`]; `Conflict` when other workers were faster a hundred times; those of the store.
     pub async fn report(&mut self, number: usize, step: u64, value: f64) -> Result<bool> {
         Ok(self.write(Change::Report(number, step, value)).await?.is_some())
     }
@@ -166,7 +165,7 @@ impl SharedStudy {
     /// Tells what a trial came to.
     ///
     /// # Errors
-    /// As [`Study::tell_outcome`], and those of the store.
+    /// As [`Study::tell_outcome`]; `Conflict` when other workers were faster a hundred times; those of the store.
     pub async fn tell(&mut self, number: usize, outcome: Outcome) -> Result<()> {
         self.write(Change::Tell(number, outcome)).await.map(drop)
     }
@@ -174,11 +173,17 @@ impl SharedStudy {
     /// Renews the leases of all trials that run on this worker; returns how many there are.
     ///
     /// # Errors
-    /// Those of the store.
+    /// `Conflict` when other workers were faster a hundred times; those of the store.
     pub async fn heartbeat(&self) -> Result<u64> {
         let sql = "UPDATE mlops_study_trial SET lease_until = $1
             WHERE study_id = $2 AND worker = $3 AND lease_until IS NOT NULL";
-        self.store.execute(sql, params![self.lease_end(), self.id, &self.worker]).await
+        let mut attempts = Attempts::default();
+        loop {
+            match self.store.execute(sql, params![self.lease_end(), self.id, &self.worker]).await {
+                Ok(trials) => return Ok(trials),
+                Err(error) => attempts.again(error, self.clock.as_ref()).await?,
+            }
+        }
     }
 
     fn lease_end(&self) -> i64 {
@@ -186,19 +191,46 @@ impl SharedStudy {
         self.clock.now().as_micros().saturating_add(length)
     }
 
-    /// One transaction: reads, changes, writes. After an error the study is read anew.
-    async fn write(&mut self, change: Change) -> Result<Option<Trial>> {
-        let outcome = self.try_write(change).await;
-        if outcome.is_err() {
-            self.study = self.empty.clone();
-            self.revision = 0;
-        }
-        outcome
+    async fn try_refresh(&mut self) -> Result<()> {
+        let mut tx = self.store.begin().await?;
+        let sql = "SELECT revision FROM mlops_study WHERE id = $1";
+        let revision: i64 = tx.query_one(sql, params![self.id]).await?.get("revision")?;
+        self.sync(tx.as_mut(), revision).await
     }
 
-    async fn try_write(&mut self, change: Change) -> Result<Option<Trial>> {
+    /// One transaction, begun again when another worker was faster: takes the study, reads, changes, writes.
+    async fn write(&mut self, change: Change) -> Result<Option<Trial>> {
+        let mut attempts = Attempts::default();
+        loop {
+            let outcome = match self.take().await {
+                Ok((tx, revision)) => self.try_write(tx, revision, change.clone()).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(answer) => return Ok(answer),
+                Err(error) => attempts.again(error, self.clock.as_ref()).await?,
+            }
+        }
+    }
+
+    /// Begins a transaction that holds the study's row, with the revision it writes. Writers wait for each other here, so
+    /// that one which loses a race has nothing to undo.
+    async fn take(&self) -> Result<(Box<dyn Transaction>, i64)> {
         let mut tx = self.store.begin().await?;
-        let revision = self.sync(tx.as_mut()).await? + 1;
+        let sql = "UPDATE mlops_study SET revision = revision + 1 WHERE id = $1 RETURNING revision";
+        let revision = tx.query_one(sql, params![self.id]).await?.get("revision")?;
+        Ok((tx, revision))
+    }
+
+    async fn try_write(
+        &mut self,
+        mut tx: Box<dyn Transaction>,
+        revision: i64,
+        change: Change,
+    ) -> Result<Option<Trial>> {
+        self.sync(tx.as_mut(), revision - 1).await?;
+        // Until the commit has returned, every way out of here, a dropped future too, leaves memory ahead of the database.
+        self.dirty = true;
         let mut touched = Vec::new();
         let mut answer = None;
         match change {
@@ -235,9 +267,9 @@ impl SharedStudy {
         for number in touched {
             self.put(tx.as_mut(), number, revision).await?;
         }
-        tx.execute("UPDATE mlops_study SET revision = $1 WHERE id = $2", params![revision, self.id]).await?;
         tx.commit().await?;
         self.revision = revision;
+        self.dirty = false;
         Ok(answer)
     }
 
@@ -272,30 +304,53 @@ impl SharedStudy {
         tx.execute(sql, values).await.map(drop)
     }
 
-    /// Brings the study in memory to what the database holds; returns the revision.
-    async fn sync(&mut self, tx: &mut dyn Transaction) -> Result<i64> {
-        let sql = "SELECT revision FROM mlops_study WHERE id = $1";
-        let revision: i64 = tx.query_one(sql, params![self.id]).await?.get("revision")?;
-        if revision == self.revision {
-            return Ok(revision);
+    /// Brings the study in memory to `revision`, which the database holds.
+    async fn sync(&mut self, tx: &mut dyn Transaction, revision: i64) -> Result<()> {
+        if revision == self.revision && !self.dirty {
+            return Ok(());
         }
+        let known = if self.dirty { 0 } else { self.revision };
         let sql = "SELECT number, body FROM mlops_study_trial
             WHERE study_id = $1 AND revision > $2 ORDER BY number";
-        let rows = tx.query(sql, params![self.id, self.revision]).await?;
+        let rows = tx.query(sql, params![self.id, known]).await?;
         let mut trials = rows.iter().map(tables::trial).collect::<Result<Vec<Trial>>>()?;
         let sql = "SELECT number, step, value FROM mlops_study_report
             WHERE study_id = $1 AND revision > $2 ORDER BY number, step";
         let mut reports = Vec::new();
-        for row in tx.query(sql, params![self.id, self.revision]).await? {
+        for row in tx.query(sql, params![self.id, known]).await? {
             reports.push((row.get::<u64>("number")? as usize, row.get::<u64>("step")?, row.get::<f64>("value")?));
         }
+        if self.dirty {
+            self.study = self.empty.clone();
+        }
+        self.dirty = true;
         self.study.merge(&mut trials, &reports)?;
         self.revision = revision;
-        Ok(revision)
+        self.dirty = false;
+        Ok(())
     }
 }
 
+/// Finds the study's row or makes it.
+async fn enroll(store: &dyn MetaStore, empty: &Study, spec: &str) -> Result<i64> {
+    let mut tx = store.begin().await?;
+    let sql = "INSERT INTO mlops_study (name, spec, revision) VALUES ($1, $2, 0) ON CONFLICT (name) DO NOTHING";
+    tx.execute(sql, params![empty.name(), spec]).await?;
+    let row = tx.query_one("SELECT id, spec FROM mlops_study WHERE name = $1", params![empty.name()]).await?;
+    let stored: Study = tables::parse(&row.get::<String>("spec")?, "study")?;
+    if stored != *empty {
+        return Err(Error::failed_precondition(format!(
+            "study {:?} exists with another space, sampler, pruner, direction or seed",
+            empty.name()
+        )));
+    }
+    let id = row.get("id")?;
+    tx.commit().await?;
+    Ok(id)
+}
+
 /// What one transaction does.
+#[derive(Clone)]
 enum Change {
     Ask,
     Enqueue(Params),

@@ -445,7 +445,7 @@ impl Study {
     #[must_use]
     pub fn best_trials(&self) -> Vec<&Trial> {
         let feasible: Vec<&Trial> = self.trials.iter().filter(|trial| trial.is_feasible()).collect();
-        pareto::fronts(&self.view(), &feasible).into_iter().next().unwrap_or_default()
+        pareto::fronts(&self.view(), &feasible, 1).into_iter().next().unwrap_or_default()
     }
 
     /// All trials in order.

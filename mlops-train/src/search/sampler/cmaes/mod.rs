@@ -76,7 +76,7 @@ impl CmaEs {
             (evolution, Margin::new(counts, population))
         });
         let names = numbers.into_iter().map(|(name, _)| name.to_owned()).collect();
-        Ok(Self { names, strategy, told: Vec::new(), others: Tpe::new(&TpeSettings::default(), 1)? })
+        Ok(Self { names, strategy, told: Vec::new(), others: Tpe::new(&TpeSettings::optuna(), space, 1)? })
     }
 
     /// A vector of the strategy whose smooth coordinates lie in [0, 1], and the same on the steps.

@@ -61,7 +61,7 @@ mod tests {
             .with_categorical("d", ["x", "y", "z"]);
         let spaces: Vec<&ParamSpace> = space.iter().map(|(_, space)| space).collect();
         let mut rng = SeededRng::new(8, 0);
-        let parzen = || Parzen::new(&spaces, Ages::Fade);
+        let parzen = || Parzen::new(&spaces, Ages::Fade, 1.0);
         let (mut good, mut rest) = (parzen(), parzen());
         for number in 0..1_500 {
             let params = space.draw(&mut rng);

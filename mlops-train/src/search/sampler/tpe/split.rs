@@ -4,7 +4,7 @@
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
-use crate::search::{sampler::StudyView, trial::Trial};
+use crate::search::{hypervolume, pareto, sampler::StudyView, trial::Trial};
 
 /// Place of a trial in the order of Optuna 5.0: complete trials by value; then pruned ones by how far they came and what
 /// they reported last; then infeasible ones by their violation; the earlier of equals first.
@@ -73,6 +73,11 @@ impl Ranking {
         self.ranks.len()
     }
 
+    /// Numbers of all ranked trials, in no order.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.ranks.keys().copied()
+    }
+
     /// Ranks a trial, anew if it was ranked before. Returns the trials whose side may have changed, with whether they are
     /// good now.
     pub(super) fn insert(&mut self, view: &StudyView<'_>, trial: &Trial) -> Vec<(usize, bool)> {
@@ -107,6 +112,33 @@ impl Ranking {
     pub(super) fn is_good(&self, number: usize) -> bool {
         self.ranks.get(&number).is_some_and(|rank| self.good.contains(rank))
     }
+}
+
+/// The good ones of trials with several objectives: a tenth, by fronts of those that are complete and feasible, the last
+/// front by the volume its trials dominate; then as [`Ranking`] has the others (Optuna 5.0, `_split_trials`).
+pub(super) fn good_of_several(view: &StudyView<'_>, ranking: &Ranking) -> BTreeSet<usize> {
+    let count = ranking.len().div_ceil(10);
+    let of_class = |complete: bool| {
+        let wanted = move |rank: &&Rank| (rank.class == 0) == complete;
+        ranking.good.iter().chain(&ranking.rest).filter(wanted).filter_map(|rank| view.trials.get(rank.number))
+    };
+    let mut complete: Vec<&Trial> = of_class(true).collect();
+    complete.sort_unstable_by_key(|trial| trial.number);
+    let mut good = BTreeSet::new();
+    for front in pareto::fronts(view, &complete, count) {
+        let room = count - good.len();
+        if front.len() <= room {
+            good.extend(front.iter().map(|trial| trial.number));
+            continue;
+        }
+        let losses: Vec<Vec<f64>> = front.iter().map(|trial| view.losses(trial)).collect();
+        let chosen = hypervolume::choose(&losses, room);
+        good.extend(chosen.into_iter().filter_map(|at| front.get(at)).map(|trial| trial.number));
+        break;
+    }
+    let room = count - good.len();
+    good.extend(of_class(false).take(room).map(|trial| trial.number));
+    good
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Means and widths of the kernels of one number, kept while observations come and go.
 //!
 //! A width is the larger distance to a neighbor among the observations, where the first and last of two or more have only
-//! their inner one; within `range / min(100, 1 + kernels)` and the range (Optuna 5.0, `_ParzenEstimator`).
+//! their inner one; within `narrow * range / min(100, 1 + kernels)` and the range (Optuna 5.0, `_ParzenEstimator`, where
+//! `narrow` is one).
 //!
 //! Invariant: `sorted` holds the means ascending with their trial numbers, and every width is what the rule above gives;
 //! an observation changes at most the widths beside it once there are a hundred.
@@ -19,19 +20,30 @@ const SETTLED: usize = 100;
 pub(super) struct Widths {
     pub(super) low: f64,
     pub(super) high: f64,
+    narrow: f64,
     pub(super) means: Vec<f64>,
     pub(super) widths: Vec<f64>,
     sorted: Vec<(f64, usize)>,
 }
 
 impl Widths {
-    pub(super) fn new(low: f64, high: f64) -> Self {
-        Self { low, high, means: Vec::new(), widths: Vec::new(), sorted: Vec::new() }
+    pub(super) fn new(low: f64, high: f64, narrow: f64) -> Self {
+        Self { low, high, narrow, means: Vec::new(), widths: Vec::new(), sorted: Vec::new() }
     }
 
     /// Mean and width of the kernel that stands for no observation.
     pub(super) fn prior(&self) -> (f64, f64) {
         (self.low + (self.high - self.low) / 2.0, self.high - self.low)
+    }
+
+    /// A point in [0, 1] between the bounds.
+    pub(super) fn unit(&self, point: f64) -> f64 {
+        (point - self.low) / (self.high - self.low)
+    }
+
+    /// `1 / (width sqrt 2)` with the width in shares of the range.
+    pub(super) fn scale(&self, width: f64) -> f64 {
+        std::f64::consts::FRAC_1_SQRT_2 * (self.high - self.low) / width
     }
 
     /// Adds an observation as component `at`; `numbers` are the trials of all components, this one included. Returns the
@@ -90,7 +102,7 @@ impl Widths {
             _ => left.max(right),
         };
         let range = self.high - self.low;
-        gap.clamp(range / f64::min(100.0, (n + 2) as f64), range)
+        gap.clamp(self.narrow * range / f64::min(100.0, (n + 2) as f64), range)
     }
 }
 
@@ -100,7 +112,7 @@ mod tests {
     use crate::rng::SeededRng;
 
     fn widths(observed: &[f64]) -> Vec<f64> {
-        let mut widths = Widths::new(0.0, 10.0);
+        let mut widths = Widths::new(0.0, 10.0, 1.0);
         let numbers: Vec<usize> = (0..observed.len()).collect();
         for (at, &mean) in observed.iter().enumerate() {
             widths.insert(at, mean, &numbers[..=at]);
@@ -118,7 +130,7 @@ mod tests {
     #[test]
     fn changes_one_by_one_give_what_a_fresh_start_gives() {
         let mut rng = SeededRng::new(5, 0);
-        let mut kept = Widths::new(0.0, 10.0);
+        let mut kept = Widths::new(0.0, 10.0, 1.0);
         let mut numbers: Vec<usize> = Vec::new();
         let mut points: Vec<f64> = Vec::new();
         for number in 0..400 {
@@ -133,7 +145,7 @@ mod tests {
                 kept.remove(at, removed, &numbers);
             }
         }
-        let mut fresh = Widths::new(0.0, 10.0);
+        let mut fresh = Widths::new(0.0, 10.0, 1.0);
         for at in 0..numbers.len() {
             fresh.insert(at, points[at], &numbers[..=at]);
         }

@@ -2,9 +2,10 @@
 
 #![allow(clippy::indexing_slicing, reason = "row numbers are below the rows of the dataset they were drawn from")]
 
+use burn::tensor::{Device, Tensor, TensorData};
 use mlops_core::{Digest, DigestBuilder, Result};
 
-use super::network::Inputs;
+use super::{inputs::Inputs, noise::Noise};
 use crate::{
     neural::{Loader, Pass, digest_numbers},
     rng::SeededRng,
@@ -15,36 +16,54 @@ const ORDER_STREAM: u64 = 1 << 32;
 
 /// What the rows of a table are learnt from; vectors are by row of the table.
 #[derive(Debug)]
-pub(crate) struct Examples<'a> {
-    pub(crate) inputs: &'a Inputs,
+pub(super) struct Examples<'a> {
+    pub(super) inputs: &'a Inputs,
     /// 0 or 1, or standardized labels.
-    pub(crate) targets: Vec<f32>,
-    pub(crate) weights: Vec<f32>,
+    pub(super) targets: Vec<f32>,
+    pub(super) weights: Vec<f32>,
 }
 
 /// Some rows of the table.
 #[derive(Debug)]
-pub(crate) struct Rows<'a> {
-    pub(crate) examples: &'a Examples<'a>,
-    pub(crate) rows: Vec<u32>,
+pub(super) struct Rows<'a> {
+    pub(super) examples: &'a Examples<'a>,
+    pub(super) rows: Vec<u32>,
 }
 
 /// Rows on their way to the device.
 #[derive(Debug)]
 pub(crate) struct TableBatch {
     /// Row after row.
-    pub(crate) inputs: Vec<f32>,
+    pub(crate) numbers: Vec<f32>,
+    /// Code by code, for all rows.
+    pub(crate) codes: Vec<Vec<i32>>,
     pub(crate) targets: Vec<f32>,
     pub(crate) weights: Vec<f32>,
+    /// What a step may draw from; none where rows are judged.
+    pub(crate) noise: Option<Noise>,
+}
+
+impl TableBatch {
+    pub(crate) fn rows(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// The numbers as a table on a device.
+    pub(crate) fn numbers(&self, device: &Device) -> Tensor<2> {
+        let rows = self.rows();
+        Tensor::from_data(TensorData::new(self.numbers.clone(), [rows, self.numbers.len() / rows.max(1)]), device)
+    }
 }
 
 impl Rows<'_> {
-    fn batch(&self, rows: &[u32]) -> TableBatch {
+    fn batch(&self, rows: &[u32], noise: Option<Noise>) -> TableBatch {
         let Examples { inputs, targets, weights } = self.examples;
-        let mut values = Vec::with_capacity(rows.len() * inputs.width);
-        rows.iter().for_each(|&row| values.extend_from_slice(inputs.row(row as usize)));
+        let mut numbers = Vec::with_capacity(rows.len() * inputs.width);
+        rows.iter().for_each(|&row| numbers.extend_from_slice(inputs.row(row as usize)));
+        let column = |column| rows.iter().map(|&row| inputs.codes(row as usize)[column] as i32).collect();
         let pick = |values: &[f32]| rows.iter().map(|&row| values[row as usize]).collect();
-        TableBatch { inputs: values, targets: pick(targets), weights: pick(weights) }
+        let codes = (0..inputs.coded).map(column).collect();
+        TableBatch { numbers, codes, targets: pick(targets), weights: pick(weights), noise }
     }
 }
 
@@ -60,10 +79,11 @@ impl Loader for Rows<'_> {
         if let Some(epoch) = pass.epoch {
             SeededRng::new(pass.seed, ORDER_STREAM + epoch).shuffle(&mut order);
         }
-        let batch_rows = pass.batch_rows;
+        let Pass { seed, epoch, batch_rows, .. } = *pass;
         let rows = move |batch: usize| {
             let start = batch * batch_rows;
-            Ok(self.batch(&order[start..order.len().min(start + batch_rows)]))
+            let noise = epoch.map(|epoch| Noise::new(seed, epoch, batch));
+            Ok(self.batch(&order[start..order.len().min(start + batch_rows)], noise))
         };
         Ok(Box::new((pass.skip..self.batches(batch_rows)).map(rows)))
     }
@@ -75,6 +95,7 @@ impl Loader for Rows<'_> {
         for &row in &self.rows {
             let row = row as usize;
             digest_numbers(&mut digest, inputs.row(row));
+            inputs.codes(row).iter().for_each(|code| digest.update(&code.to_le_bytes()));
             digest_numbers(&mut digest, &[targets[row], weights[row]]);
         }
         Ok(digest.finish())
@@ -95,7 +116,7 @@ mod tests {
         let rows = Rows { examples: &examples, rows: (10..47).collect() };
         let seen = |seed, epoch, skip| -> Vec<f32> {
             let batches = rows.pass(&Pass { seed, epoch, batch_rows: 8, skip }).unwrap();
-            batches.flat_map(|batch| batch.unwrap().inputs).collect()
+            batches.flat_map(|batch| batch.unwrap().numbers).collect()
         };
         let whole = seen(1, Some(3), 0);
         assert_eq!(seen(1, Some(3), 2), whole[16..]);
