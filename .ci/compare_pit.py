@@ -1,5 +1,5 @@
-"""Drives pit_join over the oracle's cases, with several threads, batch sizes and memories, and compares every column,
-order, null and type."""
+"""Drives pit_join over the oracle's cases and compares every column, order, null and type: with several threads, batch
+sizes and memories here, or with rows sent and rows staged to the Spark Connect server that a third argument names."""
 
 import pathlib
 import subprocess
@@ -9,6 +9,9 @@ import pyarrow.parquet as pq
 
 program, root = sys.argv[1], pathlib.Path(sys.argv[2])
 LAYOUTS = [[], ["--threads", "1", "--batch-rows", "7"], ["--threads", "3", "--batch-rows", "1", "--memory-mib", "64"]]
+if len(sys.argv) > 3:
+    spark = ["--engine", "spark", "--remote", sys.argv[3], "--staging", str(root.absolute().with_name("staging"))]
+    LAYOUTS = [spark, [*spark, "--inline-bytes-max", "0"]]
 passed, failed = 0, []
 cases = sorted(path for path in root.iterdir() if path.is_dir())
 for case, layout in ((case, layout) for case in cases for layout in LAYOUTS):

@@ -4,7 +4,8 @@ usage: import_mlflow.py TRACKING_IMPORT TRACKING_SERVER   (package: mlflow; the 
 with the feature `remote`)
 
 Each of a file store, an SQLite database and a running server is imported twice in full, and once with the import killed
-again and again; every experiment, run, param, tag, metric history, dataset, file, model, version and alias must match.
+again and again; every experiment, run, param, tag, metric history, dataset, file, model, version and alias must match, and of
+the server every logged model with its files and every trace with its spans and judgements.
 """
 import json, math, os, pathlib, random, signal, socket, subprocess, sys, tempfile, time, urllib.request
 
@@ -106,6 +107,72 @@ def state(client, ours):
     return found
 
 
+def log_models_and_traces(uri):
+    """What only a server can be asked for."""
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri, uri)
+    experiment = mlflow.set_experiment("logged and traced").experiment_id
+    for index in range(3):
+        with mlflow.start_run(run_name=f"maker {index}") as run:
+            model = client.create_logged_model(experiment, name=f"net-{index}", source_run_id=run.info.run_id, tags={"t: 1": "ü"},
+                                               params={"depth": str(index)}, model_type="classifier")
+            with tempfile.TemporaryDirectory() as folder:
+                (pathlib.Path(folder) / "d e").mkdir()
+                (pathlib.Path(folder) / "MLmodel").write_text("flavors: {}")
+                (pathlib.Path(folder) / "d e/a.bin").write_bytes(bytes(range(256)) * index)
+                client.log_model_artifacts(model.model_id, folder)
+            if index:
+                client.finalize_logged_model(model.model_id, "READY" if index == 1 else "FAILED")
+            for step in range(3):
+                mlflow.log_metric("auc", 0.5 + step / 10, step=step, model_id=model.model_id)
+            traced(index)
+    mlflow.flush_trace_async_logging()
+    last = mlflow.get_last_active_trace_id()
+    source = mlflow.entities.AssessmentSource(source_type="HUMAN", source_id="ann")
+    mlflow.log_feedback(trace_id=last, name="good", value={"a": 1}, rationale="it adds up", source=source, metadata={"k": "v"})
+    mlflow.log_expectation(trace_id=last, name="answer", value=["x", 2], source=source)
+    return client
+
+
+@mlflow.trace(span_type="CHAIN", attributes={"ü": [1, "two"]})
+def traced(x):
+    return inner(x) * 2
+
+
+@mlflow.trace
+def inner(x):
+    with mlflow.start_span("again") as span:
+        span.add_event(mlflow.entities.SpanEvent("happened", attributes={"n": 1}))
+    return x + 1
+
+
+def logged_state(client):
+    """Logged models and traces, with ids of runs replaced by names."""
+    found = {}
+    theirs = lambda tags: {k: v for k, v in tags.items() if not k.startswith(OURS)}
+    name_of = lambda run: client.get_run(run).info.run_name if run else None
+    for experiment in client.search_experiments(view_type=ViewType.ACTIVE_ONLY):
+        for model in client.search_logged_models(experiment_ids=[experiment.experiment_id]):
+            points = sorted((m.key, m.value, m.step, name_of(m.run_id)) for m in model.metrics or [])
+            files = {}
+            with tempfile.TemporaryDirectory() as folder:
+                if client.list_logged_model_artifacts(model.model_id):
+                    local = mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=folder, tracking_uri=client.tracking_uri)
+                    files = {str(p.relative_to(local)): p.read_bytes() for p in sorted(pathlib.Path(local).rglob("*")) if p.is_file()}
+            found[f"logged {model.name}"] = (model.model_type, str(model.status), model.params, theirs(model.tags), name_of(model.source_run_id),
+                                            points, files)
+        for trace in client.search_traces(locations=[experiment.experiment_id]):
+            info, spans = trace.info, {span.span_id: span for span in trace.data.spans}
+            run = info.trace_metadata.get("mlflow.sourceRun")
+            tree = sorted((s.name, spans[s.parent_id].name if s.parent_id else "", s.start_time_ns, s.end_time_ns, str(s.status),
+                           json.dumps(s.attributes, sort_keys=True, default=str), str([(e.name, e.attributes) for e in s.events]))
+                          for s in spans.values())
+            said = sorted((a.name, str(a.value), str(a.source), a.rationale or "", str(a.metadata)) for a in info.assessments)
+            found[f"trace {info.trace_id}"] = (str(info.state), info.execution_duration, info.request_time, info.request_preview,
+                                              info.response_preview, name_of(run), tree, said)
+    return found
+
+
 class Server:
     def __init__(self, home):
         command = [SERVER, "--home", str(home), "--port", "0"]
@@ -155,7 +222,7 @@ def differences(want, got):
 
 def read(home):
     with Server(home) as client:
-        return state(client, True)
+        return state(client, True) | logged_state(client)
 
 
 def check(label, want, source, work):
@@ -198,7 +265,10 @@ def main():
         check("SQLite", want, ["--mlflow-sqlite", str(work / "mlflow.db"), "--files", str(work / "mlruns")], work)
         with MlflowServer(work) as url:
             # Its answers say infinities are the largest numbers, too.
-            check("server", state(fill(url, 3, 8), False), ["--mlflow-server", url], work)
+            client = fill(url, 3, 8)
+            log_models_and_traces(url)
+            want = state(client, False) | logged_state(client)
+            check("server", want, ["--mlflow-server", url], work)
 
 
 if __name__ == "__main__":

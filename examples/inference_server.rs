@@ -9,7 +9,8 @@
 //!   -d '{"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2]}]}'
 //! ```
 //!
-//! `DIR/<model>/<version>/` holds a package (`manifest.json` and its files) or a bare `model.onnx`; the newest version of
+//! `DIR/<model>/<version>/` holds a package (`manifest.json` and its files), a bare `model.onnx`, or an `ensemble.json` of
+//! other models in it; the newest version of
 //! each model is served, and swapped when a newer one appears. `--http` answers gRPC too; `--grpc` opens a second port for
 //! clients that want one. Ctrl-C or a termination signal ends it after the last answer.
 
@@ -25,8 +26,8 @@ use mlops::{
     Error, Result,
     core::{ModelName, ModelRef, PrometheusMeter, Selector, Version},
     serve::{
-        DirectorySource, IdentityModel, ModelConfig, ModelRepository, OnnxRuntime, ProtocolSettings, Runtimes, Server,
-        ServerSettings, TensorType,
+        DirectorySource, EnsembleRuntime, IdentityModel, ModelConfig, ModelRepository, OnnxRuntime, ProtocolSettings,
+        Runtimes, Server, ServerSettings, TensorType,
     },
 };
 use tokio::net::TcpListener;
@@ -129,6 +130,7 @@ async fn load(options: &Options) -> Result<Arc<ModelRepository>> {
     let names = source.models()?;
     let runtimes = Runtimes::new()
         .with_runtime(Arc::new(OnnxRuntime::default()))
+        .with_runtime(Arc::new(EnsembleRuntime::default()))
         .with_flavors(mlops::train::flavors(), mlops::train::load_package);
     let repository = Arc::new(ModelRepository::with_source(Arc::new(source), runtimes));
     for name in names {

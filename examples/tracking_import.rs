@@ -17,7 +17,7 @@ use clap::{Args, Parser};
 use mlops::{
     Error, Result,
     registry::{
-        ArtifactStore, SqlModelRegistry, SqlTrackingStore,
+        ArtifactStore, SqlLoggedModelStore, SqlModelRegistry, SqlTraceStore, SqlTrackingStore,
         import::{ImportCounts, ImportOptions, ImportSource, Importer, MlflowFiles, MlflowSqlite, WandbRuns},
     },
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
@@ -81,6 +81,8 @@ async fn run(options: &Options) -> Result<()> {
     let meta: Arc<dyn MetaStore> =
         Arc::new(SqliteMetaStore::open(&home.join("meta.db"), SqliteSettings::default()).await?);
     let tracking = SqlTrackingStore::builder(Arc::clone(&meta)).build().await?;
+    let models = SqlLoggedModelStore::builder(Arc::clone(&meta), Arc::new(tracking.clone())).build().await?;
+    let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await?;
     let registry = SqlModelRegistry::builder(meta, BlobStore::local(&home.join("blobs"))?).build().await?;
     let import = ImportOptions {
         dry_run: options.dry_run,
@@ -90,6 +92,8 @@ async fn run(options: &Options) -> Result<()> {
     let importer = Importer::new(Arc::new(tracking))
         .with_artifacts(ArtifactStore::local(&home.join("artifacts"))?)
         .with_registry(Arc::new(registry))
+        .with_logged_models(Arc::new(models))
+        .with_traces(Arc::new(traces))
         .with_options(import)
         .with_progress(tell);
     let report = importer.import(source.as_ref()).await?;

@@ -20,6 +20,7 @@ use std::{
     sync::Arc,
 };
 
+use axum::serve::ListenerExt as _;
 use clap::Parser;
 use mlops::{
     Error, Result,
@@ -33,11 +34,12 @@ use mlops::{
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
 };
 use tokio::net::TcpListener;
+use url::Url;
 
 use self::stop_signal::stop_signal;
 
 /// Threads for the database and files: more would wait for the same disk, and each keeps memory of its own.
-const BLOCKING_THREADS: usize = 8;
+const BLOCKING_THREADS: usize = 4;
 /// Connections to PostgreSQL at most.
 #[cfg(feature = "postgres")]
 const CONNECTIONS_MAX: u32 = 16;
@@ -55,9 +57,18 @@ struct Options {
     /// Keeps the rows here instead, such as postgres://user@host/name.
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
-    /// Keeps the files here instead, such as file:///srv/artifacts.
+    /// Keeps the files here instead: a URL such as file:///srv/artifacts, or a path.
     #[arg(long, value_name = "URL")]
     artifacts: Option<String>,
+    /// Where clients put the files of new experiments: through this server unless given, else a URL such as
+    /// s3://bucket/mlflow or a directory of this machine, which is then as one of --local-artifacts.
+    #[arg(long, value_name = "URL")]
+    default_artifact_root: Option<String>,
+    /// Another directory of this machine in which clients may keep the files of an experiment; may be repeated. Whoever
+    /// can write there can make this server read and write whatever its user can, by a link put in its way: name only
+    /// directories of people you trust with that.
+    #[arg(long, value_name = "DIR")]
+    local_artifacts: Vec<PathBuf>,
     /// An option of the store of the files, such as aws_endpoint=http://127.0.0.1:9000; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     artifact_option: Vec<String>,
@@ -89,10 +100,19 @@ async fn run(options: &Options) -> Result<()> {
     let home = Home::open(&options.home)?;
     let meta = open_database(options, &home).await?;
     let files = match &options.artifacts {
-        Some(url) => ArtifactStore::from_url_with(url, &artifact_options(options)?)?,
+        Some(url) => match directory(url)? {
+            Some(directory) => ArtifactStore::local(&directory)?,
+            None => ArtifactStore::from_url_with(url, &artifact_options(options)?)?,
+        },
         None => ArtifactStore::local(&home.join("artifacts"))?,
     };
-    let tracking = SqlTrackingStore::builder(Arc::clone(&meta)).build().await?;
+    let root = options.default_artifact_root.as_deref();
+    let shared = root.map(directory).transpose()?.flatten();
+    let mut tracking = SqlTrackingStore::builder(Arc::clone(&meta));
+    if let Some(root) = root {
+        tracking = tracking.with_artifact_root(artifact_root(root)?);
+    }
+    let tracking = tracking.build().await?;
     let models = SqlLoggedModelStore::builder(Arc::clone(&meta), Arc::new(tracking.clone())).build().await?;
     let registry = SqlModelRegistry::builder(Arc::clone(&meta), BlobStore::local(&home.join("blobs"))?);
     #[cfg(feature = "webhooks-http")]
@@ -112,6 +132,9 @@ async fn run(options: &Options) -> Result<()> {
         .with_traces(Arc::new(traces))
         .with_evaluation(Arc::new(evaluation))
         .with_tail(live.clone());
+    for directory in shared.iter().chain(&options.local_artifacts) {
+        server = server.with_local_directory(directory)?;
+    }
     if let Some(admin) = &options.admin {
         server = server.with_auth(open_auth(admin, meta).await?);
     }
@@ -134,6 +157,10 @@ async fn run(options: &Options) -> Result<()> {
         stop_signal().await;
         live.close();
     };
+    let listener = listener.tap_io(|stream| {
+        // An answer in several pieces need not wait for the client to confirm the first. It is only slower without.
+        drop(stream.set_nodelay(true));
+    });
     let served = axum::serve(listener, service).with_graceful_shutdown(stop).await;
     served.map_err(|error| Error::unavailable("the server ended").with_source(error))
 }
@@ -170,6 +197,32 @@ fn artifact_options(options: &Options) -> Result<Vec<(String, String)>> {
     };
     let pairs: Option<Vec<_>> = options.artifact_option.iter().map(pair).collect();
     pairs.ok_or_else(|| Error::invalid_argument("--artifact-option is written KEY=VALUE"))
+}
+
+/// The directory that a path or a `file:` URL means; none for other URLs.
+fn directory(place: &str) -> Result<Option<PathBuf>> {
+    let url = match Url::parse(place) {
+        Ok(url) if url.scheme() == "file" => url,
+        Ok(_) => return Ok(None),
+        Err(_) => return Ok(Some(PathBuf::from(place))),
+    };
+    // A relative path would be taken from the root, and what follows `?` or `#` left out.
+    let whole = place[url.scheme().len()..].starts_with(":/") && url.query().is_none() && url.fragment().is_none();
+    let path = url.to_file_path().ok().filter(|_| whole);
+    let wrong = || {
+        Error::invalid_argument(format!(
+            "{place:?} names no directory of this machine; write a path, or file:///PATH with ? and # as %3F and %23"
+        ))
+    };
+    path.ok_or_else(wrong).map(Some)
+}
+
+/// A root as clients have to be told it: absolute, so that it means the same in every directory.
+fn artifact_root(root: &str) -> Result<String> {
+    let Some(directory) = directory(root)? else { return Ok(root.to_owned()) };
+    let wrong = || Error::invalid_argument(format!("--default-artifact-root {root:?} is no directory"));
+    let absolute = std::path::absolute(directory).map_err(|error| wrong().with_source(error))?;
+    Url::from_file_path(absolute).map(String::from).map_err(|()| wrong())
 }
 
 /// The database of the URL, else a file in the home directory.

@@ -11,6 +11,7 @@ use std::{
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use arrow_select::concat::concat_batches;
 use clap::{Parser, ValueEnum};
 use mlops_core::{Error, Result};
 use mlops_features::{JoinSettings, JoinView, Knowledge, PointInTimeJoin};
@@ -27,6 +28,15 @@ struct Arguments {
     /// What computes the join.
     #[arg(long, default_value = "local")]
     engine: Engine,
+    /// Where the server of `--engine spark` is: sc://HOST:PORT.
+    #[arg(long)]
+    remote: Option<String>,
+    /// A directory that the server reads too, for rows that are too many to be sent.
+    #[arg(long)]
+    staging: Option<PathBuf>,
+    /// Most bytes of rows that are sent rather than staged.
+    #[arg(long)]
+    inline_bytes_max: Option<usize>,
     /// Threads; zero means one for every processor.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -42,6 +52,8 @@ struct Arguments {
 enum Engine {
     /// The kernels of this SDK in this process.
     Local,
+    /// A Spark Connect server.
+    Spark,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,7 +77,6 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let Engine::Local = arguments.engine;
     let path = arguments.case.join("case.json");
     let text = std::fs::read(&path).map_err(|error| unreadable(&path).with_source(error))?;
     let case: Case = serde_json::from_slice(&text).map_err(|error| unreadable(&path).with_source(error))?;
@@ -82,7 +93,40 @@ fn run(arguments: &Arguments) -> Result<()> {
     for view in &case.views {
         join = join.with_view(view.source(&arguments.case)?);
     }
-    write(&arguments.out, &join, spine)
+    match arguments.engine {
+        Engine::Local => write(&arguments.out, |sink| join.run_each(spine, sink).map(drop)),
+        Engine::Spark => {
+            let schema = join.spine().schema();
+            let spine = concat_batches(&schema, &spine.collect::<Result<Vec<_>>>()?)?;
+            let joined = on_spark(arguments, &join.with_spine(spine))?;
+            write(&arguments.out, |sink| sink(joined))
+        }
+    }
+}
+
+#[cfg(feature = "spark")]
+fn on_spark(arguments: &Arguments, join: &PointInTimeJoin) -> Result<RecordBatch> {
+    use mlops_features::{
+        ComputeEngine as _,
+        engine::spark::{SparkEngine, SparkSettings},
+    };
+
+    let no_remote = || Error::invalid_argument("--engine spark needs --remote sc://HOST:PORT");
+    let remote = arguments.remote.as_deref().ok_or_else(no_remote)?;
+    let defaults = SparkSettings::default();
+    let settings = SparkSettings {
+        staging: arguments.staging.clone(),
+        inline_bytes_max: arguments.inline_bytes_max.unwrap_or(defaults.inline_bytes_max),
+        ..defaults
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::internal("no runtime").with_source(error))?;
+    runtime.block_on(async { SparkEngine::new(remote, settings)?.join(join).await })
+}
+
+#[cfg(not(feature = "spark"))]
+fn on_spark(_: &Arguments, _: &PointInTimeJoin) -> Result<RecordBatch> {
+    Err(Error::unimplemented("--engine spark is not in this build; rebuild with --features spark"))
 }
 
 impl View {
@@ -119,11 +163,11 @@ fn read(path: &Path) -> Result<(SchemaRef, impl Iterator<Item = Result<RecordBat
     Ok((schema, reader.map(|batch| Ok(batch?))))
 }
 
-/// Writes the answer as it comes, piece by piece.
-fn write(path: &Path, join: &PointInTimeJoin, spine: impl Iterator<Item = Result<RecordBatch>>) -> Result<()> {
+/// Writes the pieces that `make` hands out, as they come.
+fn write(path: &Path, make: impl FnOnce(&mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()>) -> Result<()> {
     let fail = || Error::invalid_argument(format!("{} cannot be written", path.display()));
     let mut writer = None;
-    join.run_each(spine, |piece| {
+    make(&mut |piece| {
         if writer.is_none() {
             let file = File::create(path).map_err(|error| fail().with_source(error))?;
             let made = ArrowWriter::try_new(file, piece.schema(), None);

@@ -16,8 +16,8 @@ use arrow_array::RecordBatch;
 use clap::{Parser, ValueEnum};
 use mlops_core::{Clock, Error, Result, ResultExt, SystemClock};
 use mlops_train::{
-    Checkpoints, DeviceKind, FitContext, GbdtTrainer, LinearTrainer, Metric, MlpTrainer, ParamValue, Params,
-    TableDataset, Task, TrainedModel, Trainer, scores,
+    AutoencoderTrainer, Checkpoints, DeviceKind, FitContext, FtTransformerTrainer, GbdtTrainer, LinearTrainer, Metric,
+    MlpTrainer, ParamValue, Params, TableDataset, Task, TrainedModel, Trainer, scores_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -39,7 +39,7 @@ struct Arguments {
     /// Whether labels are two classes or numbers; by default two distinct values, text and booleans are classes.
     #[arg(long, default_value = "auto")]
     task: TaskKind,
-    /// Where the perceptron is trained: cpu, wgpu or cuda.
+    /// Where networks are trained: cpu, wgpu or cuda.
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Where all random draws come from.
@@ -54,10 +54,10 @@ struct Arguments {
     /// Where to write checkpoints; a fit that was killed goes on from the latest when the same command is given again.
     #[arg(long)]
     checkpoints: Option<PathBuf>,
-    /// Steps between checkpoints: updates of the perceptron's weights, or rounds of boosting.
+    /// Steps between checkpoints: updates of a network's weights, or rounds of boosting.
     #[arg(long, default_value = "100", requires = "checkpoints")]
     checkpoint_every: NonZeroU64,
-    /// Threads that share each step of the perceptron: they divide its `accumulate` batches.
+    /// Threads that share each step of a network: they divide its `accumulate` batches.
     #[arg(long, default_value = "1")]
     workers: NonZeroUsize,
 }
@@ -70,6 +70,27 @@ enum ModelKind {
     Gbdt,
     /// Logistic regression, or linear regression of numbers.
     Logistic,
+    /// Transformer over the columns.
+    Ft,
+    /// Anomaly score; the label is judged by and not learnt from.
+    Autoencoder,
+}
+
+impl ModelKind {
+    fn trainer(self) -> Arc<dyn Trainer> {
+        match self {
+            Self::Mlp => Arc::new(MlpTrainer),
+            Self::Gbdt => Arc::new(GbdtTrainer),
+            Self::Logistic => Arc::new(LinearTrainer),
+            Self::Ft => Arc::new(FtTransformerTrainer),
+            Self::Autoencoder => Arc::new(AutoencoderTrainer),
+        }
+    }
+
+    /// Whether it is trained on a device of choice.
+    fn is_network(self) -> bool {
+        matches!(self, Self::Mlp | Self::Ft | Self::Autoencoder)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,7 +107,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<Value> {
     let params = arguments.params.iter().map(|text| parse_param(text)).collect::<Result<Params>>()?;
     let device: DeviceKind = arguments.device.parse()?;
-    if arguments.model != ModelKind::Mlp && device != DeviceKind::Cpu {
+    if !arguments.model.is_network() && device != DeviceKind::Cpu {
         let model = arguments.model.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         return Err(Error::invalid_argument(format!("model {model} runs on device cpu only, found --device {device}")));
     }
@@ -98,7 +119,9 @@ fn run(arguments: &Arguments) -> Result<Value> {
     }
     let clock = SystemClock::default();
     let (fit_clock, fit_cpu) = (clock.monotonic(), cpu::seconds());
-    let model = trainer(arguments.model)
+    let model = arguments
+        .model
+        .trainer()
         .fit(&train, &params, &context)
         .context(format!("training on label column {:?}", arguments.label))?;
     let fit = Spent::since(&clock, fit_clock, fit_cpu);
@@ -108,7 +131,7 @@ fn run(arguments: &Arguments) -> Result<Value> {
     if let Some(path) = &arguments.predictions {
         table::write(path, &output)?;
     }
-    let mut report = report(&*model, &train, &test)?;
+    let mut report = report(&*model, &train, &test, &output)?;
     // An epoch sees each training row once; a round of boosting does, too.
     let samples = train.rows() as f64 * model.steps().max(1) as f64;
     report.insert("device".to_owned(), json!(device.name()));
@@ -132,14 +155,6 @@ impl Spent {
     fn since(clock: &SystemClock, start: Duration, cpu: Option<f64>) -> Self {
         let cpu_seconds = cpu.zip(cpu::seconds()).map(|(before, after)| after - before);
         Self { seconds: (clock.monotonic() - start).as_secs_f64(), cpu_seconds }
-    }
-}
-
-fn trainer(kind: ModelKind) -> Arc<dyn Trainer> {
-    match kind {
-        ModelKind::Mlp => Arc::new(MlpTrainer),
-        ModelKind::Gbdt => Arc::new(GbdtTrainer),
-        ModelKind::Logistic => Arc::new(LinearTrainer),
     }
 }
 
@@ -173,7 +188,7 @@ fn dataset(arguments: &Arguments, batch: &RecordBatch) -> Result<TableDataset> {
     let is_number = batch.column_by_name(&arguments.label).is_some_and(|label| label.data_type().is_numeric());
     match (arguments.task, arguments.model) {
         (TaskKind::Regression, _) => regression(),
-        (TaskKind::Auto, ModelKind::Mlp | ModelKind::Gbdt) if is_number => {
+        (TaskKind::Auto, model) if model != ModelKind::Logistic && is_number => {
             let data = regression()?;
             if two_values(data.labels()) { classification() } else { Ok(data) }
         }
@@ -188,15 +203,26 @@ fn two_values(values: &[f64]) -> bool {
     values.iter().all(|&value| value == low || value == high)
 }
 
-fn report(model: &dyn TrainedModel, train: &TableDataset, test: &TableDataset) -> Result<Map<String, Value>> {
+fn report(
+    model: &dyn TrainedModel,
+    train: &TableDataset,
+    test: &TableDataset,
+    output: &RecordBatch,
+) -> Result<Map<String, Value>> {
+    let is_prediction = model.signature().outputs().len() == 1;
     let (task, wanted) = match test.task() {
+        // An anomaly score ranks rows; it is no probability and no number of the label's kind.
+        Task::BinaryClassification if !is_prediction => {
+            ("classification", vec![Metric::RocAuc, Metric::AveragePrecision])
+        }
+        Task::Regression if !is_prediction => ("regression", Vec::new()),
         Task::BinaryClassification => {
             let wanted = [Metric::RocAuc, Metric::AveragePrecision, Metric::LogLoss, Metric::Brier, Metric::Accuracy];
             ("classification", wanted.to_vec())
         }
         Task::Regression => ("regression", vec![Metric::Rmse, Metric::Mae, Metric::R2]),
     };
-    let scores = scores(model, test.batch())?;
+    let scores = scores_of(output)?;
     // A metric that does not exist on these rows, such as the AUC of one class, is null.
     let value = |metric: Metric| json!(metric.compute(test.labels(), &scores).ok());
     let metrics: Map<String, Value> = wanted.into_iter().map(|metric| (metric.to_string(), value(metric))).collect();
