@@ -142,7 +142,8 @@ fn from_sqlx(error: sqlx::Error) -> Error {
 fn describe(database: &dyn DatabaseError) -> (ErrorKind, String) {
     let code = database.code().unwrap_or_default();
     match code.as_ref() {
-        "42P07" => (ErrorKind::AlreadyExists, database.message().to_owned()),
+        // A table, or the type of its rows, that another transaction made at the same moment.
+        "42P07" | "42710" => (ErrorKind::AlreadyExists, database.message().to_owned()),
         "23505" => (ErrorKind::AlreadyExists, format!("a row with this key exists: {}", database.message())),
         "23503" | "23514" => (ErrorKind::FailedPrecondition, format!("metadata constraint: {}", database.message())),
         "40001" | "40P01" => (ErrorKind::Conflict, "a concurrent transaction was faster".to_owned()),
