@@ -114,6 +114,29 @@ impl ErrorKind {
             None => Self::Unavailable,
         }
     }
+
+    /// The kind of an error that PostgreSQL reports by its SQLSTATE code (PostgreSQL documentation, appendix A).
+    #[must_use]
+    pub fn from_sqlstate(code: &str) -> Self {
+        match code {
+            // A row, a table or the type of its rows, some of which another transaction made at the same moment.
+            "23505" | "42P07" | "42710" => Self::AlreadyExists,
+            // Also a lock that was not had in the time that the server is set to.
+            "40001" | "40P01" | "55P03" => Self::Conflict,
+            // The database is gone.
+            "57P04" => Self::FailedPrecondition,
+            // A constraint; or the server or a transaction of it takes no writes.
+            "23503" | "23514" | "25006" => Self::FailedPrecondition,
+            "53100" | "53200" => Self::ResourceExhausted,
+            "42501" | "28000" | "28P01" => Self::PermissionDenied,
+            "XX001" | "XX002" => Self::DataLoss,
+            // Too many connections, and a statement that took too long.
+            "53300" | "57014" => Self::Unavailable,
+            // The connection broke; the server stops or starts, or has ended this connection.
+            code if code.starts_with("08") || code.starts_with("57P") => Self::Unavailable,
+            _ => Self::Internal,
+        }
+    }
 }
 
 impl fmt::Display for ErrorKind {
@@ -317,6 +340,31 @@ mod tests {
         assert_eq!(ErrorKind::from_http_status(404), ErrorKind::NotFound);
         assert_eq!(ErrorKind::from_http_status(418), ErrorKind::InvalidArgument);
         assert_eq!(ErrorKind::from_http_status(599), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn what_postgresql_reports_has_a_kind() {
+        for (code, kind) in [
+            ("23505", ErrorKind::AlreadyExists),
+            ("42710", ErrorKind::AlreadyExists),
+            ("40001", ErrorKind::Conflict),
+            ("40P01", ErrorKind::Conflict),
+            ("55P03", ErrorKind::Conflict),
+            ("23503", ErrorKind::FailedPrecondition),
+            ("57P04", ErrorKind::FailedPrecondition),
+            ("53100", ErrorKind::ResourceExhausted),
+            ("28P01", ErrorKind::PermissionDenied),
+            ("XX001", ErrorKind::DataLoss),
+            ("53300", ErrorKind::Unavailable),
+            ("25006", ErrorKind::FailedPrecondition),
+            ("57014", ErrorKind::Unavailable),
+            ("57P03", ErrorKind::Unavailable),
+            ("08006", ErrorKind::Unavailable),
+            ("42601", ErrorKind::Internal),
+            ("", ErrorKind::Internal),
+        ] {
+            assert_eq!(ErrorKind::from_sqlstate(code), kind, "{code}");
+        }
     }
 
     #[test]

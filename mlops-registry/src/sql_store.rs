@@ -1,6 +1,11 @@
 //! What every store in the metadata database has besides its rows: a clock, a source of ids, and a first step that brings
 //! the tables up to date.
 
+/// Sets the column `updated` to the time at this place among the values, but not back: a clock may go backwards.
+pub(crate) fn touched(place: usize) -> String {
+    format!("updated = CASE WHEN updated < ${place} THEN ${place} ELSE updated END")
+}
+
 /// Writes the common part of a store with the fields `meta`, `clock` and `ids`, and of its builder with the field `store`;
 /// the text says what the ids are for.
 macro_rules! sql_store {

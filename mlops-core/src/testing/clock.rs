@@ -20,15 +20,16 @@ use crate::clock::{Clock, Timestamp};
 /// ```
 #[derive(Debug)]
 pub struct ManualClock {
-    origin: i64,
     now: AtomicI64,
+    /// How far it has gone forward in all.
+    monotonic: AtomicI64,
 }
 
 impl ManualClock {
     /// Stands at `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self { origin: now.as_micros(), now: AtomicI64::new(now.as_micros()) }
+        Self { now: AtomicI64::new(now.as_micros()), monotonic: AtomicI64::new(0) }
     }
 
     /// Moves forward.
@@ -36,9 +37,10 @@ impl ManualClock {
         self.set(self.now() + by);
     }
 
-    /// Jumps, in either direction.
+    /// Jumps, in either direction; monotonic time stands still while it jumps back.
     pub fn set(&self, to: Timestamp) {
-        self.now.store(to.as_micros(), Ordering::SeqCst);
+        let before = self.now.swap(to.as_micros(), Ordering::SeqCst);
+        self.monotonic.fetch_add(to.as_micros().saturating_sub(before).max(0), Ordering::SeqCst);
     }
 }
 
@@ -48,6 +50,6 @@ impl Clock for ManualClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.now().duration_since(Timestamp::from_micros(self.origin))
+        Timestamp::from_micros(self.monotonic.load(Ordering::SeqCst)).duration_since(Timestamp::default())
     }
 }

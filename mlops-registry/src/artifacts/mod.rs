@@ -21,6 +21,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use mlops_core::{Error, Result};
+use mlops_store::blob::is_full;
 use object_store::{
     GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem,
     memory::InMemory, path::Path,
@@ -482,20 +483,6 @@ fn from_store(error: object_store::Error, path: &str) -> Error {
         .with_source(other),
         other => Error::unavailable(format!("artifact {path:?}: the store failed")).with_source(other),
     }
-}
-
-/// Whether an error comes from a disk or quota that is used up.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        if matches!(kind, Some(StorageFull | QuotaExceeded | FileTooLarge)) {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ impl EvaluationRecord {
     /// The record after the same inputs were put again.
     pub(super) fn merged(mut self, put: PutRecord, now: Timestamp) -> Self {
         self.updated_by = put.user().cloned().or(self.updated_by);
-        self.updated = now;
+        self.updated = self.updated.max(now);
         self.outputs = put.outputs.or(self.outputs);
         if let Some(more) = put.expectations {
             self.expectations.get_or_insert_default().extend(more);

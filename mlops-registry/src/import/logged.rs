@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use mlops_core::Result;
 
 use super::{
     IMPORTED_FROM_TAG, IMPORTED_TAG, ImportReport, ImportSource, Importer,
     importer::{COMPLETE, OPEN, is_own, origin, tolerate},
+    kind::Kind,
 };
 use crate::{
     limits::BATCH_METRICS_MAX,
@@ -18,7 +20,7 @@ use crate::{
         CreateLoggedModel, LoggedModel, LoggedModelId, LoggedModelSearch, LoggedModelStatus, LoggedModelStore,
         ModelMetric, ModelOutput,
     },
-    search::{PageRequest, View},
+    search::{Page, PageRequest, View},
     tracking::{Batch, ExperimentId},
 };
 
@@ -38,6 +40,45 @@ impl ModelHere {
     }
 }
 
+/// The logged models of an experiment of a source.
+struct Models<'a> {
+    importer: &'a Importer,
+    source: &'a dyn ImportSource,
+    store: &'a dyn LoggedModelStore,
+    from: ExperimentId,
+    here: BTreeMap<String, ModelHere>,
+}
+
+impl Models<'_> {
+    fn existing(&self, found: &LoggedModel) -> Option<&ModelHere> {
+        self.here.get(&origin(self.source, found.id.as_str()))
+    }
+}
+
+#[async_trait]
+impl Kind for Models<'_> {
+    type Record = LoggedModel;
+
+    async fn page(&self, token: Option<String>, report: &mut ImportReport) -> Result<Page<LoggedModel>> {
+        self.source.logged_models(self.from, token, report).await
+    }
+
+    fn is_settled(&self, found: &LoggedModel, report: &mut ImportReport) -> bool {
+        let done = self.existing(found).is_some_and(|model| model.done);
+        report.counts.logged_models_present += u64::from(done);
+        done
+    }
+
+    fn count(&self, _: &LoggedModel, report: &mut ImportReport) {
+        report.counts.logged_models += 1;
+    }
+
+    async fn write(&self, found: LoggedModel, to: ExperimentId, report: &mut ImportReport) -> Result<()> {
+        let existing = self.existing(&found);
+        self.importer.logged_model(self.source, self.store, (&found, existing, to), report).await
+    }
+}
+
 impl Importer {
     pub(super) async fn logged_models(
         &self,
@@ -51,27 +92,8 @@ impl Importer {
             Some(to) => models_here(store.as_ref(), to).await?,
             None => BTreeMap::new(),
         };
-        let mut token = None;
-        loop {
-            let page = source.logged_models(from, token, report).await?;
-            for found in &page.items {
-                let from = origin(source, found.id.as_str());
-                let existing = here.get(&from);
-                if existing.is_some_and(|model| model.done) {
-                    report.counts.logged_models_present += 1;
-                    continue;
-                }
-                report.counts.logged_models += 1;
-                if let Some(to) = to.filter(|_| !self.options.dry_run) {
-                    self.logged_model(source, store.as_ref(), (found, existing, to), report).await?;
-                }
-                self.tell(report);
-            }
-            token = page.next_page_token;
-            if token.is_none() {
-                return Ok(());
-            }
-        }
+        let kind = Models { importer: self, source, store: store.as_ref(), from, here };
+        self.all_of(&kind, to, report).await
     }
 
     async fn logged_model(

@@ -11,6 +11,7 @@
 //! [`TrackingStore`]: crate::TrackingStore
 
 mod importer;
+mod kind;
 mod local;
 mod logged;
 #[cfg(feature = "remote")]

@@ -5,16 +5,66 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use mlops_core::Result;
 
 use super::{
     IMPORTED_FROM_TAG, IMPORTED_TAG, ImportReport, ImportSource, Importer, SourceTrace,
     importer::{COMPLETE, OPEN, origin, tags_here, tolerate},
+    kind::Kind,
 };
 use crate::{
+    search::Page,
     traces::{Assessment, SOURCE_RUN_METADATA, TraceInfo, TraceState, TraceStore, otlp::ResourceSpans},
     tracking::ExperimentId,
 };
+
+/// The traces of an experiment of a source.
+struct Traces<'a> {
+    importer: &'a Importer,
+    source: &'a dyn ImportSource,
+    store: &'a dyn TraceStore,
+    from: ExperimentId,
+}
+
+#[async_trait]
+impl Kind for Traces<'_> {
+    /// A trace, and the one of that id which is here.
+    type Record = (SourceTrace, Option<TraceInfo>);
+
+    async fn page(&self, token: Option<String>, report: &mut ImportReport) -> Result<Page<Self::Record>> {
+        let Page { items, next_page_token } = self.source.traces(self.from, token, report).await?;
+        let ids: Vec<String> = items.iter().map(|trace| trace.info.id.clone()).collect();
+        let here = self.store.traces(&ids).await?;
+        let here: HashMap<String, TraceInfo> = here.into_iter().map(|trace| (trace.id.clone(), trace)).collect();
+        let with_existing = |trace: SourceTrace| {
+            let existing = here.get(&trace.info.id).cloned();
+            (trace, existing)
+        };
+        Ok(Page { items: items.into_iter().map(with_existing).collect(), next_page_token })
+    }
+
+    fn is_settled(&self, (trace, existing): &Self::Record, report: &mut ImportReport) -> bool {
+        let Some(existing) = existing else { return false };
+        if existing.tags.get(IMPORTED_FROM_TAG) != Some(&origin(self.source, &trace.info.id)) {
+            report.skip(format!("trace {}", trace.info.id), "there is another one of that id here");
+            return true;
+        }
+        let done = existing.tags.get(IMPORTED_TAG).is_some_and(|state| state == COMPLETE);
+        report.counts.traces_present += u64::from(done);
+        done
+    }
+
+    fn count(&self, (trace, _): &Self::Record, report: &mut ImportReport) {
+        report.counts.traces += 1;
+        report.counts.spans += trace.spans.len() as u64;
+    }
+
+    async fn write(&self, record: Self::Record, to: ExperimentId, report: &mut ImportReport) -> Result<()> {
+        let (trace, existing) = record;
+        self.importer.trace(self.source, self.store, (trace, to, existing.as_ref()), report).await
+    }
+}
 
 impl Importer {
     pub(super) async fn traces(
@@ -25,40 +75,8 @@ impl Importer {
         report: &mut ImportReport,
     ) -> Result<()> {
         let Some(store) = &self.traces else { return Ok(()) };
-        let mut token = None;
-        loop {
-            let page = source.traces(from, token, report).await?;
-            let ids: Vec<String> = page.items.iter().map(|trace| trace.info.id.clone()).collect();
-            let here = store.traces(&ids).await?;
-            let here: HashMap<String, TraceInfo> = here.into_iter().map(|trace| (trace.id.clone(), trace)).collect();
-            for trace in page.items {
-                let existing = here.get(&trace.info.id);
-                let ours = |existing: &TraceInfo| {
-                    existing.tags.get(IMPORTED_FROM_TAG) == Some(&origin(source, &trace.info.id))
-                };
-                match existing {
-                    Some(existing) if !ours(existing) => {
-                        report.skip(format!("trace {}", trace.info.id), "there is another one of that id here");
-                        continue;
-                    }
-                    Some(existing) if existing.tags.get(IMPORTED_TAG).is_some_and(|state| state == COMPLETE) => {
-                        report.counts.traces_present += 1;
-                        continue;
-                    }
-                    _ => {}
-                }
-                report.counts.traces += 1;
-                report.counts.spans += trace.spans.len() as u64;
-                if let Some(to) = to.filter(|_| !self.options.dry_run) {
-                    self.trace(source, store.as_ref(), (trace, to, existing), report).await?;
-                }
-                self.tell(report);
-            }
-            token = page.next_page_token;
-            if token.is_none() {
-                return Ok(());
-            }
-        }
+        let kind = Traces { importer: self, source, store: store.as_ref(), from };
+        self.all_of(&kind, to, report).await
     }
 
     async fn trace(

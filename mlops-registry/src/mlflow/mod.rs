@@ -313,7 +313,7 @@ impl MlflowServer {
             // Clients of MLflow 3.17 leave a slash out.
             .route("/2.0mlflow/experiments/search-datasets", on(POST, lineage::search_datasets))
             .nest("/2.0/mlflow-artifacts", file_routes())
-            .nest("/3.0/mlops", tail::routes())
+            .nest("/3.0/mlops", tail::routes().route("/runs/append-tag", on(POST, runs::append_tag)))
             .route("/3.0/mlflow/server-info", routing::get(server_info));
         let routes = Router::new()
             .nest("/api", routes.clone())

@@ -1,7 +1,7 @@
 //! `runs/...`: what a run is and what is logged to it.
 
 use axum::{Json, extract::Request};
-use mlops_core::{Metric, Result, RunId, RunStatus, Timestamp};
+use mlops_core::{Error, Metric, Result, RunId, RunStatus, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Api, auth::Caller, batch_body, files::Answer, request::Params, run_answer};
@@ -40,6 +40,14 @@ pub(super) async fn update(api: Api, params: Params) -> Result<Value> {
     };
     let run = api.tracking.update_run(&params.run_id()?, update).await?;
     Ok(json!({ "run_info": run_answer::run_info(&run) }))
+}
+
+/// Appends an item, which is given as JSON text, to a tag that holds a list; MLflow's API cannot do that in one step.
+pub(super) async fn append_tag(api: Api, params: Params) -> Result<Value> {
+    let item = serde_json::from_str(params.required("item_json")?)
+        .map_err(|error| Error::invalid_argument(format!("Invalid value for parameter 'item_json': {error}")))?;
+    api.tracking.append_run_tag(&params.run_id()?, params.required("key")?, &item).await?;
+    Ok(json!({}))
 }
 
 pub(super) async fn delete(api: Api, params: Params) -> Result<Value> {

@@ -15,6 +15,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Context of the error about an answer that is too long.
 const TOO_LONG: &str = "answer_bytes_max";
+/// Context of a refusal.
+const STATUS: &str = "status";
 
 /// Whether sending a call twice is the same as sending it once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +175,11 @@ pub(super) fn is_too_long(error: &Error) -> bool {
     error.context().iter().any(|(key, _)| *key == TOO_LONG)
 }
 
+/// Whether a server may have answered that it has no such call.
+pub(super) fn is_unknown_call(error: &Error) -> bool {
+    error.context().iter().any(|(key, status)| *key == STATUS && matches!(status.as_str(), "404" | "405" | "501"))
+}
+
 /// What a refusal means here. MLflow says INVALID_PARAMETER_VALUE also of writes to something deleted; only its words
 /// tell them apart.
 fn refused(status: StatusCode, refusal: &Value) -> Error {
@@ -190,7 +197,7 @@ fn refused(status: StatusCode, refusal: &Value) -> Error {
         "" => format!("the tracking server answers {status}"),
         message => message.to_owned(),
     };
-    Error::new(kind, message).with("status", status.as_u16())
+    Error::new(kind, message).with(STATUS, status.as_u16())
 }
 
 #[cfg(test)]

@@ -48,8 +48,8 @@ impl fmt::Debug for Credentials {
 
 /// A tracking store on a server that speaks MLflow's REST API 2.0.
 ///
-/// That API has no call for [`append_run_tag`](crate::TrackingStore::append_run_tag): it reads, then writes, so an item that
-/// another appends in between is lost.
+/// That API has no call for [`append_run_tag`](crate::TrackingStore::append_run_tag). Servers of this crate have one of their
+/// own, which loses nothing; on others it reads, then writes, so an item that another appends in between is lost.
 ///
 /// ```no_run
 /// use std::sync::Arc;

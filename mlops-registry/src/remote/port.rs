@@ -6,14 +6,17 @@ use serde_json::{Map, Value, json};
 
 use super::{
     MlflowRemote,
-    http::Sending::{Once, Repeatable},
+    http::{
+        Sending::{Once, Repeatable},
+        is_unknown_call,
+    },
     read,
 };
 use crate::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, PageRequest, RunRecord, RunUpdate,
     TrackingStore,
     search::{Page, Search, View},
-    tracking::record::status_name,
+    tracking::{appended, record::status_name},
 };
 
 fn pairs<'a>(entries: impl IntoIterator<Item = (&'a String, &'a String)>) -> Value {
@@ -168,6 +171,21 @@ impl TrackingStore for MlflowRemote {
 
     async fn delete_run_tag(&self, id: &RunId, key: &str) -> Result<()> {
         self.post("runs/delete-tag", &json!({ "run_id": id.as_str(), "key": key }), Once).await.map(drop)
+    }
+
+    /// In one step where the server is one of this crate. MLflow's own has no such call: there it reads, then writes, so an
+    /// item that another appends in between is lost. When the answer does not arrive, the item may have been appended.
+    async fn append_run_tag(&self, id: &RunId, key: &str, item: &Value) -> Result<()> {
+        let fields = json!({ "run_id": id.as_str(), "key": key, "item_json": item.to_string() });
+        match self.post("/3.0/mlops/runs/append-tag", &fields, Once).await {
+            // There is no such call, or no such run; reading tells.
+            Err(error) if is_unknown_call(&error) => {
+                let record = self.run(id).await?;
+                let list = appended(record.tags.get(key).map(String::as_str), item)?;
+                self.log_batch(id, &Batch { tags: vec![(key.to_owned(), list)], ..Batch::default() }).await
+            }
+            outcome => outcome.map(drop),
+        }
     }
 
     async fn metric_history(&self, id: &RunId, key: &str, page: &PageRequest) -> Result<Page<Metric>> {

@@ -12,9 +12,13 @@ mod plan;
 pub(crate) mod sql;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod value_order;
+pub(crate) mod walk;
 
 pub use columns::{Columns, SearchColumns};
-pub(crate) use order::{OrderKey, compare as compare_operands, compare_by};
+#[cfg(test)]
+pub(crate) use order::compare as compare_operands;
+pub(crate) use order::{OrderKey, compare_by};
 pub use page::{Page, PageRequest};
 pub(crate) use page::{RESULTS_MAX, cut};
 pub use parse::FILTER_BYTES_MAX;

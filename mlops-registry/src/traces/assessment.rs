@@ -208,7 +208,8 @@ impl Assessment {
         self.name = update.name.unwrap_or(self.name);
         self.rationale = update.rationale.or(self.rationale);
         self.metadata.extend(update.metadata);
-        self.updated = now;
+        // Not back, where the clock went there.
+        self.updated = self.updated.max(now);
         self.body().check()?;
         Ok(self)
     }

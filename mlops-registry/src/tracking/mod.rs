@@ -22,6 +22,8 @@ pub use record::{
     RunUpdate,
 };
 pub use sql::{SqlTrackingStore, SqlTrackingStoreBuilder};
+#[cfg(feature = "remote")]
+pub(crate) use store::appended;
 pub(crate) use store::run_tagged;
 pub use store::{TrackingStore, TrackingStoreExt};
 pub use tracker::{Run, Tracker};

@@ -220,7 +220,7 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A list in JSON with one item more, its oldest items left out where it would be longer than a tag.
-pub(super) fn appended(list: Option<&str>, item: &serde_json::Value) -> Result<String> {
+pub(crate) fn appended(list: Option<&str>, item: &serde_json::Value) -> Result<String> {
     let mut items: Vec<serde_json::Value> = list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
     items.push(item.clone());
     loop {

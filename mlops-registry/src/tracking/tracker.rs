@@ -201,7 +201,8 @@ impl RunLogger for Run {
         if record.status == status && record.ended.is_some() {
             return Ok(());
         }
-        let ended = Some(self.tracker.clock.now());
+        // A clock that was set back must not make the run end before it began.
+        let ended = Some(self.tracker.clock.now().max(record.started));
         self.tracker.store.update_run(&self.id, RunUpdate { status: Some(status), ended, name: None }).await.map(drop)
     }
 }

@@ -156,7 +156,7 @@ impl Webhook {
         self.url = update.url.clone().unwrap_or(self.url);
         self.events = update.events.clone().unwrap_or(self.events);
         self.active = update.active.unwrap_or(self.active);
-        self.updated = now;
+        self.updated = self.updated.max(now);
         check_name(&self.name)?;
         check_length("webhook url", &self.url, LOCATION_MAX)?;
         check_secret(update.secret.as_deref())?;

@@ -238,13 +238,15 @@ impl WebhookStore for SqlWebhookStore {
         self.unseal(&self.read(id).await?.1).await
     }
 
-    async fn claim(&self, now: Timestamp, lease: Duration, max: usize) -> Result<Vec<Delivery>> {
+    async fn claim(&self, now: Timestamp, lease: Duration, wait_max: Duration, max: usize) -> Result<Vec<Delivery>> {
         let mut claimed = Vec::new();
         on_conflict!(async {
             claimed.clear();
             let mut tx = self.meta.begin().await?;
-            let sql = "SELECT * FROM webhook_delivery WHERE due <= $1 ORDER BY due, seq LIMIT $2";
-            for row in tx.query(sql, params![now, max as u64]).await? {
+            // By time, so that messages of a receiver that fails again and again do not hold up the others.
+            let sql = "SELECT * FROM webhook_delivery WHERE due <= $1 OR due > $2
+                ORDER BY CASE WHEN due > $2 THEN 0 ELSE due END, seq LIMIT $3";
+            for row in tx.query(sql, params![now, now + wait_max, max as u64]).await? {
                 let hook: String = row.get("hook")?;
                 let found = tx.query_opt("SELECT content FROM webhook_hook WHERE id = $1", params![&hook]).await?;
                 let webhook: Webhook = from_json("webhook", &found.ok_or_else(|| unknown(&hook))?)?;

@@ -72,12 +72,14 @@ pub trait WebhookStore: fmt::Debug + Send + Sync + 'static {
     /// `DataLoss` when it cannot be unsealed.
     async fn secret(&self, id: &str) -> Result<Option<String>>;
 
-    /// Claims messages that are due at `now`, at most `max`: until `lease` has passed nobody else gets them. Messages of
-    /// one webhook come in their order.
+    /// Claims messages that are due at `now`, at most `max`: until `lease` has passed nobody else gets them. They
+    /// come as they are due, and in their order where that is the same. `wait_max` is longer than any worker waits, and more
+    /// than clocks are apart. No message is ever put off for longer than `wait_max`: one that is due later than
+    /// that was, by a clock that has gone back since, and is due.
     ///
     /// # Errors
     /// Only the common ones.
-    async fn claim(&self, now: Timestamp, lease: Duration, max: usize) -> Result<Vec<Delivery>>;
+    async fn claim(&self, now: Timestamp, lease: Duration, wait_max: Duration, max: usize) -> Result<Vec<Delivery>>;
 
     /// Forgets a message that was delivered, or that nobody will ever take.
     ///
@@ -110,7 +112,7 @@ forward! {
     update(id: &str, update: WebhookUpdate) -> Webhook;
     delete(id: &str) -> ();
     secret(id: &str) -> Option<String>;
-    claim(now: Timestamp, lease: Duration, max: usize) -> Vec<Delivery>;
+    claim(now: Timestamp, lease: Duration, wait_max: Duration, max: usize) -> Vec<Delivery>;
     settle(delivery: &str) -> ();
     defer(delivery: &str, due: Timestamp) -> ();
 }

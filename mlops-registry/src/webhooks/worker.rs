@@ -14,6 +14,9 @@ use super::{
     DELIVERY_ID_HEADER, Delivery, SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookEvent, WebhookStore, signature::sign,
 };
 
+/// How far the clocks of workers may be apart.
+const CLOCKS_APART: Duration = Duration::from_secs(60);
+
 /// One post.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookRequest {
@@ -187,7 +190,11 @@ impl WebhookWorker {
     /// `Unavailable` when the outbox cannot be read.
     pub async fn deliver_due(&self) -> Result<Delivered> {
         let lease = Duration::from_millis(self.settings.lease_ms);
-        let due = self.store.claim(self.clock.now(), lease, self.settings.batch_max).await?;
+        // Far beyond what any worker waits, whatever its settings and its clock: what is due later is of a clock that was
+        // set back.
+        let wait_max = lease.max(Duration::from_millis(self.settings.backoff_ms_max)).saturating_mul(2);
+        let wait_max = wait_max.saturating_add(CLOCKS_APART);
+        let due = self.store.claim(self.clock.now(), lease, wait_max, self.settings.batch_max).await?;
         let outcomes = stream::iter(due.into_iter().map(|delivery| self.deliver(delivery)));
         let outcomes: Vec<Result<Delivered>> = outcomes.buffer_unordered(self.settings.concurrent_max).collect().await;
         outcomes.into_iter().try_fold(Delivered::default(), |sum, outcome| {

@@ -17,14 +17,14 @@ const HOME: &str = "MLOPS_REGISTRY_CRASH_HOME";
 const FIRST: &str = "MLOPS_REGISTRY_CRASH_FIRST";
 const WRITER: &str = "MLOPS_REGISTRY_CRASH_WRITER";
 
-struct Stores {
-    tracking: SqlTrackingStore,
+pub(crate) struct Stores {
+    pub(crate) tracking: SqlTrackingStore,
     registry: SqlModelRegistry,
     fraud: ModelName,
     champion: Alias,
 }
 
-async fn open(home: &Path) -> Stores {
+pub(crate) async fn open(home: &Path) -> Stores {
     let meta = Arc::new(SqliteMetaStore::open(&home.join("meta.db"), SqliteSettings::default()).await.unwrap());
     let blobs = BlobStore::local(&home.join("blobs")).unwrap();
     let registry = SqlModelRegistry::builder(Arc::clone(&meta) as _, blobs).build().await.unwrap();
@@ -36,7 +36,7 @@ async fn open(home: &Path) -> Stores {
 
 impl Stores {
     /// The run that all children log to.
-    async fn run(&self) -> RunId {
+    pub(crate) async fn run(&self) -> RunId {
         let found = self.tracking.search_runs(&[ExperimentId(0)], &Search::new()).await.unwrap();
         match found.items.into_iter().next() {
             Some(run) => run.id,
@@ -217,7 +217,7 @@ async fn kill_loggers(rounds: u64) {
     }
 }
 
-async fn history(stores: &Stores, run: &RunId, key: &str) -> Vec<Metric> {
+pub(crate) async fn history(stores: &Stores, run: &RunId, key: &str) -> Vec<Metric> {
     let (mut request, mut found) = (PageRequest { max_results: Some(1_000), token: None }, Vec::new());
     loop {
         let page = stores.tracking.metric_history(run, key, &request).await.unwrap();

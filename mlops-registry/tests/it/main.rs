@@ -10,14 +10,19 @@
 
 mod auth;
 mod bundle;
+mod clock;
 mod crash;
 mod crash_governance;
 mod export;
+mod full_disk;
+mod fuzz_seeds;
 mod governance;
 mod import;
 mod import_server;
 mod mlflow;
 mod offline;
+#[cfg(feature = "postgres")]
+mod postgres_restart;
 mod remote;
 mod traces;
 mod webhooks;

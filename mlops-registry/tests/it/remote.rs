@@ -17,9 +17,7 @@ use super::{in_memory, registry, tracking};
 
 /// The URL of a new, empty server; it ends with the test's runtime.
 async fn server() -> String {
-    let meta = in_memory().await;
-    let stores = (tracking(Arc::clone(&meta)).await, registry(meta).await);
-    let router = MlflowServer::new(Arc::new(stores.0), Arc::new(stores.1), ArtifactStore::in_memory()).router();
+    let router = open_router().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, router).await });
@@ -64,6 +62,54 @@ async fn a_file_that_stops_half_way_is_given_up() {
     let mut pieces = source.open(&run, "a.txt").await.unwrap();
     assert_eq!(pieces.try_next().await.unwrap().unwrap(), "hello");
     assert_eq!(pieces.try_next().await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+}
+
+/// Many programs append to one tag at a time, of a run of this router.
+async fn append_from_many(router: axum::Router) -> Vec<u64> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, router).await });
+    let store = MlflowRemote::builder(&url).build().unwrap();
+    let run = store.create_run(CreateRun::new(ExperimentId(0))).await.unwrap().id;
+    let append = |item: u64| {
+        let (store, run) = (MlflowRemote::builder(&url).build().unwrap(), run.clone());
+        tokio::spawn(async move { store.append_run_tag(&run, "list", &item.into()).await.unwrap() })
+    };
+    let appends: Vec<_> = (0..24).map(append).collect();
+    for append in appends {
+        append.await.unwrap();
+    }
+    let unknown = "0".repeat(32).parse().unwrap();
+    assert_eq!(store.append_run_tag(&unknown, "list", &1.into()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let mut items: Vec<u64> = serde_json::from_str(&store.run(&run).await.unwrap().tags["list"]).unwrap();
+    items.sort_unstable();
+    items
+}
+
+async fn open_router() -> axum::Router {
+    let meta = in_memory().await;
+    let stores = (tracking(Arc::clone(&meta)).await, registry(meta).await);
+    MlflowServer::new(Arc::new(stores.0), Arc::new(stores.1), ArtifactStore::in_memory()).router()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn items_that_many_append_to_a_tag_of_our_server_are_all_there() {
+    assert_eq!(append_from_many(open_router().await).await, (0..24).collect::<Vec<_>>());
+}
+
+/// MLflow answers a route it does not know with a page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_without_a_call_for_appending_is_read_and_written() {
+    use axum::{extract::Request, http::StatusCode, middleware::Next, response::IntoResponse as _};
+
+    let without_ours = axum::middleware::from_fn(async |request: Request, next: Next| {
+        if request.uri().path().starts_with("/api/3.0/mlops") {
+            return (StatusCode::NOT_FOUND, "<!doctype html><title>404 Not Found</title>").into_response();
+        }
+        next.run(request).await
+    });
+    let items = append_from_many(open_router().await.layer(without_ours)).await;
+    assert!(!items.is_empty() && items.iter().all(|item| *item < 24), "{items:?}");
 }
 
 /// What holds on MLflow's own server as well: it commits the parts of a batch one by one and clamps infinities, so the

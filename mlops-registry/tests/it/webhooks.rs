@@ -71,7 +71,8 @@ impl House {
     }
 
     fn worker(&self, receiver: &Arc<Receiver>) -> WebhookWorker {
-        let settings = WebhookSettings { attempts_max: 3, ..WebhookSettings::default() };
+        // One after the other, so that they arrive in their order.
+        let settings = WebhookSettings { attempts_max: 3, concurrent_max: 1, ..WebhookSettings::default() };
         let worker =
             WebhookWorker::new(Arc::<SqlWebhookStore>::clone(&self.store), Arc::<Receiver>::clone(receiver), settings)
                 .unwrap();
@@ -211,11 +212,31 @@ async fn a_claimed_message_is_left_alone_until_its_lease_has_passed() {
     house.hook(&CREATED).await;
     house.registry.create_model(&name("a"), CreateModel::default()).await.unwrap();
     let (now, lease) = (Timestamp::from_millis(1_700_000_000_000), Duration::from_secs(60));
-    let first = house.store.claim(now, lease, 10).await.unwrap();
+    let first = house.store.claim(now, lease, lease, 10).await.unwrap();
     assert_eq!(first.len(), 1);
-    assert!(house.store.claim(now + Duration::from_secs(59), lease, 10).await.unwrap().is_empty());
-    let again = house.store.claim(now + lease, lease, 10).await.unwrap();
+    assert!(house.store.claim(now + Duration::from_secs(59), lease, lease, 10).await.unwrap().is_empty());
+    let again = house.store.claim(now + lease, lease, lease, 10).await.unwrap();
     assert_eq!((&again[0].id, again[0].attempts), (&first[0].id, 1));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_no_message_up_nor_changes_their_order() {
+    let house = House::new().await;
+    house.hook(&CREATED).await;
+    let (receiver, day) = (Receiver::new(503), Duration::from_secs(86_400));
+    let worker = house.worker(&receiver);
+    house.registry.create_model(&name("a"), CreateModel::default()).await.unwrap();
+    assert_eq!(worker.deliver_due().await.unwrap(), delivered(0, 1, 0));
+    house.registry.create_model(&name("b"), CreateModel::default()).await.unwrap();
+    house.clock.set(Timestamp::from_millis(1_700_000_000_000) - day);
+    house.registry.create_model(&name("c"), CreateModel::default()).await.unwrap();
+    *receiver.status.lock().unwrap() = 200;
+    receiver.take();
+    assert_eq!(worker.deliver_due().await.unwrap(), delivered(3, 0, 0));
+    let told: Vec<String> = receiver.take().into_iter().map(|request| request.body).collect();
+    for (body, model) in told.iter().zip(["a", "b", "c"]) {
+        assert_eq!(serde_json::from_str::<Value>(body).unwrap()["data"]["name"], model);
+    }
 }
 
 #[tokio::test]

@@ -109,8 +109,8 @@ impl BlobStore {
     /// Stores bytes and returns their digest; durable when it returns.
     ///
     /// # Errors
-    /// `ResourceExhausted` when they exceed [`BlobSettings::bytes_max`], `Unavailable` when the
-    /// store cannot be written.
+    /// `ResourceExhausted` when they exceed [`BlobSettings::bytes_max`] or the store is full; nothing is stored then.
+    /// `Unavailable` when the store cannot be written.
     pub async fn put(&self, bytes: Bytes) -> Result<Digest> {
         self.check_size(bytes.len() as u64)?;
         let digest = Digest::of(&bytes);
@@ -208,11 +208,25 @@ fn from_store(error: object_store::Error, digest: &Digest) -> Error {
         object_store::Error::NotFound { .. } => ErrorKind::NotFound,
         object_store::Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,
         object_store::Error::Unauthenticated { .. } => ErrorKind::Unauthenticated,
+        _ if is_full(&error) => ErrorKind::ResourceExhausted,
         _ => ErrorKind::Unavailable,
     };
     let message = match kind {
         ErrorKind::NotFound => format!("blob {} is not stored", digest.short()),
+        ErrorKind::ResourceExhausted => {
+            let full = "the store is full, or takes no file of this size; free some space or raise the limit, and store it again";
+            format!("blob {}: {full}", digest.short())
+        }
         _ => format!("blob store: {error}"),
     };
     Error::new(kind, message).with("digest", digest).with_source(error)
+}
+
+/// Whether an error comes from a disk or quota that is used up.
+#[must_use]
+pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    kinds.any(|kind| matches!(kind, StorageFull | QuotaExceeded | FileTooLarge))
 }

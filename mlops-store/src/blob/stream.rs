@@ -37,8 +37,8 @@ impl BlobStore {
     ///
     /// # Errors
     /// `DataLoss` when they have another digest, `ResourceExhausted` when they exceed
-    /// [`super::BlobSettings::bytes_max`], `Unavailable` when the store cannot be written, and the errors of `bytes`;
-    /// nothing is stored then.
+    /// [`super::BlobSettings::bytes_max`] or the store is full, `Unavailable` when the store cannot be written, and the
+    /// errors of `bytes`; nothing is stored then.
     pub async fn put_stream(&self, digest: &Digest, mut bytes: ByteStream) -> Result<Option<u64>> {
         if self.contains(digest).await? {
             return Ok(None);

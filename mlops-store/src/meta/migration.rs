@@ -68,6 +68,10 @@ impl Work for Migrations {
         }
         Ok(())
     }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 impl Migrations {

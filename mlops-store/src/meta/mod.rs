@@ -56,7 +56,8 @@ pub trait MetaStore: fmt::Debug + Send + Sync + 'static {
 
     /// Does a job in a transaction of its own and commits it: [`MetaStore::begin`], the job, [`Transaction::commit`]. A
     /// back end may carry it out in one piece, which spares every statement the way to another thread. A job that has been
-    /// handed over may be done even when the caller no longer waits for it.
+    /// handed over may be done even when the caller no longer waits for it. It is durable when this returns, unless it
+    /// [is repeatable](Job::is_repeatable).
     ///
     /// # Errors
     /// Those of the job, which then changed nothing, of [`MetaStore::begin`] and of [`Transaction::commit`].
@@ -179,7 +180,8 @@ pub trait MetaStoreExt: MetaStore {
         work::carry_out(self, work).await
     }
 
-    /// Brings the tables of one crate to the newest version.
+    /// Brings the tables of one crate to the newest version. What it did may be lost with the machine until something else
+    /// is committed; then it is done again.
     ///
     /// # Errors
     /// `FailedPrecondition` when the database is newer than this program or an applied migration

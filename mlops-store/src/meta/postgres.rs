@@ -138,25 +138,21 @@ fn from_sqlx(error: sqlx::Error) -> Error {
     Error::new(kind, message).with_source(error)
 }
 
-/// By the SQLSTATE codes of PostgreSQL (documentation, appendix A).
+/// What PostgreSQL reports, in the words of the metadata database.
 fn describe(database: &dyn DatabaseError) -> (ErrorKind, String) {
     let code = database.code().unwrap_or_default();
-    match code.as_ref() {
-        // A table, or the type of its rows, that another transaction made at the same moment.
-        "42P07" | "42710" => (ErrorKind::AlreadyExists, database.message().to_owned()),
-        "23505" => (ErrorKind::AlreadyExists, format!("a row with this key exists: {}", database.message())),
-        "23503" | "23514" => (ErrorKind::FailedPrecondition, format!("metadata constraint: {}", database.message())),
-        "40001" | "40P01" => (ErrorKind::Conflict, "a concurrent transaction was faster".to_owned()),
-        "53100" => (ErrorKind::ResourceExhausted, "metadata database: disk is full".to_owned()),
-        "53200" => (ErrorKind::ResourceExhausted, "metadata database: memory is short".to_owned()),
-        // Too many connections; the server stops, starts, or has ended this connection.
-        "53300" | "57P01" | "57P02" | "57P03" => (ErrorKind::Unavailable, unreachable(database)),
-        code if code.starts_with("08") => (ErrorKind::Unavailable, unreachable(database)),
-        "XX001" | "XX002" => (ErrorKind::DataLoss, format!("metadata database is damaged: {}", database.message())),
-        _ => (ErrorKind::Internal, format!("metadata statement failed: {}", database.message())),
-    }
-}
-
-fn unreachable(database: &dyn DatabaseError) -> String {
-    format!("metadata database cannot be reached: {}", database.message())
+    let (kind, said) = (ErrorKind::from_sqlstate(&code), database.message());
+    let message = match (kind, code.as_ref()) {
+        (_, "23505") => format!("a row with this key exists: {said}"),
+        (_, "23503" | "23514") => format!("metadata constraint: {said}"),
+        (_, "53100") => "metadata database: disk is full".to_owned(),
+        (_, "53200") => "metadata database: memory is short".to_owned(),
+        (ErrorKind::AlreadyExists, _) => said.to_owned(),
+        (ErrorKind::Conflict, _) => "a concurrent transaction was faster".to_owned(),
+        (ErrorKind::Unavailable, "57014") => format!("metadata statement was ended: {said}"),
+        (ErrorKind::Unavailable, _) => format!("metadata database cannot be reached: {said}"),
+        (ErrorKind::DataLoss, _) => format!("metadata database is damaged: {said}"),
+        _ => format!("metadata statement failed: {said}"),
+    };
+    (kind, message)
 }

@@ -21,6 +21,12 @@ pub trait Work: Send + Sync + 'static {
     /// # Errors
     /// Its own, and those of [`Transaction::execute`].
     async fn run(&self, tx: &mut dyn Transaction) -> Result<Self::Output>;
+
+    /// Whether its loss with the machine does no harm, because whoever needs it does it again. It may then be answered before
+    /// it is on disk; nothing that is committed after it can be there without it.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
 }
 
 /// A [`Work`] whose answer has somewhere to go; what back ends carry out.
@@ -31,6 +37,9 @@ pub trait Job: Send {
     /// # Errors
     /// As [`Work::run`].
     async fn run(self: Box<Self>, tx: &mut dyn Transaction) -> Result<()>;
+
+    /// As [`Work::is_repeatable`].
+    fn is_repeatable(&self) -> bool;
 }
 
 struct Errand<W: Work> {
@@ -45,6 +54,10 @@ impl<W: Work> Job for Errand<W> {
         // A caller that no longer waits does not want the answer.
         drop(self.answer.send(output));
         Ok(())
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.work.is_repeatable()
     }
 }
 

@@ -6,6 +6,7 @@
     reason = "child processes and the server to test against are named by the environment"
 )]
 
+mod full_disk;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod processes;

@@ -64,7 +64,7 @@ impl SqlEvaluationStore {
         dataset.updated_by = user.or(dataset.updated_by);
         dataset.schema = Some(schema_with(dataset.schema, records));
         dataset.records += done.inserted;
-        dataset.updated = now;
+        dataset.updated = dataset.updated.max(now);
         dataset.digest = digest(&dataset.name, now);
         write(tx.as_mut(), &dataset).await?;
         tx.commit().await?;
@@ -100,8 +100,9 @@ impl SqlEvaluationStore {
             }
             if removed > 0 {
                 dataset.records = dataset.records.saturating_sub(removed);
-                dataset.updated = self.now();
-                dataset.digest = digest(&dataset.name, dataset.updated);
+                let now = self.now();
+                dataset.updated = dataset.updated.max(now);
+                dataset.digest = digest(&dataset.name, now);
                 write(tx.as_mut(), &dataset).await?;
                 tx.commit().await?;
             }

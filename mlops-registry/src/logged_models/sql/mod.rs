@@ -8,6 +8,8 @@ mod port;
 mod read;
 mod schema;
 mod search;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;

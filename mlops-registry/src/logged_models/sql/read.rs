@@ -9,6 +9,7 @@ use super::{SqlLoggedModelStore, unknown};
 use crate::{
     limits::MODEL_POINTS_MAX,
     logged_models::record::{LoggedModel, LoggedModelId, LoggedModelStatus, ModelMetric},
+    rows::places,
     search::View,
     tracking::ExperimentId,
 };
@@ -33,7 +34,7 @@ impl SqlLoggedModelStore {
         let ids: Vec<Value> = models.iter().map(|model| Value::from(model.id.as_str())).collect();
         let mut of: HashMap<String, &mut LoggedModel> =
             models.iter_mut().map(|model| (model.id.as_str().to_owned(), model)).collect();
-        let among = places(ids.len());
+        let among = places(1, ids.len());
         let query = async |table: &str| {
             self.meta.query(&format!("SELECT model, key, value FROM {table} WHERE model IN ({among})"), &ids).await
         };
@@ -90,9 +91,4 @@ fn bare(row: &Row) -> Result<LoggedModel> {
         tags: BTreeMap::new(),
         metrics: Vec::new(),
     })
-}
-
-/// `$1, $2, ...` for that many values.
-pub(super) fn places(count: usize) -> String {
-    (1..=count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
 }

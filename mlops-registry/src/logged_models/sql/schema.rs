@@ -4,10 +4,11 @@ use mlops_store::{Migration, Migrations};
 
 pub(crate) const MIGRATIONS: Migrations = Migrations {
     namespace: "logged_models",
-    steps: &[Migration {
-        version: 1,
-        name: "logged models, their points, links to runs",
-        sql: "CREATE TABLE logged_model (
+    steps: &[
+        Migration {
+            version: 1,
+            name: "logged models, their points, links to runs",
+            sql: "CREATE TABLE logged_model (
     id TEXT PRIMARY KEY,
     experiment BIGINT NOT NULL,
     name TEXT NOT NULL,
@@ -47,5 +48,19 @@ CREATE TABLE logged_model_output (
     UNIQUE (run_id, model, step)
 );
 ",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "values of points in order",
+            // The order of a value is what `value_order::order_of` computes.
+            sql: "ALTER TABLE logged_model_point ADD COLUMN value_order BIGINT NOT NULL DEFAULT 0;
+UPDATE logged_model_point SET value_order =
+    CASE WHEN bits > 9218868437227405312 THEN 9223372036854775806
+        WHEN bits >= 0 THEN bits
+        WHEN bits + 9223372036854775807 = -1 THEN 0
+        WHEN bits > -4503599627370496 THEN 9223372036854775806
+        ELSE -2 - (bits + 9223372036854775807) END;
+",
+        },
+    ],
 };

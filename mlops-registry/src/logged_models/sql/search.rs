@@ -1,29 +1,39 @@
 //! Finding models: MLflow's filter grammar, orders by objects, datasets.
+//!
+//! Invariant: as of [`crate::search::sql`]. A clause on a metric and an order by one look at all points of a model.
 
-use std::cmp::Ordering;
+use async_trait::async_trait;
+use mlops_core::{Error, Result, Timestamp};
+use mlops_store::Dialect;
 
-use mlops_core::{Error, Result};
-use mlops_store::Value;
-
-use super::{
-    SqlLoggedModelStore,
-    read::{MODELS_AT_ONCE, places},
-};
+use super::{SqlLoggedModelStore, read::MODELS_AT_ONCE};
 use crate::{
+    bound::Bound,
     limits::SEARCH_EXPERIMENTS_MAX,
     logged_models::record::{DatasetFilter, LoggedModel, LoggedModelOrder, LoggedModelSearch, ModelMetric},
-    search::{Fields, Filter, Operand, Page, compare_operands, cut},
+    retry::Statement,
+    search::{
+        Clause, Fields, Filter, Literal, Operand, Page, Test, View,
+        sql::{NEVER, SortValue, Term, check_order, is_inexact, page, position, text_test, time_test},
+        value_order::{MISSING_ORDER, NAN_ORDER, value_test},
+        walk::{Candidates, walk},
+    },
     tracking::ExperimentId,
 };
 
+/// Most datasets in one search.
+const DATASETS_MAX: usize = 100;
+/// Most datasets that all clauses on metrics together may have to compare with.
+const COMPARISONS_MAX: usize = 2_000;
+
 /// A model as a search sees it: with the points that count.
-struct Seen<'a> {
-    model: &'a LoggedModel,
-    datasets: &'a [DatasetFilter],
+pub(super) struct Seen<'a> {
+    pub(super) model: &'a LoggedModel,
+    pub(super) datasets: &'a [DatasetFilter],
 }
 
 impl Seen<'_> {
-    fn counts(&self, point: &ModelMetric) -> bool {
+    pub(super) fn counts(&self, point: &ModelMetric) -> bool {
         self.datasets.is_empty() || self.datasets.iter().any(|dataset| dataset.admits(point))
     }
 }
@@ -74,8 +84,8 @@ impl Fields for Seen<'_> {
     }
 }
 
-fn attribute(model: &LoggedModel, key: &str) -> Operand {
-    let millis = |time: mlops_core::Timestamp| Operand::Number(time.as_millis() as f64);
+pub(super) fn attribute(model: &LoggedModel, key: &str) -> Operand {
+    let millis = |time: Timestamp| Operand::Number(time.as_millis() as f64);
     match key {
         "name" => Operand::Text(model.name.clone()),
         "model_id" => Operand::Text(model.id.to_string()),
@@ -89,20 +99,29 @@ fn attribute(model: &LoggedModel, key: &str) -> Operand {
     }
 }
 
-/// The value to order by: of a metric the last one by time, then step, on the dataset that the key names.
-fn rank(model: &LoggedModel, order: &LoggedModelOrder) -> Operand {
-    let Some(key) = order.field.strip_prefix("metrics.") else { return attribute(model, &order.field) };
-    let wanted = |asked: &Option<String>, held: &Option<String>| asked.is_none() || asked == held;
-    let counts = |point: &&ModelMetric| {
-        point.metric.key == key
-            && wanted(&order.dataset_name, &point.dataset_name)
-            && wanted(&order.dataset_digest, &point.dataset_digest)
-    };
-    let last = model.metrics.iter().filter(counts).max_by_key(|point| (point.metric.timestamp, point.metric.step));
-    last.map_or(Operand::Missing, |point| Operand::Number(point.metric.value))
+/// What an attribute is to the database.
+enum Column {
+    Text(&'static str),
+    NullableText(&'static str),
+    Time(&'static str),
 }
 
-fn check_order(order: &LoggedModelOrder) -> Result<()> {
+fn column(key: &str) -> Column {
+    match key {
+        "name" => Column::Text("r.name"),
+        "model_id" => Column::Text("r.id"),
+        "model_type" => Column::Text("r.model_type"),
+        "status" => Column::Text("r.status"),
+        "source_run_id" => Column::NullableText("r.source_run"),
+        // A text to filters and in order, as MLflow has it.
+        "experiment_id" => Column::Text("CAST(r.experiment AS TEXT)"),
+        "artifact_location" => Column::Text("r.artifact_uri"),
+        "creation_time" | "creation_timestamp" | "creation_timestamp_ms" => Column::Time("r.created"),
+        _ => Column::Time("r.updated"),
+    }
+}
+
+fn check_key(order: &LoggedModelOrder) -> Result<()> {
     let bad = |why: &str| Err(Error::invalid_argument(format!("Invalid order by field name: {}. {why}", order.field)));
     match order.field.split_once('.') {
         Some(("metrics", key)) if !key.is_empty() => Ok(()),
@@ -119,55 +138,160 @@ impl SqlLoggedModelStore {
         search: &LoggedModelSearch,
     ) -> Result<Page<LoggedModel>> {
         let filter = Filter::parse::<Seen<'_>>(&search.filter)?;
-        search.order_by.iter().try_for_each(check_order)?;
+        search.order_by.iter().try_for_each(check_key)?;
+        check_order(search.order_by.len())?;
         if let Some(unnamed) = search.datasets.iter().position(|dataset| dataset.name.is_empty()) {
             return Err(Error::invalid_argument(format!(
                 "`dataset_name` in the `datasets` clause must be specified; datasets[{unnamed}] has none"
             )));
         }
-        let mut found = self.matching(experiments, search, &filter).await?;
-        let by_key = |a: &LoggedModel, b: &LoggedModel| {
-            let compare =
-                |order: &LoggedModelOrder| compare_operands(&rank(a, order), &rank(b, order), !order.ascending);
-            search.order_by.iter().map(compare).find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
-        };
-        found.sort_by(|a, b| by_key(a, b).then(b.created.cmp(&a.created)).then(a.id.cmp(&b.id)));
-        let LoggedModelSearch { filter, datasets, order_by, view, page } = search;
-        cut(found, page, &format!("logged models {experiments:?} {filter} {datasets:?} {order_by:?} {view:?}"))
-    }
-
-    async fn matching(
-        &self,
-        experiments: &[ExperimentId],
-        search: &LoggedModelSearch,
-        filter: &Filter,
-    ) -> Result<Vec<LoggedModel>> {
+        let measures = filter.clauses().iter().filter(|clause| clause.group == "metrics").count();
+        if search.datasets.len() > DATASETS_MAX || search.datasets.len() * measures > COMPARISONS_MAX {
+            return Err(Error::invalid_argument(format!(
+                "a search can name at most {DATASETS_MAX} datasets, and {COMPARISONS_MAX} for all clauses on metrics \
+                 together, found {} and {measures} such clauses",
+                search.datasets.len()
+            )));
+        }
         if experiments.len() > SEARCH_EXPERIMENTS_MAX {
             return Err(Error::invalid_argument(format!(
                 "a search can name at most {SEARCH_EXPERIMENTS_MAX} experiments, found {}",
                 experiments.len()
             )));
         }
-        if experiments.is_empty() {
+        let inexact = filter.clauses().iter().filter(|clause| is_inexact(&clause.test)).cloned().collect();
+        let found = Found { store: self, experiments, search, filter: &filter, inexact: Filter::of(inexact) };
+        let LoggedModelSearch { filter, datasets, order_by, view, page } = search;
+        walk(&found, page, &format!("logged models {experiments:?} {filter} {datasets:?} {order_by:?} {view:?}")).await
+    }
+}
+
+/// What a search finds.
+struct Found<'a> {
+    store: &'a SqlLoggedModelStore,
+    experiments: &'a [ExperimentId],
+    search: &'a LoggedModelSearch,
+    filter: &'a Filter,
+    /// The clauses on which the filter has the last word.
+    inexact: Filter,
+}
+
+#[async_trait]
+impl Candidates for Found<'_> {
+    type Record = LoggedModel;
+
+    fn residual(&self) -> bool {
+        !self.inexact.clauses().is_empty()
+    }
+
+    async fn behind(&self, after: Option<&[SortValue]>, limit: usize) -> Result<Vec<(LoggedModel, Vec<SortValue>)>> {
+        if self.experiments.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = format!("SELECT * FROM logged_model WHERE experiment IN ({})", places(experiments.len()));
-        let values: Vec<Value> = experiments.iter().map(|id| Value::from(id.0)).collect();
-        let mut rows = Vec::new();
-        for row in self.meta.query(&sql, &values).await? {
-            if search.view.admits(row.get("deleted")?) {
-                rows.push(row);
-            }
-        }
-        let mut found = Vec::new();
-        // A chunk at a time, so that memory holds what matches and not everything there is.
+        let ((sql, values), terms) = self.statement(self.store.meta.dialect(), after, limit)?;
+        let rows = self.store.meta.query(&sql, &values).await?;
+        let mut found = Vec::with_capacity(rows.len());
         for rows in rows.chunks(MODELS_AT_ONCE) {
-            found.extend(self.complete(rows).await?.into_iter().filter(|model| {
-                let seen = Seen { model, datasets: &search.datasets };
-                let measured = seen.datasets.is_empty() || model.metrics.iter().any(|point| seen.counts(point));
-                measured && filter.admits(&seen)
-            }));
+            for (model, row) in self.store.complete(rows).await?.into_iter().zip(rows) {
+                found.push((model, position(&terms, row)?));
+            }
         }
         Ok(found)
     }
+
+    fn admits(&self, model: &LoggedModel) -> bool {
+        self.inexact.admits(&Seen { model, datasets: &self.search.datasets })
+    }
+}
+
+impl Found<'_> {
+    /// The statement for up to `limit` models behind `after`, and their sort keys.
+    fn statement(&self, dialect: Dialect, after: Option<&[SortValue]>, limit: usize) -> Result<(Statement, Vec<Term>)> {
+        let mut bound = Bound::default();
+        // Written out, for they are numbers, and parameters are needed for the clauses.
+        let experiments: Vec<String> = self.experiments.iter().map(|id| id.0.to_string()).collect();
+        let mut conditions = vec![format!("r.experiment IN ({})", experiments.join(", "))];
+        match self.search.view {
+            View::ActiveOnly => conditions.push("r.deleted = 0".to_owned()),
+            View::DeletedOnly => conditions.push("r.deleted <> 0".to_owned()),
+            View::All => {}
+        }
+        let measured = measured(&self.search.datasets, &mut bound);
+        if !measured.is_empty() {
+            conditions.push(format!("EXISTS (SELECT 1 FROM logged_model_point p WHERE p.model = r.id{measured})"));
+        }
+        let clauses = self.filter.clauses().iter();
+        conditions.extend(clauses.map(|clause| condition(dialect, clause, &measured, &mut bound)));
+        let mut terms: Vec<Term> = Vec::new();
+        for order in &self.search.order_by {
+            terms.extend(sort_keys(order, &mut bound));
+        }
+        terms.extend([Term::integer("r.created", true), Term::text("r.id", false)]);
+        let statement = page(dialect, ("r.*", "logged_model r"), conditions, (&terms, after), limit, bound)?;
+        Ok((statement, terms))
+    }
+}
+
+/// That a point `p` was measured on one of these datasets; nothing when there are none.
+fn measured(datasets: &[DatasetFilter], bound: &mut Bound) -> String {
+    let one = |dataset: &DatasetFilter| {
+        let digest = dataset.digest.as_deref();
+        format!("({})", on_dataset(Some(dataset.name.as_str()), digest, bound).trim_start_matches(" AND "))
+    };
+    let any: Vec<String> = datasets.iter().map(one).collect();
+    if any.is_empty() { String::new() } else { format!(" AND ({})", any.join(" OR ")) }
+}
+
+/// That a point `p` was measured on a dataset of this name and digest, as far as they are given.
+fn on_dataset(name: Option<&str>, digest: Option<&str>, bound: &mut Bound) -> String {
+    let columns = [("p.dataset_name", name), ("p.dataset_digest", digest)];
+    let given = columns.into_iter().filter_map(|(column, text)| Some(format!(" AND {column} = {}", bound.add(text?))));
+    given.collect()
+}
+
+/// A clause, for metrics on points of which `measured` says which count.
+fn condition(dialect: Dialect, clause: &Clause, measured: &str, bound: &mut Bound) -> String {
+    let (key, test) = (&clause.key, &clause.test);
+    let value_in = |table: &str, bound: &mut Bound| {
+        format!("(SELECT c.value FROM {table} c WHERE c.model = r.id AND c.key = {})", bound.add(key))
+    };
+    match clause.group {
+        "metrics" => {
+            let Test::Compare(operator, Literal::Number(value)) = test else { return NEVER.to_owned() };
+            let (key, test) = (bound.add(key), value_test("p", operator, *value, bound));
+            format!(
+                "EXISTS (SELECT 1 FROM logged_model_point p WHERE p.model = r.id AND p.key = {key} AND {test}{measured})"
+            )
+        }
+        "params" => text_test(dialect, &value_in("logged_model_param", bound), test, bound),
+        "tags" => text_test(dialect, &value_in("logged_model_tag", bound), test, bound),
+        _ => match column(key) {
+            Column::Text(column) | Column::NullableText(column) => text_test(dialect, column, test, bound),
+            Column::Time(column) => time_test(column, test, bound),
+        },
+    }
+}
+
+fn sort_keys(order: &LoggedModelOrder, bound: &mut Bound) -> Vec<Term> {
+    let descending = !order.ascending;
+    let Some(key) = order.field.strip_prefix("metrics.") else {
+        return match column(&order.field) {
+            Column::Text(column) => vec![Term::text(column, descending)],
+            Column::NullableText(column) => Term::nullable_text(column, descending).into(),
+            Column::Time(column) => Term::time(column, descending).into(),
+        };
+    };
+    let key = bound.add(key);
+    let on = on_dataset(order.dataset_name.as_deref(), order.dataset_digest.as_deref(), bound);
+    // Numbers are turned round, so that what is no number comes last in either direction and is looked up once.
+    let value = match descending {
+        true => format!("CASE WHEN p.value_order < {NAN_ORDER} THEN -1 - p.value_order ELSE p.value_order END"),
+        false => "p.value_order".to_owned(),
+    };
+    // The last point, by time and step.
+    let last = format!(
+        "SELECT {value} FROM logged_model_point p WHERE p.model = r.id AND p.key = {key}{on}
+        ORDER BY p.at DESC, p.step DESC, p.run_id DESC LIMIT 1"
+    );
+    vec![Term::integer(format!("COALESCE(({last}), {MISSING_ORDER})"), false)]
 }

@@ -15,7 +15,8 @@ use crate::{
         record::{CreateLoggedModel, LoggedModel, LoggedModelId, LoggedModelStatus, ModelMetric},
     },
     retry::on_conflict,
-    search::View,
+    search::{View, value_order::order_of},
+    sql_store::touched,
 };
 
 /// What no name of a logged model may have.
@@ -93,8 +94,8 @@ impl SqlLoggedModelStore {
     pub(super) async fn set_status(&self, id: &LoggedModelId, status: LoggedModelStatus) -> Result<LoggedModel> {
         on_conflict!(async {
             let mut tx = self.begin(id).await?;
-            let sql = "UPDATE logged_model SET status = $1, updated = $2 WHERE id = $3";
-            tx.execute(sql, params![status.name(), self.now(), id.as_str()]).await?;
+            let sql = format!("UPDATE logged_model SET status = $1, {} WHERE id = $3", touched(2));
+            tx.execute(&sql, params![status.name(), self.now(), id.as_str()]).await?;
             tx.commit().await
         })?;
         self.read(id, View::ActiveOnly).await
@@ -103,8 +104,8 @@ impl SqlLoggedModelStore {
     pub(super) async fn mark_deleted(&self, id: &LoggedModelId) -> Result<()> {
         on_conflict!(async {
             let mut tx = self.begin(id).await?;
-            let sql = "UPDATE logged_model SET deleted = 1, updated = $1 WHERE id = $2";
-            tx.execute(sql, params![self.now(), id.as_str()]).await?;
+            let sql = format!("UPDATE logged_model SET deleted = 1, {} WHERE id = $2", touched(1));
+            tx.execute(&sql, params![self.now(), id.as_str()]).await?;
             tx.commit().await
         })
     }
@@ -194,8 +195,9 @@ pub(crate) async fn add_points(tx: &mut dyn Transaction, run: &RunId, points: &[
     for model in models.keys() {
         require(tx, model).await?;
     }
-    let sql = "INSERT INTO logged_model_point (model, key, at, step, run_id, bits, dataset_name, dataset_digest)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (model, key, at, step, run_id) DO NOTHING";
+    let sql =
+        "INSERT INTO logged_model_point (model, key, at, step, run_id, bits, value_order, dataset_name, dataset_digest)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (model, key, at, step, run_id) DO NOTHING";
     for point in points {
         let metric = &point.metric;
         let values = params![
@@ -205,6 +207,7 @@ pub(crate) async fn add_points(tx: &mut dyn Transaction, run: &RunId, points: &[
             metric.step,
             run.as_str(),
             metric.value.to_bits().cast_signed(),
+            order_of(metric.value),
             point.dataset_name.clone(),
             point.dataset_digest.clone()
         ];

@@ -7,10 +7,11 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
-use mlops_core::{Digest, Error, Result, Timestamp};
+use mlops_core::{Digest, Error, Result};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
@@ -28,14 +29,15 @@ pub(super) struct Passwords {
     dummy: String,
     key: [u8; 32],
     remembered: Mutex<HashMap<String, Remembered>>,
-    remembered_micros: i64,
+    remembered_for: Duration,
     hashing: Arc<Semaphore>,
 }
 
 struct Remembered {
     password: Digest,
     hash: String,
-    until: Timestamp,
+    /// By the monotonic clock.
+    until: Duration,
 }
 
 impl fmt::Debug for Passwords {
@@ -58,9 +60,9 @@ impl Passwords {
         for (place, byte) in key.iter_mut().zip(secret(ids).into_iter().chain(secret(ids))) {
             *place = byte;
         }
-        let remembered_micros = i64::try_from(settings.remembered_seconds).unwrap_or_default() * 1_000_000;
+        let remembered_for = Duration::from_secs(settings.remembered_seconds);
         let hashing = Arc::new(Semaphore::new(settings.hashes_max));
-        Ok(Self { argon2, dummy, key, remembered: Mutex::default(), remembered_micros, hashing })
+        Ok(Self { argon2, dummy, key, remembered: Mutex::default(), remembered_for, hashing })
     }
 
     /// The hash of a password as a PHC string.
@@ -72,8 +74,8 @@ impl Passwords {
         self.compute(hash).await?.map_err(failed)
     }
 
-    /// Whether the password of a user is right; `hash` is absent for a user who does not exist.
-    pub(super) async fn verify(&self, user: &str, password: &str, hash: Option<&str>, now: Timestamp) -> Result<bool> {
+    /// Whether the password of a user is right, at a moment of the monotonic clock; `hash` is absent for a user who does not exist.
+    pub(super) async fn verify(&self, user: &str, password: &str, hash: Option<&str>, now: Duration) -> Result<bool> {
         if password.len() > PASSWORD_BYTES_MAX {
             return Ok(false);
         }
@@ -90,7 +92,7 @@ impl Passwords {
     }
 
     /// Whether the password was right not long ago, against the same hash.
-    pub(super) fn remembers(&self, user: &str, password: &str, hash: &str, now: Timestamp) -> bool {
+    pub(super) fn remembers(&self, user: &str, password: &str, hash: &str, now: Duration) -> bool {
         let digest = self.digest(user, password);
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         remembered.get(user).is_some_and(|kept| {
@@ -99,8 +101,8 @@ impl Passwords {
         })
     }
 
-    fn remember(&self, user: &str, password: &str, hash: &str, now: Timestamp) {
-        let until = Timestamp::from_micros(now.as_micros().saturating_add(self.remembered_micros));
+    fn remember(&self, user: &str, password: &str, hash: &str, now: Duration) {
+        let until = now.saturating_add(self.remembered_for);
         let kept = Remembered { password: self.digest(user, password), hash: hash.to_owned(), until };
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED_MAX {
@@ -145,7 +147,7 @@ mod tests {
         let passwords = passwords();
         let hash = passwords.hash("correct horse", 7).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=8192,t=1,p=1$"), "{hash}");
-        let now = Timestamp::from_millis(1_000);
+        let now = Duration::from_secs(1);
         assert!(!passwords.verify("ann", "wrong horse!", Some(&hash), now).await.unwrap());
         assert!(!passwords.verify("ann", "correct horse", None, now).await.unwrap());
         assert!(!passwords.remembers("ann", "correct horse", &hash, now));
@@ -153,7 +155,7 @@ mod tests {
         assert!(passwords.remembers("ann", "correct horse", &hash, now));
         assert!(!passwords.remembers("bob", "correct horse", &hash, now));
         assert!(!passwords.remembers("ann", "correct horse", "another hash", now), "the password was changed");
-        assert!(!passwords.remembers("ann", "correct horse", &hash, Timestamp::from_millis(301_001)));
+        assert!(!passwords.remembers("ann", "correct horse", &hash, Duration::from_secs(302)));
         let other = passwords.hash("correct horse", 8).await.unwrap();
         assert_ne!(hash, other, "salts differ");
         assert!(!passwords.verify("ann", "x", Some("no hash at all"), now).await.unwrap());

@@ -178,7 +178,7 @@ impl Parts {
         hash: Option<&str>,
         address: Option<IpAddr>,
     ) -> Result<bool> {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let keys: Vec<String> = std::iter::once(format!("user {name}"))
             .chain(address.map(|address| format!("address {address}")))
             .collect();

@@ -2,14 +2,15 @@
 //!
 //! Invariant: after the allowed number of wrong passwords for a name, or from an address, no password is tried for it
 //! until the window has passed, and no more are tried at the same time than may still be wrong; the memory this takes is
-//! bounded.
+//! bounded. Time is that of the monotonic clock: one that is set back locks nobody out.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use mlops_core::{Error, Result, Timestamp};
+use mlops_core::{Error, Result};
 use tokio::sync::{Notify, futures::Notified};
 
 use super::AuthSettings;
@@ -20,7 +21,7 @@ const WATCHED_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Throttle {
     failures_max: u32,
-    window_micros: i64,
+    window: Duration,
     watched: Mutex<HashMap<String, Tries>>,
     ended: Notify,
 }
@@ -29,7 +30,7 @@ pub(super) struct Throttle {
 struct Tries {
     failed: u32,
     /// When the first of the failed ones was made.
-    since: Timestamp,
+    since: Duration,
     /// Those whose outcome is not known yet.
     open: u32,
 }
@@ -39,7 +40,7 @@ struct Tries {
 pub(super) struct Attempt<'a> {
     throttle: &'a Throttle,
     keys: Vec<String>,
-    at: Timestamp,
+    at: Duration,
     failed: bool,
 }
 
@@ -57,22 +58,22 @@ impl Drop for Attempt<'_> {
 
 impl Throttle {
     pub(super) fn new(settings: &AuthSettings) -> Self {
-        let window_micros = i64::try_from(settings.failures_seconds).unwrap_or(i64::MAX / 2_000_000) * 1_000_000;
         let (watched, ended) = (Mutex::default(), Notify::new());
-        Self { failures_max: settings.failures_max, window_micros, watched, ended }
+        let window = Duration::from_secs(settings.failures_seconds);
+        Self { failures_max: settings.failures_max, window, watched, ended }
     }
 
     fn watched(&self) -> MutexGuard<'_, HashMap<String, Tries>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn over(&self, tries: &Tries, now: Timestamp) -> bool {
-        now.as_micros().saturating_sub(tries.since.as_micros()) >= self.window_micros
+    fn over(&self, tries: &Tries, now: Duration) -> bool {
+        now.saturating_sub(tries.since) >= self.window
     }
 
     /// Begins to try a password; none while as many are being tried as may still fail, until [`Throttle::ended`].
     /// Refuses when one of the keys had too many failures.
-    pub(super) fn begin(&self, keys: &[String], now: Timestamp) -> Result<Option<Attempt<'_>>> {
+    pub(super) fn begin(&self, keys: &[String], now: Duration) -> Result<Option<Attempt<'_>>> {
         let mut watched = self.watched();
         let left = |key: &String| {
             let Some(tries) = watched.get(key) else { return (self.failures_max, 0) };
@@ -99,7 +100,7 @@ impl Throttle {
         self.ended.notified()
     }
 
-    fn end(&self, keys: &[String], failed_at: Option<Timestamp>) {
+    fn end(&self, keys: &[String], failed_at: Option<Duration>) {
         let mut watched = self.watched();
         for key in keys {
             let Some(tries) = watched.get_mut(key) else { continue };
@@ -119,13 +120,13 @@ impl Throttle {
     }
 
     /// Forgets what no longer counts when there is no place for one more; open ones are as many as there are requests.
-    fn make_room(&self, watched: &mut HashMap<String, Tries>, now: Timestamp) {
+    fn make_room(&self, watched: &mut HashMap<String, Tries>, now: Duration) {
         if watched.len() >= WATCHED_MAX {
             watched.retain(|_, tries| tries.open > 0 || !self.over(tries, now));
         }
         if watched.len() >= WATCHED_MAX {
             // Under such an attack the oldest half is forgotten rather than the memory grown.
-            let mut times: Vec<Timestamp> = watched.values().map(|tries| tries.since).collect();
+            let mut times: Vec<Duration> = watched.values().map(|tries| tries.since).collect();
             times.sort_unstable();
             let middle = times.get(times.len() / 2).copied().unwrap_or(now);
             watched.retain(|_, tries| tries.open > 0 || tries.since > middle);
@@ -141,11 +142,11 @@ mod tests {
         Throttle::new(&AuthSettings { failures_max: 3, failures_seconds: 10, ..AuthSettings::default() })
     }
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1_000)
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
     }
 
-    fn fail(throttle: &Throttle, keys: &[String], now: Timestamp) {
+    fn fail(throttle: &Throttle, keys: &[String], now: Duration) {
         throttle.begin(keys, now).unwrap().expect("no other is open").fail();
     }
 
@@ -188,8 +189,8 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let throttle = Throttle::new(&AuthSettings::default());
-        for n in 0..25_000_i64 {
-            fail(&throttle, &[format!("user {n}")], Timestamp::from_micros(n));
+        for n in 0..25_000 {
+            fail(&throttle, &[format!("user {n}")], Duration::from_micros(n));
         }
         assert!(throttle.watched().len() <= WATCHED_MAX);
     }

@@ -199,7 +199,8 @@ impl SqlModelRegistry {
         }
         let sql = "UPDATE registry_approval SET state = $1, decided_by = $2, decided = $3, comment = $4
             WHERE id = $5 RETURNING *";
-        let now = self.clock.now();
+        // Not before it was asked for, where the clock went back.
+        let now = self.clock.now().max(approval.requested);
         let values = params![state.name(), who, now, &options.comment, id.0];
         let approval = read(&tx.query_one(sql, values).await?, now)?;
         let details = details(&approval, state.name()).into_iter().chain([("comment", options.comment.clone())]);
@@ -268,7 +269,8 @@ impl SqlModelRegistry {
             )));
         };
         let sql = "UPDATE registry_approval SET state = $1, used_by = $2, used = $3 WHERE id = $4 RETURNING *";
-        let values = params![ApprovalState::Used.name(), &actor.0.name, now, found.id.0];
+        let used = now.max(found.decided.unwrap_or(now));
+        let values = params![ApprovalState::Used.name(), &actor.0.name, used, found.id.0];
         read(&tx.query_one(sql, values).await?, now)
     }
 

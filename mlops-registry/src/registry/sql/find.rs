@@ -2,8 +2,11 @@
 //!
 //! Invariant: as of [`crate::search::sql`]. The registry's times are whole milliseconds, and tags of texts.
 
+use std::marker::PhantomData;
+
+use async_trait::async_trait;
 use mlops_core::{Alias, ModelName, Result, Version};
-use mlops_store::{Dialect, Row};
+use mlops_store::{Dialect, MetaStore, Row};
 
 use super::{PROMPT_TAG, SqlModelRegistry, version::read_row};
 use crate::{
@@ -16,11 +19,9 @@ use crate::{
             self, SortValue, Term, check_order, gathered, integer_test, is_inexact, order_by, position, text_test,
             time_test, ungathered,
         },
+        walk::{Candidates, walk},
     },
 };
-
-/// How many records are looked at in one go when the database cannot decide by itself.
-const CANDIDATES_AT_ONCE: usize = 500;
 
 /// What an attribute is to the database.
 enum Column {
@@ -147,31 +148,34 @@ impl SqlModelRegistry {
         request: &PageRequest,
         of: &str,
     ) -> Result<Page<T>> {
-        let (mut after, size): (Option<Vec<SortValue>>, _) = (request.position(of)?, request.size()?);
-        let residual = filter.clauses().iter().any(|clause| is_inexact(&clause.test));
-        let mut found: Vec<(T, Vec<SortValue>)> = Vec::new();
-        // One more than the page has tells whether there is another one.
-        while found.len() <= size {
-            let wanted = size + 1 - found.len();
-            let limit = if residual { CANDIDATES_AT_ONCE } else { wanted };
-            let (statement, terms) = statement::<T>(self.meta.dialect(), filter, order, after.as_deref(), limit)?;
-            let rows = self.meta.query(&statement.0, &statement.1).await?;
-            for row in &rows {
-                let (record, at) = (T::read(row)?, position(&terms, row)?);
-                after = Some(at.clone());
-                if !residual || filter.admits(&record) {
-                    found.push((record, at));
-                }
-            }
-            if rows.len() < limit {
-                break;
-            }
-        }
-        let more = found.len() > size;
-        found.truncate(size);
-        let last = found.last().filter(|_| more).map(|(_, at)| at);
-        let next_page_token = last.map(|at| PageRequest::token(of, at)).transpose()?;
-        Ok(Page { items: found.into_iter().map(|(record, _)| record).collect(), next_page_token })
+        walk(&Found::<T> { meta: self.meta.as_ref(), filter, order, kind: PhantomData }, request, of).await
+    }
+}
+
+/// What a filter finds, in an order.
+struct Found<'a, T> {
+    meta: &'a dyn MetaStore,
+    filter: &'a Filter,
+    order: &'a [OrderKey],
+    kind: PhantomData<fn() -> T>,
+}
+
+#[async_trait]
+impl<T: Listed> Candidates for Found<'_, T> {
+    type Record = T;
+
+    fn residual(&self) -> bool {
+        self.filter.clauses().iter().any(|clause| is_inexact(&clause.test))
+    }
+
+    async fn behind(&self, after: Option<&[SortValue]>, limit: usize) -> Result<Vec<(T, Vec<SortValue>)>> {
+        let (statement, terms) = statement::<T>(self.meta.dialect(), self.filter, self.order, after, limit)?;
+        let rows = self.meta.query(&statement.0, &statement.1).await?;
+        rows.iter().map(|row| Ok((T::read(row)?, position(&terms, row)?))).collect()
+    }
+
+    fn admits(&self, record: &T) -> bool {
+        self.filter.admits(record)
     }
 }
 

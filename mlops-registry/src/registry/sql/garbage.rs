@@ -229,6 +229,13 @@ impl SqlModelRegistry {
             Some(row) => {
                 let until: Timestamp = row.get("until")?;
                 if until > now {
+                    if until > now + LEASE {
+                        // The clock has gone back. Nobody deletes for longer than this from now on.
+                        let sql = "UPDATE registry_collector SET until = $1 WHERE id = 1";
+                        tx.execute(sql, params![now + LEASE]).await?;
+                        tx.commit().await?;
+                    }
+                    let until = until.min(now + LEASE);
                     return Err(Error::failed_precondition(format!(
                         "another collection of garbage runs, or was cut off; try again after {until}"
                     )));

@@ -13,6 +13,7 @@ use crate::{
     },
     retry::{Statement, on_conflict},
     search::{Fields, Operand},
+    sql_store::touched,
 };
 
 impl Fields for RegisteredModel {
@@ -43,8 +44,14 @@ impl SqlModelRegistry {
     }
 
     pub(super) async fn touch_model(&self, tx: &mut dyn Transaction, model: &ModelName) -> Result<()> {
-        let sql = "UPDATE registry_model SET updated = $1 WHERE name = $2";
-        tx.execute(sql, params![self.now(), model.as_str()]).await.map(drop)
+        let (sql, values) = self.touch(model);
+        tx.execute(&sql, &values).await.map(drop)
+    }
+
+    /// Says that a model has changed.
+    fn touch(&self, model: &ModelName) -> Statement {
+        let sql = format!("UPDATE registry_model SET {} WHERE name = $2", touched(1));
+        (sql, params![self.now(), model.as_str()].to_vec())
     }
 
     pub(super) async fn insert_model(&self, name: &ModelName, options: &CreateModel) -> Result<RegisteredModel> {
@@ -119,8 +126,7 @@ impl SqlModelRegistry {
         mut statements: Vec<Statement>,
         changes: Vec<ChangeKind>,
     ) -> Result<()> {
-        let sql = "UPDATE registry_model SET updated = $1 WHERE name = $2";
-        statements.push((sql.to_owned(), params![self.now(), name.as_str()].to_vec()));
+        statements.push(self.touch(name));
         self.change_below((name, actor), statements, changes).await
     }
 

@@ -64,8 +64,8 @@ impl SqlModelRegistry {
     ) -> Result<()> {
         let (sql, values) = set_version_tag(model, version, STAGE_TAG, stage.name());
         tx.execute(&sql, &values).await?;
-        let sql = "UPDATE registry_version SET updated = $1 WHERE model = $2 AND version = $3";
-        tx.execute(sql, params![self.now(), model.as_str(), version.0]).await.map(drop)
+        let (sql, values) = self.touch_version(model, version);
+        tx.execute(&sql, &values).await.map(drop)
     }
 }
 

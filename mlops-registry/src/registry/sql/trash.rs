@@ -18,6 +18,7 @@ use crate::{
     },
     retry::on_conflict,
     search::{Page, PageRequest, cut},
+    sql_store::touched,
 };
 
 fn read_trash(row: &Row) -> Result<ModelRecord> {
@@ -105,9 +106,12 @@ impl SqlModelRegistry {
                 )));
             }
         }
-        let sql = "UPDATE registry_version SET deleted = 0, deleted_at = NULL, deleted_by = NULL, updated = $1
-            WHERE model = $2 AND version = $3";
-        tx.execute(sql, params![self.now(), model.as_str(), version.0]).await?;
+        let sql = format!(
+            "UPDATE registry_version SET deleted = 0, deleted_at = NULL, deleted_by = NULL, {}
+            WHERE model = $2 AND version = $3",
+            touched(1)
+        );
+        tx.execute(&sql, params![self.now(), model.as_str(), version.0]).await?;
         self.touch_model(tx.as_mut(), model).await?;
         let details = [("restored_version", version.to_string())];
         self.record(tx.as_mut(), (actor, Action::Write, model), details).await?;

@@ -19,6 +19,7 @@ use crate::{
     },
     retry::{Statement, on_conflict},
     search::{Fields, Operand},
+    sql_store::touched,
 };
 
 impl Fields for ModelVersion {
@@ -133,8 +134,11 @@ impl SqlModelRegistry {
         if let Some(upload) = upload {
             settle(tx.as_mut(), upload).await?;
         }
-        let sql = "UPDATE registry_model SET last_version = last_version + 1, updated = $1 WHERE name = $2 RETURNING last_version";
-        let version: u64 = tx.query_one(sql, params![self.now(), model.as_str()]).await?.get("last_version")?;
+        let sql = format!(
+            "UPDATE registry_model SET last_version = last_version + 1, {} WHERE name = $2 RETURNING last_version",
+            touched(1)
+        );
+        let version: u64 = tx.query_one(&sql, params![self.now(), model.as_str()]).await?.get("last_version")?;
         let sql =
             "INSERT INTO registry_version (model, version, source, digest, run_id, run_link, description, created_by,
             created, updated, idempotency_key, deleted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, 0)";
@@ -186,6 +190,12 @@ impl SqlModelRegistry {
         read_row(row, tags, aliases)
     }
 
+    /// Says that a version has changed.
+    pub(super) fn touch_version(&self, model: &ModelName, version: Version) -> Statement {
+        let sql = format!("UPDATE registry_version SET {} WHERE model = $2 AND version = $3", touched(1));
+        (sql, params![self.now(), model.as_str(), version.0].to_vec())
+    }
+
     /// Runs statements on an existing version, marks it as changed, and tells what changes by it.
     pub(super) async fn change_version(
         &self,
@@ -194,8 +204,7 @@ impl SqlModelRegistry {
         changes: Vec<ChangeKind>,
     ) -> Result<()> {
         self.read_version(model, version).await?;
-        let sql = "UPDATE registry_version SET updated = $1 WHERE model = $2 AND version = $3";
-        let touch = (sql.to_owned(), params![self.now(), model.as_str(), version.0].to_vec());
+        let touch = self.touch_version(model, version);
         self.change_below((model, actor), statements.into_iter().chain([touch]).collect(), changes).await
     }
 
@@ -214,9 +223,12 @@ impl SqlModelRegistry {
                 row.get::<String>("alias")?
             )));
         }
-        let sql = "UPDATE registry_version SET deleted = $1, deleted_at = $2, deleted_by = $3, updated = $2
-            WHERE model = $4 AND version = $5";
-        tx.execute(sql, params![DELETED, self.now(), &actor.0.name, model.as_str(), version.0]).await?;
+        let sql = format!(
+            "UPDATE registry_version SET deleted = $1, deleted_at = $2, deleted_by = $3, {}
+            WHERE model = $4 AND version = $5",
+            touched(2)
+        );
+        tx.execute(&sql, params![DELETED, self.now(), &actor.0.name, model.as_str(), version.0]).await?;
         let details = [("version", version.to_string())];
         self.record(tx.as_mut(), (actor, Action::Delete, model), details).await?;
         self.touch_model(tx.as_mut(), model).await?;

@@ -169,8 +169,11 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
             [Entry::Inputs { run, inputs }] => self.store.log_inputs(&self.there(run).await?, inputs).await,
             [Entry::File { run, path, bytes }] => self.file(run, path, bytes).await,
             [Entry::Finish { run, status, ended }] => {
-                let update = RunUpdate { status: Some(*status), ended: Some(*ended), name: None };
-                self.store.update_run(&self.there(run).await?, update).await.map(drop)
+                let there = self.there(run).await?;
+                // A clock that was set back must not make the run end before it began.
+                let ended = (*ended).max(self.store.run(&there).await?.started);
+                let update = RunUpdate { status: Some(*status), ended: Some(ended), name: None };
+                self.store.update_run(&there, update).await.map(drop)
             }
             logs => self.log(logs).await,
         }

@@ -8,6 +8,7 @@ use crate::{
     limits::{EXPERIMENT_TAG_VALUE_MAX, LOCATION_MAX, check_experiment_name, check_free_key, check_length},
     retry::{Statement, on_conflict},
     search::{Filter, OrderKey, Page, Search, compare_by, cut},
+    sql_store::touched,
     tracking::record::{CreateExperiment, Experiment, ExperimentId},
 };
 
@@ -30,8 +31,9 @@ impl SqlTrackingStore {
     pub(super) async fn mark_experiment(&self, id: ExperimentId, deleted: bool) -> Result<()> {
         on_conflict!(async {
             let mut tx = self.meta.begin().await?;
-            let sql = "UPDATE tracking_experiment SET deleted = $1, updated = $2 WHERE id = $3 AND deleted <> $1";
-            if tx.execute(sql, params![deleted, self.now(), id.0]).await? == 0 {
+            let updated = touched(2);
+            let sql = format!("UPDATE tracking_experiment SET deleted = $1, {updated} WHERE id = $3 AND deleted <> $1");
+            if tx.execute(&sql, params![deleted, self.now(), id.0]).await? == 0 {
                 let state = if deleted { "active" } else { "deleted" };
                 return Err(Error::not_found(format!("No {state} experiment with ID {id} exists")));
             }
@@ -46,7 +48,8 @@ impl SqlTrackingStore {
             let mut tx = self.meta.begin().await?;
             require_active_experiment(tx.as_mut(), id).await?;
             let changed = execute_all(tx.as_mut(), statements).await?;
-            tx.execute("UPDATE tracking_experiment SET updated = $1 WHERE id = $2", params![self.now(), id.0]).await?;
+            let touch = format!("UPDATE tracking_experiment SET {} WHERE id = $2", touched(1));
+            tx.execute(&touch, params![self.now(), id.0]).await?;
             tx.commit().await?;
             Ok(changed)
         })

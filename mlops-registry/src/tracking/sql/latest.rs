@@ -9,21 +9,11 @@ use mlops_core::Result;
 use mlops_store::{Transaction, Value, params};
 
 use super::run::RunNumber;
-use crate::{bound::insert_rows, tracking::segment::Point};
-
-/// The order of NaN: after every number.
-pub(super) const NAN_ORDER: i64 = i64::MAX - 1;
-/// The order of what a run lacks: after NaN.
-pub(super) const MISSING_ORDER: i64 = i64::MAX;
-
-/// An integer that orders values as numbers: both zeros are equal, NaN comes last.
-pub(super) fn order_of(value: f64) -> i64 {
-    if value.is_nan() {
-        return NAN_ORDER;
-    }
-    let bits = if value == 0.0 { 0 } else { value.to_bits().cast_signed() };
-    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
-}
+use crate::{
+    bound::insert_rows,
+    search::value_order::{NAN_ORDER, order_of},
+    tracking::segment::Point,
+};
 
 /// What decides which point is the latest.
 pub(in crate::tracking) fn rank(point: Point) -> (i64, i64, i64) {
@@ -52,20 +42,4 @@ pub(super) async fn update(tx: &mut dyn Transaction, run: RunNumber, points: &BT
     );
     let head = "INSERT INTO tracking_metric_latest (run, key, experiment, step, at, value_order, bits)";
     insert_rows(tx, head, rows, &tail).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_ordered_as_numbers() {
-        let ascending =
-            [f64::NEG_INFINITY, f64::MIN, -1.0, -1e-300, 0.0, 1e-300, 1.0, f64::MAX, f64::INFINITY, f64::NAN];
-        let orders: Vec<i64> = ascending.into_iter().map(order_of).collect();
-        assert!(orders.is_sorted_by(|a, b| a < b), "{orders:?}");
-        assert_eq!(order_of(-0.0), order_of(0.0));
-        assert_eq!((order_of(-f64::NAN), order_of(f64::NAN)), (NAN_ORDER, NAN_ORDER));
-        const { assert!(MISSING_ORDER > NAN_ORDER) };
-    }
 }

@@ -5,16 +5,14 @@
 use mlops_core::Result;
 use mlops_store::{Dialect, Row, Value};
 
-use super::{
-    keys::Numbers,
-    latest::{MISSING_ORDER, NAN_ORDER, order_of},
-};
+use super::keys::Numbers;
 use crate::{
     bound::Bound,
     limits::truncated,
     search::{
         Clause, Filter, Literal, OrderKey, Test, View,
         sql::{NEVER, SortValue, Term, all_of, check_order, is_inexact, page, position, text_test, time_test},
+        value_order::{MISSING_ORDER, NAN_ORDER, value_test},
     },
     tracking::ExperimentId,
 };
@@ -257,17 +255,6 @@ impl<'s> Selection<'s> {
         terms.push(Term::integer("r.started", true));
         terms.push(Term::text("r.id", false));
         (from, terms)
-    }
-}
-
-/// A comparison of the value of a row of `tracking_metric_latest`.
-fn value_test(row: &str, operator: &str, value: f64, bound: &mut Bound) -> String {
-    let order = bound.add(order_of(value));
-    match operator {
-        "!=" => format!("{row}.value_order <> {order}"),
-        // NaN differs from every number and compares with none.
-        ">" | ">=" => format!("({row}.value_order {operator} {order} AND {row}.value_order < {NAN_ORDER})"),
-        _ => format!("{row}.value_order {operator} {order}"),
     }
 }
 

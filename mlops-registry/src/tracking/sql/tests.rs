@@ -14,6 +14,7 @@ use crate::{
     search::{
         Columns, Filter, OrderKey, SearchColumns, compare_by,
         testing::{Chance, TEXTS, text_clause, text_list},
+        value_order::order_of,
     },
     tracking::{
         sample::{self, HistorySample},
@@ -102,7 +103,7 @@ async fn a_database_of_version_1_is_converted() {
     let rows = meta.query("SELECT value_order, bits FROM tracking_metric_latest", &[]).await.unwrap();
     for row in rows {
         let value = f64::from_bits(row.get::<i64>("bits").unwrap().cast_unsigned());
-        assert_eq!(row.get::<i64>("value_order").unwrap(), latest::order_of(value), "{value}");
+        assert_eq!(row.get::<i64>("value_order").unwrap(), order_of(value), "{value}");
     }
     let search = Search::new().with_filter("metrics.m > -3").with_order("metrics.m DESC");
     let found = store.search_runs(&[ExperimentId(0)], &search).await.unwrap().items;

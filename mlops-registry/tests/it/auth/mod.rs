@@ -489,6 +489,21 @@ async fn accounts_are_managed_by_administrators_and_passwords_by_their_owners() 
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_locks_nobody_out_for_longer() {
+    let server = Server::new().await;
+    let current = "/ajax-api/2.0/mlflow/users/current";
+    let attempt =
+        async |password: &str| server.signed(&basic("bob", password), Method::GET, current, Vec::new()).await.status;
+    for _ in 0..3 {
+        assert_eq!(attempt("a wrong horse").await, 401);
+    }
+    server.clock.set(Timestamp::from_millis(-1_000_000_000));
+    assert_eq!(attempt("a wrong horse").await, 429, "and lets nobody guess");
+    server.clock.advance(std::time::Duration::from_secs(301));
+    assert_eq!(attempt(PASSWORD).await, 200);
+}
+
+#[tokio::test]
 async fn tokens_open_for_their_user_until_they_expire() {
     let server = Server::new().await;
     let made = server.post("ann", "users/tokens/create", json!({ "label": "ci", "expires_in_seconds": 60 })).await.ok();

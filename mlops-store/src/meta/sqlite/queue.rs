@@ -1,10 +1,11 @@
 //! Jobs for the writing connection, carried out one after the other by one thread at a time.
 //!
-//! A job costs one way to another thread, however many statements it has, and jobs that wait together share the sync of
-//! the log: their thread appends all of them, passes the connection on, and only then waits for the disk.
+//! A job costs one way to another thread, however many statements it has. Jobs that wait together share a transaction, so
+//! that a page which all of them change is written once, and the sync of the log: their thread appends, passes the
+//! connection on, and only then waits for the disk.
 //!
-//! Invariant: a job is a transaction of its own. One that fails takes nothing of the others with it, and is answered at
-//! once; the others are answered when they are on disk.
+//! Invariant: a job is whole or absent, whatever becomes of the others: each has a savepoint of its own. Nobody is answered
+//! before what it saw of others is committed, and nobody is told of success before it is on disk, unless it is repeatable.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +23,7 @@ use super::{
     Durability,
     error::from_sqlite,
     pool::{Lease, Pool, roll_back},
-    transaction::{Here, append, locked, too_late},
+    transaction::{Here, alive, append, locked, too_late},
 };
 use crate::meta::Job;
 
@@ -62,7 +63,7 @@ impl Queue {
         Self { shared: Arc::new(Shared { writer, durability, timeout, state: Mutex::default() }) }
     }
 
-    /// Carries a job out and returns once it is durable.
+    /// Carries a job out and returns once it is durable, or for a repeatable one once it is committed.
     pub(super) async fn carry_out(&self, job: Box<dyn Job>) -> Result<()> {
         self.shared.durability.check()?;
         let (done, answer) = oneshot::channel();
@@ -108,27 +109,48 @@ impl Shared {
 
     /// Carries out what waits, up to a bound, and gives those that have to be synced, and whether more may wait.
     fn round(&self, mut lease: Lease) -> (Vec<Answer>, bool) {
-        let (mut appended, mut more) = (Vec::new(), true);
+        let (mut shared, mut more) = (Vec::new(), true);
         for _ in 0..ROUND_MAX {
             let Some((job, done)) = self.next() else {
                 more = false;
                 break;
             };
-            if let Err(error) = self.lock(&mut lease) {
+            if shared.is_empty()
+                && let Err(error) = self.lock(&mut lease)
+            {
                 // Each of the others would wait as long again, with the connection kept from everybody else.
-                drop(done.send(Err(Error::new(error.kind(), error.message()))));
+                drop(done.send(Err(again(&error))));
                 self.refuse(&error);
                 more = false;
                 break;
             }
-            match Self::attempt(&mut lease, job) {
-                Ok(()) => appended.push(done),
-                // A caller that no longer waits does not want the answer.
-                Err(error) => drop(done.send(Err(error))),
+            let repeatable = job.is_repeatable();
+            let outcome = Self::attempt(&mut lease, job, shared.is_empty());
+            match outcome {
+                // Nobody else is in its transaction, and a caller that no longer waits does not want the answer.
+                Err(error) if shared.is_empty() => drop(done.send(Err(error))),
+                Err(error) if !is_open(&mut lease) => {
+                    refuse_all(&mut shared, &error);
+                    drop(done.send(Err(error)));
+                }
+                outcome => shared.push(Carried { done, outcome, repeatable }),
             }
         }
-        if let (false, Ok(connection)) = (appended.is_empty(), lease.connection()) {
+        if !shared.is_empty()
+            && let Err(error) = append(&mut lease)
+        {
+            refuse_all(&mut shared, &error);
+        }
+        if let (false, Ok(connection)) = (shared.is_empty(), lease.connection()) {
             self.durability.appended(connection);
+        }
+        let mut appended = Vec::new();
+        for Carried { done, outcome, repeatable } in shared {
+            if outcome.is_ok() && !repeatable {
+                appended.push(done);
+            } else {
+                drop(done.send(outcome));
+            }
         }
         (appended, more)
     }
@@ -141,18 +163,29 @@ impl Shared {
             .map_err(too_late(timeout))?
     }
 
-    /// One transaction that has begun, up to the append to the log. A panic in it is its failure alone.
-    fn attempt(lease: &mut Lease, job: Box<dyn Job>) -> Result<()> {
+    /// One job in the transaction that is open. What it did is undone when it fails, a panic in it is its failure alone;
+    /// the first needs no savepoint, for the transaction is all its own.
+    fn attempt(lease: &mut Lease, job: Box<dyn Job>, first: bool) -> Result<()> {
+        if !first {
+            step(lease, "SAVEPOINT job")?;
+        }
         let attempt = AssertUnwindSafe(|| {
             let mut here = Here(lease);
             let outcome = job.run(&mut here).now_or_never();
-            outcome.unwrap_or_else(|| Err(Error::internal("work in a transaction awaited something else than it")))?;
-            append(lease)
+            outcome.unwrap_or_else(|| Err(Error::internal("work in a transaction awaited something else than it")))
         });
         let outcome = catch_unwind(attempt);
         let outcome = outcome.unwrap_or_else(|_| Err(Error::internal("work in a transaction panicked")));
-        if outcome.is_err() {
-            roll_back(lease.connection()?).map_err(from_sqlite)?;
+        match (&outcome, first) {
+            (Ok(()), true) => alive(lease.connection()?).map(drop)?,
+            (Ok(()), false) => step(lease, "RELEASE job")?,
+            (Err(_), true) => roll_back(lease.connection()?).map_err(from_sqlite)?,
+            // Where SQLite has undone all of it there is no savepoint any more.
+            (Err(_), false) if is_open(lease) => {
+                step(lease, "ROLLBACK TO job")?;
+                step(lease, "RELEASE job")?;
+            }
+            (Err(_), false) => {}
         }
         outcome
     }
@@ -169,13 +202,40 @@ impl Shared {
     /// Answers all that wait with an error.
     fn refuse(&self, error: &Error) {
         while let Some((_, done)) = self.next() {
-            drop(done.send(Err(Error::new(error.kind(), error.message()))));
+            drop(done.send(Err(again(error))));
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A job that was carried out in the transaction of its round.
+struct Carried {
+    done: Answer,
+    outcome: Result<()>,
+    repeatable: bool,
+}
+
+/// Answers those whose transaction was undone.
+fn refuse_all(carried: &mut Vec<Carried>, error: &Error) {
+    carried.drain(..).for_each(|one| drop(one.done.send(Err(again(error)))));
+}
+
+/// The same error for another caller.
+fn again(error: &Error) -> Error {
+    Error::new(error.kind(), error.message())
+}
+
+fn is_open(lease: &mut Lease) -> bool {
+    lease.connection().is_ok_and(|connection| !connection.is_autocommit())
+}
+
+/// A statement of the transaction itself.
+fn step(lease: &mut Lease, sql: &str) -> Result<()> {
+    let statement = alive(lease.connection()?)?.prepare_cached(sql);
+    statement.and_then(|mut statement| statement.raw_execute()).map(drop).map_err(from_sqlite)
 }
 
 impl State {

@@ -182,6 +182,59 @@ async fn work_that_waits_together_shares_a_sync_and_a_panic_is_its_own_failure()
     assert_eq!(store.query("SELECT id FROM t", &[]).await.unwrap().len(), 20);
 }
 
+/// Inserts rows, then runs a statement.
+struct Steps(&'static [i64], &'static str);
+
+#[async_trait]
+impl Work for Steps {
+    type Output = ();
+
+    async fn run(&self, tx: &mut dyn Transaction) -> Result<()> {
+        for id in self.0 {
+            tx.execute("INSERT INTO t VALUES ($1)", params![*id]).await?;
+        }
+        tx.execute(self.1, &[]).await.map(drop)
+    }
+}
+
+#[tokio::test]
+async fn work_that_fails_takes_only_itself_with_it_unless_all_of_it_is_undone() {
+    const NOTHING: &str = "DELETE FROM t WHERE id < 0";
+    let store = SqliteMetaStore::in_memory().await.unwrap();
+    store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
+    let together = async |round: [Steps; 3]| {
+        let tx = store.begin().await.unwrap();
+        let mut tasks = Vec::new();
+        for (place, work) in round.into_iter().enumerate() {
+            let own = store.clone();
+            tasks.push(tokio::spawn(async move { own.carry_out(&Arc::new(work)).await }));
+            while store.queue.waiting() <= place {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(tx);
+        let mut outcomes = Vec::new();
+        for task in tasks {
+            outcomes.push(task.await.unwrap().map_err(|error| error.kind()));
+        }
+        let rows = store.query("SELECT id FROM t ORDER BY id", &[]).await.unwrap();
+        (outcomes, rows.iter().map(|row| row.get("id").unwrap()).collect::<Vec<i64>>())
+    };
+    let round = [Steps(&[1], NOTHING), Steps(&[2, 1], NOTHING), Steps(&[3], NOTHING)];
+    let (outcomes, ids) = together(round).await;
+    assert_eq!((outcomes, ids), (vec![Ok(()), Err(ErrorKind::AlreadyExists), Ok(())], vec![1, 3]));
+    // The first of a round has no savepoint.
+    let round = [Steps(&[4, 1], NOTHING), Steps(&[5], NOTHING), Steps(&[6, 3], NOTHING)];
+    let (outcomes, ids) = together(round).await;
+    let taken = Err(ErrorKind::AlreadyExists);
+    assert_eq!((outcomes, ids), (vec![taken, Ok(()), taken], vec![1, 3, 5]));
+    // As SQLite does when a disk is full: nobody is told of success whose work is gone, and whoever comes later begins anew.
+    let round = [Steps(&[7], NOTHING), Steps(&[8], "ROLLBACK"), Steps(&[9], NOTHING)];
+    let (outcomes, ids) = together(round).await;
+    let undone = Err(ErrorKind::FailedPrecondition);
+    assert_eq!((outcomes, ids), (vec![undone, undone, Ok(())], vec![1, 3, 5, 9]));
+}
+
 #[tokio::test]
 async fn work_whose_caller_has_gone_is_not_done() {
     let store = SqliteMetaStore::in_memory().await.unwrap();

@@ -88,7 +88,9 @@ fn try_lock(connection: &Connection) -> Result<bool> {
     }
 }
 
-fn alive(connection: &Connection) -> Result<&Connection> {
+/// # Errors
+/// `FailedPrecondition` when no transaction is open.
+pub(super) fn alive(connection: &Connection) -> Result<&Connection> {
     if connection.is_autocommit() {
         return Err(Error::failed_precondition("the transaction was undone by an error before"));
     }
