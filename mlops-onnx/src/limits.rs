@@ -81,6 +81,20 @@ impl Operations {
 }
 
 impl Limits {
+    /// Lets tensors of so many bytes be alive at once.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` when they are more than [`Limits::live_bytes_max`].
+    pub(crate) fn alive(&self, bytes: u64) -> Result<()> {
+        if bytes <= self.live_bytes_max {
+            return Ok(());
+        }
+        Err(Error::resource_exhausted(format!(
+            "values alive take {bytes} bytes, more than the {} of Limits::live_bytes_max; send fewer rows",
+            self.live_bytes_max
+        )))
+    }
+
     /// The elements of a tensor of these dimensions.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use mlops_core::{Error, Result, ResultExt};
 
 use super::{
     NodeDef,
+    fuse::{Part, fuse},
     run::{Plan, Source, Step},
 };
 use crate::{Limits, Tensor, ops, proto};
@@ -67,7 +68,7 @@ impl Plan {
         let wanted: Vec<String> = graph.outputs.into_iter().map(|output| output.name).collect();
         builder.add_nodes(graph.nodes, &wanted)?;
         let outputs = wanted.iter().map(|name| builder.source(name)).collect::<Result<Vec<_>>>()?;
-        let mut steps = builder.steps;
+        let mut steps = fuse(builder.steps, &mut builder.constants, &outputs);
         mark_dead(&mut steps, &outputs);
         Ok(Self { constants: builder.constants, steps, slots: builder.slots, outputs, limits: limits.clone() })
     }
@@ -128,7 +129,7 @@ impl Builder<'_> {
             };
             return self.add_constant(name, tensor);
         }
-        let kernel = ops::kernel(&def)?;
+        let (kernel, part) = (ops::kernel(&def)?, Part::of(&def)?);
         let mut outputs = Vec::with_capacity(names.len());
         for name in &names {
             if name.is_empty() {
@@ -139,7 +140,7 @@ impl Builder<'_> {
             outputs.push(Some(self.slots));
             self.slots += 1;
         }
-        self.steps.push(Step { label: label.to_owned(), kernel, inputs, outputs, dead: Vec::new() });
+        self.steps.push(Step { label: label.to_owned(), kernel, part, inputs, outputs, dead: Vec::new() });
         Ok(())
     }
 }

@@ -3,26 +3,30 @@
 use std::fmt;
 
 use mlops_core::{DataType, Result};
+use smallvec::{SmallVec, smallvec};
 
 use super::Args;
 use crate::{Tensor, tensor::cast};
 
-type Run = dyn Fn(&Args<'_>) -> Result<Vec<Tensor>> + Send + Sync;
+/// Outputs of an operator; most have one.
+pub(crate) type Outputs = SmallVec<[Tensor; 1]>;
+
+type Run = dyn Fn(&Args<'_>) -> Result<Outputs> + Send + Sync;
 
 pub(crate) struct Kernel(Box<Run>);
 
 impl Kernel {
     /// One output.
     pub(crate) fn one(run: impl Fn(&Args<'_>) -> Result<Tensor> + Send + Sync + 'static) -> Self {
-        Self(Box::new(move |args| Ok(vec![run(args)?])))
+        Self(Box::new(move |args| Ok(smallvec![run(args)?])))
     }
 
     /// Any number of outputs.
     pub(crate) fn many(run: impl Fn(&Args<'_>) -> Result<Vec<Tensor>> + Send + Sync + 'static) -> Self {
-        Self(Box::new(run))
+        Self(Box::new(move |args| Ok(run(args)?.into())))
     }
 
-    pub(crate) fn run(&self, args: &Args<'_>) -> Result<Vec<Tensor>> {
+    pub(crate) fn run(&self, args: &Args<'_>) -> Result<Outputs> {
         (self.0)(args)
     }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod build;
+mod fuse;
 mod kernel;
 mod node;
 mod run;

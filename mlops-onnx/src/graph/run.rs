@@ -1,8 +1,9 @@
 //! Running a plan: each step in turn, each value dropped after its last reader.
 
 use mlops_core::{Error, Result, ResultExt};
+use smallvec::SmallVec;
 
-use super::{Args, Kernel};
+use super::{Args, Kernel, fuse::Part, kernel::Outputs};
 use crate::{Limits, Tensor, limits::Operations};
 
 /// Where a step finds an input.
@@ -17,6 +18,8 @@ pub(crate) struct Step {
     /// For messages: `node "name" (OpType)`.
     pub(crate) label: String,
     pub(crate) kernel: Kernel,
+    /// What it is to a layer of a network, if that.
+    pub(crate) part: Option<Part>,
     pub(crate) inputs: Vec<Option<Source>>,
     /// Slots of the outputs; `None` for one that nobody reads.
     pub(crate) outputs: Vec<Option<usize>>,
@@ -63,12 +66,7 @@ impl Plan {
                     *slot = Some(tensor);
                 }
             }
-            if live > self.limits.live_bytes_max {
-                return Err(Error::resource_exhausted(format!(
-                    "{}: values alive take {live} bytes, more than Limits::live_bytes_max; send fewer rows",
-                    step.label
-                )));
-            }
+            self.limits.alive(live).context(&step.label)?;
             for &dead in &step.dead {
                 if let Some(tensor) = slots.get_mut(dead).and_then(Option::take) {
                     live = live.saturating_sub(tensor.bytes());
@@ -86,8 +84,8 @@ impl Plan {
         }
     }
 
-    fn step(&self, step: &Step, slots: &[Option<Tensor>], operations: &Operations) -> Result<Vec<Tensor>> {
-        let inputs: Vec<Option<&Tensor>> =
+    fn step(&self, step: &Step, slots: &[Option<Tensor>], operations: &Operations) -> Result<Outputs> {
+        let inputs: SmallVec<[Option<&Tensor>; 4]> =
             step.inputs.iter().map(|source| source.and_then(|source| self.value(source, slots))).collect();
         // Every operator reads its inputs and writes its outputs; one that does more spends that itself.
         inputs.iter().flatten().try_for_each(|input| operations.spend(&[input.len()]))?;

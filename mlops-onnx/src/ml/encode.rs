@@ -127,7 +127,7 @@ impl Mapping {
     fn run(&self, x: &Tensor) -> Result<Tensor> {
         let default = self.values.len() - 1;
         let places: Vec<usize> = self.lookup.find(x)?.into_iter().map(|found| found.unwrap_or(default)).collect();
-        self.values.gathered(x.shape().to_vec(), &places, 1)
+        self.values.gathered(x.shape(), &places, 1)
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Tensor,
     graph::{Args, Kernel, NodeDef},
-    tensor::{Data, broadcast_indices, broadcast_shape, transposed},
+    tensor::{Data, Shape, broadcast_indices, broadcast_shape, transposed},
 };
 
 pub(super) fn kernel(node: &NodeDef) -> Result<Kernel> {
@@ -63,8 +63,8 @@ where
 {
     let refuse = || Error::invalid_argument(format!("shapes {a_shape:?} and {b_shape:?} do not multiply"));
     // A vector is a row on the left and a column on the right, and its dimension vanishes again.
-    let left = if let &[k] = a_shape { vec![1, k] } else { a_shape.to_vec() };
-    let right = if let &[k] = b_shape { vec![k, 1] } else { b_shape.to_vec() };
+    let left = if let &[k] = a_shape { Shape::from_slice(&[1, k]) } else { Shape::from_slice(a_shape) };
+    let right = if let &[k] = b_shape { Shape::from_slice(&[k, 1]) } else { Shape::from_slice(b_shape) };
     let ([a_outer @ .., m, k], [b_outer @ .., k2, n]) = (left.as_slice(), right.as_slice()) else {
         return Err(refuse());
     };
@@ -154,7 +154,7 @@ impl Gemm {
         }
         if let Some(c) = args.optional(2) {
             let shape = broadcast_shape(product.shape(), c.shape(), args.limits)?;
-            if shape != product.shape() {
+            if shape.as_slice() != product.shape() {
                 return Err(Error::invalid_argument(format!(
                     "shape {:?} of C does not stretch to {shape:?}",
                     c.shape()

@@ -145,7 +145,7 @@ pub(super) fn place(node: &NodeDef) -> Result<Kernel> {
                 *place = x.len() + i;
             }
         }
-        concatenated(&[x, updates])?.gathered(x.shape().to_vec(), &places, 1)
+        concatenated(&[x, updates])?.gathered(x.shape(), &places, 1)
     }))
 }
 

@@ -10,6 +10,7 @@ mod constant;
 mod dense;
 mod extremes;
 mod join;
+mod layer;
 mod normalize;
 mod pick;
 mod product;
@@ -20,6 +21,7 @@ mod shape;
 use mlops_core::{DataType, Error, Result};
 
 pub(crate) use join::concat as concat_within;
+pub(crate) use layer::Layer;
 pub(crate) use pick::{along, index_of};
 pub(crate) use product::multiply_into;
 

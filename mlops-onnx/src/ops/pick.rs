@@ -103,7 +103,7 @@ pub(super) fn element_places(shape: &[usize], indices: &Tensor, axis: usize) -> 
 /// `GatherElements`.
 pub(super) fn elements(x: &Tensor, indices: &Tensor, axis: usize) -> Result<Tensor> {
     let places = element_places(x.shape(), indices, axis)?;
-    x.gathered(indices.shape().to_vec(), &places, 1)
+    x.gathered(indices.shape(), &places, 1)
 }
 
 fn gather_nd(args: &Args<'_>) -> Result<Tensor> {

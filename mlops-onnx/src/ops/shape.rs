@@ -6,7 +6,7 @@ use crate::{
     Tensor,
     graph::{Args, Kernel, NodeDef},
     proto::element_type,
-    tensor::{axis_of, cast},
+    tensor::{Shape, axis_of, cast},
 };
 
 /// Dimensions from integers.
@@ -121,7 +121,8 @@ fn squeeze(x: &Tensor, axes: &[i64]) -> Result<Tensor> {
     if let Some((axis, dim)) = x.shape().iter().enumerate().find(|&(i, &dim)| gone(i, dim) && dim != 1) {
         return Err(Error::invalid_argument(format!("axis {axis} has {dim} elements and cannot be squeezed")));
     }
-    x.reshaped(x.shape().iter().enumerate().filter(|&(i, &dim)| !gone(i, dim)).map(|(_, &dim)| dim).collect())
+    let left = x.shape().iter().enumerate().filter(|&(i, &dim)| !gone(i, dim)).map(|(_, &dim)| dim);
+    x.reshaped(left.collect::<Shape>())
 }
 
 fn unsqueeze(x: &Tensor, axes: &[i64]) -> Result<Tensor> {

@@ -4,19 +4,22 @@
 
 use mlops_core::{Error, Result};
 
-use super::index::{places, strides};
+use super::{
+    Shape,
+    index::{places, strides},
+};
 use crate::limits::Limits;
 
 /// The shape that both shapes stretch to.
 ///
 /// # Errors
 /// `InvalidArgument` when they do not fit, `ResourceExhausted` beyond the limits.
-pub(crate) fn broadcast_shape(left: &[usize], right: &[usize], limits: &Limits) -> Result<Vec<usize>> {
+pub(crate) fn broadcast_shape(left: &[usize], right: &[usize], limits: &Limits) -> Result<Shape> {
     let rank = left.len().max(right.len());
     let dim = |shape: &[usize], i: usize| {
         (i + shape.len()).checked_sub(rank).map_or(1, |i| shape.get(i).copied().unwrap_or(1))
     };
-    let mut shape = Vec::with_capacity(rank);
+    let mut shape = Shape::with_capacity(rank);
     for i in 0..rank {
         shape.push(match (dim(left, i), dim(right, i)) {
             (a, b) if a == b => a,
@@ -47,9 +50,9 @@ pub(crate) fn binary<T: Clone, U>(
     (right, right_shape): (&[T], &[usize]),
     limits: &Limits,
     f: impl Fn(&T, &T) -> U,
-) -> Result<(Vec<usize>, Vec<U>)> {
+) -> Result<(Shape, Vec<U>)> {
     if left_shape == right_shape {
-        return Ok((left_shape.to_vec(), left.iter().zip(right).map(|(a, b)| f(a, b)).collect()));
+        return Ok((Shape::from_slice(left_shape), left.iter().zip(right).map(|(a, b)| f(a, b)).collect()));
     }
     let shape = broadcast_shape(left_shape, right_shape, limits)?;
     if shape.contains(&0) {
@@ -89,7 +92,7 @@ mod tests {
     fn every_way_of_stretching_agrees_with_numpy() {
         let check = |a: &[i32], ash: &[usize], b: &[i32], bsh: &[usize], shape: &[usize], want: &[i32]| {
             let got = binary((a, ash), (b, bsh), &Limits::default(), |x, y| x - y).unwrap();
-            assert_eq!(got, (shape.to_vec(), want.to_vec()));
+            assert_eq!(got, (Shape::from_slice(shape), want.to_vec()));
         };
         check(&[1, 2], &[2], &[3, 5], &[2], &[2], &[-2, -3]);
         check(&[1, 2, 3, 4], &[2, 2], &[1], &[], &[2, 2], &[0, 1, 2, 3]);

@@ -8,12 +8,16 @@ mod data;
 mod index;
 
 use mlops_core::{DataType, Error, Result};
+use smallvec::{SmallVec, smallvec};
 
 pub(crate) use broadcast::{binary, broadcast_indices, broadcast_shape};
 pub(crate) use cast::cast;
 pub(crate) use data::each_data;
 pub use data::{Data, Element, Text};
 pub(crate) use index::{axis_of, strides, transposed};
+
+/// Dimensions, which are few.
+pub(crate) type Shape = SmallVec<[usize; 4]>;
 
 /// A typed block of values of any rank.
 ///
@@ -28,7 +32,7 @@ pub(crate) use index::{axis_of, strides, transposed};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
-    shape: Vec<usize>,
+    shape: Shape,
     data: Data,
 }
 
@@ -37,8 +41,8 @@ impl Tensor {
     ///
     /// # Errors
     /// `InvalidArgument` when the shape needs another number of elements.
-    pub fn new(shape: impl Into<Vec<usize>>, data: impl Into<Data>) -> Result<Self> {
-        let (shape, data) = (shape.into(), data.into());
+    pub fn new(shape: impl AsRef<[usize]>, data: impl Into<Data>) -> Result<Self> {
+        let (shape, data) = (Shape::from_slice(shape.as_ref()), data.into());
         let count = shape.iter().try_fold(1_usize, |count, &dim| count.checked_mul(dim));
         if count == Some(data.len()) || (shape.contains(&0) && data.is_empty()) {
             return Ok(Self { shape, data });
@@ -49,7 +53,7 @@ impl Tensor {
     /// One dimension.
     pub(crate) fn vector(data: impl Into<Data>) -> Self {
         let data = data.into();
-        Self { shape: vec![data.len()], data }
+        Self { shape: smallvec![data.len()], data }
     }
 
     /// The dimensions; empty for a scalar.
@@ -101,7 +105,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `InvalidArgument` when the shape needs another number of elements.
-    pub(crate) fn reshaped(&self, shape: Vec<usize>) -> Result<Self> {
+    pub(crate) fn reshaped(&self, shape: impl AsRef<[usize]>) -> Result<Self> {
         Self::new(shape, self.data.clone())
     }
 
@@ -133,7 +137,7 @@ impl Tensor {
     }
 
     /// The elements at these places, `block` at a time, in a new shape.
-    pub(crate) fn gathered(&self, shape: Vec<usize>, places: &[usize], block: usize) -> Result<Self> {
+    pub(crate) fn gathered(&self, shape: impl AsRef<[usize]>, places: &[usize], block: usize) -> Result<Self> {
         let data = each_data!(&self.data, values => data::take(values, places, block).map(Data::from));
         let missing = || Error::invalid_argument(format!("an index lies outside shape {:?}", self.shape));
         Self::new(shape, data.ok_or_else(missing)?)

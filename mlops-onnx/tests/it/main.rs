@@ -5,4 +5,5 @@
 mod broken;
 mod build;
 mod golden;
+mod layers;
 mod rows;
