@@ -102,8 +102,8 @@ mod workers;
 
 pub use definition::{
     Aggregation, AppliedDefinitions, Change, ChangeClass, DefinitionStore, Definitions, Entity, FeatureService,
-    FeatureView, FeatureViewBuilder, FileFormat, Function, Metadata, OnDemandView, Permission, Plan, Quantile, Source,
-    SourceKind,
+    FeatureView, FeatureViewBuilder, FileFormat, Function, LabelView, LabelViewBuilder, Metadata, OnDemandView,
+    Permission, Plan, Quantile, Source, SourceKind,
 };
 pub use engine::{ComputeEngine, Latest, LocalEngine, WindowJoin};
 pub use ingest::{IngestReceipt, Ingestor, RejectedBatch};

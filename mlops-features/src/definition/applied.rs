@@ -10,13 +10,14 @@ use mlops_core::{Digest, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Definition, Definitions, FeatureService, FeatureView, OnDemandView, Source, all_faults,
+    Definition, Definitions, FeatureService, FeatureView, LabelView, OnDemandView, Source, all_faults,
     plan::{Change, ChangeClass, Plan},
 };
 
-/// The newest layout: definitions with sources or views computed on demand, which a reader of [`FORMAT_OF_VIEWS`]
-/// would drop without a word.
-const FORMAT: u32 = 2;
+/// The newest layout: definitions with labels, which a reader of an older one would drop without a word.
+const FORMAT: u32 = 3;
+/// The layout of definitions with sources or views computed on demand, but no labels.
+const FORMAT_OF_SOURCES: u32 = 2;
 /// The layout of definitions that have neither.
 const FORMAT_OF_VIEWS: u32 = 1;
 
@@ -101,6 +102,8 @@ pub struct AppliedDefinitions {
     views: BTreeMap<Arc<str>, Versions<FeatureView>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     on_demand_views: BTreeMap<Arc<str>, Versions<OnDemandView>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    label_views: BTreeMap<Arc<str>, Versions<LabelView>>,
     services: BTreeMap<Arc<str>, Versions<FeatureService>>,
 }
 
@@ -113,6 +116,7 @@ impl Default for AppliedDefinitions {
             sources: BTreeMap::new(),
             views: BTreeMap::new(),
             on_demand_views: BTreeMap::new(),
+            label_views: BTreeMap::new(),
             services: BTreeMap::new(),
         }
     }
@@ -149,6 +153,12 @@ impl AppliedDefinitions {
         &self.on_demand_views
     }
 
+    /// Label views by name, removed ones too.
+    #[must_use]
+    pub fn label_views(&self) -> &BTreeMap<Arc<str>, Versions<LabelView>> {
+        &self.label_views
+    }
+
     /// Feature services by name, removed ones too.
     #[must_use]
     pub fn services(&self) -> &BTreeMap<Arc<str>, Versions<FeatureService>> {
@@ -167,18 +177,25 @@ impl AppliedDefinitions {
         let mut changes = differences(&self.sources, wanted.sources())?;
         changes.extend(differences(&self.views, wanted.views())?);
         changes.extend(differences(&self.on_demand_views, wanted.on_demand_views())?);
+        changes.extend(differences(&self.label_views, wanted.label_views())?);
         changes.extend(differences(&self.services, wanted.services())?);
         Ok(Plan { revision: self.revision, changes, wanted: wanted.clone() })
     }
 
     fn check_kinds(&self, wanted: &Definitions) -> Result<()> {
-        let fault = |name: &str, other: &str| format!("\"{name}\" is or was {other}; choose another name");
-        let views = wanted.views().iter().map(FeatureView::name);
-        let views = views.filter(|name| self.on_demand_views.contains_key(*name));
-        let on_demand = wanted.on_demand_views().iter().map(OnDemandView::name);
-        let on_demand = on_demand.filter(|name| self.views.contains_key(*name));
-        let faults = views.map(|name| fault(name, "an on-demand view"));
-        let faults: Vec<_> = faults.chain(on_demand.map(|name| fault(name, "a feature view"))).collect();
+        let kinds: [(&str, Vec<&str>, Vec<&str>); 3] = [
+            ("a feature view", names(wanted.views()), known(&self.views)),
+            ("an on-demand view", names(wanted.on_demand_views()), known(&self.on_demand_views)),
+            ("a label view", names(wanted.label_views()), known(&self.label_views)),
+        ];
+        let mut faults = Vec::new();
+        for (kind, wanted, _) in &kinds {
+            let others = kinds.iter().filter(|(other, ..)| other != kind);
+            for (other, _, known) in others {
+                let clash = wanted.iter().filter(|name| known.contains(name));
+                faults.extend(clash.map(|name| format!("\"{name}\" is or was {other}; choose another name")));
+            }
+        }
         all_faults("definitions", &faults)
     }
 
@@ -188,18 +205,29 @@ impl AppliedDefinitions {
         put_all(&mut next.sources, plan.wanted.sources(), at)?;
         put_all(&mut next.views, plan.wanted.views(), at)?;
         put_all(&mut next.on_demand_views, plan.wanted.on_demand_views(), at)?;
+        put_all(&mut next.label_views, plan.wanted.label_views(), at)?;
         put_all(&mut next.services, plan.wanted.services(), at)?;
-        let only_views = next.sources.is_empty() && next.on_demand_views.is_empty();
-        next.format = if only_views { FORMAT_OF_VIEWS } else { FORMAT };
+        next.format = match (next.has_labels(), next.sources.is_empty() && next.on_demand_views.is_empty()) {
+            (true, _) => FORMAT,
+            (false, false) => FORMAT_OF_SOURCES,
+            (false, true) => FORMAT_OF_VIEWS,
+        };
         Ok(next)
+    }
+
+    /// Whether a view of labels was ever applied, or a service that has some.
+    fn has_labels(&self) -> bool {
+        let mut services = self.services.values().flat_map(Versions::versions);
+        !self.label_views.is_empty() || services.any(|service| !service.definition.labels().is_empty())
     }
 
     /// Whether the same definitions are in force, with the same history.
     pub(super) fn same_as(&self, other: &Self) -> bool {
-        let Self { sources, views, on_demand_views, services, .. } = self;
+        let Self { sources, views, on_demand_views, label_views, services, .. } = self;
         sources == &other.sources
             && views == &other.views
             && on_demand_views == &other.on_demand_views
+            && label_views == &other.label_views
             && services == &other.services
     }
 
@@ -219,9 +247,18 @@ impl AppliedDefinitions {
         read.sources.values().try_for_each(Versions::check)?;
         read.views.values().try_for_each(Versions::check)?;
         read.on_demand_views.values().try_for_each(Versions::check)?;
+        read.label_views.values().try_for_each(Versions::check)?;
         read.services.values().try_for_each(Versions::check)?;
         Ok(read)
     }
+}
+
+fn names<T: Definition>(definitions: &[T]) -> Vec<&str> {
+    definitions.iter().map(Definition::name).collect()
+}
+
+fn known<T>(applied: &BTreeMap<Arc<str>, Versions<T>>) -> Vec<&str> {
+    applied.keys().map(AsRef::as_ref).collect()
 }
 
 fn differences<T: Definition>(applied: &BTreeMap<Arc<str>, Versions<T>>, wanted: &[T]) -> Result<Vec<Change>> {
@@ -263,4 +300,20 @@ fn put_all<T: Definition>(applied: &mut BTreeMap<Arc<str>, Versions<T>>, wanted:
         applied.entry(definition.name().into()).or_insert_with(empty).put(definition, at)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_with_labels_needs_the_newest_format() {
+        let service = || FeatureService::new("s", ["v:x".parse().unwrap()]).unwrap();
+        let labelled = service().with_labels(["fate:lost".parse().unwrap()]).unwrap();
+        for (service, format) in [(service(), FORMAT_OF_VIEWS), (labelled, FORMAT)] {
+            let applied = AppliedDefinitions::default();
+            let plan = applied.plan(&Definitions::new().with_service(service)).unwrap();
+            assert_eq!(applied.after(&plan, Timestamp::from_micros(1)).unwrap().format, format);
+        }
+    }
 }

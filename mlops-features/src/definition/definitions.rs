@@ -4,8 +4,8 @@ use mlops_core::{Digest, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    FeatureService, FeatureView, OnDemandView, Source, all_faults,
-    diff::{on_demand_changes, service_changes, source_changes, view_changes},
+    FeatureService, FeatureView, LabelView, OnDemandView, Source, all_faults,
+    diff::{label_changes, on_demand_changes, service_changes, source_changes, view_changes},
     first_duplicate,
     plan::{Change, Subject, SubjectKind},
 };
@@ -17,6 +17,7 @@ pub struct Definitions {
     sources: Vec<Source>,
     views: Vec<FeatureView>,
     on_demand: Vec<OnDemandView>,
+    labels: Vec<LabelView>,
     services: Vec<FeatureService>,
 }
 
@@ -44,6 +45,12 @@ impl Definitions {
         self
     }
 
+    /// Adds a label view.
+    pub fn with_label_view(mut self, view: LabelView) -> Self {
+        self.labels.push(view);
+        self
+    }
+
     /// Adds a service.
     pub fn with_service(mut self, service: FeatureService) -> Self {
         self.services.push(service);
@@ -68,6 +75,12 @@ impl Definitions {
         &self.on_demand
     }
 
+    /// The label views.
+    #[must_use]
+    pub fn label_views(&self) -> &[LabelView] {
+        &self.labels
+    }
+
     /// The services.
     #[must_use]
     pub fn services(&self) -> &[FeatureService] {
@@ -75,11 +88,12 @@ impl Definitions {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        // Both kinds of views are asked for as `view:feature`, so they share their names.
+        // All kinds of views are asked for as `view:name`, so they share their names.
         let views = self.views.iter().map(FeatureView::name).chain(self.on_demand.iter().map(OnDemandView::name));
+        let views = views.chain(self.labels.iter().map(LabelView::name));
         let twice = [
             ("source", first_duplicate(self.sources.iter().map(Source::name))),
-            ("feature view", first_duplicate(views)),
+            ("view", first_duplicate(views)),
             ("feature service", first_duplicate(self.services.iter().map(FeatureService::name))),
         ];
         let fault = |(what, name): (&str, Option<&str>)| Some(format!("{what} \"{}\" is defined twice", name?));
@@ -158,6 +172,28 @@ impl Definition for OnDemandView {
     }
 }
 
+impl Definition for LabelView {
+    fn name(&self) -> &str {
+        self.name()
+    }
+    fn digest(&self) -> Result<Digest> {
+        self.digest()
+    }
+    fn subject(&self) -> Subject {
+        Subject::new(SubjectKind::LabelView, self.name())
+    }
+    fn summary(&self) -> String {
+        let count = self.labels().len();
+        format!("is added: {count} labels of {} from table \"{}\"", self.entity().name(), self.table())
+    }
+    fn changes(&self, new: &Self) -> Vec<Change> {
+        label_changes(self, new)
+    }
+    fn check(&self) -> Result<()> {
+        self.checked()
+    }
+}
+
 impl Definition for Source {
     fn name(&self) -> &str {
         self.name()
@@ -190,7 +226,10 @@ impl Definition for FeatureService {
         Subject::new(SubjectKind::Service, self.name())
     }
     fn summary(&self) -> String {
-        format!("is added: {} features", self.features().len())
+        match self.labels().len() {
+            0 => format!("is added: {} features", self.features().len()),
+            labels => format!("is added: {} features, {labels} labels", self.features().len()),
+        }
     }
     fn changes(&self, new: &Self) -> Vec<Change> {
         service_changes(self, new)
@@ -204,6 +243,7 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for crate::FeatureView {}
     impl Sealed for crate::FeatureService {}
+    impl Sealed for crate::LabelView {}
     impl Sealed for crate::OnDemandView {}
     impl Sealed for crate::Source {}
 }

@@ -3,9 +3,10 @@
 use std::{fmt::Display, time::Duration};
 
 use arrow_schema::Field;
+use mlops_core::FeatureRef;
 
 use super::{
-    Aggregation, Definition, FeatureService, FeatureView, OnDemandView, Source,
+    Aggregation, Definition, FeatureService, FeatureView, LabelView, OnDemandView, Source,
     plan::{Change, ChangeClass, Subject},
 };
 
@@ -32,6 +33,23 @@ impl Differences<'_> {
 pub(super) fn view_changes(old: &FeatureView, new: &FeatureView) -> Vec<Change> {
     let subject = old.subject();
     let mut differences = Differences { subject: &subject, changes: Vec::new() };
+    values(&mut differences, old, new);
+    differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
+    differences.changes
+}
+
+/// What differs from `old` in `new`; empty when nothing does.
+pub(super) fn label_changes(old: &LabelView, new: &LabelView) -> Vec<Change> {
+    let subject = old.subject();
+    let mut differences = Differences { subject: &subject, changes: Vec::new() };
+    values(&mut differences, old.outcomes(), new.outcomes());
+    differences.compare("delay", &format!("{:?}", old.delay()), &format!("{:?}", new.delay()));
+    differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
+    differences.changes
+}
+
+/// What differs in the parts on which values depend.
+fn values(differences: &mut Differences<'_>, old: &FeatureView, new: &FeatureView) {
     let keys = |view: &FeatureView| format!("{} ({})", view.entity().name(), view.entity().join_keys().join(", "));
     differences.compare("entity", &keys(old), &keys(new));
     differences.compare("table", old.table(), new.table());
@@ -43,9 +61,7 @@ pub(super) fn view_changes(old: &FeatureView, new: &FeatureView) -> Vec<Change> 
     if old.ttl() == new.ttl() || old.has_online_ttl() || new.has_online_ttl() {
         differences.compare("online ttl", &age(old.online_ttl()), &age(new.online_ttl()));
     }
-    features(&mut differences, old, new);
-    differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
-    differences.changes
+    features(differences, old, new);
 }
 
 fn features(differences: &mut Differences<'_>, old: &FeatureView, new: &FeatureView) {
@@ -81,18 +97,23 @@ fn formula(view: &FeatureView, name: &str) -> String {
 pub(super) fn service_changes(old: &FeatureService, new: &FeatureService) -> Vec<Change> {
     let subject = old.subject();
     let mut differences = Differences { subject: &subject, changes: Vec::new() };
-    for feature in old.features().iter().filter(|feature| !new.features().contains(feature)) {
-        differences.add(ChangeClass::Destructive, format!("feature \"{feature}\" is removed"));
-    }
-    for feature in new.features().iter().filter(|feature| !old.features().contains(feature)) {
-        differences.add(ChangeClass::Additive, format!("feature \"{feature}\" is added"));
-    }
-    let mut kept = old.features().iter().filter(|feature| new.features().contains(feature));
-    if !new.features().iter().filter(|feature| old.features().contains(feature)).all(|new| kept.next() == Some(new)) {
-        differences.add(ChangeClass::Destructive, "features are in another order; columns move");
-    }
+    references(&mut differences, "feature", old.features(), new.features());
+    references(&mut differences, "label", old.labels(), new.labels());
     differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
     differences.changes
+}
+
+fn references(differences: &mut Differences<'_>, what: &str, old: &[FeatureRef], new: &[FeatureRef]) {
+    for one in old.iter().filter(|one| !new.contains(one)) {
+        differences.add(ChangeClass::Destructive, format!("{what} \"{one}\" is removed"));
+    }
+    for one in new.iter().filter(|one| !old.contains(one)) {
+        differences.add(ChangeClass::Additive, format!("{what} \"{one}\" is added"));
+    }
+    let mut kept = old.iter().filter(|one| new.contains(one));
+    if !new.iter().filter(|one| old.contains(one)).all(|new| kept.next() == Some(new)) {
+        differences.add(ChangeClass::Destructive, format!("{what}s are in another order; columns move"));
+    }
 }
 
 /// What differs from `old` in `new`; empty when nothing does.

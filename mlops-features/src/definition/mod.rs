@@ -1,5 +1,5 @@
 //! What a feature is, as data: entities, sources of tables, views over a table, window aggregations, views computed
-//! on demand, services.
+//! on demand, label views, services.
 //!
 //! A definition is immutable once built and valid by construction; whatever changes a value is part of its digest.
 //! Definitions are put in force by a [`Plan`] and kept, with all their versions, in a [`DefinitionStore`].
@@ -10,6 +10,7 @@ mod definitions;
 mod diff;
 mod entity;
 mod function;
+mod label;
 mod metadata;
 mod on_demand;
 mod plan;
@@ -24,6 +25,7 @@ pub use applied::{AppliedDefinitions, Versioned, Versions};
 pub use definitions::{Definition, Definitions};
 pub use entity::{Entity, JOIN_KEYS_MAX};
 pub use function::{Function, LAST_N_MAX, Quantile};
+pub use label::{LabelView, LabelViewBuilder};
 pub use metadata::Metadata;
 pub use on_demand::{OnDemandInput, OnDemandView, OnDemandViewBuilder};
 pub use plan::{Change, ChangeClass, Permission, Plan, Subject, SubjectKind};

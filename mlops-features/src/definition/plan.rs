@@ -33,6 +33,8 @@ pub enum SubjectKind {
     View,
     /// A view computed on demand.
     OnDemandView,
+    /// A label view.
+    LabelView,
     /// A feature service.
     Service,
 }
@@ -59,6 +61,7 @@ impl fmt::Display for Subject {
             SubjectKind::Source => "source",
             SubjectKind::View => "feature view",
             SubjectKind::OnDemandView => "on-demand view",
+            SubjectKind::LabelView => "label view",
             SubjectKind::Service => "feature service",
         };
         write!(f, "{kind} \"{}\"", self.name)

@@ -1,4 +1,4 @@
-//! The features that one model needs, by name.
+//! The features that one model needs, by name, and the labels that it learns from.
 
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ use super::{Metadata, all_faults, check_name, first_duplicate};
 pub struct FeatureService {
     name: Arc<str>,
     features: Vec<FeatureRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<FeatureRef>,
     #[serde(default)]
     metadata: Metadata,
 }
@@ -31,9 +33,30 @@ impl FeatureService {
     /// `InvalidArgument` for an invalid name, no feature, or two features of the same name.
     pub fn new(name: impl AsRef<str>, features: impl IntoIterator<Item = FeatureRef>) -> Result<Self> {
         let (name, features) = (name.as_ref().into(), features.into_iter().collect());
-        let service = Self { name, features, metadata: Metadata::default() };
+        let service = Self { name, features, labels: Vec::new(), metadata: Metadata::default() };
         service.checked()?;
         Ok(service)
+    }
+
+    /// The same features, and `labels` of label views: training sets have them as columns after the features, in this
+    /// order; what is served has the features alone.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when two features or labels have one name.
+    pub fn with_labels(self, labels: impl IntoIterator<Item = FeatureRef>) -> Result<Self> {
+        let service = Self { labels: labels.into_iter().collect(), ..self };
+        service.checked()?;
+        Ok(service)
+    }
+
+    /// The labels without the features.
+    pub(crate) fn labels_alone(&self) -> Self {
+        Self { features: Vec::new(), ..self.clone() }
+    }
+
+    /// What a training set has beside its spine: features, then labels.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &FeatureRef> {
+        self.features.iter().chain(&self.labels)
     }
 
     /// The same features, with `metadata`.
@@ -49,8 +72,8 @@ impl FeatureService {
         if self.features.is_empty() {
             faults.push("no feature".into());
         }
-        if let Some(twice) = first_duplicate(self.features.iter().map(FeatureRef::feature)) {
-            faults.push(format!("two features are called \"{twice}\""));
+        if let Some(twice) = first_duplicate(self.columns().map(FeatureRef::feature)) {
+            faults.push(format!("two features or labels are called \"{twice}\""));
         }
         all_faults(&format!("feature service \"{}\"", self.name), &faults)
     }
@@ -67,6 +90,12 @@ impl FeatureService {
         &self.features
     }
 
+    /// The labels, in order.
+    #[must_use]
+    pub fn labels(&self) -> &[FeatureRef] {
+        &self.labels
+    }
+
     /// Owner, description and tags.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
@@ -78,8 +107,13 @@ impl FeatureService {
     /// # Errors
     /// `Internal` when the definition cannot be written as JSON, which no valid definition does.
     pub fn digest(&self) -> Result<Digest> {
-        let bytes = serde_json::to_vec(&(&self.name, &self.features))
-            .map_err(|error| Error::internal("feature service cannot be written as json").with_source(error))?;
+        // A service without labels has the digest that it had before there were any.
+        let bytes = match self.labels.as_slice() {
+            [] => serde_json::to_vec(&(&self.name, &self.features)),
+            labels => serde_json::to_vec(&(&self.name, &self.features, labels)),
+        };
+        let bytes =
+            bytes.map_err(|error| Error::internal("feature service cannot be written as json").with_source(error))?;
         Ok(Digest::of(&bytes))
     }
 }

@@ -19,7 +19,7 @@ use arrow_select::{
     filter::filter_record_batch,
     take::take,
 };
-use mlops_core::{Error, Result, ResultExt};
+use mlops_core::{Error, Result, ResultExt, Timestamp};
 
 use crate::{
     definition::{EVENT_TIMESTAMP, FeatureView, first_duplicate},
@@ -43,6 +43,8 @@ pub struct WindowJoin {
     pub(crate) rows: Arc<dyn FeatureRows>,
     pub(crate) wanted: Vec<Arc<str>>,
     pub(crate) knowledge: Knowledge,
+    /// Events that were recorded later are not there, in microseconds.
+    pub(crate) known_by: Option<i64>,
     settings: JoinSettings,
 }
 
@@ -84,7 +86,7 @@ impl WindowJoin {
     pub(crate) fn of(spine: RecordBatch, view: Arc<ResolvedView>, rows: Arc<dyn FeatureRows>) -> Self {
         let wanted = view.plan.aggregations.iter().map(|aggregation| Arc::clone(&aggregation.name)).collect();
         let (timestamp, knowledge, settings) = (EVENT_TIMESTAMP.into(), Knowledge::default(), JoinSettings::default());
-        Self { spine, timestamp, view, rows, wanted, knowledge, settings }
+        Self { spine, timestamp, view, rows, wanted, knowledge, known_by: None, settings }
     }
 
     /// Only these windows, in this order.
@@ -112,6 +114,14 @@ impl WindowJoin {
     #[must_use]
     pub fn with_knowledge(mut self, knowledge: Knowledge) -> Self {
         self.knowledge = knowledge;
+        self
+    }
+
+    /// No event counts that was recorded after `time`, or whose creation time is null. A view without a creation time has
+    /// all its events.
+    #[must_use]
+    pub fn with_known_by(mut self, time: Timestamp) -> Self {
+        self.known_by = self.view.view.created().map(|_| time.as_micros());
         self
     }
 
@@ -202,7 +212,13 @@ impl WindowJoin {
                     .iter()
                     .zip(times)
                     .map(|(group, time)| Some(group.is_some() && time.is_some_and(|time| reach.contains(&time))));
-                let batch = filter_record_batch(&batch, &inside.collect::<BooleanArray>())?;
+                let mut inside = inside.collect::<BooleanArray>();
+                if let Some((by, name)) = self.known_by.zip(view.created()) {
+                    let created = micros(&batch, name)?;
+                    let known = |(inside, at): (Option<bool>, Option<i64>)| Some(inside? && at? <= by);
+                    inside = inside.iter().zip(created).map(|both| Some(known(both) == Some(true))).collect();
+                }
+                let batch = filter_record_batch(&batch, &inside)?;
                 // What is put together is held twice for a while.
                 if !fits(2 * slice_bytes(&batch) + cells * batch.num_rows()) {
                     break;

@@ -12,7 +12,7 @@ use super::{
     recorder::{DatasetFacts, Lineage, LineageRun},
 };
 use crate::{
-    definition::{FeatureService, FeatureView, OnDemandView},
+    definition::{FeatureService, FeatureView, LabelView, OnDemandView},
     ingest::{IngestReceipt, Ingestor},
     materialize::{MaterializeReceipt, Materializer},
     offline::{DeltaOfflineStore, HistoricalOptions, OfflineStore, TrainingSet},
@@ -35,6 +35,9 @@ pub struct Traced<T> {
     store: FeatureStore,
     lineage: Lineage,
 }
+
+/// A view and the key that it is read by.
+type Named<'a, V> = (&'a str, &'a V);
 
 impl TracedStore {
     pub(crate) fn new(store: FeatureStore, lineage: Lineage) -> Self {
@@ -81,7 +84,10 @@ impl<T> Traced<T> {
     /// The view as a dataset of its own, whose columns come from its table's. A version that is asked for by its number is
     /// another dataset than the current one, because its columns are made otherwise.
     fn view_facts(&self, key: &str, view: &FeatureView) -> DatasetFacts {
-        let facts = view_dataset(&self.lineage, key);
+        self.facts_over_table(view_dataset(&self.lineage, key), view)
+    }
+
+    fn facts_over_table(&self, facts: DatasetFacts, view: &FeatureView) -> DatasetFacts {
         match self.store.table(view.table()) {
             Ok(table) => {
                 let columns = view_columns(view, &table_facts(&table));
@@ -144,9 +150,12 @@ impl<T: OfflineStore> OfflineStore for Traced<T> {
         let namespace = self.lineage.namespace();
         let source = DatasetFacts::new(namespace, format!("spine/{}", service.name())).with_schema(spine.schema());
         let named = self.views(service);
-        let views: Vec<&FeatureView> = named.iter().map(|(_, view)| *view).collect();
+        let labels = self.labels(service);
+        let views = named.iter().map(|(_, view)| *view).chain(labels.iter().map(|(_, view)| view.outcomes()));
+        let views: Vec<&FeatureView> = views.collect();
         let target = DatasetFacts::new(namespace, format!("training_set/{}", service.name()));
         let mut view_facts: Vec<_> = named.iter().map(|(key, view)| self.view_facts(key, view)).collect();
+        view_facts.extend(labels.iter().map(|(key, view)| self.label_facts(key, view)));
         view_facts.extend(self.on_demand(service).into_iter().map(|view| self.on_demand_facts(view, &source)));
         let inputs = |tables: Vec<DatasetFacts>, spine: DatasetFacts| {
             [spine].into_iter().chain(tables).chain(view_facts.iter().cloned()).collect::<Vec<_>>()
@@ -155,7 +164,8 @@ impl<T: OfflineStore> OfflineStore for Traced<T> {
         let begun = inputs(self.tables(&views, None), source.clone());
         let run = self.lineage.begin(job, "TRAINING_SET", begun, vec![target.clone()]).await;
         let outcome = self.inner.get_historical_opts(spine, service, options).await;
-        let mut target = target.with_columns(self.training_columns(spine, service, options, &source, &named));
+        let mut target =
+            target.with_columns(self.training_columns(spine, service, options, &source, (&named, &labels)));
         if let Ok(set) = &outcome {
             let bytes = set.batch.get_array_memory_size() as u64;
             target = target.with_schema(set.batch.schema()).with_rows(set.batch.num_rows() as u64).with_bytes(bytes);
@@ -200,8 +210,8 @@ impl<T> Traced<T> {
     }
 
     /// The views that `service` reads by the keys that it reads them by, those that its on-demand views read too.
-    fn views<'a>(&'a self, service: &'a FeatureService) -> Vec<(&'a str, &'a FeatureView)> {
-        let mut views: Vec<(&str, &FeatureView)> = Vec::new();
+    fn views<'a>(&'a self, service: &'a FeatureService) -> Vec<Named<'a, FeatureView>> {
+        let mut views: Vec<Named<'_, FeatureView>> = Vec::new();
         let inputs = self.on_demand(service).into_iter().flat_map(OnDemandView::inputs).map(|input| &input.feature);
         for key in service.features().iter().chain(inputs).map(FeatureRef::view_key) {
             if let Ok(view) = self.store.view(key)
@@ -211,6 +221,24 @@ impl<T> Traced<T> {
             }
         }
         views
+    }
+
+    /// The label views of `service` by the keys that it reads them by, each once.
+    fn labels<'a>(&'a self, service: &'a FeatureService) -> Vec<Named<'a, LabelView>> {
+        let mut views: Vec<Named<'_, LabelView>> = Vec::new();
+        for key in service.labels().iter().map(FeatureRef::view_key) {
+            if let Ok(view) = self.store.label_view(key)
+                && !views.iter().any(|(known, _)| *known == key)
+            {
+                views.push((key, view));
+            }
+        }
+        views
+    }
+
+    /// A label view as a dataset of its own.
+    fn label_facts(&self, key: &str, view: &LabelView) -> DatasetFacts {
+        self.facts_over_table(label_dataset(&self.lineage, key), view.outcomes())
     }
 
     /// The tables of `views`, at the versions that were read.
@@ -232,13 +260,18 @@ impl<T> Traced<T> {
         service: &FeatureService,
         options: &HistoricalOptions,
         source: &DatasetFacts,
-        views: &[(&str, &FeatureView)],
+        (views, labels): (&[Named<'_, FeatureView>], &[Named<'_, LabelView>]),
     ) -> ColumnLineage {
         let mut columns = ColumnLineage::default();
         for field in spine.schema_ref().fields() {
             columns.add(field.name(), input(source, field.name(), Transformation::Identity, ""));
         }
         let keys = views.iter().flat_map(|(_, view)| view.entity().join_keys());
+        let keys = keys.chain(labels.iter().flat_map(|(_, view)| view.entity().join_keys()));
+        for label in service.labels() {
+            let view = label_dataset(&self.lineage, label.view_key());
+            columns.add(label.feature(), input(&view, label.feature(), Transformation::Identity, ""));
+        }
         for feature in service.features() {
             let view = match self.store.on_demand_view(feature.view_key()) {
                 Ok(view) => on_demand_dataset(&self.lineage, view.name()),
@@ -307,6 +340,10 @@ async fn finish(run: LineageRun, facts: (Vec<DatasetFacts>, DatasetFacts), outco
 
 fn view_dataset(lineage: &Lineage, view: &str) -> DatasetFacts {
     DatasetFacts::new(lineage.namespace(), format!("feature_view/{view}"))
+}
+
+fn label_dataset(lineage: &Lineage, view: &str) -> DatasetFacts {
+    DatasetFacts::new(lineage.namespace(), format!("label_view/{view}"))
 }
 
 fn on_demand_dataset(lineage: &Lineage, view: &str) -> DatasetFacts {

@@ -10,7 +10,10 @@ use arrow_schema::{FieldRef, Schema};
 use async_trait::async_trait;
 use mlops_core::{Error, Result, Timestamp};
 
-use super::{DataVersion, HistoricalOptions, OfflineStore, TrainingSet, check_columns};
+use super::{
+    DataVersion, HistoricalOptions, LabelViews, OfflineStore, ResolvedLabels, TrainingSet, check_columns,
+    labels::LabelJoin,
+};
 use crate::{
     definition::FeatureService,
     engine::{ComputeEngine, LocalEngine, WindowJoin},
@@ -28,6 +31,7 @@ use crate::{
 pub struct DeltaOfflineStore {
     tables: Arc<BTreeMap<Arc<str>, Table>>,
     views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
+    labels: Arc<LabelViews>,
     settings: JoinSettings,
     engine: Arc<dyn ComputeEngine>,
 }
@@ -42,13 +46,17 @@ struct Part {
 /// A view and which of its features are asked for.
 type Asked = (Arc<ResolvedView>, Vec<Arc<str>>);
 
+/// A label view and which of its labels are asked for.
+type AskedLabels = (Arc<ResolvedLabels>, Vec<Arc<str>>);
+
 impl DeltaOfflineStore {
     pub(crate) fn new(
         tables: Arc<BTreeMap<Arc<str>, Table>>,
         views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
+        labels: Arc<LabelViews>,
         settings: JoinSettings,
     ) -> Self {
-        Self { tables, views, settings, engine: Arc::new(LocalEngine) }
+        Self { tables, views, labels, settings, engine: Arc::new(LocalEngine) }
     }
 
     /// Has `engine` compute what is asked for, instead of the kernels of this process.
@@ -80,6 +88,44 @@ impl DeltaOfflineStore {
         Ok(groups)
     }
 
+    /// The service's labels grouped by view, in order of first mention.
+    fn grouped_labels(&self, service: &FeatureService) -> Result<Vec<AskedLabels>> {
+        let mut groups: Vec<AskedLabels> = Vec::new();
+        for label in service.labels() {
+            let unknown = || Error::not_found(format!("label view \"{}\" is not defined", label.view_key()));
+            let view = self.labels.get(label.view_key()).ok_or_else(unknown)?;
+            view.check(label.feature())?;
+            match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, view)) {
+                Some((_, labels)) => labels.push(label.feature().into()),
+                None => groups.push((Arc::clone(view), vec![label.feature().into()])),
+            }
+        }
+        Ok(groups)
+    }
+
+    /// The table that `view` is over, and the version of it that is read.
+    async fn version(
+        &self,
+        view: &ResolvedView,
+        options: &HistoricalOptions,
+        versions: &mut BTreeMap<String, DataVersion>,
+    ) -> Result<(&Table, u64)> {
+        let name = view.view.table();
+        let table = self.tables.get(name).ok_or_else(|| Error::not_found(format!("table \"{name}\" is not open")))?;
+        if let Some(known) = versions.get(name) {
+            return Ok((table, known.version));
+        }
+        let at = match (options.versions.get(name), options.as_of) {
+            (Some(version), _) => TableAt::Version(*version),
+            (None, Some(time)) => TableAt::AsOf(time),
+            (None, None) => TableAt::Latest,
+        };
+        let data = table.resolve(at).await?;
+        let version = data.version;
+        versions.insert(name.to_owned(), data);
+        Ok((table, version))
+    }
+
     /// The rows that `view` needs for times within `range`.
     async fn rows(
         &self,
@@ -88,26 +134,40 @@ impl DeltaOfflineStore {
         options: &HistoricalOptions,
         versions: &mut BTreeMap<String, DataVersion>,
     ) -> Result<ParquetRows> {
-        let name = view.view.table();
-        let table = self.tables.get(name).ok_or_else(|| Error::not_found(format!("table \"{name}\" is not open")))?;
-        let version = match versions.get(name) {
-            Some(known) => known.version,
-            None => {
-                let at = match (options.versions.get(name), options.as_of) {
-                    (Some(version), _) => TableAt::Version(*version),
-                    (None, Some(time)) => TableAt::AsOf(time),
-                    (None, None) => TableAt::Latest,
-                };
-                let data = table.resolve(at).await?;
-                let version = data.version;
-                versions.insert(name.to_owned(), data);
-                version
-            }
+        let (table, version) = self.version(view, options, versions).await?;
+        let after = |first| reach(view).map(|reach| Timestamp::from_micros(first) - reach - Duration::from_micros(1));
+        let range = range.map(|(first, last)| (after(first), Timestamp::from_micros(last)));
+        rows_of(table, version, view, range).await
+    }
+
+    /// The labels `wanted` of `labels` and the outcomes that they need for times within `range`.
+    async fn label_join(
+        &self,
+        (labels, wanted): AskedLabels,
+        range: Option<(i64, i64)>,
+        options: &HistoricalOptions,
+        versions: &mut BTreeMap<String, DataVersion>,
+    ) -> Result<LabelJoin> {
+        let outcomes = &labels.outcomes;
+        let (table, version) = self.version(outcomes, options, versions).await?;
+        let known_by = match options.labels_known_by.or(options.as_of) {
+            // Of what was recorded once there was a later version, this one cannot tell whether it happened.
+            Some(time) => match table.succeeded_at(version).await? {
+                Some(next) => time.min(next - Duration::from_micros(1)),
+                None => time,
+            },
+            None => table.committed_at(version).await?.ok_or_else(|| {
+                Error::failed_precondition(format!(
+                    "when version {version} of table \"{}\" was committed is gone from its log; say in labels_known_by as of \
+                     when labels are wanted",
+                    table.name()
+                ))
+            })?,
         };
-        let scan = Scan::latest().at_version(version).with_columns(view.needed_columns());
-        let Some((first, last)) = range else { return ParquetRows::of_table(table.scan_schema(&scan)?, []) };
-        let after = reach(view).map(|reach| Timestamp::from_micros(first) - reach - Duration::from_micros(1));
-        table.rows(&scan.with_time(view.view.timestamp(), after, Some(Timestamp::from_micros(last)))).await
+        let range = range
+            .map(|(first, last)| (Some(Timestamp::from_micros(first)), labels.reach(Timestamp::from_micros(last))));
+        let rows = Arc::new(rows_of(table, version, outcomes, range).await?);
+        Ok(LabelJoin { labels, wanted, rows, known_by })
     }
 
     /// The columns of `parts` beside the spine: plain columns of all views in one join, then the windows of each.
@@ -138,6 +198,19 @@ impl DeltaOfflineStore {
         }
         Ok(by_name)
     }
+}
+
+/// The rows of `view` in `table` after the first time and up to the last, as far as statistics tell; none without a
+/// range.
+async fn rows_of(
+    table: &Table,
+    version: u64,
+    view: &ResolvedView,
+    range: Option<(Option<Timestamp>, Timestamp)>,
+) -> Result<ParquetRows> {
+    let scan = Scan::latest().at_version(version).with_columns(view.needed_columns());
+    let Some((after, last)) = range else { return ParquetRows::of_table(table.scan_schema(&scan)?, []) };
+    table.rows(&scan.with_time(view.view.timestamp(), after, Some(last))).await
 }
 
 /// The columns of `batch` after the first `skipped`.
@@ -204,7 +277,12 @@ impl OfflineStore for DeltaOfflineStore {
             let rows = Arc::new(self.rows(&view, range, options, &mut data_versions).await?);
             parts.push(Part { view, features, rows });
         }
-        let columns = self.columns(spine, options, &parts).await?;
+        let mut columns = self.columns(spine, options, &parts).await?;
+        for asked in self.grouped_labels(service)? {
+            let join = self.label_join(asked, range, options, &mut data_versions).await?;
+            let found = join.columns(spine, &options.timestamp, &self.settings, &self.engine).await?;
+            columns.extend(found.into_iter().map(|(field, column)| (field.name().clone(), (field, column))));
+        }
         Ok(TrainingSet { batch: assemble(spine, service, columns)?, data_versions })
     }
 }
@@ -216,7 +294,7 @@ fn assemble(
 ) -> Result<RecordBatch> {
     let mut fields: Vec<_> = spine.schema_ref().fields().iter().cloned().collect();
     let mut columns = spine.columns().to_vec();
-    for feature in service.features() {
+    for feature in service.columns() {
         let lost = || Error::internal(format!("feature \"{feature}\" was not computed"));
         let (field, column) = by_name.remove(feature.feature()).ok_or_else(lost)?;
         fields.push(field);

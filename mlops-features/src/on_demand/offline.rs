@@ -12,7 +12,7 @@ use crate::{
     definition::FeatureService,
     engine::ComputeEngine,
     join::JoinSettings,
-    offline::{DeltaOfflineStore, HistoricalOptions, OfflineStore, TrainingSet, check_columns},
+    offline::{DeltaOfflineStore, HistoricalOptions, OfflineStore, TrainingSet, check_columns, keys_and_times},
 };
 
 /// An offline store that knows on-demand views as well: their inputs are joined as of each row's time, their request
@@ -114,7 +114,8 @@ impl<T: OfflineStore> OnDemandOfflineStore<T> {
             if group.members.is_empty() {
                 continue;
             }
-            let narrow = (number > 0).then(|| only(spine, group.keys.iter(), &options.timestamp)).transpose()?;
+            let narrow =
+                (number > 0).then(|| keys_and_times(spine, group.keys.iter(), &options.timestamp)).transpose()?;
             let features = group.members.iter().filter_map(|at| expansion.stored.get(*at).cloned());
             let part = FeatureService::new(service.name(), features)?;
             let spine = narrow.as_ref().unwrap_or(spine);
@@ -135,16 +136,6 @@ impl<T: OfflineStore> OnDemandOfflineStore<T> {
     }
 }
 
-/// The keys and times of `spine`; a key that it does not have is told by whoever needs it.
-fn only<'a>(spine: &RecordBatch, keys: impl Iterator<Item = &'a Arc<str>>, timestamp: &'a str) -> Result<RecordBatch> {
-    let schema = spine.schema();
-    let names = keys.map(AsRef::as_ref).chain([timestamp]);
-    let mut wanted: Vec<usize> = names.filter_map(|name| schema.index_of(name).ok()).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    Ok(spine.project(&wanted)?)
-}
-
 #[async_trait]
 impl<T: OfflineStore> OfflineStore for OnDemandOfflineStore<T> {
     async fn get_historical_opts(
@@ -158,13 +149,31 @@ impl<T: OfflineStore> OfflineStore for OnDemandOfflineStore<T> {
         };
         check_columns(spine, service)?;
         expansion.check_request(spine.schema_ref())?;
-        let (found, set) = self.stored(&expansion, spine, service, options).await?;
-        let (spine, features) = (spine.clone(), service.features().to_vec());
-        let work = move || finish(&expansion, &spine, &features, found);
+        let (found, mut set) = self.stored(&expansion, spine, service, options).await?;
+        let (rows, features) = (spine.clone(), service.features().to_vec());
+        let work = move || finish(&expansion, &rows, &features, found);
         let batch = tokio::task::spawn_blocking(work).await;
-        let batch = batch.map_err(|_| Error::internal("computing features on demand panicked"))??;
-        Ok(TrainingSet { batch, ..set })
+        set.batch = batch.map_err(|_| Error::internal("computing features on demand panicked"))??;
+        if service.labels().is_empty() {
+            return Ok(set);
+        }
+        let mut options = options.clone();
+        options.versions.extend(set.data_versions.iter().map(|(name, data)| (name.clone(), data.version)));
+        let labels = self.inner.get_historical_opts(spine, &service.labels_alone(), &options).await?;
+        set.data_versions.extend(labels.data_versions);
+        set.batch = beside(&set.batch, &labels.batch, spine.num_columns())?;
+        Ok(set)
     }
+}
+
+/// `batch` with the columns of `labels` after the first `skipped`.
+fn beside(batch: &RecordBatch, labels: &RecordBatch, skipped: usize) -> Result<RecordBatch> {
+    let (schema, added) = (batch.schema(), labels.schema());
+    let fields = schema.fields().iter().chain(added.fields().iter().skip(skipped)).cloned();
+    let columns = batch.columns().iter().chain(labels.columns().iter().skip(skipped)).cloned().collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
 }
 
 fn finish(

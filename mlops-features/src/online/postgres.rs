@@ -255,7 +255,7 @@ impl OnlineStore for PostgresOnlineStore {
     }
 }
 
-/// By the SQLSTATE codes of PostgreSQL (documentation, appendix A).
+/// A failed statement in the words of the core.
 fn failed(error: sqlx::Error) -> Error {
     let kind = match &error {
         sqlx::Error::Configuration(_) => ErrorKind::InvalidArgument,
@@ -264,18 +264,7 @@ fn failed(error: sqlx::Error) -> Error {
                 Some(database) => database,
                 None => return Error::internal(format!("PostgreSQL: {error}")).with_source(error),
             };
-            match database.code() {
-                "40001" | "40P01" => ErrorKind::Conflict,
-                "53100" | "53200" => ErrorKind::ResourceExhausted,
-                "42501" | "28000" | "28P01" => ErrorKind::PermissionDenied,
-                // The server or a transaction of it takes no writes.
-                "25006" => ErrorKind::FailedPrecondition,
-                "XX001" | "XX002" => ErrorKind::DataLoss,
-                // A statement that took too long is ended with 57014.
-                "53300" | "57014" => ErrorKind::Unavailable,
-                code if code.starts_with("08") || code.starts_with("57P") => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            }
+            ErrorKind::from_sqlstate(database.code())
         }
         // The tables hold something else than this store puts there.
         sqlx::Error::ColumnDecode { .. }

@@ -32,6 +32,7 @@ pub(crate) struct ResolvedView {
     pub(crate) column_types: Vec<DataType>,
     pub(crate) plan: WindowPlan,
     /// Schema of the view's table.
+    #[cfg(feature = "feast")]
     pub(crate) source: SchemaRef,
     pub(crate) limits: StateLimits,
 }
@@ -65,7 +66,16 @@ impl ResolvedView {
         let plan = WindowPlan::resolve(&view, schema).context(&what)?;
         let online = format!("{}@{}", view.name(), view.records_digest()?.short()).into();
         let limits = StateLimits { window_max: plan.window_max(), events_max: events_per_key_max };
-        Ok(Self { view, online, key_types, column_types, plan, source: Arc::clone(schema), limits })
+        Ok(Self {
+            view,
+            online,
+            key_types,
+            column_types,
+            plan,
+            #[cfg(feature = "feast")]
+            source: Arc::clone(schema),
+            limits,
+        })
     }
 
     /// Where `feature` comes from and its type.

@@ -1,21 +1,23 @@
-//! The columns of the log, and many predictions as its rows at once: one array per column whatever the number of
-//! predictions, made when they are written rather than when they are answered.
+//! The columns of the log, and which predictions have them.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
-use arrow_array::{
-    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray, builder::StringBuilder,
-};
-use arrow_cast::cast;
+use arrow_array::Array as _;
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
-use arrow_select::concat::concat;
 use mlops_core::{Error, PredictionBatch, Result};
 
-use super::{AT, PROPENSITY, REQUEST_ID, ROW};
+use super::{AT, MODEL, PROPENSITY, REQUEST_ID, ROW, VARIANT, VERSION};
 use crate::{definition::first_duplicate, time::column};
 
 /// Longest request id that is kept, as long as labels may name.
 const REQUEST_ID_BYTES_MAX: usize = 1024;
+
+/// A column of a prediction, and where it usually is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Side {
+    Input(usize),
+    Output(usize),
+}
 
 /// What a log keeps of predictions.
 #[derive(Debug)]
@@ -36,6 +38,12 @@ impl Columns {
             )));
         }
         Ok(Self { inputs, outputs, schema })
+    }
+
+    /// Where a column comes from that is not the log's own: the inputs or the outputs; none for one of an earlier model.
+    pub(super) fn side(&self, name: &str) -> Option<Side> {
+        let place = |schema: &SchemaRef| schema.column_with_name(name).map(|(place, _)| place);
+        place(&self.inputs).map(Side::Input).or_else(|| place(&self.outputs).map(Side::Output))
     }
 
     /// Of the log's table.
@@ -81,49 +89,6 @@ impl Columns {
         }
         Ok(())
     }
-
-    /// Predictions that were [checked](Columns::check) as rows of a table with `schema`.
-    ///
-    /// # Errors
-    /// What keeps the columns from being one table.
-    pub(super) fn rows(&self, predictions: &VecDeque<PredictionBatch>, schema: &SchemaRef) -> Result<RecordBatch> {
-        let columns = schema.fields().iter().map(|field| match field.name().as_str() {
-            REQUEST_ID => Ok(texts(predictions, |prediction| &prediction.request_id)),
-            ROW => Ok(Arc::new(Int64Array::from_iter_values(predictions.iter().flat_map(places))) as ArrayRef),
-            "model" => Ok(texts(predictions, |prediction| prediction.model.as_str())),
-            "version" => {
-                let version = |prediction: &PredictionBatch| i64::try_from(prediction.version.0).unwrap_or(i64::MAX);
-                Ok(Arc::new(Int64Array::from_iter_values(each(predictions, version))) as ArrayRef)
-            }
-            "variant" => Ok(texts(predictions, |prediction| &prediction.variant)),
-            PROPENSITY => {
-                Ok(Arc::new(Float64Array::from_iter(each(predictions, |prediction| prediction.propensity))) as ArrayRef)
-            }
-            AT => {
-                let times = each(predictions, |prediction| prediction.at.as_micros());
-                let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
-                Ok(Arc::new(times) as ArrayRef)
-            }
-            name => self.side(name, predictions, field),
-        });
-        Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?)
-    }
-
-    /// A column of the inputs or outputs.
-    fn side(&self, name: &str, predictions: &VecDeque<PredictionBatch>, field: &Field) -> Result<ArrayRef> {
-        let input = self.inputs.column_with_name(name).is_some();
-        let part = |prediction: &PredictionBatch| {
-            Ok(Arc::clone(column(if input { &prediction.inputs } else { &prediction.outputs }, name)?))
-        };
-        let mut parts: Vec<ArrayRef> = predictions.iter().map(part).collect::<Result<_>>()?;
-        let same = parts.windows(2).all(|pair| matches!(pair, [a, b] if a.data_type() == b.data_type()));
-        if !same {
-            parts = parts.iter().map(|part| cast(part, field.data_type())).collect::<std::result::Result<_, _>>()?;
-        }
-        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-        let whole = concat(&parts)?;
-        Ok(if whole.data_type() == field.data_type() { whole } else { cast(&whole, field.data_type())? })
-    }
 }
 
 /// The log's own columns.
@@ -132,9 +97,9 @@ fn own() -> Vec<FieldRef> {
     [
         (REQUEST_ID, DataType::Utf8),
         (ROW, DataType::Int64),
-        ("model", DataType::Utf8),
-        ("version", DataType::Int64),
-        ("variant", DataType::Utf8),
+        (MODEL, DataType::Utf8),
+        (VERSION, DataType::Int64),
+        (VARIANT, DataType::Utf8),
         (PROPENSITY, DataType::Float64),
         (AT, time),
     ]
@@ -157,26 +122,4 @@ fn kept(data_type: &DataType) -> DataType {
         }
         other => other.clone(),
     }
-}
-
-/// A value of each prediction, for each of its rows.
-fn each<'a, T: Copy + 'a>(
-    predictions: &'a VecDeque<PredictionBatch>,
-    value: impl Fn(&'a PredictionBatch) -> T + 'a,
-) -> impl Iterator<Item = T> + 'a {
-    predictions.iter().flat_map(move |prediction| std::iter::repeat_n(value(prediction), prediction.inputs.num_rows()))
-}
-
-fn texts<'a>(
-    predictions: &'a VecDeque<PredictionBatch>,
-    text: impl Fn(&'a PredictionBatch) -> &'a str + 'a,
-) -> ArrayRef {
-    let mut texts = StringBuilder::new();
-    each(predictions, text).for_each(|text| texts.append_value(text));
-    Arc::new(texts.finish())
-}
-
-/// The places of a prediction's rows in it.
-fn places(prediction: &PredictionBatch) -> impl Iterator<Item = i64> + use<> {
-    0..i64::try_from(prediction.inputs.num_rows()).unwrap_or(i64::MAX)
 }

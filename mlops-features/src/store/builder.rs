@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::{FeatureStore, Parts};
 use crate::{
     definition::{
-        AppliedDefinitions, Change, ChangeClass, DefinitionStore, Definitions, FeatureService, FeatureView,
-        OnDemandView, Permission, Plan, Source, Subject, SubjectKind, Versioned, all_faults, check_name,
-        first_duplicate, is_timestamp, permitted,
+        AppliedDefinitions, Change, ChangeClass, Definition, DefinitionStore, Definitions, FeatureService, FeatureView,
+        LabelView, OnDemandView, Permission, Plan, Source, Subject, SubjectKind, Versioned, Versions, all_faults,
+        check_name, first_duplicate, is_timestamp, permitted,
     },
     join::JoinSettings,
+    offline::{LabelViews, ResolvedLabels},
     on_demand::{Code, OnDemandViews, ResolvedOnDemand, Transformation},
     online::{OnlineStore, RedbOnlineStore, RedbSettings, ResolvedView},
     source::{Reach, sql::SqlReader},
@@ -68,6 +69,7 @@ pub struct FeatureStoreBuilder {
     reach: Reach,
     views: Vec<FeatureView>,
     on_demand: Vec<(OnDemandView, Code)>,
+    labels: Vec<LabelView>,
     services: Vec<FeatureService>,
     checks: Vec<(Arc<str>, Arc<dyn BatchCheck>)>,
     settings: FeatureStoreSettings,
@@ -86,6 +88,7 @@ impl FeatureStoreBuilder {
             reach: Reach::default(),
             views: Vec::new(),
             on_demand: Vec::new(),
+            labels: Vec::new(),
             services: Vec::new(),
             checks: Vec::new(),
             settings: FeatureStoreSettings::default(),
@@ -134,6 +137,12 @@ impl FeatureStoreBuilder {
     /// no code of an applied on-demand view can do everything but ask for its features.
     pub fn with_on_demand_view(mut self, view: OnDemandView, code: impl Transformation) -> Self {
         self.on_demand.push((view, Code(Arc::new(code))));
+        self
+    }
+
+    /// Adds a label view; its table must be there or be added. Training sets have its labels, nothing serves them.
+    pub fn with_label_view(mut self, view: LabelView) -> Self {
+        self.labels.push(view);
         self
     }
 
@@ -219,7 +228,8 @@ impl FeatureStoreBuilder {
         let after = definitions.current().await?.after(plan, self.clock.now())?;
         let tables = self.open_tables(&after).await?;
         let views = self.resolve(&tables, &after)?;
-        self.check_services(&views, &self.resolve_on_demand(&views, &after)?, &[])?;
+        let labels = self.resolve_labels(&tables, &after)?;
+        self.check_services(&views, &self.resolve_on_demand(&views, &after)?, &labels, &[])?;
         self.resolve_sources(&tables, &after)?;
         let applied = definitions.apply(plan, permission).await?;
         self.open(tables, applied).await
@@ -244,7 +254,13 @@ impl FeatureStoreBuilder {
         let known = known.filter(|known| !self.services.iter().any(|service| service.name() == known.name()));
         let known: Vec<FeatureService> = known.cloned().collect();
         let on_demand = self.resolve_on_demand(&views, &applied)?;
-        self.check_services(&views, &on_demand, &known)?;
+        let labels = self.resolve_labels(&tables, &applied)?;
+        if let Some(name) = labels.keys().find(|name| views.contains_key(*name) || on_demand.contains_key(*name)) {
+            return Err(Error::invalid_argument(format!(
+                "\"{name}\" is a label view and another view; call one of them otherwise"
+            )));
+        }
+        self.check_services(&views, &on_demand, &labels, &known)?;
         let sources = self.resolve_sources(&tables, &applied)?;
         let online = match self.online {
             Some(online) => online,
@@ -257,6 +273,7 @@ impl FeatureStoreBuilder {
             tables,
             views,
             on_demand,
+            labels,
             services,
             sources,
             reach: self.reach,
@@ -279,6 +296,7 @@ impl FeatureStoreBuilder {
         let views = self.views.iter().cloned().fold(sources, Definitions::with_view);
         let on_demand = self.on_demand.iter().map(|(view, _)| view.clone());
         let views = on_demand.fold(views, Definitions::with_on_demand_view);
+        let views = self.labels.iter().cloned().fold(views, Definitions::with_label_view);
         self.services.iter().cloned().fold(views, Definitions::with_service)
     }
 
@@ -296,10 +314,13 @@ impl FeatureStoreBuilder {
         }
         let current = applied.views().values().filter_map(|versions| versions.current());
         let current = current.map(|versioned| versioned.definition.table());
+        let labels = applied.label_views().values().filter_map(|versions| versions.current());
+        let labels = labels.map(|versioned| versioned.definition.table());
         let filled = applied.sources().values().filter_map(|versions| versions.current());
         let filled = filled.map(|versioned| versioned.definition.name());
         let added = self.views.iter().map(FeatureView::table).chain(self.sources.iter().map(Source::name));
-        for name in added.chain(current).chain(filled) {
+        let added = added.chain(self.labels.iter().map(LabelView::table));
+        for name in added.chain(current).chain(labels).chain(filled) {
             if !tables.contains_key(name) {
                 let (clock, settings) = (Arc::clone(&self.clock), self.settings.table.clone());
                 let table = Table::open(name, &self.location(name), clock, settings).await?;
@@ -315,34 +336,17 @@ impl FeatureStoreBuilder {
         tables: &BTreeMap<Arc<str>, Table>,
         applied: &AppliedDefinitions,
     ) -> Result<BTreeMap<Arc<str>, Arc<ResolvedView>>> {
-        let resolve = |view: &FeatureView| {
-            let missing = || Error::not_found(format!("table \"{}\" does not exist", view.table()));
-            let table = tables.get(view.table()).ok_or_else(missing)?;
-            let resolved = ResolvedView::new(view.clone(), table.schema(), self.settings.events_per_key_max)?;
-            Ok::<_, Error>(Arc::new(resolved))
-        };
-        let mut views: BTreeMap<Arc<str>, Arc<ResolvedView>> = BTreeMap::new();
-        for view in &self.views {
-            views.insert(view.name().into(), resolve(view)?);
-        }
-        for (name, versions) in applied.views() {
-            let current = versions.current();
-            for versioned in versions.versions() {
-                let is_current = current.is_some_and(|current| current.version == versioned.version);
-                match resolve(&versioned.definition) {
-                    Ok(resolved) => {
-                        if is_current && !views.contains_key(name) {
-                            views.insert(Arc::clone(name), Arc::clone(&resolved));
-                        }
-                        views.insert(format!("{name}@v{}", versioned.version).into(), resolved);
-                    }
-                    Err(error) if is_current && !views.contains_key(name) => return Err(error),
-                    // An old version whose table is gone: whoever asks for it is told that it is not there.
-                    Err(error) => tracing::debug!(view = %name, version = versioned.version, %error, "not readable"),
-                }
-            }
-        }
-        Ok(views)
+        all_versions(&self.views, applied.views(), |view| {
+            let schema = schema_of(tables, view.table())?;
+            ResolvedView::new(view.clone(), schema, self.settings.events_per_key_max)
+        })
+    }
+
+    /// Every label view by its name, and by its name and version where it has one.
+    fn resolve_labels(&self, tables: &BTreeMap<Arc<str>, Table>, applied: &AppliedDefinitions) -> Result<LabelViews> {
+        all_versions(&self.labels, applied.label_views(), |view| {
+            ResolvedLabels::new(view.clone(), schema_of(tables, view.table())?)
+        })
     }
 
     /// Every on-demand view by its name, and by its name and version where it has one; with code those that were added,
@@ -422,14 +426,24 @@ impl FeatureStoreBuilder {
         &self,
         views: &BTreeMap<Arc<str>, Arc<ResolvedView>>,
         on_demand: &OnDemandViews,
+        labels: &LabelViews,
         applied: &[FeatureService],
     ) -> Result<()> {
         for feature in self.services.iter().chain(applied).flat_map(FeatureService::features) {
+            if labels.contains_key(feature.view_key()) {
+                return Err(Error::invalid_argument(format!(
+                    "\"{feature}\" is a label, which nothing can serve; name it in the labels of the service"
+                )));
+            }
             let unknown = || Error::not_found(format!("feature \"{feature}\" is of a view that is not defined"));
             match on_demand.get(feature.view_key()) {
                 Some(view) => drop(view.place(feature.feature())?),
                 None => drop(views.get(feature.view_key()).ok_or_else(unknown)?.place(feature.feature())?),
             }
+        }
+        for label in self.services.iter().chain(applied).flat_map(FeatureService::labels) {
+            let unknown = || Error::not_found(format!("label \"{label}\" is of a label view that is not defined"));
+            labels.get(label.view_key()).ok_or_else(unknown)?.check(label.feature())?;
         }
         Ok(())
     }
@@ -445,15 +459,54 @@ impl FeatureStoreBuilder {
         twice("table", self.tables.iter().map(|(name, _)| name.as_ref()).collect());
         twice("source", self.sources.iter().map(Source::name).collect());
         let on_demand = self.on_demand.iter().map(|(view, _)| view.name());
-        twice("feature view", self.views.iter().map(FeatureView::name).chain(on_demand).collect());
+        let labels = self.labels.iter().map(LabelView::name);
+        twice("view", self.views.iter().map(FeatureView::name).chain(on_demand).chain(labels).collect());
         twice("feature service", self.services.iter().map(FeatureService::name).collect());
         let views = self.views.iter().map(FeatureView::table).chain(self.sources.iter().map(Source::name));
+        let views = views.chain(self.labels.iter().map(LabelView::table));
         let known: Vec<&str> = self.tables.iter().map(|(name, _)| name.as_ref()).chain(views).collect();
         for (name, _) in self.checks.iter().filter(|(name, _)| !known.contains(&name.as_ref())) {
             faults.push(format!("a check is for table \"{name}\", which is not added"));
         }
         faults
     }
+}
+
+/// The columns of table `name`.
+fn schema_of<'a>(tables: &'a BTreeMap<Arc<str>, Table>, name: &str) -> Result<&'a SchemaRef> {
+    let missing = || Error::not_found(format!("table \"{name}\" does not exist"));
+    Ok(tables.get(name).ok_or_else(missing)?.schema())
+}
+
+/// Every definition by its name, of those in force that are not `added` too, and by its name and version where it has
+/// one.
+fn all_versions<D: Definition, R>(
+    added: &[D],
+    applied: &BTreeMap<Arc<str>, Versions<D>>,
+    resolve: impl Fn(&D) -> Result<R>,
+) -> Result<BTreeMap<Arc<str>, Arc<R>>> {
+    let mut resolved: BTreeMap<Arc<str>, Arc<R>> = BTreeMap::new();
+    for definition in added {
+        resolved.insert(definition.name().into(), Arc::new(resolve(definition)?));
+    }
+    for (name, versions) in applied {
+        let current = versions.current().map(|current| current.version);
+        for Versioned { version, definition, .. } in versions.versions() {
+            let is_current = current == Some(*version) && !resolved.contains_key(name);
+            match resolve(definition).map(Arc::new) {
+                Ok(one) => {
+                    if is_current {
+                        resolved.insert(Arc::clone(name), Arc::clone(&one));
+                    }
+                    resolved.insert(format!("{name}@v{version}").into(), one);
+                }
+                Err(error) if is_current => return Err(error),
+                // An old version whose table is gone: whoever asks for it is told that it is not there.
+                Err(error) => tracing::debug!(view = %name, version, %error, "not readable"),
+            }
+        }
+    }
+    Ok(resolved)
 }
 
 /// What [`Table::create_or_open`] would do.

@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use mlops_core::{BatchCheck, Clock, Error, EventBus, FeatureReader, FeatureRef, Meter, Result, Timestamp};
 
 use crate::{
-    definition::{AppliedDefinitions, EVENT_TIMESTAMP, FeatureService, FeatureView, OnDemandView, Source},
+    definition::{AppliedDefinitions, EVENT_TIMESTAMP, FeatureService, FeatureView, LabelView, OnDemandView, Source},
     ingest::Ingestor,
     lineage::{Lineage, TracedStore},
     materialize::{MaterializeLimits, Materializer},
     metrics::Told,
-    offline::DeltaOfflineStore,
+    offline::{DeltaOfflineStore, LabelViews},
     on_demand::{OnDemandOfflineStore, OnDemandViews},
     online::{OnlineReader, OnlineStore, OnlineWriter, ReadPlan, ResolvedView},
     source::{Reach, SourceIngestor, SourceSettings},
@@ -30,6 +30,7 @@ pub struct FeatureStore {
     tables: Arc<BTreeMap<Arc<str>, Table>>,
     views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
     on_demand: Arc<OnDemandViews>,
+    labels: Arc<LabelViews>,
     services: Arc<BTreeMap<Arc<str>, FeatureService>>,
     sources: Arc<BTreeMap<Arc<str>, Source>>,
     reach: Arc<Reach>,
@@ -48,6 +49,7 @@ struct Parts {
     tables: BTreeMap<Arc<str>, Table>,
     views: BTreeMap<Arc<str>, Arc<ResolvedView>>,
     on_demand: OnDemandViews,
+    labels: LabelViews,
     services: BTreeMap<Arc<str>, FeatureService>,
     sources: BTreeMap<Arc<str>, Source>,
     reach: Reach,
@@ -67,11 +69,11 @@ impl FeatureStore {
     }
 
     fn new(parts: Parts) -> Result<Self> {
-        let Parts { tables, views, on_demand, services, sources, reach, applied, .. } = parts;
+        let Parts { tables, views, on_demand, labels, services, sources, reach, applied, .. } = parts;
         let Parts { checks, online, clock, bus, meter, settings, .. } = parts;
         let ingestor = |(name, table): (&Arc<str>, &Table)| {
             let checks = checks.iter().filter(|(of, _)| of == name).map(|(_, check)| Arc::clone(check)).collect();
-            let times = timestamps(table, &views, sources.get(name));
+            let times = timestamps(table, &views, &labels, sources.get(name));
             let told = Told { clock: Arc::clone(&clock), bus: bus.clone(), meter: Arc::clone(&meter) };
             (Arc::clone(name), Ingestor::new(table.clone(), times, checks, told, settings.table.clone()))
         };
@@ -82,11 +84,12 @@ impl FeatureStore {
         let plans = Arc::new(services.iter().map(plan).collect::<Result<_>>()?);
         let (tables, views, services) = (Arc::new(tables), Arc::new(views), Arc::new(services));
         let (on_demand, sources, reach) = (Arc::new(on_demand), Arc::new(sources), Arc::new(reach));
-        let applied = Arc::new(applied);
+        let (labels, applied) = (Arc::new(labels), Arc::new(applied));
         Ok(Self {
             tables,
             views,
             on_demand,
+            labels,
             services,
             sources,
             reach,
@@ -150,8 +153,8 @@ impl FeatureStore {
     /// Makes training sets.
     #[must_use]
     pub fn offline(&self) -> OnDemandOfflineStore<DeltaOfflineStore> {
-        let (tables, views) = (Arc::clone(&self.tables), Arc::clone(&self.views));
-        let stored = DeltaOfflineStore::new(tables, views, self.settings.join.clone());
+        let (tables, views, labels) = (Arc::clone(&self.tables), Arc::clone(&self.views), Arc::clone(&self.labels));
+        let stored = DeltaOfflineStore::new(tables, views, labels, self.settings.join.clone());
         OnDemandOfflineStore::new(stored, Arc::clone(&self.on_demand))
     }
 
@@ -259,6 +262,15 @@ impl FeatureStore {
         self.on_demand.get(name).map(|resolved| &resolved.view).ok_or_else(unknown)
     }
 
+    /// Label view `name`, or a version of it as `name@v2`.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not defined.
+    pub fn label_view(&self, name: &str) -> Result<&LabelView> {
+        let unknown = || Error::not_found(format!("label view \"{name}\" is not defined"));
+        self.labels.get(name).map(|resolved| &resolved.view).ok_or_else(unknown)
+    }
+
     pub(crate) fn resolved(&self, name: &str) -> Result<&Arc<ResolvedView>> {
         self.views.get(name).ok_or_else(|| Error::not_found(format!("feature view \"{name}\" is not defined")))
     }
@@ -281,10 +293,17 @@ impl FeatureStore {
 
 /// The columns that must not be null in a batch for `table`: the event times of its views and its source, or the
 /// customary one.
-fn timestamps(table: &Table, views: &BTreeMap<Arc<str>, Arc<ResolvedView>>, source: Option<&Source>) -> Vec<Arc<str>> {
-    let current = views.iter().filter(|(key, _)| !key.contains('@')).map(|(_, view)| view);
-    let of_table = current.filter(|view| view.view.table() == table.name());
-    let mut names: Vec<Arc<str>> = of_table.map(|view| view.view.timestamp().into()).collect();
+fn timestamps(
+    table: &Table,
+    views: &BTreeMap<Arc<str>, Arc<ResolvedView>>,
+    labels: &LabelViews,
+    source: Option<&Source>,
+) -> Vec<Arc<str>> {
+    let views = views.iter().map(|(key, view)| (key, &view.view));
+    let labels = labels.iter().map(|(key, labels)| (key, labels.view.outcomes()));
+    let current = views.chain(labels).filter(|(key, _)| !key.contains('@')).map(|(_, view)| view);
+    let of_table = current.filter(|view| view.table() == table.name());
+    let mut names: Vec<Arc<str>> = of_table.map(|view| view.timestamp().into()).collect();
     names.extend(source.map(|source| Arc::from(source.timestamp())));
     if names.is_empty() && table.schema().field_with_name(EVENT_TIMESTAMP).is_ok() {
         names.push(EVENT_TIMESTAMP.into());

@@ -176,6 +176,35 @@ impl Table {
         }
     }
 
+    /// When `version` was committed, by the clock of whoever did; none when its entry in the log has been cleaned up.
+    ///
+    /// # Errors
+    /// As [`Table::resolve`].
+    pub async fn committed_at(&self, version: u64) -> Result<Option<Timestamp>> {
+        self.commit_time(&self.latest().await?, version).await
+    }
+
+    /// When the version after `version` was committed, before which `version` was all that there was; none while there is
+    /// no later one.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when there is one and its entry in the log has been cleaned up; otherwise as [`Table::resolve`].
+    pub(crate) async fn succeeded_at(&self, version: u64) -> Result<Option<Timestamp>> {
+        let table = self.latest().await?;
+        let Some(next) = version.checked_add(1).filter(|next| table.version().is_some_and(|newest| *next <= newest))
+        else {
+            return Ok(None);
+        };
+        let gone = || {
+            Error::failed_precondition(format!(
+                "when version {next} of table \"{}\" was committed is gone from its log, so until when version {version} was \
+                 the newest is not known; ask for a newer version",
+                self.name()
+            ))
+        };
+        self.commit_time(&table, next).await?.ok_or_else(gone).map(Some)
+    }
+
     /// When `version` was committed: as its author says, or else as the storage does. None when its entry in the log
     /// has been cleaned up.
     async fn commit_time(&self, table: &DeltaTable, version: u64) -> Result<Option<Timestamp>> {

@@ -9,6 +9,7 @@ mod evolution;
 mod feast;
 mod history;
 mod join;
+mod labels;
 mod lineage;
 mod log_lines;
 mod materialization;

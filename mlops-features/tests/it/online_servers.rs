@@ -90,7 +90,7 @@ async fn survives_a_dead_server(server: &mut Server, online: Arc<dyn OnlineStore
         if after.is_ok() {
             break;
         }
-        tokio::task::yield_now().await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         after = read(&store).await;
     }
     assert_eq!(after.unwrap(), before);
@@ -103,6 +103,7 @@ mod redis_store {
     use std::num::NonZeroU16;
 
     use super::*;
+    use crate::servers::Cluster;
 
     static FRESH: AtomicU32 = AtomicU32::new(0);
 
@@ -143,6 +144,83 @@ mod redis_store {
         let Some(mut server) = Server::start(Kind::Redis) else { return };
         let store = Arc::new(store(&server, "a", 1, 1_000).await.unwrap());
         survives_a_dead_server(&mut server, store).await;
+    }
+
+    async fn on_cluster(cluster: &Cluster, prefix: &str, shards: u16) -> RedisOnlineStore {
+        let settings = RedisOnlineSettings {
+            prefix: prefix.to_owned(),
+            shards: NonZeroU16::new(shards).unwrap(),
+            updates_per_script_max: 700,
+            timeout: std::time::Duration::from_secs(2),
+            ..RedisOnlineSettings::default()
+        };
+        let urls = cluster.urls();
+        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+        RedisOnlineStore::connect_cluster(&urls, settings).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn redis_clusters_keep_the_promises_of_an_online_store() {
+        let Some(cluster) = Cluster::start() else { return };
+        for shards in [1, 16] {
+            let cluster = &cluster;
+            let make = move || async move { Ok(on_cluster(cluster, &fresh(), shards).await) };
+            mlops_features::online::conformance::all(make).await.unwrap();
+        }
+        for server in &cluster.servers {
+            assert_ne!(server.ask("DBSIZE").trim(), "0", "every server has some of the hashes");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn redis_machines_on_a_cluster_lose_nothing() {
+        let Some(cluster) = Cluster::start() else { return };
+        let (one, two) = (on_cluster(&cluster, "a", 8).await, on_cluster(&cluster, "a", 8).await);
+        let alone = on_cluster(&cluster, "b", 1).await;
+        machines_lose_nothing(Arc::new(one), Arc::new(two), Arc::new(alone)).await;
+    }
+
+    /// Pushes until the cluster takes it: a call may meet a broken connection or a server that has not caught up.
+    async fn push_at_last(store: &FeatureStore, rows: &[Row]) {
+        let mut pushed = store.writer().push("spend", &batch(rows)).await;
+        for _ in 0..1_000 {
+            let Err(error) = &pushed else { break };
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            pushed = store.writer().push("spend", &batch(rows)).await;
+        }
+        pushed.unwrap();
+    }
+
+    /// Three servers die one after the other; in the end everything is there once, as on one server that never died.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn redis_clusters_survive_the_death_of_a_server() {
+        let Some(mut cluster) = Cluster::start() else { return };
+        let Some(alone) = Server::start(Kind::Redis) else { return };
+        let homes = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let machines = [
+            machine(&homes[0], Arc::new(on_cluster(&cluster, "a", 32).await)).await,
+            machine(&homes[1], Arc::new(store(&alone, "a", 1, 1_000).await.unwrap())).await,
+        ];
+        // Some rounds are older than the first: they add to windows and change no latest value.
+        let rounds = [20, 10, 5, 30].map(|at| (0..10).map(|key| row(key, at, 100 * at + key)).collect::<Vec<Row>>());
+        for (round, rows) in rounds.iter().enumerate() {
+            if let Some(dead) = round.checked_sub(1) {
+                cluster.servers[dead].kill();
+                if let Err(error) = machines[0].writer().push("spend", &batch(rows)).await {
+                    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                }
+                cluster.servers[dead].restart();
+                cluster.wait();
+            }
+            push_at_last(&machines[0], rows).await;
+            machines[1].writer().push("spend", &batch(rows)).await.unwrap();
+            let expected = read(&machines[1]).await.unwrap();
+            assert_eq!(read(&machines[0]).await.unwrap(), expected, "round {round}");
+        }
+        for server in &cluster.servers {
+            assert_ne!(server.ask("DBSIZE").trim(), "0");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,13 +1,13 @@
 //! The prediction log: bounded, exactly once, labels by id.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc, task::Poll};
 
 use mlops_core::{
     Delivery, ErrorKind, ModelName, PredictionBatch, PredictionSink, Timestamp, Version,
     arrow_array::{
         Array, ArrayRef, BooleanArray, FixedSizeListArray, Float64Array, RecordBatch, StringArray,
         cast::AsArray,
-        types::{Float64Type, Int64Type},
+        types::{Float64Type, Int64Type, TimestampMicrosecondType},
     },
     arrow_schema::{DataType, Field, Schema},
 };
@@ -66,6 +66,43 @@ async fn a_full_buffer_sheds_and_a_replayed_flush_writes_once() {
     assert_eq!(log.table().num_rows(None).await.unwrap(), 3);
 }
 
+/// Polls a future once; it must not be done by then.
+async fn begin<F: Future>(mut future: Pin<&mut F>) {
+    let first = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending()));
+    assert!(first.await, "it was over at once");
+}
+
+#[tokio::test]
+async fn a_flush_that_is_given_up_gives_its_rows_back_in_their_order() {
+    let home = tempfile::tempdir().unwrap();
+    let log = open(home.path().to_str().unwrap(), 10).await;
+    let _ = log.append(prediction("a", 1, 2));
+    begin(std::pin::pin!(log.flush())).await;
+    let _ = log.append(prediction("b", 2, 1));
+    begin(std::pin::pin!(log.flush_as("batch"))).await;
+    assert_eq!((log.buffered_rows(), log.dropped()), (3, 0));
+    log.flush().await.unwrap();
+    let all = log.read(None, None).await.unwrap();
+    assert_eq!(all.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a", "a", "b"]);
+}
+
+#[tokio::test]
+async fn rows_that_are_being_written_count_as_held() {
+    let home = tempfile::tempdir().unwrap();
+    let log = open(home.path().to_str().unwrap(), 4).await;
+    let _ = log.append(prediction("a", 1, 3));
+    {
+        let mut flush = std::pin::pin!(log.flush());
+        begin(flush.as_mut()).await;
+        assert_eq!(log.buffered_rows(), 0);
+        assert_eq!(log.append(prediction("b", 2, 2)), Delivery::Dropped);
+        assert_eq!(log.append(prediction("c", 3, 1)), Delivery::Accepted);
+        flush.await.unwrap();
+    }
+    assert_eq!(log.append(prediction("d", 4, 3)), Delivery::Accepted);
+    assert_eq!((log.buffered_rows(), log.dropped()), (4, 1));
+}
+
 #[tokio::test]
 async fn labels_join_by_request_and_row() {
     let home = tempfile::tempdir().unwrap();
@@ -100,6 +137,33 @@ async fn columns_that_clash_or_do_not_fit_are_refused() {
         assert_eq!(log.append(refused), Delivery::Dropped);
     }
     assert_eq!(log.append(prediction("a", 1, 1)), Delivery::Accepted);
+}
+
+#[tokio::test]
+async fn many_predictions_are_rows_in_their_order_and_a_column_of_an_earlier_model_is_null() {
+    let home = tempfile::tempdir().unwrap();
+    let location = home.path().to_str().unwrap();
+    open(location, 10).await;
+    let settings = PredictionLogSettings::default();
+    let columns = floats("other", &[]).schema();
+    let log = PredictionLog::open(location, columns, floats("score", &[]).schema(), clock(), settings).await.unwrap();
+    let mut rows = 0_i64;
+    for number in 0..9_000 {
+        let mut next = prediction(&number.to_string(), number, 1 + usize::try_from(number % 3).unwrap());
+        next.inputs = floats("other", &vec![number as f64; next.inputs.num_rows()]);
+        rows += i64::try_from(next.inputs.num_rows()).unwrap();
+        assert_eq!(log.append(next), Delivery::Accepted);
+    }
+    assert_eq!(log.buffered_rows(), usize::try_from(rows).unwrap());
+    log.flush().await.unwrap();
+    let read = log.read(None, None).await.unwrap();
+    assert_eq!((i64::try_from(read.num_rows()).unwrap(), read["amount"].null_count()), (rows, read.num_rows()));
+    let (others, times) = (read["other"].as_primitive::<Float64Type>(), &read["at"]);
+    let times = times.as_primitive::<TimestampMicrosecondType>();
+    assert!(others.values().iter().zip(times.values()).all(|(other, at)| *other == *at as f64));
+    assert!(times.values().is_sorted());
+    assert_eq!(read["version"].as_primitive::<Int64Type>().values().iter().sum::<i64>(), 3 * rows);
+    assert!(read["model"].as_string::<i32>().iter().all(|model| model == Some("m")));
 }
 
 /// Rows of two values each, as a model with a tensor input gets them.

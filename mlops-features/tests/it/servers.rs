@@ -1,10 +1,16 @@
 //! Servers that a test has for itself, so that it can kill them. A test whose server is not installed is skipped, and
 //! says so.
 
+#[cfg(feature = "redis")]
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    net::TcpStream,
+    path::Path,
+    time::Duration,
+};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -25,6 +31,61 @@ pub(crate) struct Server {
     home: tempfile::TempDir,
     /// PostgreSQL runs by itself.
     child: Option<Child>,
+    /// What else the server is started with.
+    #[cfg(feature = "redis")]
+    options: Vec<String>,
+}
+
+/// Three Redis servers that share the slots of one cluster.
+#[cfg(feature = "redis")]
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) servers: Vec<Server>,
+}
+
+/// Every 10 ms: far longer than three servers on one machine take to find each other.
+#[cfg(feature = "redis")]
+const CLUSTER_ASKED_MAX: usize = 6_000;
+
+#[cfg(feature = "redis")]
+impl Cluster {
+    /// None when Redis is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let cli = in_places("redis-cli");
+        if program(Kind::Redis).is_none() || cli.is_none() {
+            println!("skipped: no redis-server or no redis-cli here");
+            return None;
+        }
+        let servers: Vec<Server> = (0..3).map(|_| Server::start_in_cluster()).collect();
+        let addresses =
+            servers.iter().map(|server| format!("127.0.0.1:{}@{}", server.port, server.options.last().unwrap()));
+        let mut create = Command::new(cli.unwrap());
+        create.args(["--cluster", "create"]).args(addresses).args(["--cluster-replicas", "0", "--cluster-yes"]);
+        let created = create.output().unwrap();
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
+        let cluster = Self { servers };
+        cluster.wait();
+        Some(cluster)
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.servers.iter().map(Server::url).collect()
+    }
+
+    /// Returns once every server says that all slots are served.
+    pub(crate) fn wait(&self) {
+        for server in &self.servers {
+            let mut state = server.ask("CLUSTER INFO");
+            for _ in 0..CLUSTER_ASKED_MAX {
+                if state.contains("cluster_state:ok") {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+                state = server.ask("CLUSTER INFO");
+            }
+            assert!(state.contains("cluster_state:ok"), "port {} is not in a whole cluster: {state}", server.port);
+        }
+    }
 }
 
 impl Server {
@@ -34,8 +95,15 @@ impl Server {
             println!("skipped: no server for {kind:?} here");
             return None;
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { kind, port, home: tempfile::tempdir().unwrap(), child: None };
+        let [port] = free_ports();
+        let mut server = Self {
+            kind,
+            port,
+            home: tempfile::tempdir().unwrap(),
+            child: None,
+            #[cfg(feature = "redis")]
+            options: Vec::new(),
+        };
         #[cfg(feature = "postgres")]
         if kind == Kind::Postgres {
             if is_root() {
@@ -45,6 +113,29 @@ impl Server {
         }
         server.restart();
         Some(server)
+    }
+
+    /// A Redis server that waits to be told which slots of a cluster it has.
+    #[cfg(feature = "redis")]
+    fn start_in_cluster() -> Self {
+        let [port, bus] = free_ports();
+        let bus = bus.to_string();
+        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
+        let options = options.map(str::to_owned).to_vec();
+        let home = tempfile::tempdir().unwrap();
+        let mut server = Self { kind: Kind::Redis, port, home, child: None, options };
+        server.restart();
+        server
+    }
+
+    /// What the server says to `command`.
+    #[cfg(feature = "redis")]
+    pub(crate) fn ask(&self, command: &str) -> String {
+        let mut cli = Command::new(in_places("redis-cli").unwrap());
+        let answer = cli.args(["-p", &self.port.to_string()]).args(command.split(' ')).output().unwrap();
+        let told = String::from_utf8_lossy(&answer.stderr);
+        assert!(answer.status.success(), "{command} on port {}: {told}", self.port);
+        String::from_utf8(answer.stdout).unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -72,7 +163,6 @@ impl Server {
     /// Starts it, on the data that are there.
     pub(crate) fn restart(&mut self) {
         let (port, home) = (self.port.to_string(), self.home.path().to_str().unwrap().to_owned());
-        let program = program(self.kind).unwrap();
         match self.kind {
             #[cfg(feature = "postgres")]
             Kind::Postgres => {
@@ -83,12 +173,15 @@ impl Server {
             #[cfg(feature = "redis")]
             Kind::Redis => {
                 let options = ["--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", "always", "--save", ""];
-                self.spawn(Command::new(program).args(["--port", &port, "--dir", &home]).args(options));
+                let program = program(self.kind).unwrap();
+                let mut command = Command::new(program);
+                self.spawn(command.args(["--port", &port, "--dir", &home]).args(options).args(&self.options));
             }
         }
     }
 
     /// Starts `command` and waits until it answers a greeting.
+    #[cfg(feature = "redis")]
     fn spawn(&mut self, command: &mut Command) {
         self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         loop {
@@ -136,12 +229,14 @@ fn run(command: &mut Command) {
     assert!(command.status().unwrap().success(), "{command:?}");
 }
 
+/// Ports that are free and distinct: all are held until each is known.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.each_ref().map(|listener| listener.local_addr().unwrap().port())
+}
+
 /// Where the server's program is.
 fn program(kind: Kind) -> Option<PathBuf> {
-    let on_path = |name: &str| {
-        let places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
-        places.iter().map(|place| Path::new(place).join(name)).find(|path| path.exists())
-    };
     match kind {
         #[cfg(feature = "postgres")]
         Kind::Postgres => {
@@ -149,6 +244,13 @@ fn program(kind: Kind) -> Option<PathBuf> {
             versions.flatten().map(|version| version.path().join("bin/postgres")).find(|path| path.exists())
         }
         #[cfg(feature = "redis")]
-        Kind::Redis => on_path("redis-server"),
+        Kind::Redis => in_places("redis-server"),
     }
+}
+
+/// Where programs are installed.
+#[cfg(feature = "redis")]
+fn in_places(program: &str) -> Option<PathBuf> {
+    let places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+    places.iter().map(|place| Path::new(place).join(program)).find(|path| path.exists())
 }

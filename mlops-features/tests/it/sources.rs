@@ -447,6 +447,8 @@ async fn rows_that_a_cursor_would_leave_out_are_refused() {
     assert_eq!(store.source("events").unwrap().run().await.unwrap().rows, 1);
     insert(2, "2025-01-01T00:00:00Z", None);
     refused(&store, "\"seq\" is null").await;
+    connection.execute("INSERT INTO payments VALUES (2, 7, '2025-01-01T00:00:00Z', 0.1, NULL, 1.5)", []).unwrap();
+    refused(&store, "\"seq\" has a number that is not whole").await;
     // Another cursor begins anew.
     insert(0, "2025-01-01T00:00:00Z", Some(0));
     let by_id = sql_store(home.path(), "store", "id").await;
@@ -549,5 +551,16 @@ async fn rows_of_postgres_come_once_in_order_of_their_cursor() {
     assert_eq!(rows(&store_by_id).await, [batch(&[row(1), other(2)]), batch(&[row(3), other(4)])]);
     let error = store("paid").await.source("events").unwrap().run().await.unwrap_err();
     assert!(error.message().contains("source_payments"), "{error}");
+    let parts = "ALTER TABLE source_payments ADD part NUMERIC, ADD half DOUBLE PRECISION; \
+        UPDATE source_payments SET part = id + 0.4, half = id / 2.0";
+    pool.execute(parts).await.unwrap();
+    for cursor in ["part", "half"] {
+        let error = store(cursor).await.source("events").unwrap().run().await.unwrap_err();
+        assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("is not whole"), "{error}");
+    }
+    pool.execute("UPDATE source_payments SET part = id, half = id").await.unwrap();
+    for cursor in ["part", "half"] {
+        assert_eq!(store(cursor).await.source("events").unwrap().run().await.unwrap().rows, 4);
+    }
     pool.execute("DROP TABLE source_payments").await.unwrap();
 }

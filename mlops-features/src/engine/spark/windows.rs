@@ -105,6 +105,7 @@ impl<'a> Windows<'a> {
     /// The events that have a time and a key; with retractions also from when on each is taken back.
     fn events(&self, source: &str, keys: usize, taken_back: bool) -> String {
         let keyed: String = (0..keys).map(|key| format!(" AND k{key} IS NOT NULL")).collect();
+        let known = self.join.known_by.map_or_else(String::new, |by| format!(" AND created <= {by}"));
         let gone = if taken_back {
             let keys = (0..keys).map(|key| format!("k{key}"));
             let identity = (0..self.identity().len()).map(|number| format!("i{number}"));
@@ -120,7 +121,7 @@ impl<'a> Windows<'a> {
         } else {
             String::new()
         };
-        format!("SELECT *{gone} FROM ({source}) WHERE event IS NOT NULL{keyed}")
+        format!("SELECT *{gone} FROM ({source}) WHERE event IS NOT NULL{keyed}{known}")
     }
 
     /// The aggregations over `lists` of the spine's rows, of which those in `valid` have keys and a time; `places` are

@@ -43,8 +43,8 @@ pub trait SqlReader: fmt::Debug + Send + Sync + 'static {
     /// The rows that `query` asks for in order of their cursor, and the cursor of each.
     ///
     /// # Errors
-    /// `InvalidArgument` naming the column for a value that is not of the type asked for, for a cursor below 0 and for
-    /// any row of the table without one (it would never be read); `Unavailable` when the database cannot be reached, `FailedPrecondition` when it refuses the query.
+    /// `InvalidArgument` naming the column for a value that is not of the type asked for, for a cursor that is below 0 or
+    /// not whole, and for any row of the table without one (it would never be read); `Unavailable` when the database cannot be reached, `FailedPrecondition` when it refuses the query.
     async fn read(&self, query: SqlQuery) -> Result<(Vec<u64>, RecordBatch)>;
 }
 
@@ -152,6 +152,13 @@ fn select(query: &SqlQuery, columns: &[String], [from, limit]: [&str; 2]) -> Str
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 fn no_cursor(name: &str) -> Error {
     Error::invalid_argument(format!("cursor column \"{name}\" is null in a row, which would never be read"))
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+fn not_whole(name: &str) -> Error {
+    Error::invalid_argument(format!(
+        "cursor column \"{name}\" has a number that is not whole; name a column of whole numbers"
+    ))
 }
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

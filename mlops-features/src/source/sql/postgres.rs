@@ -11,7 +11,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{SqlQuery, SqlReader, cursor_of, no_cursor, quoted, select, without_cursor};
+use super::{SqlQuery, SqlReader, cursor_of, no_cursor, not_whole, quoted, select, without_cursor};
 use crate::source::shape::Wanted;
 
 /// Reads one PostgreSQL database.
@@ -43,7 +43,9 @@ impl SqlReader for PostgresReader {
     async fn read(&self, query: SqlQuery) -> Result<(Vec<u64>, RecordBatch)> {
         let relation = &query.relation;
         let fields = || query.columns.iter().zip(query.schema.fields());
-        let cursor = format!("{}::bigint", quoted(&query.cursor));
+        let cursor = quoted(&query.cursor);
+        // A cast alone would round, and rows in between would come twice or never.
+        let cursor = format!("CASE WHEN {cursor} = trunc({cursor}) THEN {cursor}::bigint END");
         let columns = fields().map(|(name, field)| asked(name, field.data_type()));
         let columns: Vec<String> = std::iter::once(cursor).chain(columns).collect();
         let sql = select(&query, &columns, ["$1::bigint", "$2"]);
@@ -63,7 +65,10 @@ impl SqlReader for PostgresReader {
             .fetch_all(&self.pool)
             .await
             .map_err(refused)?;
-        let cursors = rows.iter().map(|row| cursor_of(&query.cursor, row.try_get(0).map_err(refused)?));
+        let cursors = rows.iter().map(|row| {
+            let cursor: Option<i64> = row.try_get(0).map_err(refused)?;
+            cursor_of(&query.cursor, cursor.ok_or_else(|| not_whole(&query.cursor))?)
+        });
         let cursors = cursors.collect::<Result<Vec<u64>>>()?;
         let mut found: Vec<ArrayRef> = Vec::with_capacity(query.columns.len());
         for (at, (name, field)) in fields().enumerate() {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use mlops_core::{Error, Result, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags, types::ValueRef};
 
-use super::{SqlQuery, SqlReader, cursor_of, no_cursor, quoted, select, without_cursor};
+use super::{SqlQuery, SqlReader, cursor_of, no_cursor, not_whole, quoted, select, without_cursor};
 use crate::{
     cell::{Cell, ColumnBuilder},
     source::shape::is_finer,
@@ -66,7 +66,11 @@ fn read(path: &std::path::Path, query: &SqlQuery) -> Result<(Vec<u64>, RecordBat
     let builder = |field: &Arc<arrow_schema::Field>| ColumnBuilder::new(field.data_type(), 0);
     let mut builders = fields.iter().map(builder).collect::<Result<Vec<_>>>()?;
     while let Some(row) = rows.next().map_err(refused)? {
-        offsets.push(cursor_of(&query.cursor, row.get(0).map_err(refused)?)?);
+        let cursor = match row.get_ref(0).map_err(refused)? {
+            ValueRef::Integer(cursor) => cursor,
+            _ => return Err(not_whole(&query.cursor)),
+        };
+        offsets.push(cursor_of(&query.cursor, cursor)?);
         for (at, (builder, field)) in builders.iter_mut().zip(fields).enumerate() {
             let value = row.get_ref(at + 1).map_err(refused)?;
             let cell = cell(value, field.data_type()).ok_or_else(|| {
