@@ -1,7 +1,8 @@
 //! What the server adds to a model: a call in process against the model alone, and the same over the router.
 //!
 //! The inference is one row of four numbers by a model that does next to nothing, with metrics counted as in
-//! production. Reads: `in_process` less `model_alone` is the cost of the server.
+//! production. Reads: `in_process` less `model_alone` is the cost of the server, and `in_process_by_tower` and
+//! `in_process_observed` less it what a boxed call, and a log of predictions with metrics by label, cost more.
 
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use axum::{Router, body::Body, http::Request};
 use divan::Bencher;
 use mlops_core::{
-    DataType, Model, ModelName, Signature, TensorSpec, Version,
+    DataType, Delivery, Model, ModelName, PredictionBatch, PredictionSink, PrometheusMeter, Signature, TensorSpec,
+    Version,
     arrow_array::{ArrayRef, Float64Array, RecordBatch},
 };
-use mlops_serve::{ClosureModel, InferOptions, ModelRepository, Server, ServerSettings};
+use mlops_serve::{ClosureModel, InferCall, InferOptions, ModelRepository, Server, ServerSettings};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt as _;
 
@@ -49,8 +51,8 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn call(bencher: Bencher<'_, '_>, settings: ServerSettings) {
-    let (runtime, server, name, row) = (runtime(), server(settings), ModelName::new("bench").unwrap(), row());
+fn call(bencher: Bencher<'_, '_>, server: &Server) {
+    let (runtime, name, row) = (runtime(), ModelName::new("bench").unwrap(), row());
     let infer = || runtime.block_on(server.infer(&name, row.clone(), InferOptions::default())).unwrap();
     for _ in 0..100 {
         infer();
@@ -66,12 +68,49 @@ fn model_alone(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn in_process(bencher: Bencher<'_, '_>) {
-    call(bencher, ServerSettings::default());
+    call(bencher, &server(ServerSettings::default()));
 }
 
 #[divan::bench]
 fn in_process_on_a_worker(bencher: Bencher<'_, '_>) {
-    call(bencher, ServerSettings { inline_below_us: 0, ..ServerSettings::default() });
+    call(bencher, &server(ServerSettings { inline_below_us: 0, ..ServerSettings::default() }));
+}
+
+#[divan::bench]
+fn in_process_by_tower(bencher: Bencher<'_, '_>) {
+    let (runtime, server) = (runtime(), server(ServerSettings::default()));
+    let asked = InferCall::new(ModelName::new("bench").unwrap(), row());
+    let infer = || runtime.block_on(server.clone().oneshot(asked.clone())).unwrap();
+    for _ in 0..100 {
+        infer();
+    }
+    bencher.bench_local(infer);
+}
+
+/// Takes every prediction, and keeps none.
+#[derive(Debug)]
+struct Drain;
+
+#[async_trait::async_trait]
+impl PredictionSink for Drain {
+    fn append(&self, batch: PredictionBatch) -> Delivery {
+        divan::black_box(batch);
+        Delivery::Accepted
+    }
+    async fn flush(&self) -> mlops_core::Result<()> {
+        Ok(())
+    }
+    fn dropped(&self) -> u64 {
+        0
+    }
+}
+
+#[divan::bench]
+fn in_process_observed(bencher: Bencher<'_, '_>) {
+    let repository = Arc::new(ModelRepository::new());
+    repository.register(&"bench".parse().unwrap(), Version(1), model()).unwrap();
+    let server = Server::builder(repository).with_prometheus(Arc::new(PrometheusMeter::default()));
+    call(bencher, &server.with_predictions(Arc::new(Drain)).build().unwrap());
 }
 
 #[divan::bench]

@@ -2,7 +2,7 @@
 //!
 //! Invariant: row i of the completed batch carries the features of the key in row i, read at the time of row i.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow_array::{
     Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array, cast::AsArray, new_null_array,
@@ -40,6 +40,8 @@ pub struct FeatureLookup {
     pub as_of: Option<String>,
     /// Policy for an unreachable store.
     pub when_unavailable: WhenUnavailable,
+    /// After which a store that says nothing is taken for unreachable; none leaves it the time of the request.
+    pub timeout: Option<Duration>,
 }
 
 impl FeatureLookup {
@@ -51,13 +53,20 @@ impl FeatureLookup {
         keys: impl Into<Vec<TensorSpec>>,
     ) -> Self {
         let (features, keys) = (features.into(), keys.into());
-        Self { reader, features, keys, as_of: None, when_unavailable: WhenUnavailable::Fail }
+        Self { reader, features, keys, as_of: None, when_unavailable: WhenUnavailable::Fail, timeout: None }
     }
 
     /// Lets clients send the time of each row under `name`.
     #[must_use]
     pub fn with_as_of(mut self, name: impl Into<String>) -> Self {
         self.as_of = Some(name.into());
+        self
+    }
+
+    /// Takes a store that does not answer within `timeout` for one that is away.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 
@@ -199,10 +208,19 @@ impl FeatureLookup {
         Ok(take_record_batch(&joined, &UInt64Array::from(origin))?)
     }
 
+    async fn ask(&self, keys: &RecordBatch, as_of: Timestamp) -> Result<RecordBatch> {
+        let answer = self.reader.get_online(&self.features, keys, as_of);
+        let Some(limit) = self.timeout else { return answer.await };
+        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+            let limit = limit.as_millis();
+            Err(Error::unavailable(format!("the feature store did not answer within {limit} ms")))
+        })
+    }
+
     /// The feature columns alone, one row per key, typed as the model's inputs.
     async fn read(&self, keys: &RecordBatch, signature: &Signature, as_of: Timestamp) -> Result<RecordBatch> {
         let rows = keys.num_rows();
-        let answer = match self.reader.get_online(&self.features, keys, as_of).await {
+        let answer = match self.ask(keys, as_of).await {
             Ok(answer) => Some(answer),
             Err(error)
                 if error.kind() == ErrorKind::Unavailable && self.when_unavailable == WhenUnavailable::NullFeatures =>

@@ -2,12 +2,12 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | the server: predict in process, mount, listen | [`Server`], [`ServerSettings`] |
+//! | the server: predict in process (also as a `tower` service), mount, listen | [`Server`], [`InferCall`], [`ServerSettings`] |
 //! | which models are served, and hot reload by alias | [`ModelRepository`], [`ModelConfig`] |
 //! | packages of any flavor into models | [`Runtimes`], [`Runtime`], [`ClosureModel`] |
 //! | predicting Parquet files and Delta tables of any size (feature `batch`) | `BatchJob` |
 //! | pipelines and ensembles of models | [`Ensemble`], [`EnsembleRuntime`] |
-//! | models of another Open Inference server (feature `remote`) | `RemoteModel` |
+//! | models of another Open Inference server, over REST or gRPC (feature `remote`, with `grpc`) | `RemoteModel` |
 //! | ONNX models, by themselves or in packages (feature `onnx`, on by default) | `OnnxRuntime` |
 //! | features looked up in the request path | [`FeatureLookup`] |
 //! | canaries, blue-green, shadows, experiments, bandits | [`rollout`] |
@@ -37,6 +37,7 @@
 //! fails no request; a request is checked against the model's signature before the model sees it; queues are bounded.
 
 mod access;
+mod ambient;
 mod azureml;
 #[cfg(feature = "batch")]
 mod batch;
@@ -101,7 +102,7 @@ pub use runtimes::{ENSEMBLE_FLAVOR, EnsembleRuntime, ONNX_FILE};
 pub use runtimes::{ONNX_FLAVOR, OnnxRuntime};
 #[cfg(feature = "remote")]
 pub use runtimes::{REMOTE_FILE, REMOTE_FLAVOR, RemoteRuntime};
-pub use server::{ConnectionSettings, InferOptions, InferReply, Server, ServerBuilder};
+pub use server::{ConnectionSettings, InferCall, InferOptions, InferReply, Server, ServerBuilder};
 pub use settings::ServerSettings;
 pub use tensor::{Tensor, TensorInfo, TensorType};
 #[cfg(feature = "tls")]

@@ -65,6 +65,11 @@ impl ServedModel {
         }
     }
 
+    /// Whether a prediction of it may come to ask other models, or other servers.
+    pub(crate) fn may_ask_others(&self) -> bool {
+        matches!(self, Self::Ensemble(_)) || (cfg!(feature = "remote") && matches!(self, Self::Rows(_)))
+    }
+
     /// The model on record batches; none for one on raw tensors.
     pub(crate) fn rows(&self) -> Option<&dyn Model> {
         match self {

@@ -22,6 +22,7 @@ use super::{
     step::{Step, Work},
 };
 use crate::{
+    ambient::Ambient,
     executor::{Close, Payload, guarded},
     metrics::Failed,
     model::ServedModel,
@@ -324,7 +325,9 @@ impl Ensemble {
         inside: &Inside,
         rows: usize,
     ) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
+        let ambient = Ambient::current();
         let one = |index: usize| {
+            ambient.as_ref().map_or(Ok(()), |ambient| ambient.check())?;
             inside.begin_step()?;
             Ok((index, self.run_step(index, versions, slots, rows)?))
         };
@@ -348,8 +351,9 @@ impl Ensemble {
             let started: Vec<_> = others
                 .iter()
                 .map(|group| {
+                    let ambient = ambient.clone();
                     let work = move || {
-                        let _inside = inside.here();
+                        let (_inside, _here) = (inside.here(), ambient.map(Ambient::enter));
                         several(group)
                     };
                     (group, thread::Builder::new().name("mlops-ensemble".into()).spawn_scoped(scope, work))

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{guarded, lane::BatchPolicy, pace::Pace, priority::Priority};
 use crate::{
+    ambient::Ambient,
     repository::{LoadedVersion, Rejection},
     tensor::Tensor,
 };
@@ -49,6 +50,7 @@ pub(super) struct Call {
     pub(super) deadline: Duration,
     /// What it will take, as recent predictions of the version went.
     pub(super) pace: Pace,
+    pub(super) ambient: Option<Arc<Ambient>>,
     pub(super) reply: oneshot::Sender<Result<Predicted>>,
 }
 
@@ -181,7 +183,9 @@ impl Batch {
         let Some(first) = calls.first() else { return };
         let rows = calls.iter().map(|call| call.rows).sum();
         let started = clock.monotonic();
+        let ambient = calls.iter().map(|call| call.ambient.clone()).collect::<Option<Vec<_>>>().map(Ambient::shared);
         let outcome = guarded(|| {
+            let _here = ambient.map(Ambient::enter);
             let inputs = if calls.len() == 1 { first.inputs.clone() } else { merge(&calls)? };
             let outputs = self.version.predict(inputs)?;
             if calls.len() == 1 { Ok(vec![outputs]) } else { split(&outputs, &calls) }

@@ -28,7 +28,10 @@ pub use priority::Priority;
 pub(crate) use queue::QueueLimits;
 use queue::{Job, Queue, Refused, Work};
 
-use crate::repository::{LoadedVersion, Rejection};
+use crate::{
+    ambient::Ambient,
+    repository::{LoadedVersion, Rejection},
+};
 
 /// A prediction that is asked for.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) priority: Priority,
     /// When the caller gives up, on the monotonic clock.
     pub(crate) deadline: Duration,
+    /// What the model may come to know of the request.
+    pub(crate) ambient: Option<Arc<Ambient>>,
 }
 
 /// Runs computation for async callers.
@@ -131,7 +136,7 @@ impl Executor {
     /// would have while it ran;
     /// `Internal` when the model panicked, and what the model returns for these rows.
     pub(crate) async fn predict(&self, ask: Ask<'_>) -> Result<Predicted> {
-        let Ask { version, inputs, rows, policy, priority, deadline } = ask;
+        let Ask { version, inputs, rows, policy, priority, deadline, ambient } = ask;
         let (reply, answer) = oneshot::channel();
         let queued_at = self.clock.monotonic();
         let call = Call {
@@ -142,6 +147,7 @@ impl Executor {
             patience_ends: queued_at.saturating_add(self.queue_timeout),
             deadline,
             pace: version.counters.pace(),
+            ambient,
             reply,
         };
         let (removed, pushed) = self.queue.push_call(version, policy, call);

@@ -58,6 +58,7 @@ impl Bench {
             patience_ends: now + 1_000 * MILLI,
             deadline: now + 500 * MILLI,
             pace: Pace::default(),
+            ambient: None,
             reply,
         };
         (call, answer)

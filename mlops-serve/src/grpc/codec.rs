@@ -78,7 +78,11 @@ impl<Q: Message + Laid + Default> Decoder for Read<Q> {
     }
 }
 
-fn decode<Q: Message + Laid + Default>(message: Bytes, bytes_max: usize) -> Result<Q, Status> {
+/// Reads a message whose tensors take at most so many bytes.
+///
+/// # Errors
+/// `InvalidArgument` for bytes that are no message or have too many fields, `OutOfRange` for tensors that are too large.
+pub(crate) fn decode<Q: Message + Laid + Default>(message: Bytes, bytes_max: usize) -> Result<Q, Status> {
     let bad = |error: prost::DecodeError| Status::invalid_argument(format!("the message cannot be read: {error}"));
     let weight = weigh(&message, Q::LAYOUT).map_err(bad)?;
     if weight.fields > FIELDS_MAX {

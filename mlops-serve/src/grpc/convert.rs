@@ -116,7 +116,7 @@ pub(super) fn check(request: ModelInferRequest, version: &LoadedVersion) -> Resu
 }
 
 /// The values of the one field that the datatype uses; every other field must be empty.
-fn typed(info: &TensorInfo, contents: &InferTensorContents, count: usize) -> Result<ArrayRef> {
+pub(crate) fn typed(info: &TensorInfo, contents: &InferTensorContents, count: usize) -> Result<ArrayRef> {
     let name = info.name.as_str();
     let fields = [
         ("bool_contents", contents.bool_contents.len()),

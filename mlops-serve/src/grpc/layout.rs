@@ -12,7 +12,7 @@ use prost::{
 
 /// A field that grows.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// A message of this layout.
     Message(&'static Layout),
     /// Numbers of a variable length, each of so many bytes in memory.
@@ -23,20 +23,20 @@ pub(super) enum Part {
 
 /// The fields of a message that grow, by their tags.
 #[derive(Debug)]
-pub(super) struct Layout(pub(super) &'static [(u32, Part)]);
+pub(crate) struct Layout(pub(crate) &'static [(u32, Part)]);
 
 /// A message with a layout.
-pub(super) trait Laid {
+pub(crate) trait Laid {
     const LAYOUT: &'static Layout = &Layout(&[]);
 }
 
 /// What a message has and weighs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Weight {
+pub(crate) struct Weight {
     /// Fields of all messages in it, but for single elements of tensors.
-    pub(super) fields: usize,
+    pub(crate) fields: usize,
     /// Elements of tensors and dimensions, bytes.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 const HANDLE_BYTES: usize = size_of::<Bytes>();
@@ -45,7 +45,7 @@ const HANDLE_BYTES: usize = size_of::<Bytes>();
 ///
 /// # Errors
 /// For bytes that are no message.
-pub(super) fn weigh(mut message: &[u8], layout: &Layout) -> Result<Weight, DecodeError> {
+pub(crate) fn weigh(mut message: &[u8], layout: &Layout) -> Result<Weight, DecodeError> {
     let mut weight = Weight::default();
     while message.has_remaining() {
         let (tag, wire_type) = decode_key(&mut message)?;

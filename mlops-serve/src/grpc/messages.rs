@@ -12,72 +12,72 @@ use prost::{Message, Oneof};
 use super::layout::{Laid, Layout, Part};
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Empty {}
+pub(crate) struct Empty {}
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct LiveResponse {
+pub(crate) struct LiveResponse {
     #[prost(bool, tag = "1")]
-    pub(super) live: bool,
+    pub(crate) live: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ReadyResponse {
+pub(crate) struct ReadyResponse {
     #[prost(bool, tag = "1")]
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
 }
 
 /// Names a model and perhaps one of its versions: what `ModelReady`, `ModelMetadata`, `ModelConfig` and
 /// `ModelStatistics` ask with.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelVersionRequest {
+pub(crate) struct ModelVersionRequest {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub(super) version: String,
+    pub(crate) version: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ServerMetadataResponse {
+pub(crate) struct ServerMetadataResponse {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub(super) version: String,
+    pub(crate) version: String,
     #[prost(string, repeated, tag = "3")]
-    pub(super) extensions: Vec<String>,
+    pub(crate) extensions: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct TensorMetadata {
+pub(crate) struct TensorMetadata {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub(super) datatype: String,
+    pub(crate) datatype: String,
     #[prost(int64, repeated, tag = "3")]
-    pub(super) shape: Vec<i64>,
+    pub(crate) shape: Vec<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelMetadataResponse {
+pub(crate) struct ModelMetadataResponse {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(string, repeated, tag = "2")]
-    pub(super) versions: Vec<String>,
+    pub(crate) versions: Vec<String>,
     #[prost(string, tag = "3")]
-    pub(super) platform: String,
+    pub(crate) platform: String,
     #[prost(message, repeated, tag = "4")]
-    pub(super) inputs: Vec<TensorMetadata>,
+    pub(crate) inputs: Vec<TensorMetadata>,
     #[prost(message, repeated, tag = "5")]
-    pub(super) outputs: Vec<TensorMetadata>,
+    pub(crate) outputs: Vec<TensorMetadata>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct InferParameter {
+pub(crate) struct InferParameter {
     #[prost(oneof = "ParameterChoice", tags = "1, 2, 3, 4, 5")]
-    pub(super) parameter_choice: Option<ParameterChoice>,
+    pub(crate) parameter_choice: Option<ParameterChoice>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum ParameterChoice {
+pub(crate) enum ParameterChoice {
     #[prost(bool, tag = "1")]
     Bool(bool),
     #[prost(int64, tag = "2")]
@@ -90,235 +90,235 @@ pub(super) enum ParameterChoice {
     Uint64(u64),
 }
 
-pub(super) type Parameters = HashMap<String, InferParameter>;
+pub(crate) type Parameters = HashMap<String, InferParameter>;
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct InferTensorContents {
+pub(crate) struct InferTensorContents {
     #[prost(bool, repeated, tag = "1")]
-    pub(super) bool_contents: Vec<bool>,
+    pub(crate) bool_contents: Vec<bool>,
     #[prost(int32, repeated, tag = "2")]
-    pub(super) int_contents: Vec<i32>,
+    pub(crate) int_contents: Vec<i32>,
     #[prost(int64, repeated, tag = "3")]
-    pub(super) int64_contents: Vec<i64>,
+    pub(crate) int64_contents: Vec<i64>,
     #[prost(uint32, repeated, tag = "4")]
-    pub(super) uint_contents: Vec<u32>,
+    pub(crate) uint_contents: Vec<u32>,
     #[prost(uint64, repeated, tag = "5")]
-    pub(super) uint64_contents: Vec<u64>,
+    pub(crate) uint64_contents: Vec<u64>,
     #[prost(float, repeated, tag = "6")]
-    pub(super) fp32_contents: Vec<f32>,
+    pub(crate) fp32_contents: Vec<f32>,
     #[prost(double, repeated, tag = "7")]
-    pub(super) fp64_contents: Vec<f64>,
+    pub(crate) fp64_contents: Vec<f64>,
     #[prost(bytes = "bytes", repeated, tag = "8")]
-    pub(super) bytes_contents: Vec<Bytes>,
+    pub(crate) bytes_contents: Vec<Bytes>,
 }
 
 /// A tensor of a request, or of an answer (`InferInputTensor`, `InferOutputTensor`: the same fields).
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct InferTensor {
+pub(crate) struct InferTensor {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub(super) datatype: String,
+    pub(crate) datatype: String,
     #[prost(int64, repeated, tag = "3")]
-    pub(super) shape: Vec<i64>,
+    pub(crate) shape: Vec<i64>,
     #[prost(map = "string, message", tag = "4")]
-    pub(super) parameters: Parameters,
+    pub(crate) parameters: Parameters,
     #[prost(message, optional, tag = "5")]
-    pub(super) contents: Option<InferTensorContents>,
+    pub(crate) contents: Option<InferTensorContents>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RequestedOutput {
+pub(crate) struct RequestedOutput {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(map = "string, message", tag = "2")]
-    pub(super) parameters: Parameters,
+    pub(crate) parameters: Parameters,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelInferRequest {
+pub(crate) struct ModelInferRequest {
     #[prost(string, tag = "1")]
-    pub(super) model_name: String,
+    pub(crate) model_name: String,
     #[prost(string, tag = "2")]
-    pub(super) model_version: String,
+    pub(crate) model_version: String,
     #[prost(string, tag = "3")]
-    pub(super) id: String,
+    pub(crate) id: String,
     #[prost(map = "string, message", tag = "4")]
-    pub(super) parameters: Parameters,
+    pub(crate) parameters: Parameters,
     #[prost(message, repeated, tag = "5")]
-    pub(super) inputs: Vec<InferTensor>,
+    pub(crate) inputs: Vec<InferTensor>,
     #[prost(message, repeated, tag = "6")]
-    pub(super) outputs: Vec<RequestedOutput>,
+    pub(crate) outputs: Vec<RequestedOutput>,
     #[prost(bytes = "bytes", repeated, tag = "7")]
-    pub(super) raw_input_contents: Vec<Bytes>,
+    pub(crate) raw_input_contents: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelInferResponse {
+pub(crate) struct ModelInferResponse {
     #[prost(string, tag = "1")]
-    pub(super) model_name: String,
+    pub(crate) model_name: String,
     #[prost(string, tag = "2")]
-    pub(super) model_version: String,
+    pub(crate) model_version: String,
     #[prost(string, tag = "3")]
-    pub(super) id: String,
+    pub(crate) id: String,
     #[prost(map = "string, message", tag = "4")]
-    pub(super) parameters: Parameters,
+    pub(crate) parameters: Parameters,
     #[prost(message, repeated, tag = "5")]
-    pub(super) outputs: Vec<InferTensor>,
+    pub(crate) outputs: Vec<InferTensor>,
     #[prost(bytes = "bytes", repeated, tag = "6")]
-    pub(super) raw_output_contents: Vec<Bytes>,
+    pub(crate) raw_output_contents: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelStreamInferResponse {
+pub(crate) struct ModelStreamInferResponse {
     #[prost(string, tag = "1")]
-    pub(super) error_message: String,
+    pub(crate) error_message: String,
     #[prost(message, optional, tag = "2")]
-    pub(super) infer_response: Option<ModelInferResponse>,
+    pub(crate) infer_response: Option<ModelInferResponse>,
 }
 
 /// `ModelInput` of the model configuration.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ConfigInput {
+pub(crate) struct ConfigInput {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(int32, tag = "2")]
-    pub(super) data_type: i32,
+    pub(crate) data_type: i32,
     #[prost(int64, repeated, tag = "4")]
-    pub(super) dims: Vec<i64>,
+    pub(crate) dims: Vec<i64>,
 }
 
 /// `ModelOutput` of the model configuration: `dims` has another tag than that of an input.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ConfigOutput {
+pub(crate) struct ConfigOutput {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(int32, tag = "2")]
-    pub(super) data_type: i32,
+    pub(crate) data_type: i32,
     #[prost(int64, repeated, tag = "3")]
-    pub(super) dims: Vec<i64>,
+    pub(crate) dims: Vec<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelConfig {
+pub(crate) struct ModelConfig {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub(super) platform: String,
+    pub(crate) platform: String,
     #[prost(int32, tag = "4")]
-    pub(super) max_batch_size: i32,
+    pub(crate) max_batch_size: i32,
     #[prost(message, repeated, tag = "5")]
-    pub(super) input: Vec<ConfigInput>,
+    pub(crate) input: Vec<ConfigInput>,
     #[prost(message, repeated, tag = "6")]
-    pub(super) output: Vec<ConfigOutput>,
+    pub(crate) output: Vec<ConfigOutput>,
     #[prost(string, tag = "17")]
-    pub(super) backend: String,
+    pub(crate) backend: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelConfigResponse {
+pub(crate) struct ModelConfigResponse {
     #[prost(message, optional, tag = "1")]
-    pub(super) config: Option<ModelConfig>,
+    pub(crate) config: Option<ModelConfig>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct StatisticDuration {
+pub(crate) struct StatisticDuration {
     #[prost(uint64, tag = "1")]
-    pub(super) count: u64,
+    pub(crate) count: u64,
     #[prost(uint64, tag = "2")]
-    pub(super) ns: u64,
+    pub(crate) ns: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct InferStatistics {
+pub(crate) struct InferStatistics {
     #[prost(message, optional, tag = "1")]
-    pub(super) success: Option<StatisticDuration>,
+    pub(crate) success: Option<StatisticDuration>,
     #[prost(message, optional, tag = "2")]
-    pub(super) fail: Option<StatisticDuration>,
+    pub(crate) fail: Option<StatisticDuration>,
     #[prost(message, optional, tag = "3")]
-    pub(super) queue: Option<StatisticDuration>,
+    pub(crate) queue: Option<StatisticDuration>,
     #[prost(message, optional, tag = "4")]
-    pub(super) compute_input: Option<StatisticDuration>,
+    pub(crate) compute_input: Option<StatisticDuration>,
     #[prost(message, optional, tag = "5")]
-    pub(super) compute_infer: Option<StatisticDuration>,
+    pub(crate) compute_infer: Option<StatisticDuration>,
     #[prost(message, optional, tag = "6")]
-    pub(super) compute_output: Option<StatisticDuration>,
+    pub(crate) compute_output: Option<StatisticDuration>,
     #[prost(message, optional, tag = "7")]
-    pub(super) cache_hit: Option<StatisticDuration>,
+    pub(crate) cache_hit: Option<StatisticDuration>,
     #[prost(message, optional, tag = "8")]
-    pub(super) cache_miss: Option<StatisticDuration>,
+    pub(crate) cache_miss: Option<StatisticDuration>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct BatchStatistics {
+pub(crate) struct BatchStatistics {
     #[prost(uint64, tag = "1")]
-    pub(super) batch_size: u64,
+    pub(crate) batch_size: u64,
     #[prost(message, optional, tag = "2")]
-    pub(super) compute_input: Option<StatisticDuration>,
+    pub(crate) compute_input: Option<StatisticDuration>,
     #[prost(message, optional, tag = "3")]
-    pub(super) compute_infer: Option<StatisticDuration>,
+    pub(crate) compute_infer: Option<StatisticDuration>,
     #[prost(message, optional, tag = "4")]
-    pub(super) compute_output: Option<StatisticDuration>,
+    pub(crate) compute_output: Option<StatisticDuration>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelStatistics {
+pub(crate) struct ModelStatistics {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub(super) version: String,
+    pub(crate) version: String,
     #[prost(uint64, tag = "3")]
-    pub(super) last_inference: u64,
+    pub(crate) last_inference: u64,
     #[prost(uint64, tag = "4")]
-    pub(super) inference_count: u64,
+    pub(crate) inference_count: u64,
     #[prost(uint64, tag = "5")]
-    pub(super) execution_count: u64,
+    pub(crate) execution_count: u64,
     #[prost(message, optional, tag = "6")]
-    pub(super) inference_stats: Option<InferStatistics>,
+    pub(crate) inference_stats: Option<InferStatistics>,
     #[prost(message, repeated, tag = "7")]
-    pub(super) batch_stats: Vec<BatchStatistics>,
+    pub(crate) batch_stats: Vec<BatchStatistics>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelStatisticsResponse {
+pub(crate) struct ModelStatisticsResponse {
     #[prost(message, repeated, tag = "1")]
-    pub(super) model_stats: Vec<ModelStatistics>,
+    pub(crate) model_stats: Vec<ModelStatistics>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RepositoryIndexRequest {
+pub(crate) struct RepositoryIndexRequest {
     #[prost(string, tag = "1")]
-    pub(super) repository_name: String,
+    pub(crate) repository_name: String,
     #[prost(bool, tag = "2")]
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ModelIndex {
+pub(crate) struct ModelIndex {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    pub(super) version: String,
+    pub(crate) version: String,
     #[prost(string, tag = "3")]
-    pub(super) state: String,
+    pub(crate) state: String,
     #[prost(string, tag = "4")]
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RepositoryIndexResponse {
+pub(crate) struct RepositoryIndexResponse {
     #[prost(message, repeated, tag = "1")]
-    pub(super) models: Vec<ModelIndex>,
+    pub(crate) models: Vec<ModelIndex>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RepositoryParameter {
+pub(crate) struct RepositoryParameter {
     #[prost(oneof = "RepositoryParameterChoice", tags = "1, 2, 3, 4")]
-    pub(super) parameter_choice: Option<RepositoryParameterChoice>,
+    pub(crate) parameter_choice: Option<RepositoryParameterChoice>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum RepositoryParameterChoice {
+pub(crate) enum RepositoryParameterChoice {
     #[prost(bool, tag = "1")]
     Bool(bool),
     #[prost(int64, tag = "2")]
@@ -331,13 +331,13 @@ pub(super) enum RepositoryParameterChoice {
 
 /// What `RepositoryModelLoad` and `RepositoryModelUnload` ask with.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RepositoryModelRequest {
+pub(crate) struct RepositoryModelRequest {
     #[prost(string, tag = "1")]
-    pub(super) repository_name: String,
+    pub(crate) repository_name: String,
     #[prost(string, tag = "2")]
-    pub(super) model_name: String,
+    pub(crate) model_name: String,
     #[prost(map = "string, message", tag = "3")]
-    pub(super) parameters: HashMap<String, RepositoryParameter>,
+    pub(crate) parameters: HashMap<String, RepositoryParameter>,
 }
 
 /// An entry of a map of parameters: a name, and a message of one value.
@@ -351,6 +351,7 @@ const CONTENTS: Layout = Layout(&[
     (8, Part::Bytes),
 ]);
 const TENSOR: Layout = Layout(&[(3, Part::Numbers(8)), (4, Part::Message(&PARAMETER)), (5, Part::Message(&CONTENTS))]);
+const DESCRIBED: Layout = Layout(&[(3, Part::Numbers(8))]);
 const OUTPUT: Layout = Layout(&[(2, Part::Message(&PARAMETER))]);
 
 impl Laid for ModelInferRequest {
@@ -358,10 +359,19 @@ impl Laid for ModelInferRequest {
         &Layout(&[(4, Part::Message(&PARAMETER)), (5, Part::Message(&TENSOR)), (6, Part::Message(&OUTPUT))]);
 }
 
+impl Laid for ModelInferResponse {
+    const LAYOUT: &'static Layout = &Layout(&[(4, Part::Message(&PARAMETER)), (5, Part::Message(&TENSOR))]);
+}
+
+impl Laid for ModelMetadataResponse {
+    const LAYOUT: &'static Layout = &Layout(&[(4, Part::Message(&DESCRIBED)), (5, Part::Message(&DESCRIBED))]);
+}
+
 impl Laid for RepositoryModelRequest {
     const LAYOUT: &'static Layout = &Layout(&[(3, Part::Message(&PARAMETER))]);
 }
 
 impl Laid for Empty {}
+impl Laid for ReadyResponse {}
 impl Laid for ModelVersionRequest {}
 impl Laid for RepositoryIndexRequest {}

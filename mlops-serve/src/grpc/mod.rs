@@ -6,13 +6,13 @@
 //! --descriptor_set_out` makes of those files, so no build needs `protoc`.
 
 mod call;
-mod codec;
-mod convert;
+pub(crate) mod codec;
+pub(crate) mod convert;
 mod describe;
 mod health;
 mod infer;
-mod layout;
-mod messages;
+pub(crate) mod layout;
+pub(crate) mod messages;
 mod reflection;
 mod service;
 #[cfg(test)]

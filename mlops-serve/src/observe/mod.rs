@@ -14,4 +14,6 @@ pub(crate) use notes::carry;
 pub(crate) use notes::{Notes, current};
 pub use settings::ObserveSettings;
 pub(crate) use trace::SpanIds;
+#[cfg(feature = "remote")]
+pub(crate) use trace::TraceContext;
 pub(crate) use watch::watch;

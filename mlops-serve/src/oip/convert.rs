@@ -2,19 +2,24 @@
 
 use bytes::Bytes;
 use mlops_core::{Error, Result};
-use serde_json::json;
 
 use super::{
     binary,
-    wire::{InferRequest, InferResponse, RequestInput, ResponseOutput},
+    wire::{InferRequest, RequestInput},
     wish::{self, Parameters as _, WishedOutput},
 };
 use crate::{
-    protocol::{Inputs, Question, json as tensor_json},
+    protocol::{
+        Inputs, Question,
+        json::{self as tensor_json, append},
+    },
     repository::LoadedVersion,
     server::InferOptions,
     tensor::{Tensor, element_count},
 };
+
+/// Room for the JSON of a small answer.
+const ANSWER_BYTES: usize = 256;
 
 /// What an answer should look like.
 #[derive(Debug, Default)]
@@ -137,33 +142,62 @@ fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, inputs: &Inputs
     Tensor::new(name, data_type, shape, values)
 }
 
-/// The body of an answer, and the length of its JSON part when binary tensors follow.
+/// The body of an answer, and the length of its JSON part when binary tensors follow. Written field by field, without a
+/// tree in between.
 pub(super) fn respond(
     (model, version): (&str, u64),
     tensors: &[Tensor],
     wish: &Wish,
 ) -> Result<(Vec<u8>, Option<usize>)> {
-    let all = if wish.outputs.is_empty() { WishedOutput::all(tensors) } else { Vec::new() };
-    let wanted = if wish.outputs.is_empty() { &all } else { &wish.outputs };
-    let (mut outputs, mut tail) = (Vec::with_capacity(wanted.len()), Vec::new());
-    for output in wanted {
-        let (name, tensor) = (output.name.as_str(), output.granted(tensors)?);
-        let (mut parameters, mut data) = (None, None);
-        if output.binary.unwrap_or(wish.binary_by_default) {
-            let bytes = binary::encode(tensor.values());
-            parameters = Some(json!({ "binary_data_size": bytes.len() }));
-            tail.push(bytes);
-        } else {
-            data = Some(tensor_json::encode(name, tensor.values())?);
-        }
-        let (shape, datatype) = (tensor.shape().to_vec(), tensor.data_type().name());
-        outputs.push(ResponseOutput { name, shape, datatype, parameters, data });
+    let (mut body, mut tail) = (Vec::with_capacity(ANSWER_BYTES), Vec::new());
+    body.extend_from_slice(b"{\"model_name\":");
+    append(model, &mut body)?;
+    body.extend_from_slice(b",\"model_version\":\"");
+    append(&version, &mut body)?;
+    body.push(b'"');
+    if let Some(id) = &wish.id {
+        body.extend_from_slice(b",\"id\":");
+        append(id, &mut body)?;
     }
-    let response =
-        InferResponse { model_name: model, model_version: version.to_string(), id: wish.id.as_deref(), outputs };
-    let mut body =
-        serde_json::to_vec(&response).map_err(|error| Error::internal("the answer is not JSON").with_source(error))?;
+    body.extend_from_slice(b",\"outputs\":[");
+    if wish.outputs.is_empty() {
+        for (place, tensor) in tensors.iter().enumerate() {
+            write_output(tensor.name(), tensor, wish.binary_by_default, place, (&mut body, &mut tail))?;
+        }
+    }
+    for (place, output) in wish.outputs.iter().enumerate() {
+        let binary = output.binary.unwrap_or(wish.binary_by_default);
+        write_output(&output.name, &*output.granted(tensors)?, binary, place, (&mut body, &mut tail))?;
+    }
+    body.extend_from_slice(b"]}");
     let header_length = (!tail.is_empty()).then_some(body.len());
     body.extend(tail.into_iter().flatten());
     Ok((body, header_length))
+}
+
+fn write_output(
+    name: &str,
+    tensor: &Tensor,
+    binary: bool,
+    place: usize,
+    (body, tail): (&mut Vec<u8>, &mut Vec<Vec<u8>>),
+) -> Result<()> {
+    body.extend_from_slice(if place == 0 { b"{\"name\":" } else { b",{\"name\":" });
+    append(name, body)?;
+    body.extend_from_slice(b",\"shape\":");
+    append(tensor.shape(), body)?;
+    body.extend_from_slice(b",\"datatype\":\"");
+    body.extend_from_slice(tensor.data_type().name().as_bytes());
+    if binary {
+        let bytes = binary::encode(tensor.values());
+        body.extend_from_slice(b"\",\"parameters\":{\"binary_data_size\":");
+        append(&bytes.len(), body)?;
+        body.push(b'}');
+        tail.push(bytes);
+    } else {
+        body.extend_from_slice(b"\",\"data\":");
+        tensor_json::encode(name, tensor.values(), body)?;
+    }
+    body.push(b'}');
+    Ok(())
 }

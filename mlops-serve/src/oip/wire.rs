@@ -40,26 +40,6 @@ pub(super) struct RequestOutput {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct InferResponse<'a> {
-    pub(super) model_name: &'a str,
-    pub(super) model_version: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) id: Option<&'a str>,
-    pub(super) outputs: Vec<ResponseOutput<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct ResponseOutput<'a> {
-    pub(super) name: &'a str,
-    pub(super) shape: Vec<usize>,
-    pub(super) datatype: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) parameters: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) data: Option<Box<RawValue>>,
-}
-
-#[derive(Debug, Serialize)]
 pub(super) struct ServerMetadata<'a> {
     pub(super) name: &'a str,
     pub(super) version: &'static str,

@@ -96,6 +96,7 @@ impl WishedOutput {
     }
 
     /// Every output as it is.
+    #[cfg(feature = "grpc")]
     pub(crate) fn all(tensors: &[Tensor]) -> Vec<Self> {
         let plain = |tensor: &Tensor| Self { name: tensor.name().to_owned(), binary: None, classes: None };
         tensors.iter().map(plain).collect()

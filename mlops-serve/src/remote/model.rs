@@ -8,16 +8,19 @@ use mlops_http::reqwest::header::HeaderMap;
 
 use super::{
     RemoteSettings,
-    client::{Ambient, Client},
+    client::Client,
     lane::Lane,
-    wire::{Described, Metadata, Written, read},
+    transport::{Described, Metadata, Question},
 };
-use crate::tensor::{TensorInfo, empty_outputs, from_batch, to_column};
+use crate::{
+    ambient::{Ambient, gone},
+    tensor::{TensorInfo, empty_outputs, from_batch, to_column},
+};
 
 /// A model that another server of Open Inference predicts with.
 ///
-/// In a server, calls wait without holding a worker and within the deadline of their request; as a [`Model`] (in an
-/// [`Ensemble`](crate::Ensemble), a batch job, a shadow) a call holds the thread that asks.
+/// In a server, calls wait without holding a worker; as a [`Model`] (in an [`Ensemble`](crate::Ensemble), a batch job, a
+/// shadow) a call holds the thread that asks. Both end with the deadline of the request, and when its caller goes.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -83,8 +86,9 @@ impl RemoteModel {
     ///
     /// # Errors
     /// `DeadlineExceeded`; `Unavailable` and `ResourceExhausted` when the other server has no answer for now; `Internal` when
-    /// it failed or its answer is not what its metadata said; `InvalidArgument` when it refuses the inputs.
-    pub(crate) async fn predict_within(&self, inputs: &RecordBatch, ambient: Ambient) -> Result<RecordBatch> {
+    /// it failed or its answer is not what its metadata said; `InvalidArgument` when it refuses the inputs;
+    /// `FailedPrecondition` when it does not let this server in, or its model is not fit to answer.
+    pub(crate) async fn predict_within(&self, inputs: &RecordBatch, ambient: Arc<Ambient>) -> Result<RecordBatch> {
         if inputs.num_rows() == 0 {
             return Ok(empty_outputs(&self.signature));
         }
@@ -103,7 +107,7 @@ impl RemoteModel {
     fn call(
         &self,
         inputs: &RecordBatch,
-        ambient: Ambient,
+        ambient: Arc<Ambient>,
     ) -> Result<impl Future<Output = Result<RecordBatch>> + use<>> {
         let rows = inputs.num_rows();
         // As the outputs of a signature, because that is what is written: an input has no nulls here.
@@ -112,9 +116,8 @@ impl RemoteModel {
         let (client, signature, outputs) =
             (Arc::clone(&self.client), self.signature.clone(), Arc::clone(&self.outputs));
         Ok(async move {
-            let written = Written::new(tensors, client.settings().binary);
-            let (body, header_length) = client.infer(&written, &ambient).await?;
-            let tensors = read(&body, header_length, &outputs, rows)?;
+            let question = Question::new(tensors, client.settings().binary, outputs, rows);
+            let tensors = client.infer(&question, &ambient).await?;
             let columns = signature.outputs().iter().zip(&tensors).map(|(spec, tensor)| to_column(spec, tensor));
             let columns = columns.collect::<Result<Vec<_>>>()?;
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -162,6 +165,15 @@ impl Model for RemoteModel {
         if inputs.num_rows() == 0 {
             return Ok(empty_outputs(&self.signature));
         }
-        self.lane.wait(self.call(&self.signature.project_inputs(inputs)?, Ambient::default())?)
+        let ambient = Ambient::current().unwrap_or_default();
+        ambient.check()?;
+        ambient.asks_elsewhere();
+        let call = self.call(&self.signature.project_inputs(inputs)?, Arc::clone(&ambient))?;
+        self.lane.wait(async move {
+            tokio::select! {
+                answered = call => answered,
+                () = ambient.given_up() => Err(gone()),
+            }
+        })
     }
 }

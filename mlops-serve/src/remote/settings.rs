@@ -1,8 +1,9 @@
 //! Where a remote model is and how long it may take, as plain data.
 
 use mlops_core::{Error, Result};
-use mlops_http::reqwest::Url;
 use serde::{Deserialize, Serialize};
+
+use super::address::{Address, Protocol};
 
 /// Settings of a [`RemoteModel`](crate::RemoteModel).
 ///
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemoteSettings {
-    /// The server, such as `http://models:8000`; a path goes before `/v2`.
+    /// The server, such as `http://models:8000`, where a path goes before `/v2`, or `grpc://models:8001`; `https` and `grpcs`
+    /// with TLS.
     pub url: String,
     /// The model there.
     pub model: String,
@@ -40,7 +42,8 @@ pub struct RemoteSettings {
     /// Largest answer, bytes.
     #[serde(default = "answer_bytes_max")]
     pub answer_bytes_max: usize,
-    /// Whether tensors travel in binary. Servers without Triton's extension take JSON alone.
+    /// Whether tensors travel in binary. Over REST, servers without Triton's extension take JSON alone; over gRPC they
+    /// always do.
     #[serde(default = "binary")]
     pub binary: bool,
 }
@@ -89,14 +92,18 @@ impl RemoteSettings {
     ///
     /// # Errors
     /// `InvalidArgument` naming all settings at fault.
-    pub(super) fn validate(&self) -> Result<Url> {
+    pub(super) fn validate(&self) -> Result<Address> {
         let mut faults = Vec::new();
-        let url = Url::parse(&self.url).ok().filter(|url| {
-            let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-            matches!(url.scheme(), "http" | "https") && url.has_host() && plain && url.fragment().is_none()
-        });
-        if url.is_none() {
-            faults.push("url must be http://HOST[:PORT][/PATH] without user or query".to_owned());
+        let address = Address::parse(&self.url);
+        match &address {
+            None => {
+                let text = "url must be http://HOST[:PORT][/PATH] or grpc://HOST[:PORT] without user or query";
+                faults.push(text.to_owned());
+            }
+            Some(address) if address.protocol == Protocol::Grpc && !self.binary => {
+                faults.push("binary must be true over grpc".to_owned());
+            }
+            Some(_) => {}
         }
         if self.model.is_empty() {
             faults.push("model is empty".into());
@@ -111,8 +118,8 @@ impl RemoteSettings {
         if !(0.0..=1.0).contains(&self.retry_ratio) {
             faults.push(format!("retry_ratio {} must be 0 to 1", self.retry_ratio));
         }
-        match url {
-            Some(url) if faults.is_empty() => Ok(url),
+        match address {
+            Some(address) if faults.is_empty() => Ok(address),
             _ => Err(Error::invalid_argument(format!("remote settings: {}", faults.join(", ")))),
         }
     }
@@ -125,7 +132,8 @@ mod tests {
     #[test]
     fn all_faults_are_named_and_no_secret_hides_in_an_address() {
         RemoteSettings::new("https://models.example/serve", "m").validate().unwrap();
-        for url in ["", "models:8000", "ftp://m", "http://user:secret@m", "http://m?key=1"] {
+        RemoteSettings::new("grpcs://models.example:8001", "m").validate().unwrap();
+        for url in ["", "models:8000", "ftp://m", "http://user:secret@m", "http://m?key=1", "grpc://m/v2"] {
             let error = RemoteSettings { timeout_ms: 0, ..RemoteSettings::new(url, "") }.validate().unwrap_err();
             for fault in ["url must be", "model is empty", "timeout_ms is 0"] {
                 assert!(error.message().contains(fault), "{url}: {error}");

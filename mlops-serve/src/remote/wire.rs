@@ -7,38 +7,12 @@ use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
+use super::transport::{Question, broken, damaged};
 use crate::{
     oip::binary,
     protocol::json as tensor_json,
-    tensor::{Tensor, TensorInfo, element_count},
+    tensor::{Tensor, element_count},
 };
-
-/// What the other server says of its model.
-#[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
-    pub(super) inputs: Vec<Described>,
-    pub(super) outputs: Vec<Described>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Described {
-    pub(super) name: String,
-    pub(super) datatype: String,
-    pub(super) shape: Vec<i64>,
-}
-
-impl Described {
-    /// In our words.
-    ///
-    /// # Errors
-    /// `Unimplemented` for a datatype that is unknown here.
-    pub(super) fn info(self) -> Result<TensorInfo> {
-        let data_type = self.datatype.parse().map_err(|error: Error| {
-            Error::unimplemented(format!("tensor {:?} of the remote model: {}", self.name, error.message()))
-        })?;
-        Ok(TensorInfo::new(self.name, data_type, self.shape))
-    }
-}
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -76,62 +50,41 @@ struct Output<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// The inputs of a call, written once; each attempt adds how long it may take.
-#[derive(Debug)]
-pub(super) struct Written {
-    tensors: Vec<Tensor>,
-    /// One per tensor, where tensors travel in binary.
-    raw: Vec<Vec<u8>>,
+/// The body of an attempt that may take so many microseconds, and the length of its JSON where binary tensors follow.
+pub(super) fn body(question: &Question, id: Option<&str>, micros_left: u64) -> Result<(Vec<u8>, Option<usize>)> {
+    let in_binary = !question.raw.is_empty();
+    let mut inputs = Vec::with_capacity(question.tensors.len());
+    for (index, tensor) in question.tensors.iter().enumerate() {
+        let raw = question.raw.get(index);
+        let data = if raw.is_some() { None } else { Some(tensor_json::encoded(tensor.name(), tensor.values())?) };
+        let parameters = raw.map(|raw| json!({ "binary_data_size": raw.len() }));
+        let (name, shape, datatype) = (tensor.name(), tensor.shape(), tensor.data_type().name());
+        inputs.push(Input { name, shape, datatype, parameters, data });
+    }
+    // The unit is Triton's, and ours.
+    let mut parameters: BTreeMap<&'static str, Value> = [("timeout", micros_left.into())].into();
+    if in_binary {
+        parameters.insert("binary_data_output", true.into());
+    }
+    let request = Request { id, parameters, inputs };
+    let mut body =
+        serde_json::to_vec(&request).map_err(|error| Error::internal("the request is not JSON").with_source(error))?;
+    let header_length = in_binary.then_some(body.len());
+    question.raw.iter().for_each(|raw| body.extend_from_slice(raw));
+    Ok((body, header_length))
 }
 
-impl Written {
-    pub(super) fn new(tensors: Vec<Tensor>, in_binary: bool) -> Self {
-        let raw =
-            if in_binary { tensors.iter().map(|tensor| binary::encode(tensor.values())).collect() } else { Vec::new() };
-        Self { tensors, raw }
-    }
-
-    /// The body of an attempt that may take so many microseconds, and the length of its JSON where binary tensors follow.
-    pub(super) fn body(&self, id: Option<&str>, micros_left: u64) -> Result<(Vec<u8>, Option<usize>)> {
-        let in_binary = !self.raw.is_empty();
-        let mut inputs = Vec::with_capacity(self.tensors.len());
-        for (index, tensor) in self.tensors.iter().enumerate() {
-            let raw = self.raw.get(index);
-            let data = if raw.is_some() { None } else { Some(tensor_json::encode(tensor.name(), tensor.values())?) };
-            let parameters = raw.map(|raw| json!({ "binary_data_size": raw.len() }));
-            let (name, shape, datatype) = (tensor.name(), tensor.shape(), tensor.data_type().name());
-            inputs.push(Input { name, shape, datatype, parameters, data });
-        }
-        // The unit is Triton's, and ours.
-        let mut parameters: BTreeMap<&'static str, Value> = [("timeout", micros_left.into())].into();
-        if in_binary {
-            parameters.insert("binary_data_output", true.into());
-        }
-        let request = Request { id, parameters, inputs };
-        let mut body = serde_json::to_vec(&request)
-            .map_err(|error| Error::internal("the request is not JSON").with_source(error))?;
-        let header_length = in_binary.then_some(body.len());
-        self.raw.iter().for_each(|raw| body.extend_from_slice(raw));
-        Ok((body, header_length))
-    }
-}
-
-/// The tensors of an answer, in the order of `wanted`, and as they describe them.
+/// The tensors of an answer, in the order that is expected, and as they are described.
 ///
 /// # Errors
 /// `Internal` when the answer is not of the protocol, or not what the metadata said.
-pub(super) fn read(
-    body: &Bytes,
-    header_length: Option<usize>,
-    wanted: &[TensorInfo],
-    rows: usize,
-) -> Result<Vec<Tensor>> {
+pub(super) fn read(body: &Bytes, header_length: Option<usize>, question: &Question) -> Result<Vec<Tensor>> {
     let length = header_length.unwrap_or(body.len());
     let json = body.get(..length).ok_or_else(|| broken("says that its JSON is longer than it is"))?;
     let response: Response<'_> = serde_json::from_slice(json)
         .map_err(|error| Error::internal("the answer of the remote model cannot be read").with_source(error))?;
     let mut rest = body.slice(length..);
-    let mut found = Vec::with_capacity(wanted.len());
+    let mut found = Vec::new();
     for output in &response.outputs {
         let size = output.parameters.as_ref().and_then(|all| all.get("binary_data_size")).and_then(Value::as_u64);
         let raw = match size.map(usize::try_from) {
@@ -139,33 +92,17 @@ pub(super) fn read(
             Some(_) => return Err(broken("is shorter than it says")),
             None => None,
         };
-        // Outputs that nobody asked for may be there.
-        let Some(info) = wanted.iter().find(|info| info.name == output.name) else { continue };
-        if output.datatype != info.data_type.name()
-            || !info.admits(&output.shape)
-            || output.shape.first() != Some(&rows)
-        {
-            return Err(broken(&format!(
-                "has output {:?} as {} {:?}; {} {:?} with {rows} rows was expected",
-                output.name, output.datatype, output.shape, info.data_type, info.shape
-            )));
-        }
+        let Some(info) = question.expected(&output.name, &output.datatype, &output.shape)? else { continue };
         let count = element_count(&info.name, &output.shape)?;
         let values = match (raw, output.data) {
             (Some(raw), _) => binary::decode(&info.name, info.data_type, count, &raw),
             (None, Some(data)) => tensor_json::decode(&info.name, info.data_type, count, data),
             (None, None) => return Err(broken(&format!("has no data for output {:?}", output.name))),
         };
-        let values = values.map_err(|error| broken(&format!("is damaged: {}", error.message())))?;
+        let values = values.map_err(|error| damaged(&error))?;
         found.push(Tensor::new(&info.name, info.data_type, output.shape.clone(), values)?);
     }
-    let of = |info: &TensorInfo| found.iter().find(|tensor| tensor.name() == info.name).cloned();
-    let outputs = wanted.iter().map(|info| of(info).ok_or_else(|| broken(&format!("lacks output {:?}", info.name))));
-    outputs.collect()
-}
-
-fn broken(what: &str) -> Error {
-    Error::internal(format!("the answer of the remote model {what}"))
+    question.in_order(&found)
 }
 
 #[cfg(test)]
@@ -176,16 +113,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::TensorType;
+    use crate::{TensorType, tensor::TensorInfo};
 
-    fn wanted() -> [TensorInfo; 1] {
-        [TensorInfo::new("y", TensorType::Fp32, [-1, 2])]
+    fn asked() -> Question {
+        Question::new(Vec::new(), true, Arc::from([TensorInfo::new("y", TensorType::Fp32, [-1, 2])]), 1)
     }
 
     #[test]
     fn an_answer_must_be_what_the_metadata_said() {
-        let read =
-            |json: &str| read(&Bytes::from(json.to_owned()), None, &wanted(), 1).map(|tensors| tensors[0].rows());
+        let read = |json: &str| read(&Bytes::from(json.to_owned()), None, &asked()).map(|tensors| tensors[0].rows());
         let answer = |fields: &str| format!(r#"{{"outputs": [{{"name": "y", {fields}}}]}}"#);
         assert_eq!(read(&answer(r#""datatype": "FP32", "shape": [1, 2], "data": [1, 2]"#)).unwrap(), 1);
         for (fields, fault) in [
@@ -206,7 +142,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_is_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200), length in 0_usize..300) {
-            let _ = read(&body.into(), Some(length), &wanted(), 1);
+            let _ = read(&body.into(), Some(length), &asked());
         }
 
         #[test]
@@ -214,7 +150,8 @@ mod tests {
             let rows = values.len() / 2;
             let values = &values[..rows * 2];
             let tensor = Tensor::new("x", TensorType::Fp32, [rows, 2], Arc::new(Float32Array::from(values.to_vec())));
-            let (body, length) = Written::new(vec![tensor.unwrap()], true).body(Some("a"), 7).unwrap();
+            let question = Question::new(vec![tensor.unwrap()], true, Arc::from([]), rows);
+            let (body, length) = body(&question, Some("a"), 7).unwrap();
             let length = length.unwrap();
             let json: Value = serde_json::from_slice(&body[..length]).unwrap();
             prop_assert_eq!(&json["parameters"]["timeout"], &json!(7));

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -107,6 +107,7 @@ pub(crate) struct Counters {
     pub(crate) last_ms: AtomicU64,
     /// Fading mean of the time of small calls, nanoseconds; the maximum value when unknown.
     small_call_nanos: AtomicU64,
+    asks_elsewhere: AtomicBool,
     /// The last [`Pace`].
     fixed_nanos: AtomicU64,
     row_nanos: AtomicU64,
@@ -144,6 +145,7 @@ impl Default for Counters {
             rows: AtomicU64::new(0),
             last_ms: AtomicU64::new(0),
             small_call_nanos: AtomicU64::new(u64::MAX),
+            asks_elsewhere: AtomicBool::new(false),
             fixed_nanos: AtomicU64::new(0),
             row_nanos: AtomicU64::new(0),
             reds: Default::default(),
@@ -258,9 +260,16 @@ impl Counters {
         self.small_call_nanos.store(new, Ordering::Relaxed);
     }
 
-    /// Whether recent small calls stayed below `limit` on average.
+    /// Notes that the version waits for another server at least now and then, for good.
+    pub(crate) fn asks_elsewhere(&self) {
+        self.asks_elsewhere.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether recent small calls stayed below `limit` on average, and none ever waited for another server: however soon
+    /// answers come, what may wait must not run on a thread of the async runtime.
     pub(crate) fn is_cheap(&self, limit: Duration) -> bool {
-        u128::from(self.small_call_nanos.load(Ordering::Relaxed)) < limit.as_nanos()
+        !self.asks_elsewhere.load(Ordering::Relaxed)
+            && u128::from(self.small_call_nanos.load(Ordering::Relaxed)) < limit.as_nanos()
     }
 }
 
@@ -281,6 +290,16 @@ mod tests {
         assert!(counters.is_cheap(limit));
         // One call in ten that takes 20 ms.
         (0..200).for_each(|turn| counters.small_call(Duration::from_micros(if turn % 10 == 0 { 20_000 } else { 5 })));
+        assert!(!counters.is_cheap(limit));
+    }
+
+    #[test]
+    fn a_model_that_once_asked_another_server_is_never_cheap_again() {
+        let (counters, limit) = (Counters::default(), Duration::from_micros(100));
+        (0..200).for_each(|_| counters.small_call(Duration::from_micros(5)));
+        assert!(counters.is_cheap(limit));
+        counters.asks_elsewhere();
+        (0..10_000).for_each(|_| counters.small_call(Duration::from_micros(5)));
         assert!(!counters.is_cheap(limit));
     }
 }

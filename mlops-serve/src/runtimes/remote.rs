@@ -3,14 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mlops_core::{Error, Model, ModelPackage, Result, ResultExt};
-use mlops_http::reqwest::{
-    Url,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue},
-};
+use mlops_http::reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use crate::{
     model::ServedModel,
-    remote::{Lane, RemoteModel, RemoteSettings},
+    remote::{Address, Lane, RemoteModel, RemoteSettings},
     repository::Peers,
     runtime::Runtime,
 };
@@ -65,10 +62,9 @@ impl RemoteRuntime {
 }
 
 fn origin(url: &str) -> Result<String> {
-    match Url::parse(url) {
-        Ok(url) if url.has_host() => Ok(url.origin().ascii_serialization()),
-        _ => Err(Error::invalid_argument("the address of a remote server must be like http://HOST:PORT")),
-    }
+    Address::parse(url).map(|address| address.origin()).ok_or_else(|| {
+        Error::invalid_argument("the address of a remote server must be like http://HOST:PORT or grpc://HOST:PORT")
+    })
 }
 
 impl Runtime for RemoteRuntime {

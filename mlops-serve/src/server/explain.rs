@@ -1,12 +1,6 @@
 //! From a request for reasons to reasons: choose the version, complete the features, explain on a worker.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use arrow_array::RecordBatch;
 use mlops_core::{Error, ModelName, Result, Version};
@@ -16,6 +10,7 @@ use super::{
     infer::{Asked, Wanted, gather, project},
 };
 use crate::{
+    ambient::Ambient,
     explain::{Explainer, Explanation},
     model::ServedModel,
     rollout::Variant,
@@ -27,15 +22,6 @@ use crate::{
 pub(crate) struct Explained {
     pub(crate) explanation: Explanation,
     pub(crate) version: Version,
-}
-
-/// Lets the worker know that nobody waits any more.
-struct GiveUp(Arc<AtomicBool>);
-
-impl Drop for GiveUp {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Server {
@@ -75,9 +61,12 @@ impl Server {
                 None => sent,
             };
             let inputs = model.signature().project_inputs(&completed)?;
-            let given_up = Arc::new(AtomicBool::new(false));
-            let _give_up = GiveUp(Arc::clone(&given_up));
-            let explain = move || explainer.explain(&*model, &inputs, &|| given_up.load(Ordering::Relaxed));
+            let ambient = Arc::new(Ambient::within(limit));
+            let _waiting = ambient.waiting();
+            let explain = move || {
+                let _here = Arc::clone(&ambient).enter();
+                explainer.explain(&*model, &inputs, &|| ambient.is_given_up())
+            };
             inner.executor.run(explain).await
         };
         let explained = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {

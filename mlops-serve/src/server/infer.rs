@@ -12,8 +12,9 @@ use mlops_core::{Error, ErrorKind, Model, ModelName, PredictionBatch, Result, Ti
 
 use super::{ActiveRollout, Inner, Server, arm::Chosen};
 #[cfg(feature = "remote")]
-use crate::remote::{Ambient, RemoteModel};
+use crate::remote::RemoteModel;
 use crate::{
+    ambient::Ambient,
     executor::{Ask, BatchPolicy, Close, Payload, Predicted, Priority, guarded},
     features::common_time,
     metrics::{Failed, Refusal},
@@ -24,6 +25,9 @@ use crate::{
     rollout::{StickyCookie, Variant, bandit::CONTEXT_MAX},
     tensor::{Tensor, from_batch, to_field_column},
 };
+
+/// Copies for a shadow that were not predicted, for want of a worker or of the request's time.
+const SHADOWS_SKIPPED: &str = "mlops_serve_shadow_skipped_total";
 
 /// How one request wants to be answered; the default leaves everything to the server.
 #[derive(Debug, Clone, Default)]
@@ -500,10 +504,17 @@ impl Inner {
         if let (ServedModel::Remote(model), Payload::Rows(batch)) = (&version.model, &inputs) {
             return Box::pin(self.compute_there(routed, model, batch)).await;
         }
+        let ambient = version.model.may_ask_others().then(|| Arc::new(self.ambient(routed)));
+        let _waiting = ambient.as_ref().map(Ambient::waiting);
+        let _asking = ambient.as_ref().map(|ambient| Asking { version, ambient: Arc::clone(ambient) });
         let small = rows <= self.settings.inline_rows_max;
         let predicted = if small && counters.is_cheap(Duration::from_micros(self.settings.inline_below_us)) {
             let begun = self.clock.monotonic();
-            let outputs = guarded(|| version.predict(inputs))?;
+            let here = ambient.clone();
+            let outputs = guarded(|| {
+                let _here = here.map(Ambient::enter);
+                version.predict(inputs)
+            })?;
             let took = self.clock.monotonic().saturating_sub(begun);
             counters.executed(rows, took, Close::Inline);
             Predicted { outputs, waited: Duration::ZERO, took }
@@ -512,7 +523,8 @@ impl Inner {
             let rows_max = if version.batches() { config.batch_rows_max } else { 1 };
             let policy = BatchPolicy { rows_max, delay: config.batch_delay };
             let deadline = routed.started.saturating_add(routed.timeout);
-            let ask = Ask { version, inputs, rows, policy, priority: routed.priority, deadline };
+            let (priority, ambient) = (routed.priority, ambient.clone());
+            let ask = Ask { version, inputs, rows, policy, priority, deadline, ambient };
             self.executor.predict(ask).await?
         };
         counters.queue.add(predicted.waited);
@@ -526,17 +538,23 @@ impl Inner {
         Ok(predicted.outputs)
     }
 
+    /// What a prediction knows of a request.
+    fn ambient(&self, routed: &Routed) -> Ambient {
+        let spent = self.clock.monotonic().saturating_sub(routed.started);
+        let ambient = Ambient::within(routed.timeout.saturating_sub(spent));
+        #[cfg(feature = "remote")]
+        let ambient = {
+            let trace = observe::current().and_then(|notes| notes.with(|noted| noted.trace));
+            ambient.named(trace, Arc::clone(&routed.request_id))
+        };
+        ambient
+    }
+
     /// Lets another server predict, without a worker: the call only waits.
     #[cfg(feature = "remote")]
     async fn compute_there(&self, routed: &Routed, model: &RemoteModel, inputs: &RecordBatch) -> Result<Payload> {
         let begun = self.clock.monotonic();
-        let ambient = Ambient {
-            timeout: Some(routed.timeout.saturating_sub(begun.saturating_sub(routed.started))),
-            traceparent: observe::current()
-                .and_then(|notes| notes.with(|noted| noted.trace.map(|trace| trace.to_string()))),
-            request_id: Some(Arc::clone(&routed.request_id)),
-        };
-        let outcome = model.predict_within(inputs, ambient).await;
+        let outcome = model.predict_within(inputs, Arc::new(self.ambient(routed))).await;
         let took = self.clock.monotonic().saturating_sub(begun);
         let counters = &routed.version.counters;
         counters.executed(inputs.num_rows(), took, Close::Inline);
@@ -573,16 +591,26 @@ impl Inner {
         }
     }
 
-    /// Lets the candidate predict a copy on a worker, if one has room; nobody waits for it.
+    /// Lets the candidate predict a copy on a worker, if one has room and the request has time left; nobody waits for it.
     fn mirror(&self, routed: &Routed, shadow: &Arc<LoadedVersion>, at: Option<Timestamp>, completed: RecordBatch) {
         let (Some(model), Some(active)) = (shadow.model.to_rows(), &routed.rollout) else { return };
         let (active, clock) = (Arc::clone(active), Arc::clone(&self.clock));
         let sink = self.predictions.clone();
         let (request_id, name) = (Arc::clone(&routed.request_id), routed.entry.config.name.clone());
         let version = shadow.version;
+        let (ambient, meter) = (Arc::new(self.ambient(routed)), Arc::clone(&self.meter));
         let work = move || {
+            // Without time it has no chance: that says nothing about the candidate.
+            let skipped = || meter.count(SHADOWS_SKIPPED, &[("model", name.as_str())], 1);
+            if ambient.check().is_err() {
+                return skipped();
+            }
+            let _here = Arc::clone(&ambient).enter();
             let begun = clock.monotonic();
             let outcome = guarded(|| predict_rows(&*model, &model.signature().project_inputs(&completed)?));
+            if outcome.is_err() && ambient.check().is_err() {
+                return skipped();
+            }
             active.count(Variant::Canary, clock.monotonic().saturating_sub(begun), outcome.is_err());
             if let (Some(sink), Ok(outputs)) = (sink, outcome) {
                 let at = at.unwrap_or_else(|| clock.now());
@@ -601,7 +629,22 @@ impl Inner {
             }
         };
         if self.executor.offer_detached(work).is_err() {
-            self.meter.count("mlops_serve_shadow_skipped_total", &[("model", routed.entry.config.name.as_str())], 1);
+            self.meter.count(SHADOWS_SKIPPED, &[("model", routed.entry.config.name.as_str())], 1);
+        }
+    }
+}
+
+/// Notes of a version that it asked another server, however the prediction ends: also when its time is over, or its caller
+/// goes.
+struct Asking<'a> {
+    version: &'a LoadedVersion,
+    ambient: Arc<Ambient>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if self.ambient.asked_elsewhere() {
+            self.version.counters.asks_elsewhere();
         }
     }
 }

@@ -10,6 +10,7 @@ mod explain;
 mod infer;
 mod readiness;
 mod rollouts;
+mod service;
 
 use std::{
     collections::BTreeSet,
@@ -29,6 +30,7 @@ pub use connections::ConnectionSettings;
 pub(crate) use explain::Explained;
 pub use infer::{InferOptions, InferReply};
 pub(crate) use infer::{TensorReply, context_of};
+pub use service::InferCall;
 
 use crate::{
     access::Access, executor::Executor, limits::Tenants, metrics::Traffic, observe::SpanIds,

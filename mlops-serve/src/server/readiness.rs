@@ -2,13 +2,16 @@
 //!
 //! A full queue does not make it unready: it works, and taking it out of service would only move the load.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use mlops_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 
 use super::Server;
-use crate::repository::Entry;
+use crate::{ambient::Ambient, repository::Entry};
 #[cfg(feature = "remote")]
 use {crate::model::ServedModel, mlops_core::ResultExt as _};
 
@@ -49,7 +52,13 @@ impl Server {
                 |said| said.context(format!("model \"{name}\"")),
             );
         }
-        let tried = timeout(limit, self.inner.executor.run(move || champion.try_out(example.as_ref()))).await;
+        let ambient = Arc::new(Ambient::within(limit));
+        let _waiting = ambient.waiting();
+        let work = move || {
+            let _here = ambient.enter();
+            champion.try_out(example.as_ref())
+        };
+        let tried = timeout(limit, self.inner.executor.run(work)).await;
         match tried {
             Ok(Err(error)) if error.kind() == ErrorKind::ResourceExhausted => Ok(()),
             Ok(Err(error)) => {

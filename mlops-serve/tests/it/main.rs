@@ -14,6 +14,7 @@ mod clouds;
 mod connections;
 mod ensembles;
 mod explain;
+mod faults;
 mod feedback;
 #[cfg(feature = "lambda")]
 mod lambda;

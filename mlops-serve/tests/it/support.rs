@@ -80,9 +80,10 @@ impl Gate {
         let gate = Self { started: Arc::new(Semaphore::new(0)), go: Arc::new(std::sync::Mutex::new(go)), let_go };
         let (spec, inner) = (TensorSpec::column("x", DataType::Float64), gate.clone());
         let model = ClosureModel::new(Signature::new([spec.clone()], [spec]).unwrap(), move |batch: &RecordBatch| {
-            inner.started.add_permits(1);
-            // The sender is part of the gate.
-            inner.go.lock().unwrap().recv().unwrap();
+            // The whole gate, with the sender: nobody else may keep it.
+            let gate = &inner;
+            gate.started.add_permits(1);
+            gate.go.lock().unwrap().recv().unwrap();
             Ok(batch.clone())
         });
         // The row that it is warmed up with.

@@ -96,3 +96,61 @@ fn what_is_no_certificate_or_no_key_of_it_is_refused() {
     assert!(Tls::from_pem(SERVER.0, CLIENT.1).is_err());
     assert!(tls().with_required_clients(b"").is_err());
 }
+
+#[cfg(feature = "remote-https")]
+mod remote {
+    use std::process::{Command, Output};
+
+    use mlops_core::{
+        ErrorKind, Model as _,
+        arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, cast::AsArray as _, types::Float64Type},
+    };
+    use mlops_serve::{RemoteModel, RemoteSettings};
+
+    use super::*;
+
+    const PORT: &str = "MLOPS_TEST_TLS_PORT";
+    const TRUSTS: &str = "MLOPS_TEST_TLS_TRUSTS";
+
+    /// The child, for what the system trusts is read from the environment: asks the server over every protocol. Does
+    /// nothing when run as a test.
+    #[test]
+    fn child() {
+        let Ok(port) = std::env::var(PORT) else { return };
+        let trusts = std::env::var(TRUSTS).unwrap() == "yes";
+        let protocols: &[&str] = if cfg!(feature = "grpc") { &["https", "grpcs"] } else { &["https"] };
+        for protocol in protocols {
+            let settings = RemoteSettings::new(format!("{protocol}://localhost:{port}"), "add");
+            let model = RemoteModel::connect(RemoteSettings { attempts_max: 1, ..settings });
+            if !trusts {
+                assert_eq!(model.unwrap_err().kind(), ErrorKind::Unavailable, "{protocol}");
+                continue;
+            }
+            let a: ArrayRef = Arc::new(Float64Array::from(vec![1.5]));
+            let b: ArrayRef = Arc::new(Int64Array::from(vec![2]));
+            let row = RecordBatch::try_from_iter([("a", a), ("b", b)]).unwrap();
+            let answer = model.unwrap().predict(&row).unwrap();
+            assert_eq!(answer["y"].as_primitive::<Float64Type>().values(), &[3.5], "{protocol}");
+        }
+    }
+
+    fn ask_as_a_child(port: u16, authority: &str, trusts: &str) -> Output {
+        let authority = format!("{}/tests/it/certificates/{authority}", env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "tls::remote::child"]);
+        command.env("SSL_CERT_FILE", authority).env(PORT, port.to_string()).env(TRUSTS, trusts).output().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn models_of_a_server_are_asked_over_tls_if_its_authority_is_trusted() {
+        let server = listening(tls(), false).await;
+        let port = server.address.port();
+        for (authority, trusts) in [("ca.pem", "yes"), ("client.pem", "no")] {
+            let asked = tokio::task::spawn_blocking(move || ask_as_a_child(port, authority, trusts));
+            let Output { status, stdout, stderr } = in_time(asked).await.unwrap();
+            let (told, failed) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+            assert!(status.success() && told.contains("1 passed"), "{authority}: {told}{failed}");
+        }
+        in_time(server.stop()).await.unwrap().unwrap();
+    }
+}

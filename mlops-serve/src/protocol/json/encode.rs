@@ -12,17 +12,20 @@ use arrow_array::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use mlops_core::{Error, Result};
-use serde_json::value::{RawValue, to_raw_value};
+#[cfg(feature = "remote")]
+use serde_json::value::RawValue;
 
 use crate::tensor::Tensor;
 
-/// The values as a flat JSON array.
-pub(crate) fn encode(name: &str, values: &ArrayRef) -> Result<Box<RawValue>> {
-    let internal = |error: serde_json::Error| Error::internal(format!("output {name:?} is not JSON: {error}"));
+/// The values as a flat JSON array, behind what `out` holds.
+///
+/// # Errors
+/// `FailedPrecondition` for what JSON cannot carry; `out` holds a part of it then.
+pub(crate) fn encode(name: &str, values: &ArrayRef, out: &mut Vec<u8>) -> Result<()> {
     macro_rules! plain {
         ($($type:ty),*) => {
             $(if let Some(array) = values.as_primitive_opt::<$type>() {
-                return to_raw_value(&array.values()[..]).map_err(internal);
+                return append(&array.values()[..], out);
             })*
         };
     }
@@ -34,24 +37,14 @@ pub(crate) fn encode(name: &str, values: &ArrayRef) -> Result<Box<RawValue>> {
                         "output {name:?} holds NaN or infinity, which JSON cannot carry; ask for binary data"
                     )));
                 }
+                return append(&array.values()[..], out);
             })*
         };
     }
     finite!(Float32Type, Float64Type);
-    plain!(
-        UInt8Type,
-        UInt16Type,
-        UInt32Type,
-        UInt64Type,
-        Int8Type,
-        Int16Type,
-        Int32Type,
-        Int64Type,
-        Float32Type,
-        Float64Type
-    );
+    plain!(UInt8Type, UInt16Type, UInt32Type, UInt64Type, Int8Type, Int16Type, Int32Type, Int64Type);
     if let Some(array) = values.as_boolean_opt() {
-        return to_raw_value(&(0..array.len()).map(|index| array.value(index)).collect::<Vec<_>>()).map_err(internal);
+        return append(&(0..array.len()).map(|index| array.value(index)).collect::<Vec<_>>(), out);
     }
     if let Some(array) = values.as_binary_opt::<i32>() {
         let texts = array
@@ -60,9 +53,21 @@ pub(crate) fn encode(name: &str, values: &ArrayRef) -> Result<Box<RawValue>> {
             .collect::<std::result::Result<Vec<_>, _>>();
         let texts = texts
             .map_err(|_| Error::failed_precondition(format!("output {name:?} is not UTF-8; ask for binary data")))?;
-        return to_raw_value(&texts).map_err(internal);
+        return append(&texts, out);
     }
     Err(Error::failed_precondition(format!("output {name:?} has no JSON form; ask for binary data")))
+}
+
+/// [`encode`]d values of their own.
+///
+/// # Errors
+/// As [`encode`].
+#[cfg(feature = "remote")]
+pub(crate) fn encoded(name: &str, values: &ArrayRef) -> Result<Box<RawValue>> {
+    let mut out = Vec::new();
+    encode(name, values, &mut out)?;
+    let text = String::from_utf8(out).map_err(|_| Error::internal("values are not text"))?;
+    RawValue::from_string(text).map_err(|error| Error::internal("values are not JSON").with_source(error))
 }
 
 type Write<'a> = Box<dyn Fn(usize, &mut Vec<u8>) -> Result<()> + 'a>;
@@ -124,8 +129,12 @@ impl<'a> Scalars<'a> {
     }
 }
 
-fn append<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
-    serde_json::to_writer(out, value).map_err(|error| Error::internal("an output is not JSON").with_source(error))
+/// A value behind what `out` holds.
+///
+/// # Errors
+/// `Internal` when it has no JSON form.
+pub(crate) fn append<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    serde_json::to_writer(out, value).map_err(|error| Error::internal("the answer is not JSON").with_source(error))
 }
 
 fn writer<'a>(name: &'a str, values: &'a ArrayRef, tokens: bool) -> Result<Write<'a>> {

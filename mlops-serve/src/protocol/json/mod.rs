@@ -6,5 +6,7 @@ mod encode;
 mod non_finite;
 
 pub(crate) use decode::{decode, decode_rows, decode_whole};
-pub(crate) use encode::{Scalars, encode};
+#[cfg(feature = "remote")]
+pub(crate) use encode::encoded;
+pub(crate) use encode::{Scalars, append, encode};
 pub(crate) use non_finite::quoted;

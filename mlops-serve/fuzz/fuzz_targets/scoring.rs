@@ -1,0 +1,27 @@
+//! Whatever rows come to the routes of SageMaker, MLflow, TorchServe and Azure ML are answered or refused.
+//!
+//! ```text
+//! cargo +nightly fuzz run scoring corpus/scoring seeds/scoring -- -timeout=10 -rss_limit_mb=1024
+//! ```
+//!
+//! The first byte says where they go, and as what.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mlops_serve_fuzz::{chosen, post};
+
+const WAYS: [(&str, &str); 7] = [
+    ("/invocations", "text/csv"),
+    ("/invocations", "application/json"),
+    ("/invocations", "application/jsonlines"),
+    ("/invocations", "text/csv; header=present"),
+    ("/predictions/number", "application/json"),
+    ("/predictions/pair", "text/csv"),
+    ("/score", "application/json"),
+];
+
+fuzz_target!(|data: &[u8]| {
+    let Some(((path, kind), body)) = chosen(&WAYS, data) else { return };
+    post(path, &[("content-type", kind)], body.to_vec());
+});
