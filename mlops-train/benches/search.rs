@@ -18,6 +18,9 @@ fn space() -> SearchSpace {
     (0..2).fold(ints, |space, at| space.with_categorical(format!("c{at}"), ["a", "b", "c", "d", "e", "f", "g"]))
 }
 
+/// Trials before those of the Gaussian process.
+const GP_TRIALS: usize = 1_000;
+
 /// Sum of squares of the numbers; choices do not matter.
 fn sphere(params: &Params) -> f64 {
     params.iter().filter_map(|(_, value)| value.as_f64()).map(|value| value * value).sum()
@@ -28,6 +31,22 @@ fn ask_and_tell_after_ten_thousand_trials(bencher: Bencher<'_, '_>, sampler: &st
     let sampler = SamplerSettings::by_name(sampler).unwrap();
     let mut study = Study::builder(space(), Direction::Minimize).with_sampler(sampler).build().unwrap();
     study.optimize(TRIALS, |trial| Ok(sphere(&trial.params)), |_, _| ()).unwrap();
+    bencher.bench_local(|| {
+        let trial = study.ask().unwrap();
+        study.tell(trial.number, sphere(&trial.params)).unwrap();
+    });
+}
+
+/// Parameters of the trials before are drawn by chance, which does not matter to the time.
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn ask_of_the_gaussian_process_after_a_thousand_trials(bencher: Bencher<'_, '_>) {
+    let study = |sampler| Study::builder(space(), Direction::Minimize).with_sampler(sampler).build().unwrap();
+    let mut drawn = study(SamplerSettings::Random);
+    let mut study = study(SamplerSettings::by_name("gp").unwrap());
+    for _ in 0..GP_TRIALS {
+        let trial = study.enqueue(drawn.ask().unwrap().params).unwrap();
+        study.tell(trial.number, sphere(&trial.params)).unwrap();
+    }
     bencher.bench_local(|| {
         let trial = study.ask().unwrap();
         study.tell(trial.number, sphere(&trial.params)).unwrap();

@@ -120,10 +120,26 @@ pub(super) fn place(directory: &Path, step: u64, files: &[(&str, &[u8])]) -> Res
 
 /// Takes a checkpoint away: it loses its name before it loses its files.
 pub(super) fn remove(directory: &Path, place: &Path) -> Result<()> {
+    take_away(directory, place).map_err(|error| of_disk(place, error))
+}
+
+/// Takes all checkpoints away, oldest first and each as [`remove`] does, and then the directory; others may do so meanwhile.
+pub(super) fn remove_all(directory: &Path) -> Result<()> {
+    let unless_gone = |path: &Path, outcome: io::Result<()>| match outcome {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_disk(path, error)),
+        _ => Ok(()),
+    };
+    for place in steps(directory)? {
+        unless_gone(&place, take_away(directory, &place))?;
+    }
+    unless_gone(directory, fs::remove_dir_all(directory))
+}
+
+fn take_away(directory: &Path, place: &Path) -> io::Result<()> {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let hidden = directory.join(format!("{LEAVING}{name}"));
-    fs::rename(place, &hidden).map_err(|error| of_disk(place, error))?;
-    fs::remove_dir_all(&hidden).map_err(|error| of_disk(&hidden, error))
+    fs::rename(place, &hidden)?;
+    fs::remove_dir_all(&hidden)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -9,6 +9,7 @@
 mod folder;
 mod identity;
 mod manifest;
+mod origin;
 mod session;
 
 use std::{num::NonZeroU64, path::PathBuf};
@@ -39,6 +40,7 @@ pub(crate) use session::{Draft, Saved, Session, to_json};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoints {
     directory: PathBuf,
+    origin: Option<PathBuf>,
     every: NonZeroU64,
     keep_last: usize,
 }
@@ -53,7 +55,7 @@ impl Checkpoints {
     /// last two are kept, and the one with the lowest loss on held-out rows.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), every: EVERY, keep_last: 2 }
+        Self { directory: directory.into(), origin: None, every: EVERY, keep_last: 2 }
     }
 
     /// Writes after every so many steps: updates of a network's weights, or rounds of boosting.
@@ -68,6 +70,31 @@ impl Checkpoints {
     pub fn with_keep_last(mut self, count: usize) -> Self {
         self.keep_last = count.max(1);
         self
+    }
+
+    /// Lets a fit that has no checkpoint of its own yet go on where another fit ended, under its own settings and seed: from
+    /// the latest checkpoint in the directory of that one, which is only read. What was learnt, the counts of epochs and
+    /// rounds and the history are those of the other fit; `epochs` and `rounds` of the settings count from its beginning.
+    /// Once this fit has a checkpoint of its own the other directory is no longer read.
+    ///
+    /// It must be a fit of the same trainer, version and rows, of a network with the same parameters and of the same
+    /// optimizer, that ended with an epoch. The same rows must be held out, or none in both: where rows are held out by
+    /// chance, seed and share must be those of the other fit.
+    #[must_use]
+    pub fn with_origin(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.origin = Some(directory.into());
+        self
+    }
+
+    /// Removes the directory and all its checkpoints; nothing where it does not exist. Whoever is killed meanwhile leaves
+    /// whole checkpoints, the latest ones, or none.
+    ///
+    /// No lock is asked for: a fit that still writes there fails with `DataLoss` at its next checkpoint.
+    ///
+    /// # Errors
+    /// `PermissionDenied` and `Unavailable` naming the path for what the disk refuses.
+    pub fn remove(&self) -> Result<()> {
+        folder::remove_all(&self.directory)
     }
 
     /// The whole checkpoints there are, oldest first. Their files are not read.

@@ -1,14 +1,19 @@
 //! One fit's use of its directory of checkpoints.
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use mlops_core::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Checkpoints, folder,
-    identity::Identity,
+    identity::{Difference, Identity},
     manifest::{self, FORMAT_VERSION, FileEntry, MANIFEST_FILE, Manifest, damaged},
+    origin::Origin,
 };
 
 /// Holds the lock on the directory while the fit runs.
@@ -33,18 +38,20 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct Saved {
     pub(crate) path: PathBuf,
+    /// Whether it is of the fit that this one begins with, not of this one.
+    pub(crate) is_origin: bool,
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Session {
-    /// Takes the directory and reads its latest checkpoint, if there is one.
+    /// Takes the directory and reads its latest checkpoint, or while there is none the latest of its origin.
     ///
     /// # Errors
-    /// `FailedPrecondition` when another fit uses the directory or made its checkpoints, `DataLoss`
-    /// naming a file that is damaged.
-    pub(crate) fn open(checkpoints: &Checkpoints, identity: Identity) -> Result<(Self, Option<Saved>)> {
+    /// `FailedPrecondition` when another fit uses the directory or made its checkpoints, or the origin is not one of this
+    /// trainer, code and data; `DataLoss` naming a file that is damaged.
+    pub(crate) fn open(checkpoints: &Checkpoints, mut identity: Identity) -> Result<(Self, Option<Saved>)> {
         let lock = folder::open(&checkpoints.directory)?;
-        let (kept, saved) = read(checkpoints, &identity)?;
+        let (kept, saved) = read(checkpoints, &mut identity)?;
         Ok((Self { checkpoints: checkpoints.clone(), identity, kept, _lock: lock }, saved))
     }
 
@@ -54,7 +61,7 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub(crate) fn peek(checkpoints: &Checkpoints, identity: &Identity) -> Result<Option<Saved>> {
-        Ok(read(checkpoints, identity)?.1)
+        Ok(read(checkpoints, &mut identity.clone())?.1)
     }
 
     pub(crate) fn is_due(&self, step: u64) -> bool {
@@ -110,7 +117,8 @@ impl Session {
 /// Step and loss of every checkpoint, and the latest one.
 type Found = (Vec<(u64, Option<f64>)>, Option<Saved>);
 
-fn read(checkpoints: &Checkpoints, identity: &Identity) -> Result<Found> {
+/// Reads what there is; `identity` learns from which checkpoint of another fit this one begins.
+fn read(checkpoints: &Checkpoints, identity: &mut Identity) -> Result<Found> {
     let mut kept = Vec::new();
     let mut latest = None;
     for path in folder::steps(&checkpoints.directory)? {
@@ -121,19 +129,38 @@ fn read(checkpoints: &Checkpoints, identity: &Identity) -> Result<Found> {
         kept.push((manifest.step, manifest.valid_loss));
         latest = Some((path, manifest));
     }
-    let Some((path, manifest)) = latest else { return Ok((kept, None)) };
-    check_identity(&path, identity, &manifest.identity)?;
-    Ok((kept, Some(Saved { files: manifest.read_files(&path)?, path })))
+    // Once a fit has a checkpoint of its own, the other fit may have gone on or be gone.
+    let begun = latest.as_ref().and_then(|(_, manifest)| manifest.identity.origin);
+    let origin = match (checkpoints.origin.as_deref(), &begun) {
+        (Some(directory), None) => Some(Origin::find(directory)?),
+        _ => None,
+    };
+    identity.origin = match &origin {
+        Some(origin) => Some(origin.digest()?),
+        None => begun.filter(|_| checkpoints.origin.is_some()),
+    };
+    let (is_origin, path, manifest, difference) = match (latest, origin) {
+        (Some((path, manifest)), _) => {
+            let difference = identity.difference(&manifest.identity);
+            (false, path, manifest, difference)
+        }
+        (None, Some(Origin { path, manifest })) => {
+            let difference = identity.obstacle(&manifest.identity);
+            (true, path, manifest, difference)
+        }
+        (None, None) => return Ok((kept, None)),
+    };
+    difference.map_or(Ok(()), |difference| Err(foreign(&path, &difference)))?;
+    Ok((kept, Some(Saved { files: manifest.read_files(&path)?, path, is_origin })))
 }
 
-fn check_identity(path: &std::path::Path, wanted: &Identity, stored: &Identity) -> Result<()> {
-    let Some((what, stored, wanted)) = wanted.difference(stored) else { return Ok(()) };
+fn foreign(path: &Path, (what, stored, wanted): &Difference) -> Error {
     let manifest = path.join(MANIFEST_FILE);
-    Err(Error::failed_precondition(format!(
+    Error::failed_precondition(format!(
         "checkpoint file {} is of another fit: its {what} is {stored}, this fit's is {wanted}; use another directory",
         manifest.display()
     ))
-    .with("path", manifest.display()))
+    .with("path", manifest.display())
 }
 
 impl Saved {
@@ -157,6 +184,19 @@ impl Saved {
     pub(crate) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         serde_json::from_slice(self.file(name)?)
             .map_err(|error| self.damaged(name, "fields are missing or wrong").with_source(error))
+    }
+
+    /// What to say of a file, as whole as it was written, whose content does not fit what is trained.
+    pub(crate) fn misfit(&self, name: &str, how: &str) -> Error {
+        if !self.is_origin {
+            return self.damaged(name, how);
+        }
+        let path = self.path.join(name);
+        Error::failed_precondition(format!(
+            "checkpoint file {} is of a fit that this one cannot begin with: {how}; parameters and optimizer must be the same",
+            path.display()
+        ))
+        .with("path", path.display())
     }
 
     /// What to say of a file whose content cannot be.
@@ -219,6 +259,42 @@ mod tests {
         let (_, saved) = Session::open(&checkpoints, identity(1)).unwrap();
         assert!(saved.is_some());
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 2, "the checkpoint and the lock");
+    }
+
+    #[test]
+    fn a_fit_begins_where_another_ended_and_then_goes_on_by_itself() {
+        let home = tempfile::tempdir().unwrap();
+        let first = Checkpoints::new(home.path().join("first"));
+        let second = Checkpoints::new(home.path().join("second")).with_origin(home.path().join("first"));
+        let error = Session::open(&second, identity(2)).unwrap_err();
+        assert!(error.kind() == ErrorKind::FailedPrecondition && error.message().contains("first"), "{error}");
+        drop(Session::open(&first, identity(1)).unwrap().0.write(&draft(3, None)).unwrap());
+
+        let (mut session, saved) = Session::open(&second, identity(2)).unwrap();
+        let saved = saved.unwrap();
+        assert!(saved.is_origin && saved.file("b.bin").unwrap() == 3_u64.to_le_bytes());
+        session.write(&draft(4, None)).unwrap();
+        drop(session);
+        let (session, saved) = Session::open(&second, identity(2)).unwrap();
+        assert!(!saved.unwrap().is_origin, "its own checkpoint comes first");
+        drop(session);
+
+        // Where it began is no longer read: that fit may have gone on, or be gone.
+        drop(Session::open(&first, identity(1)).unwrap().0.write(&draft(9, None)).unwrap());
+        assert!(Session::open(&second, identity(2)).unwrap().1.is_some());
+        let gone = Checkpoints::new(home.path().join("second")).with_origin(home.path().join("gone"));
+        assert!(Session::open(&gone, identity(2)).unwrap().1.is_some());
+
+        // A fit that began nowhere is another fit.
+        let error = Session::open(&Checkpoints::new(home.path().join("second")), identity(2)).unwrap_err();
+        assert!(error.message().contains("its origin is"), "{error}");
+        let rows = Identity::new("test", Digest::of(b"other rows"), &[1, 2], 1).unwrap();
+        let third = Checkpoints::new(home.path().join("third")).with_origin(home.path().join("first"));
+        let error = Session::open(&third, rows).unwrap_err();
+        assert!(error.message().contains("its data is"), "{error}");
+        second.remove().unwrap();
+        second.remove().unwrap();
+        assert!(!home.path().join("second").exists());
     }
 
     #[test]

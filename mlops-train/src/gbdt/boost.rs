@@ -42,7 +42,7 @@ pub(super) struct Booster<'a> {
     weights: Option<&'a [f64]>,
     table: BinnedTable,
     train: Vec<u32>,
-    valid: Vec<u32>,
+    pub(super) valid: Vec<u32>,
     /// At the scores so far.
     derivatives: Vec<Derivatives>,
     /// The bins of all features; none where each tree sees features of its own.
@@ -55,6 +55,8 @@ pub(super) struct Booster<'a> {
     /// Trees so far, and how many of them were best on held-out rows.
     pub(super) rounds: usize,
     pub(super) best_rounds: usize,
+    /// How many of them are of another fit, with which this one began.
+    pub(super) begun: usize,
     pub(super) best_loss: Option<f64>,
     /// Total gain by feature, of all trees and of the best.
     pub(super) gains: Vec<f64>,
@@ -118,6 +120,7 @@ impl<'a> Booster<'a> {
             scores: vec![base; data.rows()],
             forest: Forest::empty(features, base),
             rounds: 0,
+            begun: 0,
             best_rounds: 0,
             best_loss: None,
             gains: vec![0.0; features],
@@ -127,9 +130,11 @@ impl<'a> Booster<'a> {
     }
 
     /// Whether all rounds are done, or held-out rows have not gained for long enough.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let patience = self.settings.early_stopping_rounds;
-        let stale = !self.valid.is_empty() && self.rounds > 0 && self.rounds - self.best_rounds >= patience;
+        // What ended the other fit does not end this one before it has tried.
+        let tried = self.rounds > self.begun;
+        let stale = !self.valid.is_empty() && tried && self.rounds - self.best_rounds >= patience;
         self.rounds >= self.settings.rounds || stale
     }
 

@@ -25,6 +25,8 @@ const STATE_FILE: &str = "state.json";
 #[serde(deny_unknown_fields)]
 struct State {
     rounds: usize,
+    #[serde(default)]
+    begun: usize,
     best_rounds: usize,
     best_loss: Option<f64>,
     gains: Vec<f64>,
@@ -43,15 +45,21 @@ pub(super) fn resume(
     context: &FitContext,
 ) -> Result<Option<Session>> {
     let Some(checkpoints) = context.checkpoints() else { return Ok(None) };
-    let identity = Identity::new(super::GbdtTrainer::FLAVOR, digest(data, matrix), settings, context.seed())?;
-    let (session, saved) = Session::open(checkpoints, identity)?;
+    let identity =
+        Identity::new(super::GbdtTrainer::FLAVOR, digest(data, matrix, &booster.valid), settings, context.seed())?;
+    let (mut session, saved) = Session::open(checkpoints, identity)?;
     if let Some(saved) = saved {
         restore(booster, matrix, &saved)?;
+        // Else it would leave no checkpoint for a third fit to begin with.
+        if saved.is_origin && booster.is_over() {
+            save(booster, &mut session, None)?;
+        }
     }
     Ok(Some(session))
 }
 
-fn digest(data: &TableDataset, matrix: &Matrix) -> Digest {
+/// Of the rows and of which are held out: trees that have seen a row cannot be judged by it.
+fn digest(data: &TableDataset, matrix: &Matrix, valid: &[u32]) -> Digest {
     let mut digest = DigestBuilder::default();
     let mut bytes = Vec::with_capacity(8 * (matrix.columns() + 3));
     for row in 0..matrix.rows() {
@@ -63,6 +71,8 @@ fn digest(data: &TableDataset, matrix: &Matrix) -> Digest {
         bytes.extend(time.to_le_bytes());
         digest.update(&bytes);
     }
+    digest.update(b"held out");
+    valid.iter().for_each(|row| digest.update(&row.to_le_bytes()));
     digest.finish()
 }
 
@@ -81,6 +91,7 @@ fn restore(booster: &mut Booster<'_>, matrix: &Matrix, saved: &Saved) -> Result<
     booster.scores = forest.scores(matrix);
     booster.forest = forest;
     booster.rounds = state.rounds;
+    booster.begun = if saved.is_origin { state.rounds } else { state.begun };
     booster.best_rounds = state.best_rounds;
     booster.best_loss = state.best_loss;
     booster.gains = state.gains;
@@ -93,6 +104,7 @@ fn restore(booster: &mut Booster<'_>, matrix: &Matrix, saved: &Saved) -> Result<
 pub(super) fn save(booster: &Booster<'_>, session: &mut Session, valid_loss: Option<f64>) -> Result<()> {
     let state = State {
         rounds: booster.rounds,
+        begun: booster.begun,
         best_rounds: booster.best_rounds,
         best_loss: booster.best_loss,
         gains: booster.gains.clone(),

@@ -21,9 +21,10 @@ pub(super) fn encode(parameters: &Parameters, vectors: &[(&str, &[f32])]) -> Res
 /// Reads one vector back from the file `name` of a checkpoint.
 ///
 /// # Errors
-/// `DataLoss` naming the file when a parameter is missing, of another shape or not finite.
+/// Naming the file, when a parameter is missing, of another shape or not finite: `DataLoss`, or `FailedPrecondition` where the
+/// checkpoint is another fit's.
 pub(super) fn decode(saved: &Saved, name: &str, parameters: &Parameters, prefix: &str) -> Result<Vec<f32>> {
-    let damaged = |error: mlops_core::Error| saved.damaged(name, error.message());
+    let damaged = |error: mlops_core::Error| saved.misfit(name, error.message());
     let file = WeightsFile::open(saved.file(name)?).map_err(damaged)?;
     let mut values = Vec::with_capacity(parameters.len());
     for slot in parameters.layout() {

@@ -445,15 +445,23 @@ impl<L: Learner> Run<'_, L> {
             self.world.meet()?;
             Session::peek(checkpoints, &identity)?
         };
-        if let Some(saved) = saved {
-            self.restore(&saved)?;
+        if let Some(saved) = &saved {
+            self.restore(saved)?;
         }
         // Nobody writes, and so removes, a checkpoint before all have read theirs.
-        self.world.meet()
+        self.world.meet()?;
+        // Else it would leave no checkpoint for a third fit to begin with.
+        if saved.is_some_and(|saved| saved.is_origin) && self.is_over() {
+            self.save(None)?;
+        }
+        Ok(())
     }
 
     fn restore(&mut self, saved: &Saved) -> Result<()> {
-        self.state = saved.json(STATE_FILE)?;
+        let fresh = std::mem::replace(&mut self.state, saved.json(STATE_FILE)?);
+        if saved.is_origin {
+            self.begin_after(&fresh, saved)?;
+        }
         self.parameters.values = bundle::decode(saved, WEIGHTS_FILE, &self.parameters, "")?;
         self.optimizer.steps = self.state.updates;
         self.optimizer.first = bundle::decode(saved, MOMENTS_FILE, &self.parameters, "first.")?;
@@ -464,6 +472,21 @@ impl<L: Learner> Run<'_, L> {
             self.best = Some(bundle::decode(saved, BEST_FILE, &self.parameters, "")?);
         }
         self.put();
+        Ok(())
+    }
+
+    /// Makes the state of another fit, which may have had other batches and another precision, that of this one.
+    fn begin_after(&mut self, fresh: &State, saved: &Saved) -> Result<()> {
+        if self.state.batches_done > 0 {
+            return Err(Error::failed_precondition(format!(
+                "checkpoint {} was written in the middle of an epoch; end that fit before another begins with it",
+                saved.path.display()
+            )));
+        }
+        self.state.step_rows = fresh.step_rows;
+        self.state.loss_scale = fresh.loss_scale;
+        self.state.stopped = false;
+        self.state.world_size = self.world.size();
         Ok(())
     }
 

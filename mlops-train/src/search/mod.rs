@@ -11,6 +11,7 @@
 //! | which trials are stopped early | [`PrunerSettings`] |
 //! | which parameters matter | [`importance()`] |
 //! | charts in one HTML page | [`plot`] |
+//! | training whose parameters change on the way, by a population | [`PbtSettings`], [`Population`] |
 //! | a study that several workers share (feature `study-sql`) | `SharedStudy` |
 
 mod hypervolume;
@@ -19,6 +20,7 @@ mod importance;
 mod optuna;
 mod pareto;
 pub mod plot;
+mod population;
 mod pruner;
 mod sampler;
 #[cfg(feature = "study-sql")]
@@ -31,13 +33,14 @@ mod trial;
 pub use importance::importance;
 #[cfg(feature = "study-sql")]
 pub use optuna::{export_optuna, import_optuna};
+pub use population::{Population, Stretch};
 pub use pruner::{
     HalvingSettings, HyperbandSettings, PatienceSettings, PercentileSettings, PrunerSettings, ThresholdSettings,
     WilcoxonSettings,
 };
 pub use sampler::{
-    CmaEs, CmaEsSettings, Gp, GpSettings, Grid, GridSettings, Nsga2, Nsga2Settings, Proposal, Qmc, Random, Sampler,
-    SamplerSettings, StudyView, Tpe, TpeSettings,
+    CmaEs, CmaEsSettings, Gp, GpSettings, Grid, GridSettings, Nsga2, Nsga2Settings, Pbt, PbtSettings, Proposal, Qmc,
+    Random, Sampler, SamplerSettings, StudyView, Tpe, TpeSettings,
 };
 #[cfg(feature = "study-sql")]
 pub use shared::{SharedSettings, SharedStudy};

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::params::Params;
 
+/// Attribute of a trial that repeats a dead one: the number of that one.
+pub(crate) const RETRY_OF: &str = "retry:of";
+
 /// What became of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -17,6 +17,7 @@ mod labeling;
 mod linear;
 mod mlp;
 mod neural;
+mod population;
 #[cfg(all(feature = "labeling", feature = "study-sql", feature = "postgres"))]
 mod postgres;
 mod real_data;

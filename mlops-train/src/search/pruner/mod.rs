@@ -125,6 +125,15 @@ impl PrunerSettings {
         }
     }
 
+    /// Whether it may pause trials.
+    pub(crate) fn pauses(&self) -> bool {
+        match self {
+            Self::SuccessiveHalving(settings) => settings.promote,
+            Self::Patience(settings) => settings.wrapped.as_ref().is_some_and(|wrapped| wrapped.pauses()),
+            _ => false,
+        }
+    }
+
     /// The paused trial to go on with before a new one begins.
     pub(crate) fn resumes(&self, view: &StudyView<'_>) -> Option<usize> {
         match self {

@@ -8,6 +8,7 @@ mod cmaes;
 mod gp;
 mod grid;
 mod nsga2;
+mod pbt;
 mod qmc;
 mod random;
 pub(crate) mod tpe;
@@ -19,11 +20,13 @@ use mlops_metrics::Direction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::pbt::{Roster, parent as stretch_parent};
 pub use self::{
     cmaes::{CmaEs, CmaEsSettings},
     gp::{Gp, GpSettings},
     grid::{Grid, GridSettings},
     nsga2::{Nsga2, Nsga2Settings},
+    pbt::{Pbt, PbtSettings},
     qmc::Qmc,
     random::Random,
     tpe::{Tpe, TpeSettings},
@@ -88,7 +91,7 @@ pub trait Sampler: fmt::Debug + Send + Sync {
     /// Values for every parameter that exists, all inside their bounds.
     ///
     /// # Errors
-    /// `ResourceExhausted` when there is nothing left to try.
+    /// `ResourceExhausted` when there is nothing left to try, `Unavailable` when there will be once a running trial is told.
     fn propose(&mut self, view: &StudyView<'_>, number: usize) -> Result<Proposal>;
 }
 
@@ -111,6 +114,8 @@ pub enum SamplerSettings {
     CmaEs(CmaEsSettings),
     /// The non-dominated sorting genetic algorithm.
     Nsga2(Nsga2Settings),
+    /// Population based training: a trial is a stretch of one member's training.
+    Pbt(PbtSettings),
 }
 
 impl Default for SamplerSettings {
@@ -120,8 +125,8 @@ impl Default for SamplerSettings {
 }
 
 impl SamplerSettings {
-    /// A sampler by its usual name, with its defaults: `random`, `grid`, `qmc`, `tpe`, `tpe_optuna`, `gp`, `cmaes` or
-    /// `nsga2`.
+    /// A sampler by its usual name, with its defaults: `random`, `grid`, `qmc`, `tpe`, `tpe_optuna`, `gp`, `cmaes`,
+    /// `nsga2` or `pbt`.
     ///
     /// # Errors
     /// `InvalidArgument` for another name.
@@ -135,9 +140,10 @@ impl SamplerSettings {
             "gp" => Self::Gp(GpSettings::default()),
             "cmaes" => Self::CmaEs(CmaEsSettings::default()),
             "nsga2" => Self::Nsga2(Nsga2Settings::default()),
+            "pbt" => Self::Pbt(PbtSettings::default()),
             _ => {
                 return Err(Error::invalid_argument(format!(
-                    "unknown sampler {name:?}, expected random, grid, qmc, tpe, tpe_optuna, gp, cmaes or nsga2"
+                    "unknown sampler {name:?}, expected random, grid, qmc, tpe, tpe_optuna, gp, cmaes, nsga2 or pbt"
                 )));
             }
         })
@@ -166,6 +172,10 @@ impl SamplerSettings {
                 Box::new(CmaEs::new(settings, space)?)
             }
             Self::Nsga2(settings) => Box::new(Nsga2::new(settings)?),
+            Self::Pbt(settings) => {
+                one("pbt")?;
+                Box::new(Pbt::new(settings)?)
+            }
         })
     }
 }

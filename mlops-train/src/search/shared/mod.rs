@@ -20,12 +20,10 @@ use serde_json::Value;
 use self::tables::MIGRATIONS;
 use super::{
     study::{Outcome, Study},
-    trial::{Trial, TrialState},
+    trial::{RETRY_OF, Trial, TrialState},
 };
 use crate::{attempts::Attempts, params::Params};
 
-/// Attribute of a trial that repeats a dead one: the number of that one.
-const RETRY_OF: &str = "retry:of";
 /// Attribute of a trial that repeats a dead one: how many times its parameters were tried before.
 const RETRIES: &str = "retry:count";
 
@@ -232,20 +230,28 @@ impl SharedStudy {
         // Until the commit has returned, every way out of here, a dropped future too, leaves memory ahead of the database.
         self.dirty = true;
         let mut touched = Vec::new();
-        let mut answer = None;
+        let mut answer = Ok(None);
         match change {
             Change::Ask => {
-                let trial = match self.retry_dead(tx.as_mut(), &mut touched).await? {
-                    Some(trial) => trial,
-                    None => self.study.ask()?,
+                answer = match self.retry_dead(tx.as_mut(), &mut touched).await? {
+                    Some(trial) => Ok(Some(trial)),
+                    None => self.study.ask().map(Some),
                 };
-                touched.push(trial.number);
-                answer = Some(trial);
+                match &answer {
+                    Ok(trial) => touched.extend(trial.iter().map(|trial| trial.number)),
+                    // Nothing has changed. Who waits asks often, and need not read all trials each time.
+                    Err(_) if touched.is_empty() => {
+                        self.dirty = false;
+                        return answer;
+                    }
+                    // There is no trial, but the dead have failed.
+                    Err(_) => {}
+                }
             }
             Change::Enqueue(params) => {
                 let trial = self.study.enqueue(params)?;
                 touched.push(trial.number);
-                answer = Some(trial);
+                answer = Ok(Some(trial));
             }
             Change::Report(number, step, value) => {
                 let stop = self.study.report(number, step, value)?;
@@ -257,7 +263,7 @@ impl SharedStudy {
                     tx.execute(sql, params![self.id, number as u64, step, value, revision]).await?;
                 }
                 touched.push(number);
-                answer = self.study.trials().get(number).filter(|_| stop).cloned();
+                answer = Ok(self.study.trials().get(number).filter(|_| stop).cloned());
             }
             Change::Tell(number, outcome) => {
                 self.study.tell_outcome(number, outcome)?;
@@ -270,7 +276,7 @@ impl SharedStudy {
         tx.commit().await?;
         self.revision = revision;
         self.dirty = false;
-        Ok(answer)
+        answer
     }
 
     /// Fails trials whose lease has run out; the first whose parameters may be tried again is.

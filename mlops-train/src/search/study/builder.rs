@@ -60,7 +60,7 @@ impl StudyBuilder {
     /// Checks the space, the sampler and the pruner.
     ///
     /// # Errors
-    /// `InvalidArgument` naming what is out of range.
+    /// `InvalidArgument` naming what is out of range, and for a population with a pruner that pauses trials.
     pub fn build(self) -> Result<Study> {
         self.space.validate()?;
         if !(1..=VALUES_MAX).contains(&self.directions.len()) || !(1..=512).contains(&self.name.len()) {
@@ -71,6 +71,12 @@ impl StudyBuilder {
         self.sampler.build(&self.space, self.directions.len())?;
         if let Some(pruner) = &self.pruner {
             pruner.validate()?;
+            if pruner.pauses() && matches!(self.sampler, SamplerSettings::Pbt(_)) {
+                return Err(Error::invalid_argument(
+                    "a population waits for trials that are paused; give pbt a pruner that stops them for good (`promote` \
+                     false)",
+                ));
+            }
         }
         let Self { name, space, directions, sampler, pruner, seed } = self;
         Ok(Study { name, space, directions, sampler, pruner, seed, trials: Vec::new(), ended: 0, engine: None })

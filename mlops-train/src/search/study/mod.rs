@@ -141,7 +141,8 @@ impl Study {
     /// has reports already: it goes on after the last of them.
     ///
     /// # Errors
-    /// `ResourceExhausted` when the study holds 100,000 trials or its grid is used up.
+    /// `ResourceExhausted` when the study holds 100,000 trials or its grid or population is used up; `Unavailable` when a
+    /// population waits for trials that run.
     pub fn ask(&mut self) -> Result<Trial> {
         if let Some(number) = self.pruner.as_ref().and_then(|pruner| pruner.resumes(&self.view())) {
             return self.change(number, |trial| trial.state = TrialState::Running);
@@ -470,6 +471,12 @@ impl Study {
     #[must_use]
     pub fn directions(&self) -> &[Direction] {
         &self.directions
+    }
+
+    /// How parameters are chosen.
+    #[must_use]
+    pub fn sampler(&self) -> &SamplerSettings {
+        &self.sampler
     }
 
     /// The study's name, by which stores and Hyperband know it.

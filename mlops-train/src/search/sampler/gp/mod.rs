@@ -1,7 +1,10 @@
 //! A Gaussian process over the values seen, and the point with the largest expected improvement.
 //!
-//! Settings are those of Optuna 5.0's sampler. The kernel matrix is decomposed again for each proposal, which takes time
-//! with the cube of the points: beyond [`GpSettings::points_max`] the best half and the latest half are kept.
+//! Settings are those of Optuna 5.0's sampler. What takes time is bounded, whatever the number of trials. The process is
+//! decomposed once for each proposal, with the cube of its points: beyond [`GpSettings::points_max`] the best half and the
+//! latest half of the trials are kept. Its lengths, scale and noise need some dozens of decompositions: beyond
+//! [`FITTED_MAX`] they are learnt from the best half and the latest half of so many. Trials that run are added by their
+//! border, with the square of the points, the latest [`RUNNING_MAX`] of them.
 
 mod acquisition;
 mod lbfgs;
@@ -11,7 +14,11 @@ mod process;
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use self::{acquisition::Acquisition, lbfgs::Descent, process::Process};
+use self::{
+    acquisition::Acquisition,
+    lbfgs::Descent,
+    process::{Hyperparameters, Process},
+};
 use super::{Proposal, Sampler, StudyView};
 use crate::{
     params::Params,
@@ -21,6 +28,12 @@ use crate::{
         trial::{Trial, TrialState},
     },
 };
+
+/// Points that lengths, scale and noise of the process are learnt from.
+const FITTED_MAX: usize = 200;
+
+/// Trials that run which the process takes up.
+const RUNNING_MAX: usize = 200;
 
 /// Values up to which steps are tried one by one.
 const TRIED_MAX: f64 = 16.0;
@@ -77,23 +90,57 @@ impl Gp {
         }
         Ok(Self { settings: settings.clone() })
     }
+}
 
-    /// The complete trials that are learnt from: all, or the best half and the latest half of what is allowed.
-    fn learnt<'a>(&self, view: &StudyView<'a>) -> Vec<(f64, &'a Trial)> {
-        let mut complete: Vec<(f64, &Trial)> =
-            view.trials.iter().filter_map(|trial| Some((-view.loss(trial)?, trial))).collect();
-        if complete.len() <= self.settings.points_max {
-            return complete;
-        }
-        let latest = complete.split_off(complete.len() - self.settings.points_max / 2);
-        let feasible_first = |a: &(f64, &Trial), b: &(f64, &Trial)| {
-            a.1.violation().total_cmp(&b.1.violation()).then(b.0.total_cmp(&a.0))
-        };
-        complete.sort_by(feasible_first);
-        complete.truncate(self.settings.points_max - latest.len());
-        complete.sort_by_key(|(_, trial)| trial.number);
-        complete.into_iter().chain(latest).collect()
+/// A complete trial and its value; more is better.
+type Seen<'a> = (f64, &'a Trial);
+
+/// At most `most` trials: all, or the best half and the latest half, in the order of their numbers.
+fn best_and_latest(mut complete: Vec<Seen<'_>>, most: usize) -> Vec<Seen<'_>> {
+    if complete.len() <= most {
+        return complete;
     }
+    let latest = complete.split_off(complete.len() - most / 2);
+    let feasible_first =
+        |a: &Seen<'_>, b: &Seen<'_>| a.1.violation().total_cmp(&b.1.violation()).then(b.0.total_cmp(&a.0));
+    complete.sort_by(feasible_first);
+    complete.truncate(most - latest.len());
+    complete.sort_by_key(|(_, trial)| trial.number);
+    complete.into_iter().chain(latest).collect()
+}
+
+/// Trials as a process sees them.
+struct Points<'a> {
+    learnt: Vec<Seen<'a>>,
+    at: Vec<Vec<f64>>,
+    choices: Vec<bool>,
+    /// Rows that lengths, scale and noise are learnt from.
+    fitted: Vec<usize>,
+}
+
+impl<'a> Points<'a> {
+    /// None when a trial has no place, because the space has changed.
+    fn of(view: &StudyView<'a>, coordinates: &[Coordinate<'_>], most: usize) -> Option<Self> {
+        let complete = view.trials.iter().filter_map(|trial| Some((-view.loss(trial)?, trial))).collect();
+        let learnt = best_and_latest(complete, most);
+        let at = learnt.iter().map(|(_, trial)| place(coordinates, trial)).collect::<Option<_>>()?;
+        let row = |(_, trial): &Seen<'_>| learnt.binary_search_by_key(&trial.number, |(_, trial)| trial.number).ok();
+        let fitted = best_and_latest(learnt.clone(), FITTED_MAX).iter().filter_map(row).collect();
+        Some(Self { at, fitted, choices: coordinates.iter().map(|c| c.choice).collect(), learnt })
+    }
+
+    /// The process of standardized values at these points.
+    fn process(&self, values: &[f64]) -> Option<Process> {
+        let chosen = self.fitted.iter().filter_map(|&row| Some((self.at.get(row)?.clone(), *values.get(row)?)));
+        let (points, fitted): (Vec<Vec<f64>>, Vec<f64>) = chosen.unzip();
+        let hyperparameters = Hyperparameters::fit(&points, &fitted, &self.choices);
+        Process::new(self.at.clone(), values, self.choices.clone(), hyperparameters)
+    }
+}
+
+/// Where a trial lies; none when it lacks a coordinate.
+fn place(coordinates: &[Coordinate<'_>], trial: &Trial) -> Option<Vec<f64>> {
+    coordinates.iter().map(|coordinate| coordinate.of(&trial.params)).collect()
 }
 
 impl<'a> Coordinate<'a> {
@@ -154,25 +201,24 @@ impl Gp {
         view: &StudyView<'_>,
         coordinates: &[Coordinate<'_>],
     ) -> Option<(Acquisition, Option<Vec<f64>>)> {
-        let learnt = self.learnt(view);
-        let place = |trial: &Trial| coordinates.iter().map(|c| c.of(&trial.params)).collect::<Option<Vec<f64>>>();
-        let points: Vec<Vec<f64>> = learnt.iter().map(|(_, trial)| place(trial)).collect::<Option<_>>()?;
-        let choices: Vec<bool> = coordinates.iter().map(|c| c.choice).collect();
+        let points = Points::of(view, coordinates, self.settings.points_max)?;
+        let learnt = &points.learnt;
         let (values, _, _) = standardize(&learnt.iter().map(|(value, _)| *value).collect::<Vec<_>>());
         let feasible = learnt.iter().zip(&values).enumerate().filter(|(_, ((_, trial), _))| trial.is_feasible());
         let best = feasible.max_by(|a, b| a.1.1.total_cmp(b.1.1)).map(|(row, (_, value))| (row, *value));
-        let start = best.and_then(|(row, _)| points.get(row).cloned());
+        let start = best.and_then(|(row, _)| points.at.get(row).cloned());
         let mut constraints = Vec::new();
         for constraint in 0..learnt.iter().map(|(_, trial)| trial.constraints.len()).min().unwrap_or(0) {
             let slack = |trial: &Trial| trial.constraints.get(constraint).map_or(0.0, |violation| -violation);
             let (slacks, mean, deviation) =
                 standardize(&learnt.iter().map(|(_, trial)| slack(trial)).collect::<Vec<_>>());
-            constraints.push((Process::fit(points.clone(), &slacks, choices.clone())?, -mean / deviation));
+            constraints.push((points.process(&slacks)?, -mean / deviation));
         }
-        let mut process = Process::fit(points, &values, choices)?;
-        for trial in view.trials.iter().filter(|trial| trial.state == TrialState::Running) {
-            process = place(trial).and_then(|point| process.believe(point)).unwrap_or(process);
-        }
+        let mut process = points.process(&values)?;
+        let running = view.trials.iter().filter(|trial| trial.state == TrialState::Running);
+        let running: Vec<Vec<f64>> = running.filter_map(|trial| place(coordinates, trial)).collect();
+        let earlier = running.len().saturating_sub(RUNNING_MAX);
+        running.into_iter().skip(earlier).for_each(|point| process.believe(point));
         Some((Acquisition { objective: (process, best.map(|(_, value)| value)), constraints }, start))
     }
 
