@@ -10,6 +10,7 @@ venv="${XDG_CACHE_HOME:-$HOME/.cache}/mlops-ci/venv-dvc"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet dvc==3.67.1 'jsonschema[format]' referencing openlineage-python==1.54.0
 "$venv/bin/python" "$here/dvc.py" "$program" "$venv/bin/dvc" "$work/dvc" 1
+"$venv/bin/python" "$here/dvc_kills.py" "$program" "$venv/bin/dvc" "$work/dvc-kills" 24
 rm -rf "$work/lineage"
 mkdir "$work/lineage"
 "$events" "$work/lineage/store" "$work/lineage/events.jsonl"

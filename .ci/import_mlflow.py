@@ -15,6 +15,7 @@ import mlflow
 import numpy
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service import utils as tracking_utils
 
 IMPORT, SERVER = sys.argv[1:3]
 OURS = ("mlops.imported.", "mlops.mlflow.stage")
@@ -148,6 +149,8 @@ def inner(x):
 
 def logged_state(client):
     """Logged models and traces, with ids of runs replaced by names."""
+    mlflow.set_tracking_uri(client.tracking_uri)  # `models:/` is looked for there, whatever the download is told.
+    tracking_utils._artifact_repos_cache.clear()  # By id alone, and the same id is on two servers here.
     found = {}
     theirs = lambda tags: {k: v for k, v in tags.items() if not k.startswith(OURS)}
     name_of = lambda run: client.get_run(run).info.run_name if run else None
@@ -157,7 +160,7 @@ def logged_state(client):
             files = {}
             with tempfile.TemporaryDirectory() as folder:
                 if client.list_logged_model_artifacts(model.model_id):
-                    local = mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=folder, tracking_uri=client.tracking_uri)
+                    local = mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=folder)
                     files = {str(p.relative_to(local)): p.read_bytes() for p in sorted(pathlib.Path(local).rglob("*")) if p.is_file()}
             found[f"logged {model.name}"] = (model.model_type, str(model.status), model.params, theirs(model.tags), name_of(model.source_run_id),
                                             points, files)

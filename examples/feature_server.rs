@@ -13,6 +13,8 @@
 //! A program of yours defines its own views here; `--demo` defines the view `drv` of drivers and the service `svc`.
 //! Counters are at `/metrics`. Ctrl-C or a termination signal ends it after the last answer and what is written.
 
+#[path = "common/program.rs"]
+mod program;
 #[path = "common/stop_signal.rs"]
 mod stop_signal;
 
@@ -28,9 +30,9 @@ use mlops::{
     },
     features::{Entity, FeatureService, FeatureStore, FeatureStoreBuilder, FeatureView, feast::FeastServer},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Builder};
 
-use self::stop_signal::stop_signal;
+use self::{program::end, stop_signal::stop_signal};
 
 /// How long work in the background may go on after the last answer.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -50,15 +52,8 @@ struct Options {
     demo: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+fn main() -> ExitCode {
+    end(&mut Builder::new_multi_thread(), run(&Options::parse()))
 }
 
 async fn run(options: &Options) -> Result<()> {

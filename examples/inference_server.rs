@@ -16,6 +16,8 @@
 
 #[path = "common/iris_model.rs"]
 mod iris_model;
+#[path = "common/program.rs"]
+mod program;
 #[path = "common/stop_signal.rs"]
 mod stop_signal;
 
@@ -30,9 +32,9 @@ use mlops::{
         Runtimes, Server, ServerSettings, TensorType,
     },
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Builder};
 
-use self::{iris_model::iris_model, stop_signal::stop_signal};
+use self::{iris_model::iris_model, program::end, stop_signal::stop_signal};
 
 /// How often the directory is looked at for newer versions.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -58,15 +60,8 @@ struct Options {
     demo_models: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+fn main() -> ExitCode {
+    end(&mut Builder::new_multi_thread(), run(&Options::parse()))
 }
 
 async fn run(options: &Options) -> Result<()> {

@@ -6,6 +6,9 @@
 //!
 //! `--compare ID --compare ID` prints runs side by side instead. The server may run meanwhile.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::{fs::File, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
@@ -18,6 +21,9 @@ use mlops::{
     },
     store::{Home, SqliteMetaStore, SqliteSettings},
 };
+use tokio::runtime::Builder;
+
+use self::program::end;
 
 /// Exports runs and points.
 #[derive(Debug, Parser)]
@@ -43,15 +49,8 @@ struct Options {
     compare: Vec<String>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+fn main() -> ExitCode {
+    end(&mut Builder::new_multi_thread(), run(&Options::parse()))
 }
 
 async fn run(options: &Options) -> Result<()> {

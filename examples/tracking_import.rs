@@ -11,6 +11,9 @@
 //! and why. It can be stopped at any time and started again; what is there already is not imported twice. The server may
 //! run meanwhile.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser};
@@ -22,6 +25,9 @@ use mlops::{
     },
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
 };
+use tokio::runtime::Builder;
+
+use self::program::end;
 
 /// Runs and models between two lines of progress.
 const TOLD_EVERY: u64 = 100;
@@ -64,15 +70,8 @@ struct From {
     wandb: Option<PathBuf>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+fn main() -> ExitCode {
+    end(&mut Builder::new_multi_thread(), run(&Options::parse()))
 }
 
 async fn run(options: &Options) -> Result<()> {

@@ -10,6 +10,8 @@
 //!
 //! Ctrl-C or a termination signal ends it after the last answer.
 
+#[path = "common/program.rs"]
+mod program;
 #[path = "common/stop_signal.rs"]
 mod stop_signal;
 
@@ -33,10 +35,10 @@ use mlops::{
     },
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Builder};
 use url::Url;
 
-use self::stop_signal::stop_signal;
+use self::{program::end, stop_signal::stop_signal};
 
 /// Threads for the database and files: more would wait for the same disk, and each keeps memory of its own.
 const BLOCKING_THREADS: usize = 4;
@@ -81,19 +83,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
-    let outcome = runtime
-        .map_err(|error| Error::unavailable("no threads can be started").with_source(error))
-        .and_then(|runtime| runtime.block_on(run(&options)));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    end(Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS), run(&Options::parse()))
 }
 
 async fn run(options: &Options) -> Result<()> {

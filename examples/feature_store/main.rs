@@ -11,6 +11,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "the program tells how long things took")]
 
+#[path = "../common/program.rs"]
+mod program;
 #[path = "../common/stop_signal.rs"]
 mod stop_signal;
 
@@ -45,10 +47,11 @@ use mlops::{
         offline::{HistoricalOptions, TrainingSet},
     },
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Builder};
 
 use self::{
     definitions::{SERVICE, TABLE, TIME},
+    program::end,
     stop_signal::stop_signal,
 };
 
@@ -73,15 +76,8 @@ struct Options {
     serve: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+fn main() -> ExitCode {
+    end(&mut Builder::new_multi_thread(), run(&Options::parse()))
 }
 
 async fn run(options: &Options) -> Result<()> {

@@ -14,6 +14,8 @@ mod explained;
 mod fair;
 mod options;
 mod people;
+#[path = "../common/program.rs"]
+mod program;
 mod registered;
 mod search;
 #[path = "../common/table_file.rs"]
@@ -30,11 +32,13 @@ use mlops::{
         log_params, log_study, scores,
     },
 };
+use tokio::runtime::Builder;
 
 use crate::{
     fair::Frames,
     options::{Kind, Options},
     people::{People, SEX, groups},
+    program::end,
     registered::Registry,
     search::METRIC,
 };
@@ -47,18 +51,7 @@ const SIMULATED_ROWS: usize = 12_000;
 const AUC_MIN: f64 = 0.75;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome = runtime
-        .map_err(|error| Error::unavailable("no threads can be started").with_source(error))
-        .and_then(|runtime| runtime.block_on(run(&options)));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error.chain());
-            ExitCode::from(2)
-        }
-    }
+    end(&mut Builder::new_multi_thread(), run(&Options::parse()))
 }
 
 async fn run(options: &Options) -> Result<()> {
