@@ -57,7 +57,7 @@ pub const PROPENSITY: &str = "propensity";
 /// Rows that are gathered before they are put aside: small enough to grow in place, large enough that few are put
 /// together when they are written.
 const GATHERED_ROWS_MAX: usize = 8_192;
-/// Bytes of inputs and outputs that are gathered before they are put aside, for the same reasons.
+/// Bytes of growing columns from which they are put aside, for the same reasons.
 const GATHERED_BYTES_MAX: usize = 64 << 20;
 
 /// How much the log holds in memory.

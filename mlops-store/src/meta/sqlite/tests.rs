@@ -11,6 +11,7 @@ use std::{
 };
 
 use mlops_core::ErrorKind;
+use tokio::task::JoinHandle;
 
 use super::{checkpoint::Limits, *};
 use crate::{MetaStoreExt as _, Work, params};
@@ -150,6 +151,22 @@ impl Work for Insert {
     }
 }
 
+/// Hands works over that wait, in their order, for a connection that somebody else has.
+async fn hand_over<W: Work>(
+    store: &SqliteMetaStore,
+    works: impl IntoIterator<Item = W>,
+) -> Vec<JoinHandle<Result<W::Output>>> {
+    let mut tasks = Vec::new();
+    for work in works {
+        let own = store.clone();
+        tasks.push(tokio::spawn(async move { own.carry_out(&Arc::new(work)).await }));
+        while store.queue.waiting() < tasks.len() {
+            tokio::task::yield_now().await;
+        }
+    }
+    tasks
+}
+
 #[tokio::test]
 async fn work_that_waits_together_shares_a_sync_and_a_panic_is_its_own_failure() {
     let dir = tempfile::tempdir().unwrap();
@@ -162,15 +179,7 @@ async fn work_that_waits_together_shares_a_sync_and_a_panic_is_its_own_failure()
     store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
     let before = syncs.load(Ordering::SeqCst);
     let tx = store.begin().await.unwrap();
-    let tasks: Vec<_> = (-1..20)
-        .map(|id| {
-            let store = store.clone();
-            tokio::spawn(async move { store.carry_out(&Arc::new(Insert(id))).await })
-        })
-        .collect();
-    while store.queue.waiting() < 21 {
-        tokio::task::yield_now().await;
-    }
+    let tasks = hand_over(&store, (-1..20).map(Insert)).await;
     drop(tx);
     let mut outcomes = Vec::new();
     for task in tasks {
@@ -204,14 +213,7 @@ async fn work_that_fails_takes_only_itself_with_it_unless_all_of_it_is_undone() 
     store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
     let together = async |round: [Steps; 3]| {
         let tx = store.begin().await.unwrap();
-        let mut tasks = Vec::new();
-        for (place, work) in round.into_iter().enumerate() {
-            let own = store.clone();
-            tasks.push(tokio::spawn(async move { own.carry_out(&Arc::new(work)).await }));
-            while store.queue.waiting() <= place {
-                tokio::task::yield_now().await;
-            }
-        }
+        let tasks = hand_over(&store, round).await;
         drop(tx);
         let mut outcomes = Vec::new();
         for task in tasks {
@@ -240,15 +242,7 @@ async fn work_whose_caller_has_gone_is_not_done() {
     let store = SqliteMetaStore::in_memory().await.unwrap();
     store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
     let tx = store.begin().await.unwrap();
-    let mut tasks: Vec<_> = (0..3)
-        .map(|id| {
-            let store = store.clone();
-            tokio::spawn(async move { store.carry_out(&Arc::new(Insert(id))).await })
-        })
-        .collect();
-    while store.queue.waiting() < 3 {
-        tokio::task::yield_now().await;
-    }
+    let mut tasks = hand_over(&store, (0..3).map(Insert)).await;
     let last = tasks.pop().unwrap();
     for task in tasks {
         task.abort();
@@ -269,15 +263,7 @@ async fn work_that_waits_together_for_another_process_gives_up_together() {
     let store = SqliteMetaStore::open(&path, settings).await.unwrap();
     store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
     let tx = store.begin().await.unwrap();
-    let tasks: Vec<_> = (0..3)
-        .map(|id| {
-            let store = store.clone();
-            tokio::spawn(async move { store.carry_out(&Arc::new(Insert(id))).await })
-        })
-        .collect();
-    while store.queue.waiting() < 3 {
-        tokio::task::yield_now().await;
-    }
+    let tasks = hand_over(&store, (0..3).map(Insert)).await;
     drop(tx);
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
