@@ -169,53 +169,66 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Answers every call.
-    pub(super) fn run(mut self, clock: &dyn Clock) {
+    /// Answers every call. The version is let go before the answers of a prediction that succeeded as a whole leave: who
+    /// got one finds the model idle.
+    pub(super) fn run(self, clock: &dyn Clock) {
+        let Self { version, calls, dead, closed_by, .. } = self;
         let begun = clock.monotonic();
-        for (call, outlook) in std::mem::take(&mut self.dead) {
-            call.refuse_dead(outlook, &self.version, begun);
+        for (call, outlook) in dead {
+            call.refuse_dead(outlook, &version, begun);
         }
-        let calls = std::mem::take(&mut self.calls);
-        self.answer(calls, begun, clock);
+        Turn { begun, closed_by, clock }.answer(version, calls);
     }
+}
 
-    fn answer(&self, calls: Vec<Call>, begun: Duration, clock: &dyn Clock) {
+/// One turn of a worker.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    begun: Duration,
+    closed_by: Close,
+    clock: &'a dyn Clock,
+}
+
+impl Turn<'_> {
+    fn answer(self, version: Arc<LoadedVersion>, calls: Vec<Call>) {
         let Some(first) = calls.first() else { return };
         let rows = calls.iter().map(|call| call.rows).sum();
-        let started = clock.monotonic();
+        let started = self.clock.monotonic();
         let ambient = calls.iter().map(|call| call.ambient.clone()).collect::<Option<Vec<_>>>().map(Ambient::shared);
         let outcome = guarded(|| {
             let _here = ambient.map(Ambient::enter);
             let inputs = if calls.len() == 1 { first.inputs.clone() } else { merge(&calls)? };
-            let outputs = self.version.predict(inputs)?;
+            let outputs = version.predict(inputs)?;
             if calls.len() == 1 { Ok(vec![outputs]) } else { split(&outputs, &calls) }
         });
-        let took = clock.monotonic().saturating_sub(started);
-        self.version.counters.executed(rows, took, self.closed_by);
+        let took = self.clock.monotonic().saturating_sub(started);
+        version.counters.executed(rows, took, self.closed_by);
         match outcome {
             Ok(parts) => {
+                drop(version);
                 for (call, outputs) in calls.into_iter().zip(parts) {
-                    let waited = begun.saturating_sub(call.queued_at);
+                    let waited = self.begun.saturating_sub(call.queued_at);
                     // The caller may have gone meanwhile.
                     let _ = call.reply.send(Ok(Predicted { outputs, waited, took }));
                 }
             }
-            Err(error) => self.answer_apart(calls, error, begun, clock),
+            Err(error) => self.answer_apart(version, calls, error),
         }
     }
 
     /// Finds the call at fault by halves: `2 log2(n)` more predictions for one bad call among `n`.
-    fn answer_apart(&self, mut calls: Vec<Call>, error: Error, begun: Duration, clock: &dyn Clock) {
+    fn answer_apart(self, version: Arc<LoadedVersion>, mut calls: Vec<Call>, error: Error) {
         if calls.len() > 1 {
-            let now = clock.monotonic();
+            let now = self.clock.monotonic();
             for call in calls.extract_if(.., |call| call.outlook(now) != Outlook::Live) {
                 let outlook = call.outlook(now);
-                call.refuse_dead(outlook, &self.version, now);
+                call.refuse_dead(outlook, &version, now);
             }
             let back = calls.split_off(calls.len() / 2);
-            self.answer(calls, begun, clock);
-            self.answer(back, begun, clock);
+            self.answer(Arc::clone(&version), calls);
+            self.answer(version, back);
         } else if let Some(call) = calls.pop() {
+            drop(version);
             // The caller may have gone meanwhile.
             let _ = call.reply.send(Err(error));
         }

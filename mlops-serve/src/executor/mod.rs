@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use batch::{Call, overdue};
 pub(crate) use batch::{Close, Payload, Predicted};
 pub(crate) use lane::BatchPolicy;
+use lane::address;
 pub(crate) use pace::{Pace, PaceMaker};
 pub use priority::Priority;
 pub(crate) use queue::QueueLimits;
@@ -72,9 +73,9 @@ fn work(queue: &Queue, clock: &dyn Clock) {
             // Jobs catch their own panics, see `Executor::job`.
             Work::Job(job) => job(Ok(())),
             Work::Batch(batch) => {
-                let (version, policy, ends) = (Arc::clone(&batch.version), batch.policy, batch.ends);
+                let (version, policy, ends) = (address(&batch.version), batch.policy, batch.ends);
                 batch.run(clock);
-                queue.finished(&version, policy, ends);
+                queue.finished(version, policy, ends);
             }
         }
     }

@@ -262,8 +262,8 @@ impl Queue {
     }
 
     /// Notes that a batch, which was expected to end at `ends`, is predicted; those that waited for company because of it
-    /// wait no longer.
-    pub(super) fn finished(&self, version: &Arc<LoadedVersion>, policy: BatchPolicy, ends: Duration) {
+    /// wait no longer. The version is told by its address, as it may be gone.
+    pub(super) fn finished(&self, version: usize, policy: BatchPolicy, ends: Duration) {
         let mut state = self.lock();
         if let Some(place) = state.running.iter().position(|running| *running == ends) {
             state.running.swap_remove(place);
@@ -271,7 +271,6 @@ impl Queue {
         if policy.delay.is_zero() {
             return;
         }
-        let version = address(version);
         if let Some(count) = state.in_flight.get_mut(&version) {
             *count = count.saturating_sub(1);
             if *count == 0 {

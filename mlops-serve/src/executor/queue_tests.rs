@@ -1,7 +1,12 @@
 //! The queue on a clock that stands still: who is served, with whom, and who is turned away.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    pin::pin,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
@@ -81,7 +86,7 @@ impl Bench {
 
     /// The worker is done with a batch that it did not run.
     fn finish(&self, batch: &Batch) {
-        self.queue.finished(&batch.version, batch.policy, batch.ends);
+        self.queue.finished(address(&batch.version), batch.policy, batch.ends);
     }
 
     fn empty(&self) {
@@ -112,6 +117,33 @@ fn loaded(model: ServedModel) -> Arc<LoadedVersion> {
 fn first(call: &Call) -> f64 {
     let Payload::Rows(batch) = &call.inputs else { panic!("rows") };
     batch["x"].as_any().downcast_ref::<Float64Array>().unwrap().value(0)
+}
+
+/// Notes how many hold the version when an answer comes.
+struct Held {
+    version: Arc<LoadedVersion>,
+    by: OnceLock<usize>,
+}
+
+impl Wake for Held {
+    fn wake(self: Arc<Self>) {
+        self.by.set(Arc::strong_count(&self.version)).unwrap();
+    }
+}
+
+#[test]
+fn a_version_is_let_go_before_the_answer_leaves() {
+    let bench = Bench::new(16, 100);
+    for value in [1.0, POISON] {
+        let (call, answer) = bench.call(&[value]);
+        let held = Arc::new(Held { version: Arc::clone(&bench.version), by: OnceLock::new() });
+        let waker = Waker::from(Arc::clone(&held));
+        let mut answer = pin!(answer);
+        assert!(answer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        bench.push(call).unwrap();
+        bench.batch().run(&*bench.clock);
+        assert_eq!(held.by.get(), Some(&2), "the bench and whoever notes it hold it, no worker does");
+    }
 }
 
 #[test]
@@ -163,7 +195,7 @@ fn company_is_waited_for_only_while_a_batch_is_in_flight_and_not_for_longer_than
     let (call, _five) = bench.call(&[5.0]);
     bench.push(call).unwrap();
     for _ in 0..3 {
-        bench.queue.finished(&running.version, bench.policy, running.ends);
+        bench.queue.finished(address(&running.version), bench.policy, running.ends);
     }
     assert_eq!(bench.batch().closed_by, Close::Idle, "the last batch in flight is done");
 }

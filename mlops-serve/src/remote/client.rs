@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use mlops_core::{Error, Result};
+use mlops_core::{Error, ErrorKind, Result};
 use mlops_http::reqwest::header::HeaderMap;
 use tokio::{
     sync::Semaphore,
@@ -15,12 +15,13 @@ use tokio::{
 use super::{
     RemoteSettings,
     address::Protocol,
+    breaker::{Breaker, Said},
     budget::RetryBudget,
-    fault::SERVER,
+    fault::{Fault, SERVER},
     rest::Rest,
     transport::{Attempt, Metadata, Question, Transport},
 };
-use crate::{ambient::Ambient, tensor::Tensor};
+use crate::{ambient::Ambient, executor::RETRY_AFTER, tensor::Tensor};
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -29,6 +30,7 @@ pub(super) struct Client {
     server: String,
     settings: RemoteSettings,
     budget: RetryBudget,
+    breaker: Breaker,
     places: Semaphore,
     calls: AtomicU64,
 }
@@ -52,6 +54,7 @@ impl Client {
         };
         Ok(Self {
             transport,
+            breaker: Breaker::new(&server, settings.breaker_failures, Duration::from_millis(settings.breaker_pause_ms)),
             server,
             budget: RetryBudget::new(settings.retry_ratio),
             places: Semaphore::new(settings.in_flight_max.min(Semaphore::MAX_PERMITS)),
@@ -69,7 +72,7 @@ impl Client {
     }
 
     fn deadline(&self, ends: Option<Instant>) -> Instant {
-        let limit = Instant::now() + Duration::from_millis(self.settings.timeout_ms);
+        let limit = Instant::now() + self.timeout();
         ends.map_or(limit, |ends| ends.min(limit))
     }
 
@@ -100,21 +103,33 @@ impl Client {
         let place = timeout_at(deadline, self.places.acquire()).await.map_err(|_| self.too_late())?;
         let _place = place.map_err(|error| Error::internal("calls are closed").with_source(error))?;
         self.budget.called();
-        let mut made = 1;
+        let (mut made, mut last) = (1, None);
         loop {
+            let pass = match self.breaker.pass(Instant::now(), deadline) {
+                Ok(pass) => pass,
+                Err(rest) => return Err(last.unwrap_or_else(|| self.left_alone(rest))),
+            };
             let left = deadline.saturating_duration_since(Instant::now());
-            let fault = match timeout_at(deadline, attempt(left)).await {
-                Ok(Ok(answered)) => return Ok(answered),
-                Ok(Err(fault)) => fault,
-                Err(_) => return Err(self.too_late()),
+            let Ok(outcome) = timeout_at(deadline, attempt(left)).await else {
+                pass.end_late(Instant::now());
+                return Err(self.too_late());
+            };
+            let away = |fault: &Fault| fault.again && fault.error.kind() == ErrorKind::Unavailable;
+            let said = if outcome.as_ref().is_err_and(away) { Said::Nothing } else { Said::Answer };
+            pass.end(said, Instant::now());
+            let fault = match outcome {
+                Ok(answered) => return Ok(answered),
+                Err(fault) => fault,
             };
             let wait = self.backoff(made).max(fault.after);
             let in_time = Instant::now().checked_add(wait).is_some_and(|then| then < deadline);
+            let error = fault.error.with("attempts", made);
             if !fault.again || made >= self.settings.attempts_max || !in_time || !self.budget.allows() {
-                tracing::warn!(server = self.server, attempts = made, error = %fault.error.chain(), "a call failed");
-                return Err(fault.error.with("attempts", made));
+                tracing::warn!(server = self.server, attempts = made, error = %error.chain(), "a call failed");
+                return Err(error);
             }
-            tracing::debug!(server = self.server, attempt = made, error = %fault.error, "a call is made again");
+            tracing::debug!(server = self.server, attempt = made, %error, "a call is made again");
+            last = Some(error);
             sleep(wait).await;
             made += 1;
         }
@@ -126,6 +141,15 @@ impl Client {
         // A golden-ratio sequence spreads evenly without drawing.
         let turn = self.calls.fetch_add(1, Ordering::Relaxed) as f64 * 0.618_033_988_749_895;
         Duration::from_millis(millis).mul_f64(1.0 + turn.fract() / 2.0)
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.settings.timeout_ms)
+    }
+
+    fn left_alone(&self, rest: Duration) -> Error {
+        let text = format!("the server of the model does not answer; ask again in {} ms", rest.as_millis());
+        Error::unavailable(text).with(RETRY_AFTER, rest.as_secs().saturating_add(1)).with(SERVER, &self.server)
     }
 
     fn too_late(&self) -> Error {

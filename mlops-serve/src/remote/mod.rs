@@ -11,6 +11,7 @@
 //! then counts and logs it twice, under one request id, in its rollouts as well. `attempts_max` 1 rules that out.
 
 mod address;
+mod breaker;
 mod budget;
 mod client;
 mod fault;

@@ -36,6 +36,13 @@ pub struct RemoteSettings {
     /// The wait before the second attempt, milliseconds; it doubles for each one after, and is spread by up to a half.
     #[serde(default = "backoff_ms")]
     pub backoff_ms: u64,
+    /// After so many attempts in a row without an answer calls fail at once for a while; 0 for never.
+    #[serde(default = "breaker_failures")]
+    pub breaker_failures: u32,
+    /// How long, milliseconds, up to 30,000. Then one attempt is made; while that fails, each pause is twice as long as the
+    /// one before, up to half a minute.
+    #[serde(default = "breaker_pause_ms")]
+    pub breaker_pause_ms: u64,
     /// Most calls at a time; more wait for their turn, as long as their deadline lets them.
     #[serde(default = "in_flight_max")]
     pub in_flight_max: usize,
@@ -60,6 +67,12 @@ fn retry_ratio() -> f64 {
 fn backoff_ms() -> u64 {
     20
 }
+fn breaker_failures() -> u32 {
+    10
+}
+fn breaker_pause_ms() -> u64 {
+    1_000
+}
 fn in_flight_max() -> usize {
     256
 }
@@ -82,6 +95,8 @@ impl RemoteSettings {
             attempts_max: attempts_max(),
             retry_ratio: retry_ratio(),
             backoff_ms: backoff_ms(),
+            breaker_failures: breaker_failures(),
+            breaker_pause_ms: breaker_pause_ms(),
             in_flight_max: in_flight_max(),
             answer_bytes_max: answer_bytes_max(),
             binary: binary(),
@@ -117,6 +132,9 @@ impl RemoteSettings {
         faults.extend(least.iter().filter(|(_, value)| *value == 0).map(|(name, _)| format!("{name} is 0")));
         if !(0.0..=1.0).contains(&self.retry_ratio) {
             faults.push(format!("retry_ratio {} must be 0 to 1", self.retry_ratio));
+        }
+        if self.breaker_pause_ms > 30_000 {
+            faults.push(format!("breaker_pause_ms {} must be at most 30000", self.breaker_pause_ms));
         }
         match address {
             Some(address) if faults.is_empty() => Ok(address),

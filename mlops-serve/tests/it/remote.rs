@@ -67,7 +67,9 @@ over_each!(
     it_answers_what_the_other_answers,
     the_trace_the_id_and_the_time_left_go_with_the_call,
     what_was_not_answered_is_asked_again_within_bounds,
+    a_server_that_does_not_answer_is_left_alone_and_then_tried,
     a_call_ends_with_the_time_of_its_request,
+    a_server_that_hangs_is_left_alone_too,
     a_step_that_hangs_there_ends_with_the_time_of_its_request,
     a_step_that_hangs_there_is_given_up_when_the_caller_goes,
     a_shadow_that_hangs_there_ends_with_the_time_of_its_request,
@@ -183,7 +185,7 @@ async fn others(over: Over) -> (Listening, Wire, String) {
 }
 
 fn quick(url: &str, model: &str) -> RemoteSettings {
-    RemoteSettings { backoff_ms: 0, ..RemoteSettings::new(url, model) }
+    RemoteSettings { backoff_ms: 0, breaker_failures: 0, ..RemoteSettings::new(url, model) }
 }
 
 /// A server of `model` under its own name, in front of the other.
@@ -191,6 +193,12 @@ fn front(model: RemoteModel, at: &str) -> Server {
     let repository = Arc::new(ModelRepository::new());
     repository.register_remote(&name(at), Version(7), Arc::new(model)).unwrap();
     Server::builder(repository).build().unwrap()
+}
+
+fn summands() -> RecordBatch {
+    let a = Arc::new(Float64Array::from(vec![1.0])) as ArrayRef;
+    let b = Arc::new(Int64Array::from(vec![2])) as ArrayRef;
+    RecordBatch::try_from_iter([("a", a), ("b", b)]).unwrap()
 }
 
 const ADD: &str = r#"{"id": "r-1", "inputs": [{"name": "a", "shape": [2], "datatype": "FP64", "data": [1.5, 2]},
@@ -243,17 +251,12 @@ async fn the_trace_the_id_and_the_time_left_go_with_the_call(over: Over) {
 async fn what_was_not_answered_is_asked_again_within_bounds(over: Over) {
     let (_listening, wire, url) = others(over).await;
     let model = RemoteModel::connect(quick(&url, "add")).unwrap();
-    let row = || {
-        let a = Arc::new(Float64Array::from(vec![1.0])) as ArrayRef;
-        let b = Arc::new(Int64Array::from(vec![2])) as ArrayRef;
-        RecordBatch::try_from_iter([("a", a), ("b", b)]).unwrap()
-    };
     wire.fail(StatusCode::SERVICE_UNAVAILABLE, 2);
-    assert_eq!(model.predict(&row()).unwrap()["y"].as_primitive::<Float64Type>().values(), &[3.0]);
+    assert_eq!(model.predict(&summands()).unwrap()["y"].as_primitive::<Float64Type>().values(), &[3.0]);
     assert_eq!(wire.inferences(), 3);
     // Attempts of one call are bounded.
     wire.fail(StatusCode::BAD_GATEWAY, 3);
-    let error = model.predict(&row()).unwrap_err();
+    let error = model.predict(&summands()).unwrap_err();
     assert_eq!((error.kind(), wire.inferences()), (ErrorKind::Unavailable, 6));
     assert!(!error.message().contains(&url) && error.message().ends_with(": made up"), "{error}");
     assert!(error.context().iter().any(|(key, value)| *key == "server" && *value == url), "{error:?}");
@@ -265,23 +268,50 @@ async fn what_was_not_answered_is_asked_again_within_bounds(over: Over) {
     ] {
         wire.fail(status, 1);
         let before = wire.inferences();
-        assert_eq!(model.predict(&row()).unwrap_err().kind(), kind);
+        assert_eq!(model.predict(&summands()).unwrap_err().kind(), kind);
         assert_eq!(wire.inferences(), before + 1, "{status}");
     }
     // Without a budget nothing is.
     let thrifty = RemoteModel::connect(RemoteSettings { retry_ratio: 0.0, ..quick(&url, "add") }).unwrap();
     wire.fail(StatusCode::SERVICE_UNAVAILABLE, 1);
     let before = wire.inferences();
-    assert_eq!(thrifty.predict(&row()).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(thrifty.predict(&summands()).unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(wire.inferences(), before + 1);
     // An outage does not multiply calls for ever: what is saved up is ten retries, and one more for every ten calls.
     let before = wire.inferences();
     wire.fail(StatusCode::SERVICE_UNAVAILABLE, 1_000);
     for _ in 0..100 {
-        assert!(model.predict(&row()).is_err());
+        assert!(model.predict(&summands()).is_err());
     }
     let made = wire.inferences() - before;
     assert!((100..=100 + 10 + 10).contains(&made), "{made} attempts of 100 calls");
+}
+
+async fn a_server_that_does_not_answer_is_left_alone_and_then_tried(over: Over) {
+    let (_listening, wire, url) = others(over).await;
+    let connect = |breaker_pause_ms| {
+        let settings = RemoteSettings { attempts_max: 1, breaker_failures: 3, breaker_pause_ms, ..quick(&url, "add") };
+        RemoteModel::connect(settings).unwrap()
+    };
+    let model = connect(30_000);
+    // A refusal is an answer.
+    for status in [503, 503, 400, 503, 503, 503] {
+        wire.fail(StatusCode::from_u16(status).unwrap(), 1);
+        assert!(model.predict(&summands()).is_err());
+    }
+    let made = wire.inferences();
+    let error = model.predict(&summands()).unwrap_err();
+    assert_eq!((error.kind(), wire.inferences()), (ErrorKind::Unavailable, made), "{error}");
+    assert!(error.message().contains("does not answer; ask again in"), "{error}");
+    assert!(error.context().iter().any(|(key, _)| *key == "retry_after_s"), "{error:?}");
+
+    let impatient = connect(0);
+    wire.fail(StatusCode::SERVICE_UNAVAILABLE, 4);
+    for _ in 0..4 {
+        assert!(impatient.predict(&summands()).is_err());
+    }
+    assert_eq!(wire.inferences(), made + 4, "when its pause is over, calls try again");
+    assert_eq!(impatient.predict(&summands()).unwrap()["y"].as_primitive::<Float64Type>().values(), &[3.0]);
 }
 
 async fn a_call_ends_with_the_time_of_its_request(over: Over) {
@@ -294,6 +324,24 @@ async fn a_call_ends_with_the_time_of_its_request(over: Over) {
     let options = InferOptions { timeout: Some(Duration::from_millis(20)), ..InferOptions::default() };
     let error = in_time(server.infer(&name("gate"), row(), options)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    gate.open();
+}
+
+async fn a_server_that_hangs_is_left_alone_too(over: Over) {
+    let (gate, models) = Gate::model();
+    let (_listening, wire, url) = other(over, Server::builder(models).build().unwrap()).await;
+    gate.open();
+    let settings = RemoteSettings { breaker_failures: 1, breaker_pause_ms: 30_000, ..quick(&url, "gate") };
+    let server = front(RemoteModel::connect(settings).unwrap(), "gate");
+    gate.started().await;
+    let ask = async || {
+        let options = InferOptions { timeout: Some(Duration::from_millis(50)), ..InferOptions::default() };
+        in_time(server.infer(&name("gate"), row(), options)).await
+    };
+    assert_eq!(ask().await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    let made = wire.inferences();
+    let error = ask().await.unwrap_err();
+    assert_eq!((error.kind(), wire.inferences()), (ErrorKind::Unavailable, made), "{error}");
     gate.open();
 }
 

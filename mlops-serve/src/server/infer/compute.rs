@@ -1,0 +1,103 @@
+//! The prediction itself: where it was cheap lately at once, else on a worker, or on another server.
+
+use std::{sync::Arc, time::Duration};
+
+#[cfg(feature = "remote")]
+use arrow_array::RecordBatch;
+use mlops_core::Result;
+
+use super::Routed;
+use crate::{
+    ambient::Ambient,
+    executor::{Ask, BatchPolicy, Close, Payload, Predicted, guarded},
+    observe,
+    repository::LoadedVersion,
+    server::Inner,
+};
+#[cfg(feature = "remote")]
+use crate::{model::ServedModel, remote::RemoteModel};
+
+impl Inner {
+    /// Runs a prediction: inline when recent small calls of this version were cheap, else on a worker.
+    pub(super) async fn compute(&self, routed: &Routed, rows: usize, inputs: Payload) -> Result<Payload> {
+        let (version, counters) = (&routed.version, &routed.version.counters);
+        #[cfg(feature = "remote")]
+        if let (ServedModel::Remote(model), Payload::Rows(batch)) = (&version.model, &inputs) {
+            return Box::pin(self.compute_there(routed, model, batch)).await;
+        }
+        let ambient = version.model.may_ask_others().then(|| Arc::new(self.ambient(routed)));
+        let _waiting = ambient.as_ref().map(Ambient::waiting);
+        let _asking = ambient.as_ref().map(|ambient| Asking { version, ambient: Arc::clone(ambient) });
+        let small = rows <= self.settings.inline_rows_max;
+        let predicted = if small && counters.is_cheap(Duration::from_micros(self.settings.inline_below_us)) {
+            let begun = self.clock.monotonic();
+            let here = ambient.clone();
+            let outputs = guarded(|| {
+                let _here = here.map(Ambient::enter);
+                version.predict(inputs)
+            })?;
+            let took = self.clock.monotonic().saturating_sub(begun);
+            counters.executed(rows, took, Close::Inline);
+            Predicted { outputs, waited: Duration::ZERO, took }
+        } else {
+            let config = &routed.entry.config;
+            let rows_max = if version.batches() { config.batch_rows_max } else { 1 };
+            let policy = BatchPolicy { rows_max, delay: config.batch_delay };
+            let deadline = routed.started.saturating_add(routed.timeout);
+            let (priority, ambient) = (routed.priority, ambient.clone());
+            let ask = Ask { version, inputs, rows, policy, priority, deadline, ambient };
+            self.executor.predict(ask).await?
+        };
+        counters.queue.add(predicted.waited);
+        counters.compute_infer.add(predicted.took);
+        if let Some(notes) = observe::current() {
+            notes.write(|noted| (noted.queue, noted.compute) = (predicted.waited, predicted.took));
+        }
+        if small {
+            counters.small_call(predicted.took);
+        }
+        Ok(predicted.outputs)
+    }
+
+    /// What a prediction knows of a request.
+    pub(super) fn ambient(&self, routed: &Routed) -> Ambient {
+        let spent = self.clock.monotonic().saturating_sub(routed.started);
+        let ambient = Ambient::within(routed.timeout.saturating_sub(spent));
+        #[cfg(feature = "remote")]
+        let ambient = {
+            let trace = observe::current().and_then(|notes| notes.with(|noted| noted.trace));
+            ambient.named(trace, Arc::clone(&routed.request_id))
+        };
+        ambient
+    }
+
+    /// Lets another server predict, without a worker: the call only waits.
+    #[cfg(feature = "remote")]
+    async fn compute_there(&self, routed: &Routed, model: &RemoteModel, inputs: &RecordBatch) -> Result<Payload> {
+        let begun = self.clock.monotonic();
+        let outcome = model.predict_within(inputs, Arc::new(self.ambient(routed))).await;
+        let took = self.clock.monotonic().saturating_sub(begun);
+        let counters = &routed.version.counters;
+        counters.executed(inputs.num_rows(), took, Close::Inline);
+        counters.compute_infer.add(took);
+        if let Some(notes) = observe::current() {
+            notes.write(|noted| noted.compute = took);
+        }
+        outcome.map(Payload::Rows)
+    }
+}
+
+/// Notes of a version that it asked another server, however the prediction ends: also when its time is over, or its caller
+/// goes.
+struct Asking<'a> {
+    version: &'a LoadedVersion,
+    ambient: Arc<Ambient>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if self.ambient.asked_elsewhere() {
+            self.version.counters.asks_elsewhere();
+        }
+    }
+}
