@@ -32,6 +32,7 @@ use mlops::{
         access::SqlAccessStore,
         mlflow::Auth,
         tracking::tail::{LiveTail, TailSettings},
+        webhooks::{HttpWebhookSender, SqlWebhookStore, WebhookSettings, WebhookTargets, WebhookWorker},
     },
     store::{BlobStore, Home, MetaStore, SqliteMetaStore, SqliteSettings},
 };
@@ -105,11 +106,8 @@ async fn run(options: &Options) -> Result<()> {
     let tracking = tracking.build().await?;
     let models = SqlLoggedModelStore::builder(Arc::clone(&meta), Arc::new(tracking.clone())).build().await?;
     let registry = SqlModelRegistry::builder(Arc::clone(&meta), BlobStore::local(&home.join("blobs"))?);
-    #[cfg(feature = "webhooks-http")]
-    let (registry, worker) = {
-        let (store, worker) = webhooks(Arc::clone(&meta)).await?;
-        (registry.with_changes(store), worker)
-    };
+    let (hooks, worker) = webhooks(Arc::clone(&meta)).await?;
+    let registry = registry.with_changes(hooks);
     let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await?;
     let evaluation = SqlEvaluationStore::builder(Arc::clone(&meta)).build().await?;
     let registry = Arc::new(registry.build().await?);
@@ -128,13 +126,10 @@ async fn run(options: &Options) -> Result<()> {
     if let Some(admin) = &options.admin {
         server = server.with_auth(open_auth(admin, meta).await?);
     }
-    #[cfg(feature = "webhooks-http")]
-    let server = {
-        let worker = Arc::new(worker);
-        let running = Arc::clone(&worker);
-        tokio::spawn(async move { running.run(stop_signal()).await });
-        server.with_webhooks(worker)
-    };
+    let worker = Arc::new(worker);
+    let running = Arc::clone(&worker);
+    tokio::spawn(async move { running.run(stop_signal()).await });
+    let server = server.with_webhooks(worker);
     let service = server.router().into_make_service_with_connect_info::<SocketAddr>();
 
     let listener = TcpListener::bind(("127.0.0.1", options.port)).await.map_err(|error| {
@@ -155,15 +150,8 @@ async fn run(options: &Options) -> Result<()> {
     served.map_err(|error| Error::unavailable("the server ended").with_source(error))
 }
 
-/// Webhooks to public addresses, and who delivers to them.
-#[cfg(feature = "webhooks-http")]
-async fn webhooks(
-    meta: Arc<dyn MetaStore>,
-) -> Result<(Arc<mlops::registry::webhooks::SqlWebhookStore>, mlops::registry::webhooks::WebhookWorker)> {
-    use mlops::registry::webhooks::{
-        HttpWebhookSender, SqlWebhookStore, WebhookSettings, WebhookTargets, WebhookWorker,
-    };
-
+/// Webhooks to public addresses, and who delivers to them; to `https` with the feature `webhooks-https`.
+async fn webhooks(meta: Arc<dyn MetaStore>) -> Result<(Arc<SqlWebhookStore>, WebhookWorker)> {
     let targets = WebhookTargets { http: true, ..WebhookTargets::default() };
     let store = Arc::new(SqlWebhookStore::builder(meta).with_targets(targets).build().await?);
     let sender = Arc::new(HttpWebhookSender::new(targets)?);

@@ -12,8 +12,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use mlops_core::{Digest, Error, ErrorKind};
 
 use crate::{
-    BlobStore, MetaStore, MetaStoreExt as _, Migration, Migrations, Transaction, TransactionExt as _, Value, Work,
-    params,
+    BlobStore, Dialect, MetaStore, MetaStoreExt as _, Migration, Migrations, Transaction, TransactionExt as _, Value,
+    Work, params,
 };
 
 /// Runs every promise of [`MetaStore`]; `fresh` gives an empty database each time.
@@ -224,7 +224,11 @@ const FIRST: Migration = Migration {
     name: "begin",
     sql: "CREATE TABLE a (id {auto_id}, raw {blob});\nCREATE TABLE b (id BIGINT);\n",
 };
-const SECOND: Migration = Migration { version: 2, name: "widen", sql: "ALTER TABLE b ADD COLUMN name TEXT" };
+const SECOND: Migration = Migration {
+    version: 2,
+    name: "widen",
+    sql: "ALTER TABLE b ADD COLUMN name TEXT;\n{sqlite}CREATE TABLE d (id BIGINT PRIMARY KEY) WITHOUT ROWID;\n",
+};
 const EDITED: Migration = Migration { version: 1, name: "begin", sql: "CREATE TABLE c (id BIGINT)" };
 
 async fn migrations_run_once_and_refuse_strangers<S: MetaStore>(store: S) {
@@ -235,6 +239,8 @@ async fn migrations_run_once_and_refuse_strangers<S: MetaStore>(store: S) {
     }
     store.execute("INSERT INTO b (id, name) VALUES ($1, $2)", params![1, "x"]).await.expect("both steps ran");
     store.execute("INSERT INTO a (raw) VALUES ($1)", params![vec![1_u8]]).await.expect("ids count by themselves");
+    let of_sqlite = store.execute("INSERT INTO d (id) VALUES ($1)", params![1]).await;
+    assert_eq!(of_sqlite.is_ok(), store.dialect() == Dialect::Sqlite, "a statement for SQLite ran there alone");
     let newer = store.migrate(&old).await.expect_err("an older program on a newer database");
     assert_eq!(newer.kind(), ErrorKind::FailedPrecondition);
     let edited = Migrations { namespace: "suite", steps: &[EDITED, SECOND] };

@@ -11,6 +11,6 @@ mod sinks;
 
 pub use clock::ManualClock;
 pub use data::SplitMix64;
-pub use disk::{bytes_below, run_on_small_disk};
+pub use disk::{bytes_below, occupy, passes_on_small_disk};
 pub use kill::{acknowledge, run_and_kill};
 pub use sinks::{FaultySink, RecordingHandler, RecordingSink};

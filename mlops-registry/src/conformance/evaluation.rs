@@ -1,6 +1,9 @@
 //! The promises of [`EvaluationStore`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mlops_core::ErrorKind;
 use serde_json::json;
@@ -8,7 +11,7 @@ use serde_json::json;
 use super::WRITERS;
 use crate::{
     CreateEvaluationDataset, EvaluationStore, ExperimentId, PageRequest, Search,
-    evaluation::{PutRecord, Upserted},
+    evaluation::{PutRecord, RegisterScorer, Upserted},
 };
 
 /// Runs every promise of [`EvaluationStore`]; `fresh` gives an empty store each time.
@@ -20,6 +23,8 @@ pub async fn evaluation_store<S: EvaluationStore>(fresh: impl AsyncFn() -> S) {
     pages_of_records_join_to_the_whole(fresh().await).await;
     datasets_are_found_by_experiment_and_filter(fresh().await).await;
     concurrent_puts_make_one_record(fresh().await).await;
+    scorers_have_versions(fresh().await).await;
+    scorers_registered_at_once_get_versions_of_their_own(fresh().await).await;
 }
 
 fn put(inputs: &serde_json::Value, expectations: &serde_json::Value) -> PutRecord {
@@ -43,6 +48,43 @@ async fn known_inputs_are_added_to<S: EvaluationStore>(store: S) {
     store.delete(&made.id).await.expect("deletes again");
     let error = store.put_records(&made.id, Vec::new()).await.expect_err("it is gone");
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+async fn scorers_have_versions<S: EvaluationStore>(store: S) {
+    let (one, other) = (ExperimentId(1), ExperimentId(2));
+    let register = |experiment, name: &str, content: &str| RegisterScorer::new(experiment, name, content);
+    let first = store.register_scorer(register(one, "brief", "{\"a\": 1}")).await.expect("registers");
+    let second = store.register_scorer(register(one, "brief", "{\"a\": 2}")).await.expect("registers");
+    assert_eq!((first.version, second.version, &second.id), (1, 2, &first.id));
+    let elsewhere = store.register_scorer(register(other, "brief", "{}")).await.expect("registers");
+    assert_eq!(store.scorers(&[one]).await.expect("lists"), std::slice::from_ref(&second));
+    assert_eq!(store.scorers(&[]).await.expect("lists"), [second.clone(), elsewhere]);
+    assert_eq!(store.scorer_versions(one, "brief").await.expect("lists"), [first.clone(), second.clone()]);
+    assert_eq!(store.scorer(one, "brief", None).await.expect("reads"), second);
+    assert_eq!(store.scorer(one, "brief", Some(1)).await.expect("reads"), first);
+    store.delete_scorer(one, "brief", Some(1)).await.expect("deletes");
+    for error in [
+        store.scorer(one, "brief", Some(1)).await.expect_err("it is gone"),
+        store.scorer_versions(one, "none").await.expect_err("it is none"),
+        store.delete_scorer(one, "brief", Some(1)).await.expect_err("it is gone"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+    let next = store.register_scorer(register(one, "brief", "{}")).await.expect("registers");
+    assert_eq!(next.version, 3);
+    store.delete_scorer(one, "brief", None).await.expect("deletes");
+    assert!(store.scorers(&[one]).await.expect("lists").is_empty());
+    let error = store.register_scorer(register(one, "brief", "{")).await.expect_err("no JSON");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+}
+
+async fn scorers_registered_at_once_get_versions_of_their_own<S: EvaluationStore>(store: S) {
+    let register = || store.register_scorer(RegisterScorer::new(ExperimentId(1), "brief", "{}"));
+    let made = futures::future::try_join_all((0..8).map(|_| register())).await.expect("registers");
+    let versions: BTreeSet<u64> = made.iter().map(|scorer| scorer.version).collect();
+    assert_eq!(versions, (1..=8).collect());
+    assert!(made.iter().all(|scorer| Some(&scorer.id) == made.first().map(|first| &first.id)), "one id for all");
+    assert_eq!(store.scorer_versions(ExperimentId(1), "brief").await.expect("lists").len(), 8);
 }
 
 async fn pages_of_records_join_to_the_whole<S: EvaluationStore>(store: S) {

@@ -1,12 +1,14 @@
-//! Evaluation datasets: inputs, and what should come out, to try applications on.
+//! Evaluation datasets: inputs, and what should come out, to try applications on; and scorers, which judge what does.
 //!
 //! [`EvaluationStore`] is the wide trait that a back end supplies. A record is known by its inputs: putting the same
 //! inputs again adds to the record instead of making another.
 
 mod record;
+mod scorer;
 mod sql;
 mod store;
 
 pub use record::{CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, PutRecord, RecordSource, Upserted};
+pub use scorer::{RegisterScorer, Scorer};
 pub use sql::{SqlEvaluationStore, SqlEvaluationStoreBuilder};
 pub use store::EvaluationStore;

@@ -1,20 +1,22 @@
-//! The port behind which evaluation datasets are kept.
+//! The port behind which evaluation datasets and scorers are kept.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use mlops_core::Result;
 
-use super::{CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, PutRecord, Upserted};
+use super::{
+    CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, PutRecord, RegisterScorer, Scorer, Upserted,
+};
 use crate::{
     ExperimentId,
     search::{Page, PageRequest, Search},
 };
 
-/// Keeps evaluation datasets. Every write is durable when it returns and either happens whole or not at all.
+/// Keeps evaluation datasets and scorers. Every write is durable when it returns and either happens whole or not at all.
 ///
 /// The store knows no experiments; that they exist is for the caller to check. Errors common to all calls: `Unavailable`
-/// when the store cannot be reached, `NotFound` for a dataset that does not exist.
+/// when the store cannot be reached, `NotFound` for a dataset or scorer that does not exist.
 #[async_trait]
 pub trait EvaluationStore: fmt::Debug + Send + Sync + 'static {
     /// Creates a dataset without records.
@@ -76,6 +78,36 @@ pub trait EvaluationStore: fmt::Debug + Send + Sync + 'static {
         add: &[ExperimentId],
         remove: &[ExperimentId],
     ) -> Result<EvaluationDataset>;
+
+    /// Registers a scorer, or the next version of one whose name the experiment has.
+    ///
+    /// # Errors
+    /// `InvalidArgument` as [`RegisterScorer::check`].
+    async fn register_scorer(&self, scorer: RegisterScorer) -> Result<Scorer>;
+
+    /// The newest version of each scorer of the experiments, by experiment and name; without experiments, of any.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` for more than 10,000.
+    async fn scorers(&self, experiments: &[ExperimentId]) -> Result<Vec<Scorer>>;
+
+    /// The versions of a scorer, oldest first.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` for more than 10,000.
+    async fn scorer_versions(&self, experiment: ExperimentId, name: &str) -> Result<Vec<Scorer>>;
+
+    /// A version of a scorer; the newest unless one is named.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn scorer(&self, experiment: ExperimentId, name: &str, version: Option<u64>) -> Result<Scorer>;
+
+    /// Deletes a version of a scorer for good; all of them unless one is named.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn delete_scorer(&self, experiment: ExperimentId, name: &str, version: Option<u64>) -> Result<()>;
 }
 
 macro_rules! forward {
@@ -99,4 +131,9 @@ forward! {
     records(id: &str, page: &PageRequest) -> Page<EvaluationRecord>;
     delete_records(id: &str, records: &[String]) -> u64;
     move_experiments(id: &str, add: &[ExperimentId], remove: &[ExperimentId]) -> EvaluationDataset;
+    register_scorer(scorer: RegisterScorer) -> Scorer;
+    scorers(experiments: &[ExperimentId]) -> Vec<Scorer>;
+    scorer_versions(experiment: ExperimentId, name: &str) -> Vec<Scorer>;
+    scorer(experiment: ExperimentId, name: &str, version: Option<u64>) -> Scorer;
+    delete_scorer(experiment: ExperimentId, name: &str, version: Option<u64>) -> ();
 }

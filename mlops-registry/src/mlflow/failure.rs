@@ -11,13 +11,26 @@ use axum::{
 use mlops_core::{Error, ErrorKind};
 use serde_json::json;
 
-/// A refusal on its way to the client: `{"error_code", "message"}` and a status.
+/// A refusal on its way to the client: `{"error_code", "message", "error_class", "sqlstate"}` and a status.
 #[derive(Debug)]
 pub(super) struct Failure(pub(super) Error);
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self(error)
+    }
+}
+
+/// What MLflow adds to a code for those who count errors: a class, and a state in the manner of SQL. Some codes have
+/// none.
+fn classified(code: &str) -> Option<(&'static str, &'static str)> {
+    match code {
+        "INVALID_PARAMETER_VALUE" => Some(("INVALID_PARAMETER_VALUE", "KAM00")),
+        "RESOURCE_DOES_NOT_EXIST" => Some(("RESOURCE_NOT_FOUND", "KAM00")),
+        "RESOURCE_ALREADY_EXISTS" => Some(("RESOURCE_ALREADY_EXISTS", "KAM00")),
+        "PERMISSION_DENIED" => Some(("PERMISSION_DENIED", "KAM00")),
+        "INTERNAL_ERROR" | "TEMPORARILY_UNAVAILABLE" => Some(("CLIENT_INTERNAL_ERROR", "XXM00")),
+        _ => None,
     }
 }
 
@@ -38,7 +51,14 @@ impl IntoResponse for Failure {
             tracing::error!(error = %self.0.chain(), "a request failed");
         }
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(json!({ "error_code": code, "message": self.0.message() }))).into_response();
+        let message = self.0.message();
+        let body = match classified(code) {
+            Some((class, state)) => {
+                json!({ "error_code": code, "message": message, "error_class": class, "sqlstate": state })
+            }
+            None => json!({ "error_code": code, "message": message }),
+        };
+        let mut response = (status, Json(body)).into_response();
         let header = match self.0.kind() {
             ErrorKind::Unauthenticated => Some((WWW_AUTHENTICATE, "Basic realm=\"mlflow\", charset=\"UTF-8\"")),
             ErrorKind::ResourceExhausted => Some((RETRY_AFTER, "60")),
@@ -54,7 +74,19 @@ impl IntoResponse for Failure {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::to_bytes;
+    use serde_json::Value;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_is_classified_as_mlflow_does() {
+        let response = Failure(Error::not_found("gone")).into_response();
+        let body: Value = serde_json::from_slice(&to_bytes(response.into_body(), 1_000).await.unwrap()).unwrap();
+        let known = json!({ "error_code": "RESOURCE_DOES_NOT_EXIST", "message": "gone",
+            "error_class": "RESOURCE_NOT_FOUND", "sqlstate": "KAM00" });
+        assert_eq!(body, known);
+    }
 
     #[test]
     fn a_callers_error_is_never_one_that_clients_retry() {

@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Api, Inner, answer, auth::Caller, failure::Failure, request::Params};
+use super::{Api, Inner, answer, auth::Caller, failure::Failure, file_type::file_type, request::Params};
 use crate::{ArtifactEntry, ArtifactRange, ArtifactStore, SignedPart, artifacts::check_path};
 
 /// How long a URL to read a file from the store itself is valid.
@@ -137,7 +137,7 @@ pub(super) async fn send(files: &ArtifactStore, path: &str, headers: &HeaderMap)
     };
     let (start, end) = (reader.range.start, reader.range.end);
     let mut answer = Response::builder()
-        .header(CONTENT_TYPE, "application/octet-stream")
+        .header(CONTENT_TYPE, file_type(path))
         .header(CONTENT_LENGTH, end - start)
         .header(CONTENT_DISPOSITION, disposition(path))
         .header(CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'")
@@ -166,10 +166,14 @@ fn parse_range(header: &str) -> Option<ArtifactRange> {
 /// An attachment under the name of the file (RFC 6266).
 pub(crate) fn disposition(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
-    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')) {
-        return format!("attachment; filename=\"{name}\"");
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let quoted = name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !matches!(byte, b'"' | b'\\'));
+    let quoted = if quoted { format!("; filename=\"{name}\"") } else { String::new() };
+    if name.bytes().all(plain) {
+        return format!("attachment{quoted}");
     }
-    format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
+    // Whoever knows both reads the second, in which nothing can be mistaken for a code.
+    format!("attachment{quoted}; filename*=UTF-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
 }
 
 /// What a client says of an upload in parts. It has to say it in time; the store may then take as long as it does.
@@ -263,6 +267,8 @@ mod tests {
     #[test]
     fn names_beyond_ascii_are_encoded() {
         assert_eq!(disposition("a/b/c.txt"), "attachment; filename=\"c.txt\"");
+        let both = "attachment; filename=\"a%20 b\"; filename*=UTF-8''a%2520%20b";
+        assert_eq!(disposition("a%20 b"), both);
         assert_eq!(disposition("a/ü\".txt"), "attachment; filename*=UTF-8''%C3%BC%22%2Etxt");
     }
 }

@@ -39,7 +39,9 @@ mod batch_body;
 mod evaluation;
 mod experiments;
 mod failure;
+mod file_type;
 mod files;
+mod graphql;
 mod history;
 mod json_list;
 mod kept;
@@ -48,11 +50,13 @@ mod logged_models;
 mod models;
 mod origin;
 mod place;
+mod promptlab;
 mod protect;
 mod request;
 mod run_answer;
 mod run_search;
 mod runs;
+mod scorers;
 mod source;
 mod stage;
 mod tail;
@@ -70,7 +74,7 @@ use axum::{
     middleware,
     routing::{self, MethodFilter, MethodRouter},
 };
-use mlops_core::{Error, Result};
+use mlops_core::{Clock, Error, Result, SystemClock};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -110,6 +114,7 @@ struct Inner {
     /// Asks for the principal of the request; none where everybody may everything.
     guard: Option<Arc<Guard>>,
     limits: ServerLimits,
+    clock: Arc<dyn Clock>,
 }
 
 impl Inner {
@@ -148,6 +153,7 @@ impl Inner {
             tail: self.tail.clone(),
             guard: Some(guard),
             limits: self.limits.clone(),
+            clock: Arc::clone(&self.clock),
         }
     }
 }
@@ -205,6 +211,7 @@ impl MlflowServer {
             tail: None,
             guard: None,
             limits: ServerLimits::default(),
+            clock: Arc::new(SystemClock::new()),
         };
         Self { inner, auth: None, hosts: Vec::new(), origins: Vec::new() }
     }
@@ -264,6 +271,13 @@ impl MlflowServer {
         self
     }
 
+    /// Tells when runs end that the server ends itself. Default: the clock of the operating system.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.inner.clock = clock;
+        self
+    }
+
     /// Replaces the bounds.
     ///
     /// # Errors
@@ -309,7 +323,7 @@ impl MlflowServer {
     pub fn router(&self) -> Router {
         let routes = Router::new()
             .nest("/2.0/mlflow", second_routes().merge(auth::routes()))
-            .nest("/3.0/mlflow", traces::routes().merge(evaluation::routes()).merge(auth::routes_3()))
+            .nest("/3.0/mlflow", third_routes())
             // Clients of MLflow 3.17 leave a slash out.
             .route("/2.0mlflow/experiments/search-datasets", on(POST, lineage::search_datasets))
             .nest("/2.0/mlflow-artifacts", file_routes())
@@ -317,7 +331,8 @@ impl MlflowServer {
             .route("/3.0/mlflow/server-info", routing::get(server_info));
         let routes = Router::new()
             .nest("/api", routes.clone())
-            .nest("/ajax-api", routes.merge(ui_files::upload_routes()))
+            .nest("/ajax-api", routes.merge(ui_files::upload_routes()).merge(page_routes()))
+            .route("/graphql", on(GET.or(POST), graphql::execute))
             .merge(ui_files::routes())
             .merge(traces::otlp_routes())
             .merge(if self.inner.ui { crate::ui::routes() } else { Router::new() })
@@ -356,6 +371,18 @@ where
 fn second_routes() -> Router<Api> {
     let parts = logged_models::routes().merge(traces::second_routes()).merge(webhooks::routes());
     tracking_routes().merge(registry_routes()).merge(parts)
+}
+
+fn third_routes() -> Router<Api> {
+    traces::routes().merge(evaluation::routes()).merge(scorers::routes()).merge(auth::routes_3())
+}
+
+/// What only pages ask for.
+fn page_routes() -> Router<Api> {
+    Router::new()
+        .route("/2.0/mlflow/runs/create-promptlab-run", on(POST, promptlab::create))
+        .route("/2.0/mlflow/get-trace-artifact", routing::get(traces::artifact))
+        .route("/3.0/mlflow/get-trace-artifact", routing::get(traces::artifact))
 }
 
 fn tracking_routes() -> Router<Api> {

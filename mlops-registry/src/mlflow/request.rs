@@ -100,7 +100,8 @@ impl Params {
         Self::from_value(value, String::new())
     }
 
-    fn from_value(value: Value, path: String) -> Result<Self> {
+    /// Fields of an object that is at `path` of the request.
+    pub(super) fn from_value(value: Value, path: String) -> Result<Self> {
         let Value::Object(given) = value else { return Ok(Self { path, ..Self::default() }) };
         let mut fields = Map::with_capacity(given.len());
         for (key, value) in given {
@@ -310,7 +311,7 @@ fn whole(number: f64) -> Option<i64> {
     exact.then_some(number as i64)
 }
 
-fn snake_case(name: &str) -> String {
+pub(super) fn snake_case(name: &str) -> String {
     let mut out = String::with_capacity(name.len() + 4);
     for letter in name.chars() {
         if letter.is_ascii_uppercase() {

@@ -41,10 +41,17 @@ fn is_proxied(scheme: &str, uri: &str) -> bool {
 impl Source {
     /// Checks the source of a new version; a model URI becomes one with a number, and brings what it comes from.
     pub(super) async fn check(self, api: &Inner) -> Result<Self> {
+        let scheme = Url::parse(&self.uri).ok().map(|url| url.scheme().to_owned()).filter(|scheme| scheme.len() > 1);
+        let here = matches!(scheme.as_deref(), None | Some("file"));
+        let Self { uri, run_id, model_id } = self;
+        let checked = Self { uri: if here { resolved(uri) } else { uri }, run_id, model_id };
+        checked.check_resolved(scheme.as_deref(), api).await
+    }
+
+    async fn check_resolved(self, scheme: Option<&str>, api: &Inner) -> Result<Self> {
         let uri = self.uri.as_str();
         check_climbs(uri)?;
-        let scheme = Url::parse(uri).ok().map(|url| url.scheme().to_owned()).filter(|scheme| scheme.len() > 1);
-        match scheme.as_deref() {
+        match scheme {
             Some("models") => match logged_model(uri).transpose()? {
                 Some(id) if Some(&id) == self.model_id.as_ref() => self.of_model(api).await,
                 Some(_) => Err(refused(uri, "The model_id request parameter must name the model of the source.")),
@@ -163,6 +170,29 @@ async fn referenced(api: &Inner, uri: &str) -> Result<ModelVersion> {
     }
 }
 
+/// A local path without `.` and `..`, as far as it does not leave its root: whether it may be read is decided by where it
+/// leads, and that is what is kept.
+fn resolved(uri: String) -> String {
+    let (scheme, path) = match uri.strip_prefix("file://") {
+        Some(path) => ("file://", path),
+        None => ("", uri.as_str()),
+    };
+    if !path.split('/').any(|part| matches!(part, "." | "..")) {
+        return uri;
+    }
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.pop().is_none() => return uri,
+            ".." => {}
+            part => parts.push(part),
+        }
+    }
+    let root = if path.starts_with('/') { "/" } else { "" };
+    format!("{scheme}{root}{}", parts.join("/"))
+}
+
 /// Why a source is refused that climbs; clients look for the first words.
 const CLIMBS: &str =
     "If supplying a source as an http, https, or other URI, or as a path, it must have no \"..\" and no NUL";
@@ -186,6 +216,20 @@ fn check_climbs(uri: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_local_path_is_taken_for_where_it_leads() {
+        for (path, leads) in [
+            ("file:///srv/a/model/..", "file:///srv/a"),
+            ("/srv//a/./b/", "/srv/a/b"),
+            ("/a/../../b", "/a/../../b"),
+            ("file:///srv/..%2fa/../b", "file:///srv/b"),
+            ("/srv//a/", "/srv//a/"),
+        ] {
+            assert_eq!(resolved(path.to_owned()), leads);
+        }
+        check_climbs(&resolved("/srv/%2e%2e/b/.".to_owned())).unwrap_err();
+    }
 
     #[test]
     fn sources_that_climb_are_refused_in_every_disguise() {

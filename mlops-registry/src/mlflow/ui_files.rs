@@ -98,7 +98,8 @@ async fn of_model(
     below(&api, &model.artifact_uri, path, &headers).await
 }
 
-async fn below(api: &Inner, root: &str, path: &str, headers: &HeaderMap) -> Answer<Response> {
+/// A file below a root, as an attachment.
+pub(super) async fn below(api: &Inner, root: &str, path: &str, headers: &HeaderMap) -> Answer<Response> {
     check_relative(path)?;
     let (files, path) = api.artifacts.below(root, path, Action::Read).await?;
     send(files, &path, headers).await

@@ -10,6 +10,7 @@ mod record;
 mod span;
 mod sql;
 mod store;
+mod written;
 
 pub use assessment::{Assessment, AssessmentSource, AssessmentUpdate, AssessmentValue, CreateAssessment};
 #[cfg(any(feature = "mlflow", feature = "remote"))]
@@ -18,6 +19,9 @@ pub use record::{TraceInfo, TraceSelection, TraceState};
 pub use span::{AnyValue, Attribute, Span, SpanEvent, SpanLink, SpanStatus, StatusCode};
 pub use sql::{SqlTraceStore, SqlTraceStoreBuilder};
 pub use store::{TRACE_IDS_MAX, TraceStore};
+pub(crate) use written::mlflow_span;
+#[cfg(feature = "mlflow")]
+pub(crate) use written::{hex_to_base64, status_name};
 
 /// The tag that holds the name of a trace.
 pub const TRACE_NAME_TAG: &str = "mlflow.traceName";

@@ -1,6 +1,6 @@
 //! What a webhook is: plain data. The secret goes in and is never told back.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use mlops_core::{Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -156,7 +156,8 @@ impl Webhook {
         self.url = update.url.clone().unwrap_or(self.url);
         self.events = update.events.clone().unwrap_or(self.events);
         self.active = update.active.unwrap_or(self.active);
-        self.updated = self.updated.max(now);
+        // Whoever compares the times must see that it changed, also within a millisecond.
+        self.updated = now.max(self.updated + Duration::from_millis(1));
         check_name(&self.name)?;
         check_length("webhook url", &self.url, LOCATION_MAX)?;
         check_secret(update.secret.as_deref())?;
@@ -168,6 +169,22 @@ impl Webhook {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_always_later() {
+        let webhook = Webhook {
+            id: "1".to_owned(),
+            name: "ci".to_owned(),
+            description: None,
+            url: "https://ci.example.com".to_owned(),
+            events: vec![WebhookEvent::new("model_version", "created").unwrap()],
+            active: true,
+            created: Timestamp::from_millis(5),
+            updated: Timestamp::from_millis(5),
+        };
+        let at = |now| webhook.clone().updated(&WebhookUpdate::default(), Timestamp::from_millis(now)).unwrap().updated;
+        assert_eq!([at(3), at(5), at(9)].map(Timestamp::as_millis), [6, 6, 9]);
+    }
 
     #[test]
     fn names_are_those_that_mlflow_takes() {

@@ -35,13 +35,17 @@ impl WebhookTargets {
     /// `InvalidArgument`; the message does not repeat the address, which may hold a secret.
     pub fn check(&self, url: &str) -> Result<Url> {
         let wrong = |why: &str| Error::invalid_argument(format!("Invalid webhook URL: {why}"));
+        if url.trim().is_empty() {
+            return Err(Error::invalid_argument("Webhook URL cannot be empty or just whitespace"));
+        }
         let parsed = Url::parse(url.trim()).map_err(|error| wrong(&error.to_string()))?;
         match parsed.scheme() {
             "https" => {}
             "http" if self.http => {}
             other => {
                 let allowed = if self.http { "http, https" } else { "https" };
-                return Err(wrong(&format!("scheme {other:?} is not allowed; use {allowed}")));
+                let message = format!("Invalid webhook URL scheme: {other:?} is not allowed; use {allowed}");
+                return Err(Error::invalid_argument(message));
             }
         }
         let local = match parsed.host() {
@@ -108,6 +112,19 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// MLflow's clients look for these words.
+    #[test]
+    fn a_url_that_is_none_is_called_so() {
+        for (url, words) in [
+            ("  ", "Webhook URL cannot be empty or just whitespace"),
+            ("ftp://example.com", "Invalid webhook URL scheme"),
+            ("http://[invalid", "Invalid webhook URL"),
+        ] {
+            let refused = WebhookTargets::default().check(url).unwrap_err();
+            assert!(refused.message().starts_with(words), "{refused}");
+        }
+    }
 
     #[test]
     fn special_addresses_are_private_in_every_disguise() {

@@ -1,12 +1,12 @@
 //! A disk that is really full: batches and files that were acknowledged are there whole, the others are absent, errors say
 //! what is the matter, and the same stores go on once there is room.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures::stream;
 use mlops_core::{
     ErrorKind, Metric, RunId, Timestamp,
-    testing::{acknowledge, bytes_below, run_on_small_disk},
+    testing::{acknowledge, bytes_below, occupy, passes_on_small_disk},
 };
 use mlops_registry::{ArtifactStore, Batch, SqlTrackingStore, TrackingStore as _};
 
@@ -32,20 +32,7 @@ fn child() {
 
 #[test]
 fn a_full_disk_leaves_nothing_half_done_and_is_gone_on_from() {
-    let dir = tempfile::tempdir().unwrap();
-    let Some(output) = run_on_small_disk("full_disk::child", DISK, dir.path(), DISK_BYTES) else {
-        println!("skipped: this system makes no small file systems for tests");
-        return;
-    };
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && out.contains("ack 1"), "{out}\n{err}");
-}
-
-/// Takes room away from the others until it is removed.
-fn occupy(disk: &Path, name: &str, bytes: usize) -> PathBuf {
-    let path = disk.join(name);
-    std::fs::write(&path, vec![1_u8; bytes]).unwrap();
-    path
+    passes_on_small_disk("full_disk::child", DISK, DISK_BYTES);
 }
 
 /// Points that compress badly, a param and a tag.
@@ -80,7 +67,7 @@ async fn batches(disk: &Path) {
     let (store, run) = (stores.tracking.clone(), stores.run().await);
     let mut acknowledged = vec![Vec::new(); WRITERS];
     // Which keeps the test short.
-    occupy(disk, "first", 20 << 20);
+    let _first = occupy(disk, "first", 20 << 20);
     for other in [occupy(disk, "second", 4 << 20), disk.join("nothing")] {
         let from = acknowledged.iter().flatten().max().map_or(1, |last| last + 1_000);
         let writers: Vec<_> =

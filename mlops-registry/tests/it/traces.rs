@@ -104,14 +104,90 @@ async fn an_exporters_spans_become_a_trace() {
         (&json!("api"), &json!("s1"))
     );
     let span = &trace["spans"][0];
-    assert_eq!((&span["traceId"], &span["spanId"]), (&json!("AAECAwQFBgcICQoLDA0ODw=="), &json!("AQIDBAUGBwg=")));
-    assert_eq!((&span["name"], &span["status"]["code"]), (&json!("otel"), &json!(2)));
+    assert_eq!((&span["trace_id"], &span["span_id"]), (&json!("AAECAwQFBgcICQoLDA0ODw=="), &json!("AQIDBAUGBwg=")));
+    assert_eq!((&span["name"], &span["status"]["code"]), (&json!("otel"), &json!("STATUS_CODE_ERROR")));
 
     let json = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [{ "traceId": "0af7651916cd43dd8448eb211c80319c",
         "spanId": "b7ad6b7169203331", "name": "j", "startTimeUnixNano": "1000000", "endTimeUnixNano": 3000000 }] }] }] });
     assert_eq!(client.otlp(&JSON, json.to_string().into_bytes()).await, (StatusCode::OK, json!({})));
     let found = client.traces.traces(&["tr-0af7651916cd43dd8448eb211c80319c".to_owned()]).await.unwrap();
     assert_eq!(found[0].duration_ms, Some(2));
+}
+
+#[tokio::test]
+async fn traces_are_counted_compared_and_given_as_a_file() {
+    let client = Client::new().await;
+    assert_eq!(client.otlp(&PROTOBUF, exported()).await.0, StatusCode::OK);
+    let body = json!({ "experiment_ids": ["0"], "view_type": "TRACES", "metric_name": "trace_count",
+        "dimensions": ["trace_status"], "aggregations": [{ "aggregation_type": "COUNT" }] });
+    let (_, counted) = client.call(Method::POST, "3.0/mlflow/traces/metrics", body).await;
+    let point =
+        json!({ "metric_name": "trace_count", "dimensions": { "trace_status": "ERROR" }, "values": { "COUNT": 1.0 } });
+    assert_eq!(counted, json!({ "data_points": [point] }));
+    // What pages send for assessments and spans is applied to those.
+    let path = format!("3.0/mlflow/traces/{TRACE}/assessments");
+    for (name, kind) in [("good", "feedback"), ("fast", "feedback"), ("good", "expectation")] {
+        let said = json!({ "assessment_name": name, "source": { "source_type": "HUMAN" }, kind: { "value": 1 } });
+        let (status, made) = client.call(Method::POST, &path, json!({ "assessment": said })).await;
+        assert_eq!(status, StatusCode::OK, "{made}");
+    }
+    let count = async |view: &str, metric: &str, filters: &[&str]| {
+        let body = json!({ "experiment_ids": ["0"], "view_type": view, "metric_name": metric, "filters": filters,
+            "aggregations": [{ "aggregation_type": "COUNT" }] });
+        let (status, counted) = client.call(Method::POST, "3.0/mlflow/traces/metrics", body).await;
+        (status.as_u16(), counted["data_points"][0]["values"]["COUNT"].as_f64())
+    };
+    let all: &[&str] = &[];
+    for (filters, expected) in [
+        (all, Some(3.0)),
+        (&["assessment.type = 'feedback'"][..], Some(2.0)),
+        (&["assessment.type = 'feedback'", "assessment.name = 'good'"][..], Some(1.0)),
+        (&["assessment.name = 'good'", "trace.status = 'OK'"][..], None),
+    ] {
+        assert_eq!(count("ASSESSMENTS", "assessment_count", filters).await, (200, expected), "{filters:?}");
+    }
+    assert_eq!(count("SPANS", "span_count", &["span.name = 'otel'", "span.status = 'ERROR'"]).await, (200, Some(1.0)));
+    assert_eq!(count("SPANS", "latency", &["span.name = 'other'"]).await, (200, None));
+    assert_eq!(count("TRACES", "trace_count", &["span.name = 'otel'"]).await.0, 400);
+
+    let filters = |second: &str| json!({ "experiment_ids": ["0"], "filter_string1": "status = 'ERROR'", "filter_string2": second });
+    let path = "3.0/mlflow/traces/calculate-filter-correlation";
+    let (_, same) = client.call(Method::POST, path, filters("name = 'otel'")).await;
+    assert_eq!((&same["npmi"], &same["joint_count"], &same["total_count"]), (&json!(1.0), &json!(1), &json!(1)));
+    let (_, never) = client.call(Method::POST, path, filters("status = 'OK'")).await;
+    assert_eq!((never.get("npmi"), &never["filter2_count"]), (None, &json!(0)));
+    let (status, wrong) = client.call(Method::POST, path, filters("nothing.filter = 'x'")).await;
+    assert_eq!(status, 400);
+    assert!(wrong["message"].as_str().is_some_and(|message| message.contains("Invalid")), "{wrong}");
+
+    for (filter, count) in [("text LIKE '%otel%'", 1), ("text LIKE '%s1%'", 1), ("text LIKE '%stringValue%'", 0)] {
+        let body = json!({ "locations": [{ "mlflow_experiment": { "experiment_id": "0" } }], "filter": filter });
+        let (_, found) = client.call(Method::POST, "3.0/mlflow/traces/search", body).await;
+        assert_eq!(found["traces"].as_array().map_or(0, Vec::len), count, "{filter}");
+    }
+    let path = format!("/ajax-api/2.0/mlflow/get-trace-artifact?request_id={TRACE}");
+    let (status, file) = client.send(Method::GET, &path, &[], Vec::new()).await;
+    let file: Value = serde_json::from_slice(&file).unwrap();
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(file["spans"][0]["attributes"], json!({ "session.id": "\"s1\"" }));
+    let (status, _) = client.send(Method::GET, "/ajax-api/2.0/mlflow/get-trace-artifact", &[], Vec::new()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_assessment_is_changed_by_its_id() {
+    let client = Client::new().await;
+    assert_eq!(client.otlp(&PROTOBUF, exported()).await.0, StatusCode::OK);
+    let path = format!("3.0/mlflow/traces/{TRACE}/assessments");
+    let said = |value: u8| json!({ "assessment_name": "good", "source": { "source_type": "HUMAN" }, "feedback": { "value": value } });
+    let (_, made) = client.call(Method::POST, &path, json!({ "assessment": said(4) })).await;
+    let path = format!("{path}/{}", made["assessment"]["assessment_id"].as_str().unwrap());
+    let (_, changed) = client
+        .call(Method::PATCH, &path, json!({ "assessment": said(5), "update_mask": "assessmentName,feedback" }))
+        .await;
+    assert_eq!(changed["assessment"]["feedback"]["value"], 5, "{changed}");
+    assert_eq!(client.call(Method::DELETE, &path, json!({})).await.0, StatusCode::OK);
+    assert_eq!(client.call(Method::GET, &path, json!({})).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

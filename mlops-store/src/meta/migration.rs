@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use mlops_core::{Digest, Error, Result};
 
-use super::{Transaction, TransactionExt, Work};
+use super::{Dialect, Transaction, TransactionExt, Work};
 use crate::params;
 
 /// One step: `version` counts from 1 without gaps.
@@ -17,7 +17,7 @@ pub struct Migration {
     /// What it does, in a few words.
     pub name: &'static str,
     /// Statements separated by `;` at the end of a line, with the tokens of
-    /// [`super::Dialect::translate`].
+    /// [`super::Dialect::translate`]; one that begins with `{sqlite}` is for SQLite alone.
     pub sql: &'static str,
 }
 
@@ -76,9 +76,16 @@ impl Work for Migrations {
 
 impl Migrations {
     async fn apply_step(&self, tx: &mut dyn Transaction, step: &Migration) -> Result<()> {
-        let sql = tx.dialect().translate(step.sql);
+        let dialect = tx.dialect();
+        let sql = dialect.translate(step.sql);
         for statement in sql.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()) {
-            tx.execute(statement.trim_end_matches(';'), &[]).await?;
+            let (statement, wanted) = match statement.strip_prefix("{sqlite}") {
+                Some(statement) => (statement, dialect == Dialect::Sqlite),
+                None => (statement, true),
+            };
+            if wanted {
+                tx.execute(statement.trim_end_matches(';'), &[]).await?;
+            }
         }
         let sql = "INSERT INTO mlops_migration VALUES ($1, $2, $3, $4) RETURNING version";
         let values = params![self.namespace, step.version, step.name, digest(step).to_string()];

@@ -33,7 +33,8 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Replaces `{blob}` by the type for bytes and `{auto_id}` by a primary key that counts up.
+    /// Replaces `{blob}` by the type for bytes and `{auto_id}` by a primary key that counts up. The prefix `{sqlite}` is
+    /// left as it is: migrations see to it, statement by statement.
     #[must_use]
     pub fn translate(self, sql: &str) -> String {
         let (blob, auto_id) = match self {

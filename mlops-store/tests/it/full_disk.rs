@@ -1,13 +1,13 @@
 //! A disk that is really full: what was acknowledged is there and nothing else, the error says so, and the same store
 //! goes on once there is room.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use mlops_core::{
     Digest, ErrorKind,
-    testing::{acknowledge, bytes_below, run_on_small_disk},
+    testing::{acknowledge, bytes_below, occupy, passes_on_small_disk},
 };
 use mlops_store::{BlobStore, MetaStore as _, MetaStoreExt as _, SqliteMetaStore, SqliteSettings, params};
 
@@ -29,20 +29,7 @@ fn child() {
 
 #[test]
 fn a_full_disk_takes_nothing_with_it_and_is_gone_on_from() {
-    let dir = tempfile::tempdir().unwrap();
-    let Some(output) = run_on_small_disk("full_disk::child", DISK, dir.path(), DISK_BYTES) else {
-        println!("skipped: this system makes no small file systems for tests");
-        return;
-    };
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && out.contains("ack 1"), "{out}\n{err}");
-}
-
-/// Takes room away from the others until it is removed.
-fn occupy(disk: &Path, name: &str, bytes: usize) -> PathBuf {
-    let path = disk.join(name);
-    std::fs::write(&path, vec![1_u8; bytes]).unwrap();
-    path
+    passes_on_small_disk("full_disk::child", DISK, DISK_BYTES);
 }
 
 async fn open(disk: &Path) -> SqliteMetaStore {

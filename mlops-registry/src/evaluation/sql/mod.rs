@@ -1,10 +1,11 @@
-//! Evaluation datasets in the metadata database.
+//! Evaluation datasets and scorers in the metadata database.
 //!
 //! Invariant: a dataset's count, schema and digest change in the transaction that changes its records.
 
 mod dataset;
 mod port;
 mod records;
+mod scorer;
 
 use std::sync::Arc;
 
@@ -18,10 +19,11 @@ use crate::{
 
 const MIGRATIONS: Migrations = Migrations {
     namespace: "evaluation",
-    steps: &[Migration {
-        version: 1,
-        name: "datasets and records",
-        sql: "CREATE TABLE evaluation_dataset (
+    steps: &[
+        Migration {
+            version: 1,
+            name: "datasets and records",
+            sql: "CREATE TABLE evaluation_dataset (
     id TEXT PRIMARY KEY,
     created BIGINT NOT NULL,
     content TEXT NOT NULL
@@ -42,7 +44,20 @@ CREATE TABLE evaluation_record (
 CREATE UNIQUE INDEX evaluation_record_by_inputs ON evaluation_record (dataset, inputs);
 CREATE INDEX evaluation_record_by_id ON evaluation_record (dataset, id);
 ",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "scorers",
+            sql: "CREATE TABLE evaluation_scorer (
+    experiment BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    content TEXT NOT NULL,
+    PRIMARY KEY (experiment, name, version)
+);
+",
+        },
+    ],
 };
 
 /// A store of evaluation datasets over a [`MetaStore`].

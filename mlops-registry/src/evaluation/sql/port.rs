@@ -8,7 +8,10 @@ use mlops_core::Result;
 use super::SqlEvaluationStore;
 use crate::{
     ExperimentId,
-    evaluation::{CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, PutRecord, Upserted},
+    evaluation::{
+        CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, PutRecord, RegisterScorer,
+        Scorer, Upserted,
+    },
     search::{Page, PageRequest, Search},
 };
 
@@ -53,5 +56,25 @@ impl EvaluationStore for SqlEvaluationStore {
         remove: &[ExperimentId],
     ) -> Result<EvaluationDataset> {
         self.change_experiments(id, add, remove).await
+    }
+
+    async fn register_scorer(&self, scorer: RegisterScorer) -> Result<Scorer> {
+        self.add_scorer(scorer).await
+    }
+
+    async fn scorers(&self, experiments: &[ExperimentId]) -> Result<Vec<Scorer>> {
+        self.latest_scorers(experiments).await
+    }
+
+    async fn scorer_versions(&self, experiment: ExperimentId, name: &str) -> Result<Vec<Scorer>> {
+        self.versions_of(experiment, name).await
+    }
+
+    async fn scorer(&self, experiment: ExperimentId, name: &str, version: Option<u64>) -> Result<Scorer> {
+        self.one_scorer(experiment, name, version).await
+    }
+
+    async fn delete_scorer(&self, experiment: ExperimentId, name: &str, version: Option<u64>) -> Result<()> {
+        self.remove_scorer(experiment, name, version).await
     }
 }

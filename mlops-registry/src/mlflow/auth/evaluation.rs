@@ -1,7 +1,7 @@
-//! A store of evaluation datasets that asks first.
+//! A store of evaluation datasets and scorers that asks first.
 //!
 //! Invariant: a dataset may be read by whoever may read one of its experiments, and changed by whoever may change all of
-//! them; one that is in none is everybody's who may make experiments.
+//! them; one that is in none is everybody's who may make experiments. A scorer is its experiment's.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, ExperimentId, Page, PageRequest,
     Search,
     access::EVERY,
-    evaluation::{PutRecord, Upserted},
+    evaluation::{PutRecord, RegisterScorer, Scorer, Upserted},
 };
 
 #[derive(Debug)]
@@ -122,5 +122,37 @@ impl EvaluationStore for GuardedEvaluation {
             self.guard.check_experiment(Action::Write, *of).await?;
         }
         self.inner.move_experiments(id, add, remove).await
+    }
+
+    async fn register_scorer(&self, scorer: RegisterScorer) -> Result<Scorer> {
+        self.guard.check_experiment(Action::Write, scorer.experiment).await?;
+        self.inner.register_scorer(scorer).await
+    }
+
+    async fn scorers(&self, experiments: &[ExperimentId]) -> Result<Vec<Scorer>> {
+        let mut readable = Vec::new();
+        for scorer in self.inner.scorers(experiments).await? {
+            if self.guard.allows(Action::Read, &experiment(scorer.experiment)).await? {
+                readable.push(scorer);
+            }
+        }
+        Ok(readable)
+    }
+
+    async fn scorer_versions(&self, of: ExperimentId, name: &str) -> Result<Vec<Scorer>> {
+        self.guard.check_experiment(Action::Read, of).await?;
+        self.inner.scorer_versions(of, name).await
+    }
+
+    async fn scorer(&self, of: ExperimentId, name: &str, version: Option<u64>) -> Result<Scorer> {
+        self.guard.check_experiment(Action::Read, of).await?;
+        self.inner.scorer(of, name, version).await
+    }
+
+    async fn delete_scorer(&self, of: ExperimentId, name: &str, version: Option<u64>) -> Result<()> {
+        self.guard.check_experiment(Action::Delete, of).await?;
+        let details = [("call", "scorers/delete".to_owned()), ("scorer", name.to_owned())];
+        self.guard.record(Action::Delete, experiment(of), details).await?;
+        self.inner.delete_scorer(of, name, version).await
     }
 }

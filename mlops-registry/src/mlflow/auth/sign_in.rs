@@ -26,27 +26,30 @@ use crate::{
 
 /// Families of routes whose every store is guarded or whose handlers ask themselves. A new family is for administrators
 /// until it is guarded and named here.
-const GUARDED: [&str; 12] = [
+const GUARDED: [&str; 14] = [
     "artifacts",
     "datasets",
     "experiments",
+    "get-trace-artifact",
     "logged-models",
     "metrics",
     "model-versions",
     "registered-models",
     "roles",
     "runs",
+    "scorers",
     "traces",
     "upload-artifact",
     "users",
 ];
 /// The same of single paths.
-const GUARDED_WHOLE: [&str; 8] = [
+const GUARDED_WHOLE: [&str; 9] = [
     "/",
     "/ui",
     "/ajax-api/2.0mlflow/experiments/search-datasets",
     "/api/2.0mlflow/experiments/search-datasets",
     "/get-artifact",
+    "/graphql",
     "/model-versions/get-artifact",
     "//model-versions/get-artifact",
     "/v1/traces",
@@ -235,13 +238,14 @@ mod tests {
             "/api/3.0/mlflow/server-info",
             "/api/3.0/mlflow/traces/x",
             "/get-artifact",
+            "/graphql",
             "/v1/traces",
             "/api/2.0mlflow/experiments/search-datasets",
             "/ajax-api/2.0mlflow/experiments/search-datasets",
         ] {
             assert!(is_guarded(open), "{open}");
         }
-        for closed in ["/uix", "/api/2.0/mlflow/webhooks", "/graphql", "/x/2.0/mlflow/runs/get", "/v1/traces/x"] {
+        for closed in ["/uix", "/api/2.0/mlflow/webhooks", "/graphql/x", "/x/2.0/mlflow/runs/get", "/v1/traces/x"] {
             assert!(!is_guarded(closed), "{closed}");
         }
     }

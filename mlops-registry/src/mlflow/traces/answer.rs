@@ -1,9 +1,12 @@
 //! Traces and assessments as MLflow's clients read them: protobuf's JSON, so ids of spans are Base64.
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Map, Value, json};
 
-use crate::{Assessment, AssessmentValue, Span, TraceInfo, mlflow::answer::object};
+use crate::{
+    Assessment, AssessmentValue, Span, TraceInfo,
+    mlflow::{answer::object, request::snake_case},
+    traces::{hex_to_base64, status_name},
+};
 
 pub(super) fn info(info: &TraceInfo) -> Value {
     let experiment = json!({ "experiment_id": info.experiment.to_string() });
@@ -35,26 +38,47 @@ pub(super) fn whole(info: &TraceInfo, spans: &[Span]) -> Value {
 }
 
 fn span(span: &Span) -> Value {
-    let mut json = serde_json::to_value(span).unwrap_or_default();
-    to_base64(&mut json, &["traceId", "spanId", "parentSpanId"]);
-    for link in json.get_mut("links").and_then(Value::as_array_mut).into_iter().flatten() {
-        to_base64(link, &["traceId", "spanId"]);
+    let mut json = as_protobuf(serde_json::to_value(span).unwrap_or_default());
+    if let Some(kind) = json.get_mut("kind") {
+        *kind = usize::try_from(span.kind).ok().and_then(|kind| KINDS.get(kind).copied()).into();
+    }
+    if let Some(code) = json.pointer_mut("/status/code") {
+        *code = status_name(span.status.code).into();
     }
     json
 }
 
-/// Protobuf's JSON has bytes as Base64 where OTLP's has hexadecimal digits.
-fn to_base64(json: &mut Value, names: &[&str]) {
-    for name in names {
-        if let Some(Value::String(hex)) = json.get_mut(*name) {
-            *hex = BASE64_STANDARD.encode(bytes(hex));
-        }
-    }
-}
+/// Kinds of spans in the order of their numbers.
+const KINDS: [&str; 6] = [
+    "SPAN_KIND_UNSPECIFIED",
+    "SPAN_KIND_INTERNAL",
+    "SPAN_KIND_SERVER",
+    "SPAN_KIND_CLIENT",
+    "SPAN_KIND_PRODUCER",
+    "SPAN_KIND_CONSUMER",
+];
 
-fn bytes(hex: &str) -> Vec<u8> {
-    let pair = |at: usize| hex.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    (0..hex.len() / 2).filter_map(|index| pair(2 * index)).collect()
+/// MLflow's JSON of protobuf where OTLP has its own: names in snake case, integers as numbers, ids of bytes as Base64.
+fn as_protobuf(json: Value) -> Value {
+    match json {
+        Value::Array(items) => items.into_iter().map(as_protobuf).collect(),
+        Value::Object(fields) => {
+            let field = |(name, value): (String, Value)| {
+                let name = snake_case(&name);
+                let value = match (name.as_str(), value) {
+                    ("trace_id" | "span_id" | "parent_span_id", Value::String(hex)) => hex_to_base64(&hex).into(),
+                    ("int_value", Value::String(digits)) => digits.parse::<i64>().ok().into(),
+                    ("start_time_unix_nano" | "end_time_unix_nano" | "time_unix_nano", Value::String(digits)) => {
+                        digits.parse::<u64>().ok().into()
+                    }
+                    (_, value) => as_protobuf(value),
+                };
+                (name, value)
+            };
+            Value::Object(fields.into_iter().map(field).collect())
+        }
+        plain => plain,
+    }
 }
 
 pub(super) fn assessment(said: &Assessment) -> Value {
@@ -102,6 +126,17 @@ mod tests {
     #[test]
     fn durations_and_ids_have_protobufs_form() {
         assert_eq!((duration(0), duration(1_500), duration(12)), ("0s".into(), "1.500s".into(), "0.012s".into()));
-        assert_eq!(BASE64_STANDARD.encode(bytes("00f067aa0ba902b7")), "APBnqgupArc=");
+        assert_eq!(hex_to_base64("00f067aa0ba902b7"), "APBnqgupArc=");
+        let known: Span = serde_json::from_str(
+            r#"{"traceId": "000102030405060708090a0b0c0d0e0f", "spanId": "0102030405060708", "name": "s", "kind": 3,
+                "startTimeUnixNano": "5", "status": {"code": 2},
+                "attributes": [{"key": "spanId", "value": {"intValue": "-7"}}]}"#,
+        )
+        .unwrap();
+        let expected = json!({ "trace_id": "AAECAwQFBgcICQoLDA0ODw==", "span_id": "AQIDBAUGBwg=", "name": "s",
+            "kind": "SPAN_KIND_CLIENT", "start_time_unix_nano": 5, "end_time_unix_nano": 0,
+            "status": { "code": "STATUS_CODE_ERROR" },
+            "attributes": [{ "key": "spanId", "value": { "int_value": -7 } }] });
+        assert_eq!(span(&known), expected);
     }
 }

@@ -12,17 +12,17 @@ pub(super) async fn create(api: Api, place: Place, params: Params) -> Result<Val
 }
 
 pub(super) async fn get(api: Api, place: Place, _: Params) -> Result<Value> {
-    let found = store(&api)?.assessment(place.id("trace")?, place.id("assessment")?).await?;
+    let found = store(&api)?.assessment(place.id("trace")?, place.id("assessment_id")?).await?;
     Ok(json!({ "assessment": answer::assessment(&found) }))
 }
 
 pub(super) async fn update(api: Api, place: Place, params: Params) -> Result<Value> {
     let update = read::update(&params)?;
-    let changed = store(&api)?.update_assessment(place.id("trace")?, place.id("assessment")?, update).await?;
+    let changed = store(&api)?.update_assessment(place.id("trace")?, place.id("assessment_id")?, update).await?;
     Ok(json!({ "assessment": answer::assessment(&changed) }))
 }
 
 pub(super) async fn delete(api: Api, place: Place, _: Params) -> Result<Value> {
-    store(&api)?.delete_assessment(place.id("trace")?, place.id("assessment")?).await?;
+    store(&api)?.delete_assessment(place.id("trace")?, place.id("assessment_id")?).await?;
     Ok(json!({}))
 }

@@ -2,29 +2,45 @@
 
 mod answer;
 mod assessments;
+mod correlation;
+mod metrics;
 mod otlp;
 mod read;
 mod second;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{
+    Router,
+    http::{
+        HeaderMap,
+        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    },
+    response::{IntoResponse as _, Response},
+};
 use mlops_core::{Error, Result};
 use serde_json::{Value, json};
 
 pub(super) use self::otlp::routes as otlp_routes;
 use super::{
-    Api, DELETE, GET, PATCH, POST, on,
+    Api, DELETE, GET, PATCH, POST,
+    auth::Caller,
+    files::Answer,
+    on,
     place::{Place, on_place, part},
     request::Params,
+    ui_files::below,
 };
 use crate::{
     Experiment, ExperimentId, Search, TraceSelection, TraceStore,
-    traces::{LINKED_PROMPTS_TAG, TraceInfo},
+    traces::{LINKED_PROMPTS_TAG, TraceInfo, mlflow_span},
 };
 
 /// Most prompt versions that one trace links to.
 const PROMPTS_MAX: usize = 100;
+/// The tag that says where the files of a trace are, and the file of its spans there.
+const ARTIFACT_LOCATION_TAG: &str = "mlflow.artifactLocation";
+const SPANS_FILE: &str = "traces.json";
 
 /// Below `/api/3.0/mlflow`.
 pub(super) fn routes() -> Router<Api> {
@@ -38,11 +54,14 @@ pub(super) fn routes() -> Router<Api> {
         .route("/traces/delete-traces", on(POST, delete))
         .route("/traces/link-to-run", on(POST, link_to_run))
         .route("/traces/link-prompts", on(POST, link_prompts))
+        .route("/traces/calculate-filter-correlation", on(POST, correlation::calculate))
+        .route("/traces/metrics", on(POST, metrics::query))
         .route("/traces/{trace}", on_place(GET, get))
         .route("/traces/{trace}/tags", on_place(PATCH, set_tag).merge(on_place(DELETE, delete_tag)))
         .route("/traces/{trace}/assessments", on_place(POST, a::create))
         .route(
-            "/traces/{trace}/assessments/{assessment}",
+            // Named apart from the `assessment` of the body.
+            "/traces/{trace}/assessments/{assessment_id}",
             on_place(GET, a::get).merge(on_place(PATCH, a::update)).merge(on_place(DELETE, a::delete)),
         )
 }
@@ -79,7 +98,7 @@ async fn active(api: &Api, id: ExperimentId) -> Result<Experiment> {
 async fn put(api: &Api, mut info: TraceInfo) -> Result<TraceInfo> {
     let experiment = active(api, info.experiment).await?;
     let location = format!("{}/traces/{}/artifacts", experiment.artifact_location.trim_end_matches('/'), info.id);
-    info.tags.insert("mlflow.artifactLocation".to_owned(), location);
+    info.tags.insert(ARTIFACT_LOCATION_TAG.to_owned(), location);
     store(api)?.start(info).await
 }
 
@@ -107,6 +126,22 @@ async fn get_whole(api: Api, params: Params) -> Result<Value> {
         return Err(Error::not_found(format!("Trace with ID {id} is not fully exported yet, please try again later.")));
     }
     Ok(json!({ "trace": answer::whole(&info, &spans) }))
+}
+
+/// The spans of a trace as a file in MLflow's form; of a trace whose spans a client put among its files, that file.
+pub(super) async fn artifact(Caller(api): Caller, headers: HeaderMap, params: Params) -> Answer<Response> {
+    let id = params.text("request_id")?.or(params.text("trace_id")?).filter(|id| !id.is_empty());
+    let id = id.ok_or_else(|| Error::invalid_argument("Request must include the \"request_id\" query parameter."))?;
+    let path = params.text("path")?.filter(|path| !path.is_empty());
+    let info = found(&api, id).await?;
+    let spans = store(&api)?.spans(&[id.to_owned()]).await?.remove(id).unwrap_or_default();
+    if spans.is_empty() || path.is_some() {
+        let root = info.tags.get(ARTIFACT_LOCATION_TAG).map(String::as_str).unwrap_or_default();
+        return below(&api, root, path.unwrap_or(SPANS_FILE), &headers).await;
+    }
+    let spans: Vec<String> = spans.iter().map(mlflow_span).collect();
+    let kind = [(CONTENT_TYPE, "application/json"), (CONTENT_DISPOSITION, "attachment; filename=traces.json")];
+    Ok((kind, format!("{{\"spans\": [{}]}}", spans.join(", "))).into_response())
 }
 
 /// The traces of a batch, if they are in the experiments that are given.

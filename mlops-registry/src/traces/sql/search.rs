@@ -15,7 +15,10 @@ use crate::{
         Clause, Fields, Filter, Operand, OrderKey, Page, PageRequest, Search, compare_by, cut,
         sql::{all_of, text_test, time_test},
     },
-    traces::{Assessment, AssessmentValue, LINKED_PROMPTS_TAG, SOURCE_RUN_METADATA, Span, TRACE_NAME_TAG, TraceInfo},
+    traces::{
+        Assessment, AssessmentValue, LINKED_PROMPTS_TAG, SOURCE_RUN_METADATA, Span, TRACE_NAME_TAG, TraceInfo,
+        mlflow_span,
+    },
 };
 
 /// Most experiments in one search.
@@ -129,7 +132,7 @@ fn span_field(span: &Span, key: &str) -> Option<String> {
         "name" => Some(span.name.clone()),
         "type" => Some(span.attribute("mlflow.spanType").map_or_else(|| "UNKNOWN".to_owned(), |kind| kind.to_text())),
         "status" => Some(format!("{:?}", span.status.code).to_uppercase()),
-        "content" => serde_json::to_string(span).ok(),
+        "content" => Some(mlflow_span(span)),
         _ => Some(span.attribute(key.strip_prefix("attributes.")?)?.to_text()),
     }
 }

@@ -112,5 +112,46 @@ DROP TABLE tracking_tag;
 CREATE INDEX tracking_run_tag_by_value ON tracking_run_tag (key, substr(value, 1, 64), run);
 ",
     },
+    Migration {
+        version: 3,
+        name: "what a run logged lies together",
+        // Rows in the order of their primary key need no second tree that leads to them.
+        sql: "{sqlite}CREATE TABLE tracking_run_param_moved (
+    run BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+{sqlite}INSERT INTO tracking_run_param_moved SELECT run, key, value FROM tracking_run_param ORDER BY run, key;
+{sqlite}DROP TABLE tracking_run_param;
+{sqlite}ALTER TABLE tracking_run_param_moved RENAME TO tracking_run_param;
+{sqlite}CREATE INDEX tracking_run_param_by_value ON tracking_run_param (key, substr(value, 1, 64), run);
+{sqlite}CREATE TABLE tracking_run_tag_moved (
+    run BIGINT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+{sqlite}INSERT INTO tracking_run_tag_moved SELECT run, key, value FROM tracking_run_tag ORDER BY run, key;
+{sqlite}DROP TABLE tracking_run_tag;
+{sqlite}ALTER TABLE tracking_run_tag_moved RENAME TO tracking_run_tag;
+{sqlite}CREATE INDEX tracking_run_tag_by_value ON tracking_run_tag (key, substr(value, 1, 64), run);
+{sqlite}CREATE TABLE tracking_metric_latest_moved (
+    run BIGINT NOT NULL,
+    key BIGINT NOT NULL,
+    experiment BIGINT NOT NULL,
+    step BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    value_order BIGINT NOT NULL,
+    bits BIGINT NOT NULL,
+    PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+{sqlite}INSERT INTO tracking_metric_latest_moved SELECT run, key, experiment, step, at, value_order, bits
+    FROM tracking_metric_latest ORDER BY run, key;
+{sqlite}DROP TABLE tracking_metric_latest;
+{sqlite}ALTER TABLE tracking_metric_latest_moved RENAME TO tracking_metric_latest;
+{sqlite}CREATE INDEX tracking_metric_latest_by_value ON tracking_metric_latest (experiment, key, value_order, run);
+",
+    },
     ],
 };

@@ -92,6 +92,8 @@ async fn a_trace_is_taken_over_by_nobody() {
     let assessment = json!({ "assessment": { "assessment_name": "good", "source": { "source_type": "HUMAN", "source_id": "bob" },
         "feedback": { "value": true } } });
     // Status of: read, tag, assess, delete.
+    let file = format!("/ajax-api/2.0/mlflow/get-trace-artifact?request_id={id}");
+    assert_eq!(server.raw("bob", Method::GET, &file, b"").await.status, 403);
     let tries = async || {
         let delete = json!({ "experiment_id": hers, "request_ids": [id] });
         [
@@ -178,4 +180,68 @@ async fn datasets_of_runs_are_found_where_clients_look_for_them() {
         let uri = format!("{path}/experiments/search-datasets");
         assert_eq!(server.raw("ann", Method::POST, &uri, search.as_bytes()).await.status, 200, "{uri}");
     }
+}
+
+#[tokio::test]
+async fn a_scorer_is_its_experiments() {
+    let server = closed().await;
+    let (hers, _) = server.run_of("ann", "hers").await;
+    let scorer = json!({ "experiment_id": hers, "name": "brief", "serialized_scorer": "{}" });
+    let register = async |user| server.call(user, Method::POST, "3.0/mlflow/scorers/register", scorer.clone()).await;
+    register("ann").await.ok();
+    let named = json!({ "experiment_id": hers, "name": "brief" });
+    // Status of: get, register, delete.
+    let tries = async || {
+        [
+            server.get("bob", &format!("3.0/mlflow/scorers/get?experiment_id={hers}&name=brief")).await.status,
+            register("bob").await.status,
+            server.call("bob", Method::DELETE, "3.0/mlflow/scorers/delete", named.clone()).await.status,
+        ]
+    };
+    let listed = async || server.get("bob", "3.0/mlflow/scorers/list").await.ok();
+    assert_eq!((tries().await, listed().await), ([403; 3], json!({})));
+    server.grant("ann", "bob", "experiment", &hers, "READ").await.ok();
+    assert_eq!(tries().await, [200, 403, 403]);
+    assert_eq!(listed().await["scorers"].as_array().map(Vec::len), Some(1));
+    server.grant("ann", "bob", "experiment", &hers, "MANAGE").await.ok();
+    assert_eq!(tries().await, [200; 3]);
+}
+
+#[tokio::test]
+async fn graphql_tells_only_what_may_be_read() {
+    let server = closed().await;
+    let (hers, run) = server.run_of("ann", "hers").await;
+    let experiment =
+        format!("{{ mlflowGetExperiment(input: {{ experimentId: \"{hers}\" }}) {{ experiment {{ name }} }} }}");
+    let run_id = run;
+    let run = format!("{{ mlflowGetRun(input: {{ runId: \"{run_id}\" }}) {{ run {{ experiment {{ name }} }} }} }}");
+    let ask = async |query: &str| {
+        let body = json!({ "query": query }).to_string();
+        let answer = server.raw("bob", Method::POST, "/graphql", body.as_bytes()).await.ok();
+        (answer["data"].clone(), answer["errors"].is_null())
+    };
+    assert_eq!(ask(&experiment).await, (json!({ "mlflowGetExperiment": null }), false));
+    assert_eq!(ask(&run).await, (json!({ "mlflowGetRun": null }), false));
+    // Every other root asks as well: nothing of hers is in an answer, whether refused or left out.
+    let roots = [
+        format!("{{ mlflowListArtifacts(input: {{ runId: \"{run_id}\" }}) {{ rootUri files {{ path }} }} }}"),
+        format!(
+            "{{ mlflowGetMetricHistoryBulkInterval(input: {{ runIds: [\"{run_id}\"], metricKey: \"m\" }}) \
+             {{ metrics {{ runId }} }} }}"
+        ),
+        format!("{{ mlflowSearchRuns(input: {{ experimentIds: [\"{hers}\"] }}) {{ runs {{ info {{ runId }} }} }} }}"),
+        format!(
+            "mutation {{ mlflowSearchDatasets(input: {{ experimentIds: [\"{hers}\"] }}) \
+             {{ datasetSummaries {{ experimentId }} }} }}"
+        ),
+    ];
+    for root in &roots {
+        let told = ask(root).await.0.to_string();
+        assert!(!told.contains(&run_id) && !told.contains("\"experimentId\""), "{root}: {told}");
+    }
+    server.grant("ann", "bob", "experiment", &hers, "READ").await.ok();
+    assert!(ask(&roots[2]).await.0.to_string().contains(&run_id));
+    let known = json!({ "experiment": { "name": "hers" } });
+    assert_eq!(ask(&experiment).await, (json!({ "mlflowGetExperiment": known }), true));
+    assert_eq!(ask(&run).await, (json!({ "mlflowGetRun": { "run": known } }), true));
 }

@@ -13,8 +13,8 @@ async fn files_go_up_and_down_and_never_leave_the_root() {
     assert_eq!((put.status.as_u16(), put.body.len()), (200, 0));
     let got = client.raw(Method::GET, &at, &[], Vec::new()).await;
     assert_eq!((got.status.as_u16(), &got.body[..], got.header("content-length")), (200, &b"0123456789"[..], "10"));
-    assert_eq!(got.header("content-disposition"), "attachment; filename*=UTF-8''n%201%25%2Etxt");
-    assert_eq!(got.header("x-content-type-options"), "nosniff");
+    assert_eq!(got.header("content-disposition"), "attachment; filename=\"n 1%.txt\"; filename*=UTF-8''n%201%25%2Etxt");
+    assert_eq!((got.header("content-type"), got.header("x-content-type-options")), ("text/plain", "nosniff"));
     assert_eq!(got.header("content-security-policy"), "sandbox; default-src 'none'");
     let part = client.raw(Method::GET, &at, &[("range", "bytes=2-4")], Vec::new()).await;
     assert_eq!((part.status.as_u16(), part.text(), part.header("content-range")), (206, "234".into(), "bytes 2-4/10"));
@@ -43,6 +43,19 @@ async fn files_go_up_and_down_and_never_leave_the_root() {
         (&info["multipart_uploads_enabled"], &info["multipart_downloads_enabled"]),
         (&json!(false), &json!(false))
     );
+}
+
+/// MLflow's client names logged images so.
+#[tokio::test]
+async fn a_name_may_hold_what_looks_like_a_code() {
+    let client = Client::new().await;
+    let at = format!("{FILES}/0/r/artifacts/images/dog%25step%25100%25timestamp%251795737359.png");
+    assert_eq!(client.raw(Method::PUT, &at, &[], b"png".to_vec()).await.status, 200);
+    let got = client.raw(Method::GET, &at, &[], Vec::new()).await;
+    assert_eq!((got.status.as_u16(), got.header("content-type")), (200, "image/png"));
+    assert!(got.header("content-disposition").contains("\"dog%step%100%timestamp%1795737359.png\""));
+    let listed = client.raw(Method::GET, &format!("{FILES}?path=0/r/artifacts/images"), &[], Vec::new()).await.json();
+    assert_eq!(listed["files"][0]["path"], "dog%step%100%timestamp%1795737359.png");
 }
 
 #[tokio::test]

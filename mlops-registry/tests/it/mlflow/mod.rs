@@ -2,6 +2,7 @@
 
 mod files;
 mod logged_models;
+mod pages;
 mod registry;
 mod tail;
 
