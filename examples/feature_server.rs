@@ -10,6 +10,8 @@
 //! online_store: {type: remote, path: "http://127.0.0.1:6566"}
 //! ```
 //!
+//! Built with the feature `flight`, it answers Arrow Flight on the same port: `grpc://127.0.0.1:6566`.
+//!
 //! A program of yours defines its own views here; `--demo` defines the view `drv` of drivers and the service `svc`.
 //! Counters are at `/metrics`. Ctrl-C or a termination signal ends it after the last answer and what is written.
 
@@ -62,9 +64,10 @@ async fn run(options: &Options) -> Result<()> {
         builder = demo(builder)?;
     }
     let meter = Arc::new(PrometheusMeter::default());
-    let server = FeastServer::builder(builder.build().await?).with_meter(Arc::<PrometheusMeter>::clone(&meter)).build();
+    let store = builder.build().await?;
+    let server = FeastServer::builder(store.clone()).with_meter(Arc::<PrometheusMeter>::clone(&meter)).build();
     let metrics = get(move || async move { ([(CONTENT_TYPE, Exposition::CONTENT_TYPE)], meter.render()) });
-    let app: Router = server.router().route("/metrics", metrics);
+    let app: Router = server.router().merge(flight(store)).route("/metrics", metrics);
 
     let listener = TcpListener::bind(("127.0.0.1", options.port)).await.map_err(|error| {
         Error::unavailable(format!("cannot listen on port {}; choose another --port", options.port)).with_source(error)
@@ -75,6 +78,16 @@ async fn run(options: &Options) -> Result<()> {
     let served = axum::serve(listener, app).with_graceful_shutdown(stop_signal()).await;
     server.close(DRAIN).await;
     served.map_err(|error| Error::unavailable("the server ended").with_source(error))
+}
+
+#[cfg(feature = "flight")]
+fn flight(store: FeatureStore) -> Router {
+    mlops::features::flight::FlightServer::builder(store).build().router()
+}
+
+#[cfg(not(feature = "flight"))]
+fn flight(_: FeatureStore) -> Router {
+    Router::new()
 }
 
 /// A table of drivers, its view and a service over it.

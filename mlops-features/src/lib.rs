@@ -17,10 +17,12 @@
 //! | features computed when they are asked for | [`on_demand`] |
 //! | where training sets are computed: here or on a cluster (feature `spark`) | [`engine`] |
 //! | latest values by entity: memory, redb, Redis (feature `redis`), PostgreSQL (feature `postgres`) | [`online`] |
+//! | nearest neighbours by vectors | [`vector`] |
 //! | offline table to online store | [`materialize`] |
 //! | all of it behind one door | [`FeatureStore`] |
 //! | freshness and volume | [`metrics`] |
 //! | Feast's HTTP feature server (feature `feast`) | `feast` |
+//! | training sets and online features over Arrow Flight (feature `flight`) | `flight` |
 //! | the log of answered predictions | [`prediction_log`] |
 //! | DVC repositories (feature `dvc`) | `dvc` |
 //! | OpenLineage events and the lineage of columns | [`lineage`] |
@@ -80,6 +82,8 @@ pub mod dvc;
 pub mod engine;
 #[cfg(feature = "feast")]
 pub mod feast;
+#[cfg(feature = "flight")]
+pub mod flight;
 pub mod ingest;
 pub mod join;
 pub mod lineage;
@@ -97,6 +101,7 @@ pub mod stream;
 pub mod table;
 mod time;
 mod value;
+pub mod vector;
 pub mod window;
 mod workers;
 
@@ -120,4 +125,4 @@ pub use source::{RefreshReceipt, SourceIngestor, SourceProgress, SourceReceipt, 
 pub use store::{FeatureStore, FeatureStoreBuilder, FeatureStoreSettings};
 pub use stream::{LatePolicy, StreamIngestor, StreamSettings, StreamSource};
 pub use table::{AppendReceipt, Compatibility, DataRef, DataVersion, Scan, Table, TableAt, TableSettings};
-pub use window::AggregateState;
+pub use vector::{Metric, VectorIndex, VectorQuery};

@@ -91,7 +91,7 @@ pub(crate) fn encode_cell(cell: &Cell<'_>, out: &mut Vec<u8>) {
 pub(crate) struct Decoder<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Decoder<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let cut = || Error::data_loss("an online record is cut short; materialize the view again");
         let (head, tail) = self.0.split_at_checked(count).ok_or_else(cut)?;
         self.0 = tail;

@@ -17,17 +17,19 @@ pub const LAST_N_MAX: u32 = 1_000;
 pub enum Function {
     /// How many values are not null; `Int64`.
     Count,
-    /// Sum: `Int64` over integers (an error when it does not fit), `Float64` over floats, added in order of time.
+    /// Sum: `Int64` over integers (an error when it does not fit), `Float64` over floats: the exact sum, rounded once to
+    /// the nearest double, whatever the order.
     Sum,
-    /// Arithmetic mean, sum divided by count; `Float64`.
+    /// Arithmetic mean, the exact sum divided by the count, rounded once; `Float64`.
     Mean,
     /// Least value, in the column's type; NaN is greater than every number.
     Min,
     /// Greatest value, in the column's type; NaN is greater than every number.
     Max,
-    /// Sample standard deviation, sqrt(sum((x - mean)^2) / (n - 1)) in two passes; null when n < 2; `Float64`.
+    /// Sample standard deviation, the root of [`Function::Var`]; null when n < 2; `Float64`.
     Std,
-    /// Sample variance, sum((x - mean)^2) / (n - 1) in two passes; null when n < 2; `Float64`.
+    /// Sample variance, sum((x - mean)^2) / (n - 1), exact until it is rounded once; null when n < 2, NaN over a value
+    /// that is not finite; `Float64`.
     Var,
     /// The value of the newest event whose value is not null, in the column's type.
     Last,

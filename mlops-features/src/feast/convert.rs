@@ -21,7 +21,7 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 ///
 /// # Errors
 /// `InvalidArgument` naming the column and the first row whose value is not of the type.
-pub(super) fn column(name: &str, values: &[Json], data_type: &DataType) -> Result<ArrayRef> {
+pub(crate) fn column(name: &str, values: &[Json], data_type: &DataType) -> Result<ArrayRef> {
     let mut column = ColumnBuilder::new(data_type, values.len())?;
     for (row, json) in values.iter().enumerate() {
         let value = value(json, data_type).ok_or_else(|| {

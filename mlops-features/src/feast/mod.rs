@@ -1,10 +1,10 @@
 //! Feast's HTTP feature server over a [`FeatureStore`], so that Feast's Python SDK reads and writes it with
 //! `online_store: {type: remote, path: http://...}`.
 //!
-//! Body shapes are Feast 0.67's, and so are its error bodies; what the caller did wrong is a 4xx here where Feast answers
-//! 500. Features of on-demand views are computed from request data in `entities`, and `view@v2:feature` is served as
-//! Feast serves it. Values older than a view's time to live are `OUTSIDE_MAX_AGE`, and a stored null is `NULL_VALUE`. A push source
-//! is a table: `/push` feeds the table offline and the views over it online.
+//! Body shapes are Feast 0.67's, and so are its error bodies; what the caller did wrong is a 4xx here where Feast
+//! answers 500. Features of on-demand views are computed from request data in `entities`, and `view@v2:feature` is
+//! served as Feast serves it. Values older than a view's time to live are `OUTSIDE_MAX_AGE`, and a stored null is
+//! `NULL_VALUE`. A push source is a table: `/push` feeds the table offline and the views over it online.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -40,6 +40,7 @@ mod materialize;
 mod question;
 mod render;
 mod routes;
+mod search;
 mod wire;
 mod write;
 
@@ -49,6 +50,8 @@ use axum::Router;
 use mlops_core::{Authorizer, Clock, Meter, NoMeter};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "flight")]
+pub(crate) use self::convert::column;
 use self::jobs::Jobs;
 use crate::FeatureStore;
 
@@ -95,7 +98,8 @@ impl FeastServer {
     }
 
     /// The routes: `POST /get-online-features`, `/write-to-online-store`, `/push`, `/materialize`,
-    /// `/materialize-incremental`, `/search` (not implemented), `GET /health`. It binds no port.
+    /// `/materialize-incremental`, `/search` by vector (and as `/retrieve-online-documents`), `GET /health`. It binds
+    /// no port.
     pub fn router(&self) -> Router {
         routes::router(Arc::clone(&self.inner))
     }
@@ -125,8 +129,8 @@ impl FeastServerBuilder {
         self
     }
 
-    /// Asks `authorizer` before anything is read (`Read` on `feature_view`) or written (`Write` on `feature_view` and, for
-    /// pushes to the offline table, on `table`). Who asks is the [`mlops_core::Principal`] that a layer of the
+    /// Asks `authorizer` before anything is read (`Read` on `feature_view`) or written (`Write` on `feature_view` and,
+    /// for pushes to the offline table, on `table`). Who asks is the [`mlops_core::Principal`] that a layer of the
     /// application put into the extensions of the request; without one, a request is refused.
     pub fn with_authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
         self.authorizer = Some(authorizer);

@@ -60,7 +60,7 @@ impl<'a> Question<'a> {
 }
 
 /// Reads `view:feature`, `view@latest:feature` or `view@v2:feature`.
-fn feature(store: &FeatureStore, text: &str) -> Answer<FeatureRef> {
+pub(super) fn feature(store: &FeatureStore, text: &str) -> Answer<FeatureRef> {
     let Some((view, feature)) = text.split_once(':') else {
         return Err(Error::invalid_argument(format!("feature {text:?} is not of the form view:feature")).into());
     };

@@ -1,6 +1,6 @@
 //! The answer to `POST /get-online-features`, written straight from columns: one element of `results` per name.
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use mlops_core::{Error, Result, Timestamp};
 
 use super::convert::write_column;
@@ -25,11 +25,12 @@ pub(super) fn status_name(status: FeatureStatus) -> &'static str {
     }
 }
 
-/// The JSON text, join keys first, and the statuses of the features.
+/// The JSON text, join keys first and the columns `behind` last, and the statuses of the features.
 pub(super) fn render(
     entities: &RecordBatch,
     names: &[String],
     found: &OnlineFeatures,
+    behind: &[(&str, ArrayRef)],
 ) -> Result<(Vec<u8>, StatusCounts)> {
     let rows = entities.num_rows();
     let mut out = Vec::with_capacity(128 + 48 * rows * (names.len() + entities.num_columns()));
@@ -57,12 +58,16 @@ pub(super) fn render(
         });
         write_result(column.as_ref(), statuses, times, &mut out)?;
     }
+    for (_, column) in behind {
+        write_result(column.as_ref(), (0..rows).map(|_| FeatureStatus::Present), &never, &mut out)?;
+    }
     if out.last() == Some(&b',') {
         out.pop();
     }
     out.extend(b"],\"metadata\":{\"feature_names\":");
     let keys = entities.schema_ref().fields().iter().map(|field| field.name().as_str());
-    let names: Vec<&str> = keys.chain(names.iter().map(String::as_str)).collect();
+    let names: Vec<&str> =
+        keys.chain(names.iter().map(String::as_str)).chain(behind.iter().map(|(name, _)| *name)).collect();
     let fail = |error| Error::internal("names cannot be written as json").with_source(error);
     serde_json::to_writer(&mut out, &names).map_err(fail)?;
     out.extend(b"}}");

@@ -17,7 +17,8 @@ use super::{
     error::{Answer, Failure},
     materialize,
     question::Question,
-    render::{render, status_name},
+    render::{StatusCounts, render, status_name},
+    search::search,
     wire::{self, GetOnlineFeatures},
     write,
 };
@@ -38,6 +39,7 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
         .route("/materialize", measured("/materialize", materialize::materialize))
         .route("/materialize-incremental", measured("/materialize-incremental", materialize::incremental))
         .route("/search", measured("/search", search))
+        .route("/retrieve-online-documents", measured("/retrieve-online-documents", search))
         .route("/health", get(health))
         .with_state(inner)
 }
@@ -84,6 +86,13 @@ impl Call {
 }
 
 impl Inner {
+    /// Counts what an answer has.
+    pub(super) fn count(&self, counts: StatusCounts) {
+        for (status, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            self.meter.count("mlops_feast_values_total", &[("status", status_name(status))], count);
+        }
+    }
+
     /// Whether whoever calls may do this; everybody may where there is no authorizer.
     pub(super) async fn allow(&self, call: &Call, action: Action, kind: &str, name: &str) -> Result<()> {
         let Some(authorizer) = &self.authorizer else { return Ok(()) };
@@ -100,16 +109,9 @@ async fn get_online_features(inner: Arc<Inner>, call: Call) -> Answer<Response> 
         inner.allow(&call, Action::Read, "feature_view", view).await?;
     }
     let found = inner.store.reader().read(&question.plan, &question.entities, inner.clock.now()).await?;
-    let (body, counts) = render(&question.keys, &question.names, &found)?;
-    for (status, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-        inner.meter.count("mlops_feast_values_total", &[("status", status_name(status))], count);
-    }
+    let (body, counts) = render(&question.keys, &question.names, &found, &[])?;
+    inner.count(counts);
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
-}
-
-/// There is no vector index behind this server; a client that asks is told so, in its own terms.
-async fn search(_: Arc<Inner>, _: Call) -> Answer<Response> {
-    Err(Error::unimplemented("this feature server has no vector search; read features by join key").into())
 }
 
 /// 200 while the online store can be read, else 503.

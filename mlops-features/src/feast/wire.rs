@@ -64,6 +64,18 @@ pub(super) struct GetOnlineFeatures {
     pub(super) full_feature_names: bool,
 }
 
+/// `POST /search`. Clients of several versions call the vector differently.
+#[derive(Debug, Deserialize)]
+pub(super) struct Search {
+    pub(super) features: Vec<String>,
+    #[serde(alias = "embedding", alias = "query_embedding")]
+    pub(super) query: Option<Vec<f64>>,
+    pub(super) query_string: Option<String>,
+    pub(super) top_k: usize,
+    pub(super) distance_metric: Option<String>,
+    pub(super) filters: Option<Value>,
+}
+
 /// `POST /write-to-online-store`.
 #[derive(Debug, Deserialize)]
 pub(super) struct WriteToOnlineStore {

@@ -78,8 +78,8 @@ async fn push_online(inner: &Inner, view: &ResolvedView, df: &Columns) -> Result
     Ok(())
 }
 
-/// The columns that `fields` name. Feast's clients call the times `event_timestamp` and `created`, whatever the view calls
-/// them, and need not say when a row became known.
+/// The columns that `fields` name. Feast's clients call the times `event_timestamp` and `created`, whatever the view
+/// calls them, and need not say when a row became known.
 fn batch(inner: &Inner, fields: Vec<Field>, view: Option<&FeatureView>, df: &Columns) -> Result<RecordBatch> {
     let rows = df.rows().ok_or_else(|| Error::invalid_argument("the columns of df must have equally many values"))?;
     at_most("rows", rows, inner.settings.rows_max)?;

@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     value::Value,
-    window::{Event, StateLimits},
+    window::{Event, Parts, StateLimits},
 };
 
 fn update(time: i64, value: i64) -> Update {
-    let mut update = Update::new(StateLimits { window_max: 100, events_max: 10 });
+    let mut update = Update::new(StateLimits::new(100, 10, Parts::NONE));
     update.add_row(Latest::of(time, None, &[Value::Int(value)]));
     update
 }
@@ -162,7 +162,7 @@ pub async fn writers_at_once_lose_nothing(store: &impl OnlineStore) -> Result<()
     let write = |writer: i64| async move {
         for turn in 0..TURNS {
             let time = 100 * turn + writer;
-            let mut update = Update::new(StateLimits { window_max: 1_000_000, events_max: 1_000 });
+            let mut update = Update::new(StateLimits::new(1_000_000, 1_000, Parts::NONE));
             update.add_row(Latest::of(time, None, &[Value::Int(time)]));
             update.add_event(Event { time, identity: writer.cast_unsigned(), values: vec![Value::Int(turn)] });
             let updates = vec![(Bytes::from("a"), update.clone()), (Bytes::from(format!("own {writer}")), update)];
@@ -174,7 +174,7 @@ pub async fn writers_at_once_lose_nothing(store: &impl OnlineStore) -> Result<()
     };
     try_join_all((0..4).map(write)).await?;
     let found = store.read(vec![keys("v", &["a", "own 3"])]).await?;
-    let events = |record: &Bytes| -> Result<usize> { Ok(Record::decode(record)?.events.len()) };
+    let events = |record: &Bytes| -> Result<usize> { Ok(Record::decode(record)?.events) };
     let events = found.iter().flatten().flatten().map(events);
     expect("every event", &events.collect::<Result<Vec<_>>>()?, &vec![40, 10])?;
     expect("the newest row", &values(store, "v", &["a"]).await?, &vec![Some(100 * (TURNS - 1) + 3)])?;

@@ -26,12 +26,13 @@ pub use plan::ReadPlan;
 pub use postgres::{PostgresOnlineSettings, PostgresOnlineStore};
 pub use reader::OnlineReader;
 pub use record::Update;
+pub(crate) use record::{LatestHead, Stored};
 pub use redb::{Durability, RedbOnlineStore, RedbSettings};
 #[cfg(feature = "redis")]
 pub use redis::{RedisOnlineSettings, RedisOnlineStore};
-pub(crate) use resolved::ResolvedView;
-pub(crate) use writer::write_batch;
+pub(crate) use resolved::{Place, ResolvedView};
 pub use writer::{OnlineWriter, PushReceipt};
+pub(crate) use writer::{changes, write_batch};
 
 use std::{fmt, sync::Arc};
 

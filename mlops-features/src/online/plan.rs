@@ -96,6 +96,12 @@ impl ReadPlan {
         &self.features
     }
 
+    /// One field per feature, in the order of the answer.
+    #[cfg(feature = "flight")]
+    pub(crate) fn fields(&self) -> &[FieldRef] {
+        &self.fields
+    }
+
     /// The views that are read, each once, and the on-demand views that are computed.
     pub fn view_names(&self) -> impl Iterator<Item = &str> {
         let computed = self.on_demand.iter().flat_map(|expansion| expansion.views());

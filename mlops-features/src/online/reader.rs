@@ -158,12 +158,12 @@ impl PlannedView {
     fn push_windows(
         &self,
         has_key: bool,
-        state: &AggregateState,
+        state: &AggregateState<'_>,
         as_of: i64,
         columns: &mut [ColumnBuilder],
         seen: &mut Sightings,
     ) -> Result<()> {
-        seen.windows.push(state.newest(as_of).map_or(Sighting::Never, Sighting::Alive));
+        seen.windows.push(state.newest(as_of)?.map_or(Sighting::Never, Sighting::Alive));
         let values = if has_key { state.evaluate(&self.view.plan, as_of)? } else { Vec::new() };
         self.windows.iter().try_for_each(|(window, feature)| {
             push(columns, *feature, values.get(*window).map_or(Cell::Null, Cell::from))

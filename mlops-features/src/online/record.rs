@@ -1,20 +1,26 @@
 //! What is kept online for one entity in one view, and how a write changes it.
 //!
-//! Layout, version 1, little endian: u8 `1`; u8 whether there is a latest row; if so i64 event time, u8 whether and
+//! Layout, version 2, little endian: u8 `2`; u8 whether there is a latest row; if so i64 event time, u8 whether and
 //! i64 when created, u32 cells, the cells of the view's columns; then the events as `AggregateState` writes them.
+//! Version 1, which is read and replaced by the next write, has the events without tiles.
 
 use bytes::Bytes;
 use mlops_core::{Error, Result};
 
-#[cfg(any(test, feature = "conformance"))]
-use crate::value::{Value, encode};
 use crate::{
     cell::Cell,
     value::Decoder,
     window::{AggregateState, Event, StateLimits},
 };
+#[cfg(any(test, feature = "conformance"))]
+use crate::{
+    value::{Value, encode},
+    window::Parts,
+};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Events are in no tiles.
+const VERSION_UNTILED: u8 = 1;
 /// Bytes of what stands before the cells of a row.
 const HEAD_BYTES: usize = 21;
 
@@ -31,7 +37,8 @@ pub(crate) struct Latest {
 pub(crate) struct Record {
     /// Cells of the newest row.
     pub(crate) latest: Option<Vec<Value>>,
-    pub(crate) events: AggregateState,
+    /// How many recent events there are.
+    pub(crate) events: usize,
 }
 
 /// A record read where it lies, front to back: nothing is allocated for what is not asked for.
@@ -39,6 +46,7 @@ pub(crate) struct Record {
 pub(crate) struct Stored<'a> {
     /// The newest row but for its cells.
     pub(crate) latest: Option<LatestHead>,
+    tiled: bool,
     from: Decoder<'a>,
 }
 
@@ -54,13 +62,13 @@ impl<'a> Stored<'a> {
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self> {
         let mut from = Decoder(bytes);
         let version = from.u8()?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_UNTILED {
             return Err(Error::failed_precondition(format!(
-                "an online record has format {version}; this version reads {VERSION}; materialize the view again"
+                "an online record has format {version}; this version reads up to {VERSION}; materialize the view again"
             )));
         }
         let latest = if from.u8()? == 0 { None } else { Some(LatestHead::decode(&mut from)?) };
-        Ok(Self { latest, from })
+        Ok(Self { latest, tiled: version == VERSION, from })
     }
 
     /// The cells of the newest row, in order; call it once.
@@ -82,8 +90,8 @@ impl<'a> Stored<'a> {
     }
 
     /// The recent events, after the cells.
-    pub(crate) fn events(mut self) -> Result<AggregateState> {
-        AggregateState::decode(&mut self.from)
+    pub(crate) fn events(mut self) -> Result<AggregateState<'a>> {
+        if self.tiled { AggregateState::decode(&mut self.from) } else { AggregateState::decode_untiled(&mut self.from) }
     }
 }
 
@@ -113,7 +121,7 @@ impl Record {
         let mut stored = Stored::open(bytes)?;
         let values = stored.cells().map(|cell| cell.map(Value::from)).collect::<Result<Vec<_>>>()?;
         let latest = stored.latest.map(|_| values);
-        Ok(Self { latest, events: stored.events()? })
+        Ok(Self { latest, events: stored.events()?.len() })
     }
 }
 
@@ -146,7 +154,12 @@ impl Update {
     /// An update that cannot be applied, for the conformance suite.
     #[cfg(any(test, feature = "conformance"))]
     pub(crate) fn failing() -> Self {
-        Self { fails: true, ..Self::new(StateLimits { window_max: 1, events_max: 1 }) }
+        Self { fails: true, ..Self::new(StateLimits::new(1, 1, Parts::NONE)) }
+    }
+
+    /// The newest row that it brings.
+    pub(crate) fn latest(&self) -> Option<&Latest> {
+        self.latest.as_ref()
     }
 
     pub(crate) fn add_row(&mut self, row: Latest) {
@@ -185,7 +198,7 @@ impl Update {
         };
         match stored {
             // Nothing is added to the events, so they need not be read.
-            Some(stored) if self.events.is_empty() => {
+            Some(stored) if self.events.is_empty() && stored.tiled => {
                 let events = stored.events_bytes();
                 let mut out = begin(events.len());
                 out.extend(events);
@@ -193,8 +206,8 @@ impl Update {
             }
             stored => {
                 let mut events = stored.map(Stored::events).transpose()?.unwrap_or_default();
-                events.insert(&self.events, self.limits);
-                let mut out = begin(24 + 40 * events.len());
+                events.insert(&self.events, &self.limits)?;
+                let mut out = begin(32 + 48 * events.len());
                 events.encode(&mut out);
                 Ok(out)
             }
@@ -207,7 +220,7 @@ mod tests {
     use super::*;
 
     fn update(time: i64, created: Option<i64>, value: i64) -> Update {
-        let mut update = Update::new(StateLimits { window_max: 100, events_max: 10 });
+        let mut update = Update::new(StateLimits::new(100, 10, Parts::NONE));
         update.add_row(Latest::of(time, created, &[Value::Int(value)]));
         update.add_event(Event { time, identity: value as u64, values: vec![Value::Int(value)] });
         update
@@ -225,16 +238,57 @@ mod tests {
         assert_eq!(update(5, Some(1), 13).apply(Some(&later)).unwrap(), later);
     }
 
+    /// A row without a creation time whose only cell is "a", as both formats begin.
+    fn row_bytes(version: u8) -> Vec<u8> {
+        let mut bytes = vec![version, 1];
+        bytes.extend(1_i64.to_le_bytes());
+        bytes.extend([0; 9]);
+        bytes.extend([1, 0, 0, 0, 5, 1, 0, 0, 0, b'a']);
+        bytes
+    }
+
     #[test]
-    fn layout_of_version_1_is_fixed() {
-        let mut update = Update::new(StateLimits { window_max: 100, events_max: 10 });
+    fn layout_of_version_2_is_fixed() {
+        let limits =
+            StateLimits::new(640, 10, Parts::of(1, [(0, crate::Function::Sum), (0, crate::Function::Max)].into_iter()));
+        let mut update = Update::new(limits);
         update.add_row(Latest::of(1, None, &[Value::Text("a".into())]));
-        let mut expected = vec![1, 1];
-        expected.extend(1_i64.to_le_bytes());
+        (0..8).for_each(|time| update.add_event(Event { time, identity: 9, values: vec![Value::Int(-1)] }));
+        update.add_event(Event { time: 10, identity: 9, values: vec![Value::Null] });
+        let mut expected = row_bytes(2);
         expected.extend([0; 9]);
-        expected.extend([1, 0, 0, 0, 5, 1, 0, 0, 0, b'a']);
-        expected.extend([0; 17]);
+        expected.extend(10_i64.to_le_bytes());
+        expected.extend([2, 0, 0, 0, 1, 0, 0, 0, 5]);
+        let head = |first: i64, last: i64, count: u32, partials: u32, events: u32| {
+            let numbers = [count, partials, events].map(u32::to_le_bytes);
+            [first.to_le_bytes().as_slice(), &last.to_le_bytes(), numbers.as_flattened()].concat()
+        };
+        let event = |time: i64| [time.to_le_bytes(), 9_i64.to_le_bytes()].concat();
+        expected.extend(head(0, 7, 8, 29, 200));
+        // Count; the sum: below zero, from the limb of units on, one limb; least and greatest value.
+        expected.extend([8, 0, 0, 0, 1, 68, 1, 8, 0, 0, 0]);
+        (0..2).for_each(|_| expected.extend([[3].as_slice(), &(-1_i64).to_le_bytes()].concat()));
+        for time in 0..8 {
+            expected.extend([event(time).as_slice(), &[3], &(-1_i64).to_le_bytes()].concat());
+        }
+        expected.extend(head(10, 10, 1, 0, 17));
+        expected.extend([event(10), vec![0]].concat());
         assert_eq!(update.apply(None).unwrap(), expected);
-        assert!(Record::decode(&[2]).unwrap_err().message().contains("format 2"));
+        assert!(Record::decode(&[3]).unwrap_err().message().contains("format 3"));
+    }
+
+    #[test]
+    fn version_1_is_read_and_replaced() {
+        let mut old = row_bytes(1);
+        old.extend([0; 9]);
+        old.extend([1, 0, 0, 0, 1, 0, 0, 0]);
+        old.extend([7_i64.to_le_bytes().as_slice(), &9_i64.to_le_bytes(), &[3], &5_i64.to_le_bytes()].concat());
+        let record = Record::decode(&old).unwrap();
+        assert_eq!((record.latest.unwrap(), record.events), (vec![Value::Text("a".into())], 1));
+        let mut update = Update::new(StateLimits::new(100, 10, Parts::NONE));
+        update.add_event(Event { time: 7, identity: 9, values: vec![Value::Int(5)] });
+        let next = update.apply(Some(&old)).unwrap();
+        assert_eq!((next[0], Record::decode(&next).unwrap().events), (2, 1));
+        assert_eq!(Update::new(StateLimits::new(100, 10, Parts::NONE)).apply(Some(&old)).unwrap(), next);
     }
 }

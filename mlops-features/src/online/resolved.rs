@@ -65,7 +65,7 @@ impl ResolvedView {
         all_faults(&what, &faults)?;
         let plan = WindowPlan::resolve(&view, schema).context(&what)?;
         let online = format!("{}@{}", view.name(), view.records_digest()?.short()).into();
-        let limits = StateLimits { window_max: plan.window_max(), events_max: events_per_key_max };
+        let limits = StateLimits::new(plan.window_max(), events_per_key_max, plan.parts());
         Ok(Self {
             view,
             online,

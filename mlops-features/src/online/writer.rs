@@ -88,7 +88,8 @@ pub(crate) async fn write_batch(
     Ok(receipt)
 }
 
-fn changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, PushReceipt)> {
+/// What `batch` writes.
+pub(crate) fn changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, PushReceipt)> {
     try_changes(view, batch).context(format!("feature view \"{}\"", view.view.name()))
 }
 
@@ -114,7 +115,7 @@ fn try_changes(view: &ResolvedView, batch: &RecordBatch) -> Result<(WriteBatch, 
         let Some((key, time)) = key.zip(*time) else { continue };
         rows += 1;
         let at = *position.entry(key.clone()).or_insert_with(|| {
-            updates.push((key, Update::new(view.limits)));
+            updates.push((key, Update::new(view.limits.clone())));
             newest.push(None);
             updates.len() - 1
         });

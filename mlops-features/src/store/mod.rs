@@ -7,7 +7,10 @@ pub use builder::{FeatureStoreBuilder, FeatureStoreSettings};
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow_array::RecordBatch;
+#[cfg(feature = "flight")]
+use arrow_schema::Field;
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 use mlops_core::{BatchCheck, Clock, Error, EventBus, FeatureReader, FeatureRef, Meter, Result, Timestamp};
 
 use crate::{
@@ -21,7 +24,8 @@ use crate::{
     online::{OnlineReader, OnlineStore, OnlineWriter, ReadPlan, ResolvedView},
     source::{Reach, SourceIngestor, SourceSettings},
     stream::{StreamIngestor, StreamSettings, StreamSource},
-    table::{DataRef, DataVersion, Table},
+    table::{DataRef, DataVersion, Scan, Table},
+    vector::{IndexedStore, VectorIndex, VectorQuery},
 };
 
 /// Tables, views, services and the online store of one home. Clones share everything.
@@ -37,7 +41,7 @@ pub struct FeatureStore {
     applied: Arc<AppliedDefinitions>,
     ingestors: Arc<BTreeMap<Arc<str>, Ingestor>>,
     plans: Arc<BTreeMap<Arc<str>, ReadPlan>>,
-    online: Arc<dyn OnlineStore>,
+    online: Arc<IndexedStore>,
     clock: Arc<dyn Clock>,
     bus: Option<Arc<dyn EventBus>>,
     meter: Arc<dyn Meter>,
@@ -85,6 +89,7 @@ impl FeatureStore {
         let (tables, views, services) = (Arc::new(tables), Arc::new(views), Arc::new(services));
         let (on_demand, sources, reach) = (Arc::new(on_demand), Arc::new(sources), Arc::new(reach));
         let (labels, applied) = (Arc::new(labels), Arc::new(applied));
+        let online = Arc::new(IndexedStore::new(online));
         Ok(Self {
             tables,
             views,
@@ -161,13 +166,56 @@ impl FeatureStore {
     /// The online store.
     #[must_use]
     pub fn online(&self) -> Arc<dyn OnlineStore> {
-        Arc::clone(&self.online)
+        let online: Arc<IndexedStore> = Arc::clone(&self.online);
+        online
+    }
+
+    /// The entities whose online vectors of `feature`, a column of lists of floats, are nearest to those of `query`, as
+    /// [`VectorIndex::search`] gives them. The first search reads all of the view's records; what this store writes
+    /// later is found at once.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown view or feature, `InvalidArgument` for a feature that is no vector and for a query of
+    /// another length than its vectors have, and the errors of the query's filter and of [`OnlineStore::scan`].
+    pub async fn nearest(&self, feature: &FeatureRef, query: &VectorQuery, as_of: Timestamp) -> Result<RecordBatch> {
+        let index = self.online.index(feature, self.vector_view(feature)?).await?;
+        index.search(query, as_of).await
+    }
+
+    /// Lets the next search for `feature` read all records again: where others write into the same online store, what
+    /// they wrote is found only then.
+    pub async fn forget_vectors(&self, feature: &FeatureRef) {
+        if let Ok(view) = self.vector_view(feature) {
+            self.online.forget(feature, view).await;
+        }
+    }
+
+    /// An index of the vectors of `feature` in the offline table, of the rows that `scan` asks for. Later rows are added
+    /// by [`VectorIndex::push`].
+    ///
+    /// # Errors
+    /// As [`FeatureStore::nearest`] and [`Table::scan`].
+    pub async fn vector_index(&self, feature: &FeatureRef, scan: Scan) -> Result<VectorIndex> {
+        let view = self.vector_view(feature)?;
+        let index = VectorIndex::new(feature, view)?;
+        let mut rows = self.table(view.view.table())?.scan(scan.with_columns(view.needed_columns())).await?;
+        while let Some(batch) = rows.try_next().await? {
+            let index = index.clone();
+            let work = tokio::task::spawn_blocking(move || index.push(&batch));
+            work.await.map_err(|_| Error::internal("indexing vectors panicked"))??;
+        }
+        Ok(index)
+    }
+
+    fn vector_view(&self, feature: &FeatureRef) -> Result<&Arc<ResolvedView>> {
+        let unknown = || Error::not_found(format!("feature view \"{}\" is not defined", feature.view_key()));
+        self.views.get(feature.view_key()).ok_or_else(unknown)
     }
 
     /// Writes events straight into the online store.
     #[must_use]
     pub fn writer(&self) -> OnlineWriter {
-        OnlineWriter::new(Arc::clone(&self.online), Arc::clone(&self.views))
+        OnlineWriter::new(self.online(), Arc::clone(&self.views))
     }
 
     /// Moves offline rows into the online store.
@@ -179,7 +227,7 @@ impl FeatureStore {
             rows_per_chunk: self.settings.materialize_rows_per_chunk,
         };
         let (tables, views) = (Arc::clone(&self.tables), Arc::clone(&self.views));
-        Materializer::new(tables, views, Arc::clone(&self.online), told, limits)
+        Materializer::new(tables, views, self.online(), told, limits)
     }
 
     /// Takes stream `source` into table `table`, by the table's checks.
@@ -212,7 +260,7 @@ impl FeatureStore {
     /// Reads features for serving.
     #[must_use]
     pub fn reader(&self) -> OnlineReader {
-        OnlineReader::new(Arc::clone(&self.online), Arc::clone(&self.views), Arc::clone(&self.on_demand))
+        OnlineReader::new(self.online(), Arc::clone(&self.views), Arc::clone(&self.on_demand))
     }
 
     /// The same store with lineage of what is appended, read for training and materialized.
@@ -269,6 +317,15 @@ impl FeatureStore {
     pub fn label_view(&self, name: &str) -> Result<&LabelView> {
         let unknown = || Error::not_found(format!("label view \"{name}\" is not defined"));
         self.labels.get(name).map(|resolved| &resolved.view).ok_or_else(unknown)
+    }
+
+    /// The join keys of label view `name` with their types.
+    #[cfg(feature = "flight")]
+    pub(crate) fn label_keys(&self, name: &str) -> Result<Vec<Field>> {
+        let unknown = || Error::not_found(format!("label view \"{name}\" is not defined"));
+        let outcomes = &self.labels.get(name).ok_or_else(unknown)?.outcomes;
+        let keys = outcomes.view.entity().join_keys().iter().zip(&outcomes.key_types);
+        Ok(keys.map(|(name, data_type)| Field::new(name.as_ref(), data_type.clone(), true)).collect())
     }
 
     pub(crate) fn resolved(&self, name: &str) -> Result<&Arc<ResolvedView>> {

@@ -9,6 +9,7 @@
 //! | the port | [`StreamSource`] |
 //! | a bounded channel within the process | [`channel()`] |
 //! | Redis streams (feature `redis`) | `RedisSource` |
+//! | NATS JetStream (feature `nats`) | `NatsSource` |
 //! | the loop from source to table: late rows, checks, quarantine | [`StreamIngestor`] |
 //! | the promises of a source, as tests | `conformance` |
 
@@ -17,8 +18,10 @@ mod channel;
 pub mod conformance;
 mod ingest;
 mod lateness;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "nats", feature = "redis"))]
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod numbers;
 mod progress;
 #[cfg(feature = "redis")]
@@ -28,8 +31,10 @@ mod rows;
 pub use channel::{ChannelSource, StreamSender, channel};
 pub use ingest::StreamIngestor;
 pub use lateness::LatePolicy;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "nats", feature = "redis"))]
 pub use message::{JsonMessages, MessageDecoder};
+#[cfg(feature = "nats")]
+pub use nats::{NatsServer, NatsSource, NatsSourceSettings};
 pub use progress::StreamProgress;
 #[cfg(feature = "redis")]
 pub use redis::{RedisSource, RedisSourceSettings};

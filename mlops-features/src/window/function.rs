@@ -1,113 +1,199 @@
-//! The aggregate functions over cells in order. Null cells are skipped.
-
-use std::cmp::Ordering;
+//! The aggregate functions over a window that is cut into stretches, oldest first. Null cells are skipped.
 
 use hashbrown::HashSet;
 use mlops_core::{Error, Result};
 
+use super::tile::{Extremes, Moments, Partial, float_order};
 use crate::{
+    cell::Cell,
     definition::{Function, Quantile},
-    value::{Value, encode},
+    value::{Value, encode_cell},
 };
 
-/// `function` over `cells`, oldest first. `integer` says that the column holds integers.
-///
-/// # Errors
-/// `FailedPrecondition` when an integer sum does not fit 64 bits.
-pub(crate) fn aggregate<'a>(
-    function: Function,
-    integer: bool,
-    cells: impl DoubleEndedIterator<Item = &'a Value> + Clone,
-) -> Result<Value> {
-    let mut cells = cells.filter(|cell| **cell != Value::Null);
-    Ok(match function {
-        Function::Count => Value::Int(i64::try_from(cells.count()).unwrap_or(i64::MAX)),
-        Function::Sum if integer => integer_sum(cells)?,
-        Function::Sum => numbers(cells).reduce(|sum, number| sum + number).map_or(Value::Null, Value::Float),
-        Function::Mean => mean(numbers(cells)).map_or(Value::Null, |(mean, _)| Value::Float(mean)),
-        Function::Std => variance(numbers(cells)).map_or(Value::Null, |variance| Value::Float(variance.sqrt())),
-        Function::Var => variance(numbers(cells)).map_or(Value::Null, Value::Float),
-        Function::Min => cells.min_by(|a, b| order(a, b)).cloned().unwrap_or_default(),
-        Function::Max => cells.max_by(|a, b| order(a, b)).cloned().unwrap_or_default(),
-        Function::Last => cells.next_back().cloned().unwrap_or_default(),
-        Function::First => cells.next().cloned().unwrap_or_default(),
-        Function::LastN(n) => last(cells, n),
-        Function::ApproxDistinct => Value::Int(i64::try_from(distinct(cells)).unwrap_or(i64::MAX)),
-        Function::ApproxQuantile(quantile) => quantile_of(numbers(cells), quantile),
-    })
+/// Neighbouring events of a window, of which one column is looked at.
+pub(crate) trait Stretch {
+    /// What its cells come to, where that is known without looking at them.
+    fn partial(&self) -> Result<Option<Partial<'_>>>;
+
+    /// Its cells, oldest first, nulls among them.
+    fn cells(&self) -> Result<Vec<Cell<'_>>>;
 }
 
-/// Up to `n` cells, newest first.
-fn last<'a>(cells: impl DoubleEndedIterator<Item = &'a Value>, n: u32) -> Value {
-    let newest: Vec<Value> = cells.rev().take(n as usize).cloned().collect();
-    if newest.is_empty() { Value::Null } else { Value::List(newest) }
-}
+/// Cells of which nothing is known beforehand.
+impl Stretch for &[Value] {
+    fn partial(&self) -> Result<Option<Partial<'_>>> {
+        Ok(None)
+    }
 
-fn distinct<'a>(cells: impl Iterator<Item = &'a Value>) -> usize {
-    let bytes = |cell: &Value| {
-        let mut bytes = Vec::new();
-        match cell {
-            Value::Float(float) if float.is_nan() => encode(&Value::Float(f64::NAN), &mut bytes),
-            // Makes 0 of -0.
-            Value::Float(float) => encode(&Value::Float(float + 0.0), &mut bytes),
-            other => encode(other, &mut bytes),
-        }
-        bytes
-    };
-    cells.map(bytes).collect::<HashSet<_>>().len()
-}
-
-fn quantile_of(numbers: impl Iterator<Item = f64>, quantile: Quantile) -> Value {
-    let mut numbers: Vec<f64> = numbers.collect();
-    numbers.sort_unstable_by(|left, right| float_order(*left, *right));
-    let (below, share) = quantile.place(numbers.len());
-    let Some(low) = numbers.get(below) else { return Value::Null };
-    match numbers.get(below + 1) {
-        Some(high) if share > 0.0 => Value::Float(low + (high - low) * share),
-        _ => Value::Float(*low),
+    fn cells(&self) -> Result<Vec<Cell<'_>>> {
+        Ok(self.iter().map(Cell::from).collect())
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "integers enter means and deviations as the nearest double")]
-fn numbers<'a>(cells: impl Iterator<Item = &'a Value> + Clone) -> impl Iterator<Item = f64> + Clone {
-    cells.filter_map(|cell| match cell {
-        Value::Int(int) => Some(*int as f64),
-        Value::Float(float) => Some(*float),
-        _ => None,
+/// `function` over `window`, oldest stretch first. `integer` says that the column holds integers.
+///
+/// # Errors
+/// `FailedPrecondition` when an integer sum does not fit 64 bits, and those of reading the stretches.
+pub(crate) fn aggregate(function: Function, integer: bool, window: &[impl Stretch]) -> Result<Value> {
+    Ok(match function {
+        Function::Count => Value::Int(i64::try_from(count(window)?).unwrap_or(i64::MAX)),
+        Function::Sum | Function::Mean => sum(function, integer, window)?,
+        Function::Std => variance(window)?.map_or(Value::Null, |variance| Value::Float(variance.sqrt())),
+        Function::Var => variance(window)?.map_or(Value::Null, Value::Float),
+        Function::Min => extremes(window)?.0,
+        Function::Max => extremes(window)?.1,
+        Function::Last => newest(window, 1)?.pop().unwrap_or_default(),
+        Function::First => oldest(window)?,
+        Function::LastN(n) => match newest(window, n as usize)? {
+            none if none.is_empty() => Value::Null,
+            newest => Value::List(newest),
+        },
+        Function::ApproxDistinct => Value::Int(i64::try_from(distinct(window)?).unwrap_or(i64::MAX)),
+        Function::ApproxQuantile(quantile) => quantile_of(window, quantile)?,
     })
 }
 
-fn integer_sum<'a>(cells: impl Iterator<Item = &'a Value>) -> Result<Value> {
-    let integers = cells.filter_map(|cell| if let Value::Int(int) = cell { Some(i128::from(*int)) } else { None });
-    let Some(sum) = integers.reduce(|sum, int| sum + int) else { return Ok(Value::Null) };
+/// Calls `visit` for every cell of `stretch` that is not null.
+fn each<'a>(stretch: &'a impl Stretch, visit: impl FnMut(Cell<'a>)) -> Result<()> {
+    stretch.cells()?.into_iter().filter(|cell| *cell != Cell::Null).for_each(visit);
+    Ok(())
+}
+
+fn count(window: &[impl Stretch]) -> Result<u64> {
+    let mut count = 0;
+    for stretch in window {
+        match stretch.partial()? {
+            Some(partial) => count += u64::from(partial.count),
+            None => each(stretch, |_| count += 1)?,
+        }
+    }
+    Ok(count)
+}
+
+fn sum(function: Function, integer: bool, window: &[impl Stretch]) -> Result<Value> {
+    let mut moments = Moments::default();
+    for stretch in window {
+        match stretch.partial()?.and_then(|partial| Some((partial.count, partial.sum?))) {
+            Some((count, sum)) => {
+                moments.count += u64::from(count);
+                moments.sum.merge(sum);
+            }
+            None => each(stretch, |cell| {
+                moments.count += 1;
+                moments.add_value(&cell);
+            })?,
+        }
+    }
     let too_large =
-        |_| Error::failed_precondition("a windowed integer sum does not fit 64 bits; aggregate a float column");
-    Ok(Value::Int(i64::try_from(sum).map_err(too_large)?))
+        || Error::failed_precondition("a windowed integer sum does not fit 64 bits; aggregate a float column");
+    Ok(match (moments.count, function) {
+        (0, _) => Value::Null,
+        (count, Function::Mean) => Value::Float(moments.sum.mean(count)),
+        _ if integer => Value::Int(moments.sum.integer().ok_or_else(too_large)?),
+        _ => Value::Float(moments.sum.sum()),
+    })
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a window holds far fewer than 2^53 events")]
-fn mean(numbers: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    let (count, sum) = numbers
-        .fold((0_u64, None), |(count, sum), number| (count + 1, Some(sum.map_or(number, |sum: f64| sum + number))));
-    sum.map(|sum| (sum / count as f64, count as f64))
+fn variance(window: &[impl Stretch]) -> Result<Option<f64>> {
+    let mut moments = Moments::default();
+    for stretch in window {
+        match stretch.partial()?.and_then(|partial| Some((partial.count, partial.sum?, partial.squares?))) {
+            Some((count, sum, squares)) => {
+                moments.count += u64::from(count);
+                moments.sum.merge(sum);
+                moments.squares.merge(squares);
+            }
+            None => each(stretch, |cell| {
+                moments.count += 1;
+                moments.add_value(&cell);
+                moments.add_square(&cell);
+            })?,
+        }
+    }
+    Ok((moments.count >= 2).then(|| moments.sum.variance(&moments.squares, moments.count)))
 }
 
-fn variance(numbers: impl Iterator<Item = f64> + Clone) -> Option<f64> {
-    let (mean, count) = mean(numbers.clone()).filter(|(_, count)| *count >= 2.0)?;
-    let squares: f64 = numbers.map(|number| (number - mean) * (number - mean)).sum();
-    Some(squares / (count - 1.0))
+/// The least and the greatest cell.
+fn extremes(window: &[impl Stretch]) -> Result<(Value, Value)> {
+    let mut extremes = Extremes::default();
+    for stretch in window {
+        match stretch.partial()?.and_then(|partial| partial.extremes) {
+            Some((least, greatest)) => extremes.join(least, greatest),
+            None => each(stretch, |cell| extremes.add(cell))?,
+        }
+    }
+    let value = |cell: Option<Cell<'_>>| cell.map_or(Value::Null, Value::from);
+    Ok((value(extremes.least), value(extremes.greatest)))
 }
 
-/// NaN is above every number, whatever its sign; -0.0 is below 0.0.
-fn float_order(left: f64, right: f64) -> Ordering {
-    left.is_nan().cmp(&right.is_nan()).then_with(|| left.total_cmp(&right))
+/// Up to `n` cells, newest first.
+fn newest(window: &[impl Stretch], n: usize) -> Result<Vec<Value>> {
+    let mut newest = Vec::new();
+    for stretch in window.iter().rev().filter(|stretch| may_have_values(*stretch)) {
+        let cells = stretch.cells()?.into_iter().rev().filter(|cell| *cell != Cell::Null);
+        newest.extend(cells.take(n - newest.len()).map(Value::from));
+        if newest.len() >= n {
+            break;
+        }
+    }
+    Ok(newest)
 }
 
-fn order(left: &Value, right: &Value) -> Ordering {
-    match (left, right) {
-        (Value::Int(left), Value::Int(right)) => left.cmp(right),
-        (Value::Float(left), Value::Float(right)) => float_order(*left, *right),
-        _ => Ordering::Equal,
+fn oldest(window: &[impl Stretch]) -> Result<Value> {
+    for stretch in window.iter().filter(|stretch| may_have_values(*stretch)) {
+        if let Some(cell) = stretch.cells()?.into_iter().find(|cell| *cell != Cell::Null) {
+            return Ok(cell.into());
+        }
+    }
+    Ok(Value::Null)
+}
+
+/// False for a stretch that is known to hold nulls only.
+fn may_have_values(stretch: &impl Stretch) -> bool {
+    !matches!(stretch.partial(), Ok(Some(Partial { count: 0, .. })))
+}
+
+fn distinct(window: &[impl Stretch]) -> Result<usize> {
+    let bytes = |cell: Cell<'_>| {
+        let cell = match cell {
+            Cell::Float(float) if float.is_nan() => Cell::Float(f64::NAN),
+            // Makes 0 of -0.
+            Cell::Float(float) => Cell::Float(float + 0.0),
+            other => other,
+        };
+        let mut bytes = Vec::new();
+        encode_cell(&cell, &mut bytes);
+        bytes
+    };
+    let mut found: HashSet<Vec<u8>> = HashSet::new();
+    for stretch in window {
+        each(stretch, |cell| {
+            found.insert(bytes(cell));
+        })?;
+    }
+    Ok(found.len())
+}
+
+fn quantile_of(window: &[impl Stretch], quantile: Quantile) -> Result<Value> {
+    let mut numbers: Vec<f64> = Vec::new();
+    for stretch in window {
+        each(stretch, |cell| numbers.extend(number(&cell)))?;
+    }
+    numbers.sort_unstable_by(|left, right| float_order(*left, *right));
+    let (below, share) = quantile.place(numbers.len());
+    let Some(low) = numbers.get(below) else { return Ok(Value::Null) };
+    Ok(match numbers.get(below + 1) {
+        Some(high) if share > 0.0 => Value::Float(low + (high - low) * share),
+        _ => Value::Float(*low),
+    })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "integers enter quantiles as the nearest double")]
+const fn number(cell: &Cell<'_>) -> Option<f64> {
+    match cell {
+        Cell::Int(int) => Some(*int as f64),
+        Cell::Float(float) => Some(*float),
+        _ => None,
     }
 }
 
@@ -120,7 +206,7 @@ mod tests {
     }
 
     fn of(function: Function, cells: &[Value]) -> Value {
-        aggregate(function, false, cells.iter()).unwrap()
+        aggregate(function, false, &[cells]).unwrap()
     }
 
     #[test]
@@ -178,8 +264,8 @@ mod tests {
         assert_eq!(of(Function::Std, &floats(&[3.0, 3.0])), Value::Float(0.0));
         assert_eq!(of(Function::Min, &floats(&[f64::NAN, 2.0])), Value::Float(2.0));
         let large = [Value::Int(i64::MAX), Value::Int(1), Value::Int(-1)];
-        assert_eq!(aggregate(Function::Sum, true, large.iter()).unwrap(), Value::Int(i64::MAX));
-        assert!(aggregate(Function::Sum, true, large[..2].iter()).is_err());
+        assert_eq!(aggregate(Function::Sum, true, &[large.as_slice()]).unwrap(), Value::Int(i64::MAX));
+        assert!(aggregate(Function::Sum, true, &[&large[..2]]).is_err());
         let cells = [Value::Int(1), Value::Null, Value::Int(3)];
         assert_eq!(of(Function::Count, &cells), Value::Int(2));
     }

@@ -6,7 +6,10 @@ use arrow_array::{Array, RecordBatch, cast::AsArray};
 use arrow_schema::{DataType, Schema};
 use mlops_core::{Digest, Error, Result, ResultExt};
 
-use super::function::aggregate;
+use super::{
+    function::{Stretch, aggregate},
+    tile::Parts,
+};
 use crate::{
     definition::{Aggregation, FeatureView, Function},
     time::column,
@@ -17,17 +20,23 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct PlannedAggregation {
     pub(crate) name: Arc<str>,
-    function: Function,
+    pub(super) function: Function,
     pub(crate) column: usize,
-    integer: bool,
+    pub(super) integer: bool,
     pub(crate) window: i64,
     pub(crate) output: DataType,
 }
 
 impl PlannedAggregation {
-    /// The value over the cells of its column that are inside the window, oldest first.
-    pub(crate) fn evaluate<'a>(&self, cells: impl DoubleEndedIterator<Item = &'a Value> + Clone) -> Result<Value> {
-        aggregate(self.function, self.integer, cells).context(format!("feature \"{}\"", self.name))
+    /// The value over the cells of its column in a window that is cut into stretches, oldest first.
+    pub(crate) fn evaluate(&self, window: &[impl Stretch]) -> Result<Value> {
+        aggregate(self.function, self.integer, window).context(format!("feature \"{}\"", self.name))
+    }
+
+    /// Whether tiles spare it looking at events.
+    pub(super) const fn reads_tiles(&self) -> bool {
+        use Function as F;
+        matches!(self.function, F::Count | F::Sum | F::Mean | F::Min | F::Max | F::Std | F::Var)
     }
 }
 
@@ -70,6 +79,12 @@ impl WindowPlan {
 
     pub(crate) fn window_max(&self) -> i64 {
         self.aggregations.iter().map(|aggregation| aggregation.window).max().unwrap_or(0)
+    }
+
+    /// What the tiles of the view's events keep.
+    pub(crate) fn parts(&self) -> Parts {
+        let functions = self.aggregations.iter().map(|aggregation| (aggregation.column, aggregation.function));
+        Parts::of(self.columns.len(), functions)
     }
 
     /// For every row of `batch` whether it takes an event back; empty when no row can.

@@ -201,7 +201,9 @@ async fn what_the_caller_did_wrong_is_a_4xx_with_the_class_to_raise() {
     check(write, json!({ "feature_view_name": "drv", "df": ids() }), 400, "FeastError", "no column").await;
     let push = json!({ "push_source_name": "nope", "df": ids() });
     check("/push", push, 422, "PushSourceNotFoundException", "nope").await;
-    check("/search", json!({ "features": [], "top_k": 1 }), 501, "FeastProviderNotImplementedError", "vector").await;
+    check("/search", json!({ "features": [], "top_k": 1 }), 400, "FeastError", "no features").await;
+    let none = json!({ "features": ["drv:a"], "query": [1.0], "top_k": 1 });
+    check("/search", none, 400, "FeastError", "has no vectors").await;
     for body in ["{", "[]", "{\"entities\":{\"k\":[1],\"k\":[2]},\"features\":[\"drv:a\"]}", "{\"entities\":{\"k\":1}}"]
     {
         let (status, body) = server.send(Request::post(get).body(body.to_owned().into()).unwrap()).await;

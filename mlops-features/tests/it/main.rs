@@ -7,6 +7,7 @@ mod definitions;
 mod dvc;
 mod evolution;
 mod feast;
+mod flight;
 mod history;
 mod join;
 mod labels;
@@ -20,12 +21,13 @@ mod online_servers;
 mod parity;
 mod prediction_log;
 mod retraction;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
 mod servers;
 mod sources;
 mod spark;
 mod speed;
 mod stream;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "nats", feature = "redis"))]
 mod stream_servers;
 mod table;
+mod vectors;

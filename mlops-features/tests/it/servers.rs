@@ -2,11 +2,12 @@
 //! says so.
 
 #[cfg(feature = "redis")]
+use std::time::Duration;
+#[cfg(any(feature = "nats", feature = "redis"))]
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
     path::Path,
-    time::Duration,
 };
 use std::{
     net::TcpListener,
@@ -17,6 +18,8 @@ use std::{
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    #[cfg(feature = "nats")]
+    Nats,
     #[cfg(feature = "postgres")]
     Postgres,
     #[cfg(feature = "redis")]
@@ -32,7 +35,7 @@ pub(crate) struct Server {
     /// PostgreSQL runs by itself.
     child: Option<Child>,
     /// What else the server is started with.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "nats", feature = "redis"))]
     options: Vec<String>,
 }
 
@@ -91,19 +94,7 @@ impl Cluster {
 impl Server {
     /// None when it is not installed.
     pub(crate) fn start(kind: Kind) -> Option<Self> {
-        if program(kind).is_none() {
-            println!("skipped: no server for {kind:?} here");
-            return None;
-        }
-        let [port] = free_ports();
-        let mut server = Self {
-            kind,
-            port,
-            home: tempfile::tempdir().unwrap(),
-            child: None,
-            #[cfg(feature = "redis")]
-            options: Vec::new(),
-        };
+        let mut server = Self::stopped(kind)?;
         #[cfg(feature = "postgres")]
         if kind == Kind::Postgres {
             if is_root() {
@@ -113,6 +104,31 @@ impl Server {
         }
         server.restart();
         Some(server)
+    }
+
+    /// A NATS server with these options.
+    #[cfg(feature = "nats")]
+    pub(crate) fn start_nats(options: &[&str]) -> Option<Self> {
+        let mut server = Self::stopped(Kind::Nats)?;
+        server.options = options.iter().map(|option| (*option).to_owned()).collect();
+        server.restart();
+        Some(server)
+    }
+
+    fn stopped(kind: Kind) -> Option<Self> {
+        if program(kind).is_none() {
+            println!("skipped: no server for {kind:?} here");
+            return None;
+        }
+        let [port] = free_ports();
+        Some(Self {
+            kind,
+            port,
+            home: tempfile::tempdir().unwrap(),
+            child: None,
+            #[cfg(any(feature = "nats", feature = "redis"))]
+            options: Vec::new(),
+        })
     }
 
     /// A Redis server that waits to be told which slots of a cluster it has.
@@ -141,6 +157,8 @@ impl Server {
     pub(crate) fn url(&self) -> String {
         let port = self.port;
         match self.kind {
+            #[cfg(feature = "nats")]
+            Kind::Nats => format!("nats://localhost:{port}"),
             #[cfg(feature = "postgres")]
             Kind::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
             #[cfg(feature = "redis")]
@@ -164,6 +182,12 @@ impl Server {
     pub(crate) fn restart(&mut self) {
         let (port, home) = (self.port.to_string(), self.home.path().to_str().unwrap().to_owned());
         match self.kind {
+            #[cfg(feature = "nats")]
+            Kind::Nats => {
+                let mut command = Command::new(program(self.kind).unwrap());
+                command.args(["-a", "localhost", "-p", &port, "-js", "-sd", &home]).args(&self.options);
+                self.spawn(&mut command);
+            }
             #[cfg(feature = "postgres")]
             Kind::Postgres => {
                 let options = format!("-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off");
@@ -181,7 +205,7 @@ impl Server {
     }
 
     /// Starts `command` and waits until it answers a greeting.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "nats", feature = "redis"))]
     fn spawn(&mut self, command: &mut Command) {
         self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         loop {
@@ -238,6 +262,8 @@ fn free_ports<const N: usize>() -> [u16; N] {
 /// Where the server's program is.
 fn program(kind: Kind) -> Option<PathBuf> {
     match kind {
+        #[cfg(feature = "nats")]
+        Kind::Nats => in_places("nats-server"),
         #[cfg(feature = "postgres")]
         Kind::Postgres => {
             let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
@@ -249,7 +275,7 @@ fn program(kind: Kind) -> Option<PathBuf> {
 }
 
 /// Where programs are installed.
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "nats", feature = "redis"))]
 fn in_places(program: &str) -> Option<PathBuf> {
     let places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
     places.iter().map(|place| Path::new(place).join(program)).find(|path| path.exists())

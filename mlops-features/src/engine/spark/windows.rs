@@ -142,7 +142,7 @@ impl<'a> Windows<'a> {
                     return Ok(nothing.clone());
                 }
                 let cells = place.and_then(|place| list.get(place as usize));
-                planned.evaluate(cells.map(Vec::as_slice).unwrap_or_default().iter())
+                planned.evaluate(&[cells.map(Vec::as_slice).unwrap_or_default()])
             };
             let values = places.iter().zip(valid).map(value).collect::<Result<Vec<Value>>>()?;
             let field = Field::new(planned.name.as_ref(), planned.output.clone(), true);
