@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 /// use mlops_train::DeviceKind;
 ///
 /// assert!(DeviceKind::Cpu.open().is_ok());
+/// assert_eq!(DeviceKind::choose(Some("flex"))?, DeviceKind::Cpu);
+/// assert!(DeviceKind::choose(None)?.is_available());
 /// assert_eq!("cuda".parse::<DeviceKind>()?, DeviceKind::Cuda);
 /// assert!("quantum".parse::<DeviceKind>().is_err());
 /// # Ok::<(), mlops_core::Error>(())
@@ -45,16 +47,48 @@ impl DeviceKind {
         }
     }
 
-    /// Whether this build and this machine have one. Opens nothing.
+    /// The kind that is named, or where none is the first that is there of an NVIDIA processor, another graphics
+    /// processor and the CPU.
+    ///
+    /// Names are `cpu` or `flex`, `wgpu`, and `cuda`. For `wgpu` may stand `vulkan`, `metal` or `webgpu`, which Burn's
+    /// variable `BURN_DEVICE` knows, too; wgpu chooses the interface all the same. Other words of that variable
+    /// (`rocm`, `tch`, `remote`, `ndarray`) are unknown here, and its `cpu` is another backend than flex.
+    ///
+    /// A driver that imitates a graphics processor on the CPU (lavapipe, WARP) is taken only where [`DeviceKind::Wgpu`]
+    /// is named.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a name that is unknown, `FailedPrecondition` for a kind that is not available.
+    pub fn choose(named: Option<&str>) -> Result<Self> {
+        if let Some(name) = named {
+            let kind: Self = name.parse()?;
+            return kind.open().map(|_| kind);
+        }
+        Ok([Self::Cuda, Self::Wgpu].into_iter().find(|kind| kind.is_real()).unwrap_or(Self::Cpu))
+    }
+
+    /// Whether there is one that is no imitation on the CPU.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    fn is_real(self) -> bool {
+        let is_card = |device: Device| device.identity().is_some_and(|identity| identity.physical.is_some());
+        self.open().and_then(|device| guarded(self, || is_card(device))).unwrap_or(false)
+    }
+
+    #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+    fn is_real(self) -> bool {
+        false
+    }
+
+    /// Whether this build and this machine have one that can be opened.
     #[must_use]
     pub fn is_available(self) -> bool {
         self.open().is_ok()
     }
 
-    /// The device, after probing for it.
+    /// The device, after probing for it and opening it.
     ///
     /// # Errors
-    /// `FailedPrecondition` when the feature is not compiled in or the machine has no such device.
+    /// `FailedPrecondition` when the feature is not compiled in, the machine has no such device, or its driver fails.
     pub fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::flex()),
@@ -72,10 +106,18 @@ impl DeviceKind {
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 fn first(kind: DeviceKind, device_type: burn::tensor::DeviceType) -> Result<Device> {
-    Device::enumerate(device_type).into_iter().next().ok_or_else(|| {
-        Error::failed_precondition(format!(
-            "device {kind} is not available: this machine has no such adapter or driver"
-        ))
+    let unavailable = |why: &str| Error::failed_precondition(format!("device {kind} is not available: {why}"));
+    let device = guarded(kind, || Device::enumerate(device_type).into_iter().next())?
+        .ok_or_else(|| unavailable("this machine has no such adapter or driver"))?;
+    guarded(kind, || device.sync())?.map_err(|error| unavailable("its driver failed").with_source(error))?;
+    Ok(device)
+}
+
+/// Asks Burn, which panics where a driver does not keep its word.
+#[cfg(any(test, feature = "wgpu", feature = "cuda"))]
+fn guarded<T>(kind: DeviceKind, ask: impl FnOnce() -> T) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask)).map_err(|_| {
+        Error::failed_precondition(format!("device {kind} is not available: its driver failed while it was opened"))
     })
 }
 
@@ -88,13 +130,16 @@ impl fmt::Display for DeviceKind {
 impl FromStr for DeviceKind {
     type Err = Error;
 
+    /// Besides the names of [`DeviceKind::name`] `flex` for the CPU, and for wgpu the interfaces that it chooses from.
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            Error::invalid_argument(format!(
-                "device {name:?} is unknown; known are {}",
-                Self::ALL.map(Self::name).join(", ")
-            ))
-        })
+        match name {
+            "cpu" | "flex" => Ok(Self::Cpu),
+            "wgpu" | "vulkan" | "metal" | "webgpu" => Ok(Self::Wgpu),
+            "cuda" => Ok(Self::Cuda),
+            _ => Err(Error::invalid_argument(format!(
+                "device {name:?} is unknown; known are cpu (or flex), wgpu (or vulkan, metal, webgpu), cuda"
+            ))),
+        }
     }
 }
 
@@ -115,5 +160,42 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn names_are_taken_at_their_word_and_no_name_always_finds_one() {
+        for kind in DeviceKind::ALL {
+            assert_eq!(kind.name().parse::<DeviceKind>().unwrap(), kind);
+            let chosen = DeviceKind::choose(Some(kind.name()));
+            assert_eq!(chosen.ok(), kind.is_available().then_some(kind));
+        }
+        assert!(DeviceKind::choose(None).unwrap().is_available());
+    }
+
+    #[test]
+    fn the_error_of_an_unknown_name_tells_all_that_are_known() {
+        let names = [
+            ("cpu", DeviceKind::Cpu),
+            ("flex", DeviceKind::Cpu),
+            ("wgpu", DeviceKind::Wgpu),
+            ("vulkan", DeviceKind::Wgpu),
+            ("metal", DeviceKind::Wgpu),
+            ("webgpu", DeviceKind::Wgpu),
+            ("cuda", DeviceKind::Cuda),
+        ];
+        for unknown in ["quantum", "rocm", "tch", "remote", "ndarray"] {
+            let error = DeviceKind::choose(Some(unknown)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            for (name, kind) in names {
+                assert!(error.message().contains(name), "{error}");
+                assert_eq!(name.parse::<DeviceKind>().unwrap(), kind);
+            }
+        }
+    }
+
+    #[test]
+    fn a_driver_that_panics_is_an_error() {
+        let error = guarded(DeviceKind::Wgpu, || panic!("no driver")).unwrap_err();
+        assert!(error.kind() == ErrorKind::FailedPrecondition && error.message().contains("wgpu"), "{error}");
     }
 }

@@ -88,6 +88,8 @@ pub use gbdt::{GbdtModel, GbdtSettings, GbdtTrainer};
 pub use linear::{LinearModel, LinearSettings, LinearTrainer};
 pub use mlops_metrics::{self as metrics, Direction, Metric, stats};
 pub use mlp::{MlpModel, MlpSettings, MlpTrainer};
+#[cfg(feature = "mpi")]
+pub use neural::MpiGroup;
 #[cfg(feature = "parquet")]
 pub use neural::ParquetLoader;
 pub use neural::{

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use mlops_core::{DataType, Error, Model, ModelPackage, Result, Signature, TensorSpec};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     autoencoder, compress,
@@ -58,6 +58,36 @@ pub fn load_package(package: &ModelPackage) -> Result<Arc<dyn Model>> {
             "model package has flavor {other:?}; mlops-train reads {}",
             flavors().join(", ")
         ))),
+    }
+}
+
+/// `model.json`: what models of every flavor say of themselves, and what one flavor adds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Description<S, T> {
+    format_version: u32,
+    /// None in packages of autoencoders, which predict no label, of before.
+    #[serde(default)]
+    task: Option<Task>,
+    classes: Option<[String; 2]>,
+    pub(crate) seed: u64,
+    pub(crate) settings: S,
+    #[serde(flatten)]
+    pub(crate) own: T,
+}
+
+impl<S: Serialize + DeserializeOwned, T: Serialize + DeserializeOwned> Description<S, T> {
+    pub(crate) fn new(data: &TableDataset, seed: u64, settings: S, own: T) -> Self {
+        let (task, classes) = (Some(data.task()), data.classes().cloned());
+        Self { format_version: FORMAT_VERSION, task, classes, seed, settings, own }
+    }
+
+    /// Reads and checks what all flavors write; `task` is that of a flavor whose packages may not tell it.
+    pub(crate) fn load(package: &ModelPackage, task: Option<Task>) -> Result<(Shell, Self)> {
+        let description: Self = read_json(package, MODEL_FILE)?;
+        check_format(description.format_version)?;
+        let untold = || Error::data_loss(format!("{MODEL_FILE} of the model package does not tell its task"));
+        let task = description.task.or(task).ok_or_else(untold)?;
+        Ok((Shell::load(package, task)?, description))
     }
 }
 

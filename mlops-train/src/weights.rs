@@ -35,6 +35,11 @@ impl<'a> WeightsFile<'a> {
             .map_err(|error| Error::data_loss(format!("it is no safetensors file: {error}")))
     }
 
+    /// What tensors are called.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name)
+    }
+
     /// The numbers of one tensor.
     ///
     /// # Errors

@@ -11,14 +11,14 @@ use super::{
     settings::AutoencoderSettings,
 };
 use crate::{
-    data::TableDataset,
+    data::{TableDataset, Task},
     explain::quantile,
     mlp::{self, Network, WEIGHTS_FILE},
     neural::{
         EpochRecord, Trained,
         table::{Inputs, OutputScale, TableFit},
     },
-    package::{self, FORMAT_VERSION, MODEL_FILE, PREPROCESSOR_FILE, Shell},
+    package::{self, MODEL_FILE, PREPROCESSOR_FILE, Shell},
     params::Params,
     preprocess::{Matrix, Preprocessor},
     search::SearchSpace,
@@ -87,15 +87,13 @@ impl AutoencoderTrainer {
         let network = module.to_network()?;
         let mut errors = mean_errors(&squared_errors(&network, &inputs)?);
         errors.sort_by(f64::total_cmp);
-        let description = Description {
-            format_version: FORMAT_VERSION,
-            seed: context.seed(),
-            settings: settings.clone(),
+        let own = Layers {
             activation: "relu".to_owned(),
             widths,
             threshold: quantile(&errors, settings.threshold_quantile),
             epochs: epoch,
         };
+        let description = Description::new(data, context.seed(), settings.clone(), own);
         let outputs = [TensorSpec::column(SCORE, DataType::Float64), TensorSpec::column(IS_ANOMALY, DataType::Bool)];
         let signature = Signature::new(data.features().iter().cloned(), outputs)?;
         let shell = Shell { signature, ..Shell::new(data, preprocessor)? };
@@ -142,12 +140,11 @@ fn mean_errors(errors: &Matrix) -> Vec<f64> {
     (0..errors.rows()).map(|row| errors.row(row).iter().sum::<f64>() / errors.columns().max(1) as f64).collect()
 }
 
-/// `model.json` of this flavor.
+type Description = package::Description<AutoencoderSettings, Layers>;
+
+/// What this flavor adds to `model.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Description {
-    format_version: u32,
-    seed: u64,
-    settings: AutoencoderSettings,
+struct Layers {
     activation: String,
     widths: Vec<usize>,
     threshold: f64,
@@ -167,7 +164,7 @@ impl AutoencoderModel {
     /// The score above which a row counts as an anomaly.
     #[must_use]
     pub fn threshold(&self) -> f64 {
-        self.description.threshold
+        self.description.own.threshold
     }
 
     /// What each epoch came to; empty when the model was loaded from a package.
@@ -232,14 +229,14 @@ impl Model for AutoencoderModel {
 
 impl TrainedModel for AutoencoderModel {
     fn to_package(&self) -> Result<ModelPackage> {
-        let Description { seed, epochs, threshold, .. } = &self.description;
+        let Description { seed, own: Layers { epochs, threshold, .. }, .. } = &self.description;
         let notes = [("seed", seed.to_string()), ("epochs", epochs.to_string()), ("threshold", threshold.to_string())];
         let weights = (WEIGHTS_FILE, mlp::encode(&self.network)?);
         self.shell.package(AutoencoderTrainer::FLAVOR, &self.description, Some(weights), notes)
     }
 
     fn steps(&self) -> usize {
-        self.description.epochs
+        self.description.own.epochs
     }
 }
 
@@ -248,23 +245,20 @@ impl TrainedModel for AutoencoderModel {
 /// # Errors
 /// As [`crate::load_package`].
 pub(crate) fn load(package: &ModelPackage) -> Result<AutoencoderModel> {
-    let description: Description = package::read_json(package, MODEL_FILE)?;
-    package::check_format(description.format_version)?;
-    // It predicts no label; the task says how a shell reads labels, which is of no use here.
-    let shell = Shell::load(package, crate::data::Task::Regression)?;
-    let network = mlp::decode(package.file(WEIGHTS_FILE)?, &[], &description.widths)?.with_straight(CODE);
+    let (shell, description) = Description::load(package, Some(Task::Regression))?;
+    let network = mlp::decode(package.file(WEIGHTS_FILE)?, &[], &description.own.widths)?.with_straight(CODE);
     let width = shell.preprocessor.width();
     let outputs: Vec<DataType> = shell.signature.outputs().iter().map(|output| output.data_type).collect();
-    let known = description.activation == "relu"
-        && description.threshold.is_finite()
+    let known = description.own.activation == "relu"
+        && description.own.threshold.is_finite()
         && outputs == [DataType::Float64, DataType::Bool];
     if !known || (network.inputs(), network.outputs()) != (width, width) {
         return Err(Error::data_loss(format!(
             "{MODEL_FILE} describes an autoencoder of {} inputs and {} outputs with activation {:?} and threshold {}, {PREPROCESSOR_FILE} gives {width}",
             network.inputs(),
             network.outputs(),
-            description.activation,
-            description.threshold
+            description.own.activation,
+            description.own.threshold
         )));
     }
     Ok(AutoencoderModel { shell, network, description, history: Vec::new() })

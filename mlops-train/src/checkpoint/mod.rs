@@ -72,22 +72,27 @@ impl Checkpoints {
         self
     }
 
-    /// Lets a fit that has no checkpoint of its own yet go on where another fit ended, under its own settings and seed: from
-    /// the latest checkpoint in the directory of that one, which is only read. What was learnt, the counts of epochs and
-    /// rounds and the history are those of the other fit; `epochs` and `rounds` of the settings count from its beginning.
-    /// Once this fit has a checkpoint of its own the other directory is no longer read.
+    /// Lets a fit that has no checkpoint of its own yet go on where another fit ended, under its own settings and seed:
+    /// from the latest checkpoint in the directory of that one, which is only read. What was learnt, the counts of
+    /// epochs and rounds and the history are those of the other fit; `epochs` and `rounds` of the settings count from
+    /// its beginning. Once this fit has a checkpoint of its own the other directory is no longer read.
     ///
-    /// It must be a fit of the same trainer, version and rows, of a network with the same parameters and of the same
-    /// optimizer, that ended with an epoch. The same rows must be held out, or none in both: where rows are held out by
-    /// chance, seed and share must be those of the other fit.
+    /// Moments of the optimizer go on where both fits keep the same ones (Adam and AdamW). Between those and gradient
+    /// descent they begin anew, as in PyTorch an optimizer that is made for given weights does: one keeps a mean of
+    /// gradients, the other a sum, so neither is of use to the other. Weights, counts of steps and the schedule go on
+    /// in any case; a population may search over optimizers.
+    ///
+    /// It must be a fit of the same trainer, version and rows, of a network with the same parameters, that ended with
+    /// an epoch. The same rows must be held out, or none in both: where rows are held out by chance, seed and share
+    /// must be those of the other fit.
     #[must_use]
     pub fn with_origin(mut self, directory: impl Into<PathBuf>) -> Self {
         self.origin = Some(directory.into());
         self
     }
 
-    /// Removes the directory and all its checkpoints; nothing where it does not exist. Whoever is killed meanwhile leaves
-    /// whole checkpoints, the latest ones, or none.
+    /// Removes the directory and all its checkpoints; nothing where it does not exist. Whoever is killed meanwhile
+    /// leaves whole checkpoints, the latest ones, or none.
     ///
     /// No lock is asked for: a fit that still writes there fails with `DataLoss` at its next checkpoint.
     ///

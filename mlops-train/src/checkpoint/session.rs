@@ -193,7 +193,7 @@ impl Saved {
         }
         let path = self.path.join(name);
         Error::failed_precondition(format!(
-            "checkpoint file {} is of a fit that this one cannot begin with: {how}; parameters and optimizer must be the same",
+            "checkpoint file {} is of a fit that this one cannot begin with: {how}; parameters must be the same",
             path.display()
         ))
         .with("path", path.display())

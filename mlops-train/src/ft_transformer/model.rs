@@ -13,12 +13,12 @@ use super::{
     settings::FtTransformerSettings,
 };
 use crate::{
-    data::{TableDataset, Task},
+    data::TableDataset,
     neural::{
         EpochRecord, Trained,
         table::{Inputs, OutputScale, TableFit},
     },
-    package::{self, FORMAT_VERSION, MODEL_FILE, PREPROCESSOR_FILE, Shell},
+    package::{self, MODEL_FILE, PREPROCESSOR_FILE, Shell},
     params::Params,
     preprocess::Preprocessor,
     search::SearchSpace,
@@ -90,17 +90,9 @@ impl FtTransformerTrainer {
             balance_classes: settings.balance_classes,
         };
         let Trained { module, epoch, history, .. } = fit.run(&learner, context)?;
-        let description = Description {
-            format_version: FORMAT_VERSION,
-            task: data.task(),
-            classes: data.classes().cloned(),
-            seed: context.seed(),
-            settings: settings.clone(),
-            shape,
-            output,
-            epochs: epoch,
-        };
-        let network = module.to_network(&description.shape)?;
+        let own = Blocks { shape, output, epochs: epoch };
+        let description = Description::new(data, context.seed(), settings.clone(), own);
+        let network = module.to_network(&description.own.shape)?;
         Ok(FtTransformerModel { shell: Shell::new(data, preprocessor)?, network, description, history })
     }
 }
@@ -126,14 +118,11 @@ impl Trainer for FtTransformerTrainer {
     }
 }
 
-/// `model.json` of this flavor.
+type Description = package::Description<FtTransformerSettings, Blocks>;
+
+/// What this flavor adds to `model.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Description {
-    format_version: u32,
-    task: Task,
-    classes: Option<[String; 2]>,
-    seed: u64,
-    settings: FtTransformerSettings,
+struct Blocks {
     shape: Shape,
     output: OutputScale,
     epochs: usize,
@@ -176,7 +165,7 @@ impl Model for FtTransformerModel {
     fn predict(&self, inputs: &RecordBatch) -> Result<RecordBatch> {
         let preprocessor = &self.shell.preprocessor;
         let inputs = Inputs::with_codes(&preprocessor.transform(inputs)?, &preprocessor.code_counts());
-        let finish = |output: f32| self.description.output.finish(self.shell.task, output);
+        let finish = |output: f32| self.description.own.output.finish(self.shell.task, output);
         self.shell.output(self.network.forward(&inputs).into_iter().map(finish).collect())
     }
 
@@ -187,13 +176,13 @@ impl Model for FtTransformerModel {
 
 impl TrainedModel for FtTransformerModel {
     fn to_package(&self) -> Result<ModelPackage> {
-        let notes = [("seed", self.description.seed.to_string()), ("epochs", self.description.epochs.to_string())];
+        let notes = [("seed", self.description.seed.to_string()), ("epochs", self.description.own.epochs.to_string())];
         let weights = (WEIGHTS_FILE, codec::encode(&self.network)?);
         self.shell.package(FtTransformerTrainer::FLAVOR, &self.description, Some(weights), notes)
     }
 
     fn steps(&self) -> usize {
-        self.description.epochs
+        self.description.own.epochs
     }
 }
 
@@ -202,18 +191,16 @@ impl TrainedModel for FtTransformerModel {
 /// # Errors
 /// As [`crate::load_package`].
 pub(crate) fn load(package: &ModelPackage) -> Result<FtTransformerModel> {
-    let description: Description = package::read_json(package, MODEL_FILE)?;
-    package::check_format(description.format_version)?;
-    let shell = Shell::load(package, description.task)?;
+    let (shell, description) = Description::load(package, None)?;
     let counts = shell.preprocessor.code_counts();
     let codes: Vec<usize> = counts.iter().flatten().copied().collect();
-    let Shape { numbers, codes: tables, .. } = &description.shape;
-    if !description.output.is_sound() || *numbers != counts.len() - codes.len() || *tables != codes {
+    let Shape { numbers, codes: tables, .. } = &description.own.shape;
+    if !description.own.output.is_sound() || *numbers != counts.len() - codes.len() || *tables != codes {
         return Err(Error::data_loss(format!(
             "{MODEL_FILE} describes a transformer of {numbers} numbers and codes {tables:?}, {PREPROCESSOR_FILE} gives {} and {codes:?}",
             counts.len() - codes.len()
         )));
     }
-    let network = codec::decode(package.file(WEIGHTS_FILE)?, &description.shape)?;
+    let network = codec::decode(package.file(WEIGHTS_FILE)?, &description.own.shape)?;
     Ok(FtTransformerModel { shell, network, description, history: Vec::new() })
 }

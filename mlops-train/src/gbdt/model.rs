@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     data::{TableDataset, Task},
-    package::{self, FORMAT_VERSION, MODEL_FILE, PREPROCESSOR_FILE, Shell},
+    package::{self, PREPROCESSOR_FILE, Shell},
     params::Params,
     preprocess::Preprocessor,
     search::SearchSpace,
@@ -46,14 +46,8 @@ impl GbdtTrainer {
         data.check_learnable()?;
         let (preprocessor, matrix) = Preprocessor::fit_transform(&settings.preprocessing(), data, context.seed())?;
         let Boosted { forest, gains } = boost(data, &matrix, settings, context)?;
-        let description = Description {
-            format_version: FORMAT_VERSION,
-            task: data.task(),
-            classes: data.classes().cloned(),
-            seed: context.seed(),
-            settings: settings.clone(),
-            gains,
-        };
+        let own = Gains { gains };
+        let description = Description::new(data, context.seed(), settings.clone(), own);
         Ok(GbdtModel { shell: Shell::new(data, preprocessor)?, forest, description })
     }
 }
@@ -80,14 +74,11 @@ impl Trainer for GbdtTrainer {
     }
 }
 
-/// `model.json` of this flavor.
+type Description = package::Description<GbdtSettings, Gains>;
+
+/// What this flavor adds to `model.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Description {
-    format_version: u32,
-    task: Task,
-    classes: Option<[String; 2]>,
-    seed: u64,
-    settings: GbdtSettings,
+struct Gains {
     gains: Vec<f64>,
 }
 
@@ -104,9 +95,9 @@ impl GbdtModel {
     /// High-cardinality features look better than they are: prefer importance on held-out rows.
     #[must_use]
     pub fn gain_importance(&self) -> Vec<(String, f64)> {
-        let total: f64 = self.description.gains.iter().sum();
+        let total: f64 = self.description.own.gains.iter().sum();
         let share = |gain: &f64| if total > 0.0 { gain / total } else { 0.0 };
-        self.shell.preprocessor.output_names().into_iter().zip(self.description.gains.iter().map(share)).collect()
+        self.shell.preprocessor.output_names().into_iter().zip(self.description.own.gains.iter().map(share)).collect()
     }
 
     /// The settings it was fitted with.
@@ -165,12 +156,10 @@ impl TrainedModel for GbdtModel {
 /// # Errors
 /// As [`crate::load_package`].
 pub(crate) fn load(package: &ModelPackage) -> Result<GbdtModel> {
-    let description: Description = package::read_json(package, MODEL_FILE)?;
-    package::check_format(description.format_version)?;
-    let shell = Shell::load(package, description.task)?;
+    let (shell, description) = Description::load(package, None)?;
     let forest = codec::decode(package.file(TREES_FILE)?)?;
     let width = shell.preprocessor.width();
-    if forest.features != width || description.gains.len() != width {
+    if forest.features != width || description.own.gains.len() != width {
         return Err(Error::data_loss(format!(
             "{TREES_FILE} expects {} numbers per row, {PREPROCESSOR_FILE} gives {width}",
             forest.features

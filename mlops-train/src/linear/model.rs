@@ -11,8 +11,8 @@ use super::{
     settings::LinearSettings,
 };
 use crate::{
-    data::{TableDataset, Task},
-    package::{self, FORMAT_VERSION, MODEL_FILE, PREPROCESSOR_FILE, Shell},
+    data::TableDataset,
+    package::{self, MODEL_FILE, PREPROCESSOR_FILE, Shell},
     params::Params,
     preprocess::Preprocessor,
     search::SearchSpace,
@@ -61,16 +61,8 @@ impl LinearTrainer {
         data.check_learnable()?;
         let (preprocessor, matrix) = Preprocessor::fit_transform(&settings.preprocessing(), data, context.seed())?;
         let Solution { coefficients, intercept, steps } = minimize(data, &matrix, settings, context)?;
-        let description = Description {
-            format_version: FORMAT_VERSION,
-            task: data.task(),
-            classes: data.classes().cloned(),
-            seed: context.seed(),
-            settings: settings.clone(),
-            intercept,
-            coefficients,
-            steps,
-        };
+        let own = Line { intercept, coefficients, steps };
+        let description = Description::new(data, context.seed(), settings.clone(), own);
         Ok(LinearModel { shell: Shell::new(data, preprocessor)?, description })
     }
 }
@@ -89,14 +81,11 @@ impl Trainer for LinearTrainer {
     }
 }
 
-/// `model.json` of this flavor.
+type Description = package::Description<LinearSettings, Line>;
+
+/// What this flavor adds to `model.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Description {
-    format_version: u32,
-    task: Task,
-    classes: Option<[String; 2]>,
-    seed: u64,
-    settings: LinearSettings,
+struct Line {
     intercept: f64,
     coefficients: Vec<f64>,
     steps: usize,
@@ -115,13 +104,13 @@ impl LinearModel {
     #[must_use]
     pub fn coefficients(&self) -> Vec<(String, f64)> {
         let names = self.shell.preprocessor.output_names();
-        names.into_iter().zip(self.description.coefficients.iter().copied()).collect()
+        names.into_iter().zip(self.description.own.coefficients.iter().copied()).collect()
     }
 
     /// The score of a row whose preprocessed columns are all zero.
     #[must_use]
     pub fn intercept(&self) -> f64 {
-        self.description.intercept
+        self.description.own.intercept
     }
 
     /// The settings it was fitted with.
@@ -138,24 +127,24 @@ impl Model for LinearModel {
 
     fn predict(&self, inputs: &RecordBatch) -> Result<RecordBatch> {
         let matrix = self.shell.preprocessor.transform(inputs)?;
-        let Description { coefficients, intercept, .. } = &self.description;
+        let Line { coefficients, intercept, .. } = &self.description.own;
         let score = |row| finish(self.shell.task, predict_row(coefficients, *intercept, matrix.row(row)));
         self.shell.output((0..matrix.rows()).map(score).collect())
     }
 
     fn memory_bytes(&self) -> u64 {
-        (self.description.coefficients.len() * size_of::<f64>() + size_of::<Self>()) as u64
+        (self.description.own.coefficients.len() * size_of::<f64>() + size_of::<Self>()) as u64
     }
 }
 
 impl TrainedModel for LinearModel {
     fn to_package(&self) -> Result<ModelPackage> {
-        let notes = [("seed", self.description.seed.to_string()), ("steps", self.description.steps.to_string())];
+        let notes = [("seed", self.description.seed.to_string()), ("steps", self.description.own.steps.to_string())];
         self.shell.package(LinearTrainer::FLAVOR, &self.description, None, notes)
     }
 
     fn steps(&self) -> usize {
-        self.description.steps
+        self.description.own.steps
     }
 }
 
@@ -164,15 +153,13 @@ impl TrainedModel for LinearModel {
 /// # Errors
 /// As [`crate::load_package`].
 pub(crate) fn load(package: &ModelPackage) -> Result<LinearModel> {
-    let description: Description = package::read_json(package, MODEL_FILE)?;
-    package::check_format(description.format_version)?;
-    let shell = Shell::load(package, description.task)?;
+    let (shell, description) = Description::load(package, None)?;
     let width = shell.preprocessor.width();
-    let finite = description.coefficients.iter().chain([&description.intercept]).all(|value| value.is_finite());
-    if !finite || description.coefficients.len() != width {
+    let finite = description.own.coefficients.iter().chain([&description.own.intercept]).all(|value| value.is_finite());
+    if !finite || description.own.coefficients.len() != width {
         return Err(Error::data_loss(format!(
             "{MODEL_FILE} must have {width} finite coefficients as {PREPROCESSOR_FILE} gives, found {}",
-            description.coefficients.len()
+            description.own.coefficients.len()
         )));
     }
     Ok(LinearModel { shell, description })

@@ -13,12 +13,12 @@ use super::{
     settings::MlpSettings,
 };
 use crate::{
-    data::{TableDataset, Task},
+    data::TableDataset,
     neural::{
         EpochRecord, Trained,
         table::{Embedding, EmbeddingSize, Inputs, OutputScale, TableFit},
     },
-    package::{self, FORMAT_VERSION, MODEL_FILE, PREPROCESSOR_FILE, Shell},
+    package::{self, MODEL_FILE, PREPROCESSOR_FILE, Shell},
     params::Params,
     preprocess::Preprocessor,
     search::SearchSpace,
@@ -79,18 +79,8 @@ impl MlpTrainer {
         };
         let Trained { module, epoch, history, .. } = fit.run(&learner, context)?;
         let network = module.to_network()?;
-        let description = Description {
-            format_version: FORMAT_VERSION,
-            task: data.task(),
-            classes: data.classes().cloned(),
-            seed: context.seed(),
-            settings: settings.clone(),
-            activation: "relu".to_owned(),
-            widths,
-            embeddings,
-            output,
-            epochs: epoch,
-        };
+        let own = Layers { activation: "relu".to_owned(), widths, embeddings, output, epochs: epoch };
+        let description = Description::new(data, context.seed(), settings.clone(), own);
         Ok(MlpModel { shell: Shell::new(data, preprocessor)?, network, description, history })
     }
 }
@@ -114,14 +104,11 @@ impl Trainer for MlpTrainer {
     }
 }
 
-/// `model.json` of this flavor.
+type Description = package::Description<MlpSettings, Layers>;
+
+/// What this flavor adds to `model.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Description {
-    format_version: u32,
-    task: Task,
-    classes: Option<[String; 2]>,
-    seed: u64,
-    settings: MlpSettings,
+struct Layers {
     activation: String,
     widths: Vec<usize>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -185,7 +172,7 @@ impl MlpModel {
 
     /// What the network's output is shifted by and multiplied by.
     pub(crate) fn output_scale(&self) -> (f64, f64) {
-        (self.description.output.mean, self.description.output.scale)
+        (self.description.own.output.mean, self.description.own.output.scale)
     }
 }
 
@@ -197,7 +184,7 @@ impl Model for MlpModel {
     fn predict(&self, inputs: &RecordBatch) -> Result<RecordBatch> {
         let preprocessor = &self.shell.preprocessor;
         let inputs = Inputs::with_codes(&preprocessor.transform(inputs)?, &preprocessor.code_counts());
-        let finish = |output: f32| self.description.output.finish(self.shell.task, output);
+        let finish = |output: f32| self.description.own.output.finish(self.shell.task, output);
         self.shell.output(self.network.forward(&inputs).into_iter().map(finish).collect())
     }
 
@@ -208,13 +195,13 @@ impl Model for MlpModel {
 
 impl TrainedModel for MlpModel {
     fn to_package(&self) -> Result<ModelPackage> {
-        let notes = [("seed", self.description.seed.to_string()), ("epochs", self.description.epochs.to_string())];
+        let notes = [("seed", self.description.seed.to_string()), ("epochs", self.description.own.epochs.to_string())];
         let weights = (WEIGHTS_FILE, codec::encode(&self.network)?);
         self.shell.package(MlpTrainer::FLAVOR, &self.description, Some(weights), notes)
     }
 
     fn steps(&self) -> usize {
-        self.description.epochs
+        self.description.own.epochs
     }
 }
 
@@ -223,20 +210,18 @@ impl TrainedModel for MlpModel {
 /// # Errors
 /// As [`crate::load_package`].
 pub(crate) fn load(package: &ModelPackage) -> Result<MlpModel> {
-    let description: Description = package::read_json(package, MODEL_FILE)?;
-    package::check_format(description.format_version)?;
-    let shell = Shell::load(package, description.task)?;
-    let Description { embeddings, widths, .. } = &description;
+    let (shell, description) = Description::load(package, None)?;
+    let Layers { embeddings, widths, .. } = &description.own;
     let network = codec::decode(package.file(WEIGHTS_FILE)?, embeddings, widths)?;
     let counts = shell.preprocessor.code_counts();
     let codes: Vec<usize> = counts.iter().flatten().copied().collect();
     let inputs = counts.len() - codes.len() + embeddings.iter().map(|size| size.dimension).sum::<usize>();
-    let known = description.activation == "relu" && description.output.is_sound() && network.outputs() == 1;
+    let known = description.own.activation == "relu" && description.own.output.is_sound() && network.outputs() == 1;
     if !known || network.inputs() != inputs || !codes.iter().eq(embeddings.iter().map(|size| &size.codes)) {
         return Err(Error::data_loss(format!(
             "{MODEL_FILE} describes a network of {} inputs with activation {:?}, {PREPROCESSOR_FILE} gives {inputs}",
             network.inputs(),
-            description.activation,
+            description.own.activation,
         )));
     }
     Ok(MlpModel { shell, network, description, history: Vec::new() })

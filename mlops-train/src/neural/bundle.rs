@@ -18,6 +18,15 @@ pub(super) fn encode(parameters: &Parameters, vectors: &[(&str, &[f32])]) -> Res
     weights::encode(named)
 }
 
+/// Whether the file `name` of a checkpoint has vectors under a prefix.
+///
+/// # Errors
+/// `DataLoss` naming the file when it is no safetensors, or `FailedPrecondition` where the checkpoint is another fit's.
+pub(super) fn has(saved: &Saved, name: &str, prefix: &str) -> Result<bool> {
+    let file = WeightsFile::open(saved.file(name)?).map_err(|error| saved.misfit(name, error.message()))?;
+    Ok(file.names().any(|name| name.starts_with(prefix)))
+}
+
 /// Reads one vector back from the file `name` of a checkpoint.
 ///
 /// # Errors

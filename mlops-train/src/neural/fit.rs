@@ -463,15 +463,26 @@ impl<L: Learner> Run<'_, L> {
             self.begin_after(&fresh, saved)?;
         }
         self.parameters.values = bundle::decode(saved, WEIGHTS_FILE, &self.parameters, "")?;
-        self.optimizer.steps = self.state.updates;
-        self.optimizer.first = bundle::decode(saved, MOMENTS_FILE, &self.parameters, "first.")?;
-        if !self.optimizer.second.is_empty() {
-            self.optimizer.second = bundle::decode(saved, MOMENTS_FILE, &self.parameters, "second.")?;
-        }
+        self.restore_moments(saved)?;
         if self.state.best.is_some() {
             self.best = Some(bundle::decode(saved, BEST_FILE, &self.parameters, "")?);
         }
         self.put();
+        Ok(())
+    }
+
+    fn restore_moments(&mut self, saved: &Saved) -> Result<()> {
+        let adaptive = !self.optimizer.second.is_empty();
+        if saved.is_origin && bundle::has(saved, MOMENTS_FILE, "second.")? != adaptive {
+            // A mean of gradients is no sum of them; see `Checkpoints::with_origin`.
+            self.state.updates = 0;
+            return Ok(());
+        }
+        self.optimizer.steps = self.state.updates;
+        self.optimizer.first = bundle::decode(saved, MOMENTS_FILE, &self.parameters, "first.")?;
+        if adaptive {
+            self.optimizer.second = bundle::decode(saved, MOMENTS_FILE, &self.parameters, "second.")?;
+        }
         Ok(())
     }
 

@@ -26,6 +26,8 @@ mod sharing;
 mod state;
 pub(crate) mod table;
 
+#[cfg(feature = "mpi")]
+pub use collective::MpiGroup;
 pub use collective::{Collective, ThreadGroup};
 pub use fit::{BurnTrainer, Trained};
 pub use learner::Learner;

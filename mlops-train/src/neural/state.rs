@@ -22,7 +22,8 @@ pub struct EpochRecord {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
-    /// Steps so far, and how many of them changed the weights.
+    /// Steps so far, and how many of them the optimizer's moments are made of: those that changed the weights since it
+    /// began.
     pub(super) step: u64,
     pub(super) updates: u64,
     pub(super) loss_scale: LossScale,

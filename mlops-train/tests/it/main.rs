@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod autoencoder;
+mod collective;
 mod common;
 mod compress;
+mod device;
 mod explain;
 mod explain_vectors;
 mod fair_incomes;
@@ -16,6 +18,8 @@ mod gbdt;
 mod labeling;
 mod linear;
 mod mlp;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod neural;
 mod population;
 #[cfg(all(feature = "labeling", feature = "study-sql", feature = "postgres"))]

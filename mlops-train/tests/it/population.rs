@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, num::NonZeroU64};
 
 use mlops_core::{Error, ErrorKind, testing::SplitMix64};
+#[cfg(feature = "study-sql")]
+use mlops_train::search::Outcome;
 use mlops_train::{
-    Checkpoints, Direction, FitContext, GbdtSettings, GbdtTrainer, MlpSettings, MlpTrainer, Params, SamplerSettings,
-    SearchSpace, Study, TrainedModel, Trial, TrialState,
-    search::{Outcome, PbtSettings, Population, PrunerSettings, Stretch},
+    Checkpoints, Direction, FitContext, GbdtSettings, GbdtTrainer, MlpSettings, MlpTrainer, OptimizerKind, Params,
+    SamplerSettings, SearchSpace, Study, TrainedModel, Trial, TrialState,
+    search::{PbtSettings, Population, PrunerSettings, Stretch},
 };
 
 use crate::common::xor;
@@ -294,12 +296,60 @@ fn a_fit_that_goes_on_from_another_with_equal_settings_has_its_bits() {
     let wide = MlpSettings { hidden_units: 24, ..mlp(6, 0.01) };
     let error = fit(&wide, Some(at("fifth").with_origin(home.path().join("first")))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
-    assert!(error.message().contains("optimizer must be the same"), "{error}");
+    assert!(error.message().contains("parameters must be the same"), "{error}");
 
     // A fit with nothing left to do can be gone on from, too.
     let from = |name: &str, origin: &str| Some(at(name).with_origin(home.path().join(origin)));
     fit(&mlp(2, 0.01), from("idle", "first")).unwrap();
     assert_eq!(fit(&mlp(6, 0.01), from("sixth", "idle")).unwrap().history(), whole.history());
+}
+
+#[test]
+fn moments_of_another_rule_begin_anew() {
+    let data = xor(600, 4);
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| Checkpoints::new(home.path().join(name));
+    let fit = |optimizer, epochs, learning_rate, checkpoints: Checkpoints| {
+        let settings = MlpSettings { optimizer, early_stopping_epochs: 0, ..mlp(epochs, learning_rate) };
+        MlpTrainer.fit_settings(&data, &settings, &FitContext::new(3).with_checkpoints(checkpoints)).unwrap()
+    };
+    let moments = |name: &str| {
+        let latest = at(name).list().unwrap().pop().unwrap().path;
+        let state: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(latest.join("state.json")).unwrap()).unwrap();
+        (std::fs::read(latest.join("optimizer.safetensors")).unwrap(), state["step"].clone(), state["updates"].clone())
+    };
+    use OptimizerKind::{Adam, AdamW, Sgd};
+    for (from, to, goes_on) in [(Adam, Sgd, false), (Sgd, AdamW, false), (Adam, AdamW, true), (Sgd, Sgd, true)] {
+        let name = |what: &str| format!("{from:?} {to:?} {what}");
+        let (first, second) = (name("first"), name("second"));
+        fit(from, 2, 0.01, at(&first));
+        let (old, steps, _) = moments(&first);
+        let origin = home.path().join(&first);
+        let gone_on = fit(to, 5, 0.01, at(&second).with_origin(&origin));
+        assert_eq!(gone_on.history().len(), 5);
+        let (_, all, updates) = moments(&second);
+        let made_of = if goes_on { all.as_u64() } else { all.as_u64().zip(steps.as_u64()).map(|(all, old)| all - old) };
+        assert_eq!(updates.as_u64(), made_of, "{from:?} {to:?}");
+        // With nothing left to do the checkpoint tells what the fit would have begun with.
+        let idle = name("idle");
+        fit(to, 2, 0.01, at(&idle).with_origin(&origin));
+        let begun = moments(&idle).0;
+        assert_eq!(begun == old, goes_on, "{from:?} {to:?}");
+        assert_eq!(numbers(&begun).all(|value| value == 0.0), !goes_on, "{from:?} {to:?}");
+        // A fit that is cut off after it began goes on with what it had.
+        let half = name("half");
+        fit(to, 3, 0.01, at(&half).with_origin(&origin));
+        let whole = gone_on.to_package().unwrap().digest().unwrap();
+        let again = fit(to, 5, 0.01, at(&name("again")).with_origin(home.path().join(&half)));
+        assert_eq!(again.to_package().unwrap().digest().unwrap(), whole, "{from:?} {to:?}");
+    }
+}
+
+/// The numbers of a safetensors file in single precision: behind a header whose length comes first.
+fn numbers(file: &[u8]) -> impl Iterator<Item = f32> {
+    let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    file[8 + header..].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 
 #[test]

@@ -1,29 +1,10 @@
-//! What the processors of one fit say to each other.
+//! A group of threads that meet at a table.
 
-use std::{
-    fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mlops_core::{Error, Result};
 
-/// A member of a group that fits one module together: every member has all rows at hand, takes its
-/// share of each step's batches, and makes the same update.
-pub trait Collective: fmt::Debug + Send + Sync {
-    /// The number of this member, below [`Collective::size`].
-    fn rank(&self) -> usize;
-
-    /// Members in all, at least one.
-    fn size(&self) -> usize;
-
-    /// What every member brings, in the order of their numbers, the same for all. Waits for all of
-    /// them; the n-th call of one member meets the n-th call of the others.
-    ///
-    /// # Errors
-    /// `Unavailable` when a member is gone; what was learnt lies in the last checkpoint, from which a
-    /// group of another size may go on.
-    fn all_gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>>;
-}
+use super::port::Collective;
 
 /// A group of threads of this process.
 ///
@@ -32,8 +13,8 @@ pub trait Collective: fmt::Debug + Send + Sync {
 ///
 /// let members = ThreadGroup::members(2);
 /// let gathered = std::thread::scope(|scope| {
-///     let threads: Vec<_> =
-///         members.into_iter().map(|member| scope.spawn(move || member.all_gather(vec![member.rank() as u8]))).collect();
+///     let work = |member: ThreadGroup| move || member.all_gather(vec![member.rank() as u8]);
+///     let threads: Vec<_> = members.into_iter().map(|member| scope.spawn(work(member))).collect();
 ///     threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Result<Vec<_>, _>>()
 /// })?;
 /// assert_eq!(gathered, [[[0], [1]], [[0], [1]]]);
@@ -124,42 +105,5 @@ impl Drop for ThreadGroup {
     fn drop(&mut self) {
         self.round().broken = true;
         self.table.changed.notify_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use mlops_core::ErrorKind;
-
-    use super::*;
-
-    #[test]
-    fn many_rounds_stay_in_step() {
-        let members = ThreadGroup::members(3);
-        std::thread::scope(|scope| {
-            for member in members {
-                scope.spawn(move || {
-                    for round in 0..200_u8 {
-                        let gathered = member.all_gather(vec![member.rank() as u8, round]).unwrap();
-                        assert_eq!(gathered, [[0, round], [1, round], [2, round]]);
-                    }
-                    // Nobody leaves before all are through.
-                    member.all_gather(Vec::new()).unwrap();
-                });
-            }
-        });
-    }
-
-    #[test]
-    fn a_member_that_leaves_is_noticed() {
-        let mut members = ThreadGroup::members(2);
-        let leaving = members.pop().unwrap();
-        let staying = members.pop().unwrap();
-        let error = std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| staying.all_gather(vec![1]));
-            drop(leaving);
-            waiting.join().unwrap().unwrap_err()
-        });
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
 }
