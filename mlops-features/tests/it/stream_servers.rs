@@ -625,23 +625,6 @@ mod nats_streams {
     }
 
     #[tokio::test]
-    async fn a_consumer_that_the_server_dropped_is_made_again_at_once() {
-        let Some(server) = Server::start(Kind::Nats) else { return };
-        let nats = Nats(server.url());
-        nats.send("idle", &numbers(0..10)).await;
-        let settings = NatsSourceSettings { follow: false, patience: Duration::ZERO, ..NatsSourceSettings::default() };
-        let source = nats.read("idle", number(), settings).await.unwrap();
-        let mut positions = Positions::new();
-        assert_eq!(offsets(&take(&source, &mut positions).await.unwrap()).len(), 10);
-        let stream = nats.stream("idle").await;
-        let names: Vec<String> = futures::TryStreamExt::try_collect(stream.consumer_names()).await.unwrap();
-        assert_eq!(names.len(), 1);
-        stream.delete_consumer(&names[0]).await.unwrap();
-        nats.send("idle", &numbers(10..20)).await;
-        assert_eq!(offsets(&take(&source, &mut positions).await.unwrap()), (11..=20).collect::<Vec<_>>());
-    }
-
-    #[tokio::test]
     async fn waits_of_any_length_are_taken() {
         let Some(server) = Server::start(Kind::Nats) else { return };
         let nats = Nats(server.url());
