@@ -7,20 +7,14 @@ use bytes::Bytes;
 use mlops_core::{Action, Error, Result, RunStatus};
 use serde_json::{Value, json};
 
-use super::{Api, Inner, request::Params, run_answer};
-use crate::{Batch, CreateRun, RunRecord, RunUpdate};
+use super::{Api, Inner, request::Params, run_answer, runs::asked_run};
+use crate::{Batch, RunRecord, RunUpdate};
 
 const TABLE: &str = "eval_results_table.json";
 
 pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
     let asked = Asked::read(&params)?;
-    let run = CreateRun {
-        experiment: params.experiment_id()?,
-        name: params.owned("run_name")?,
-        user: params.owned("user_id")?.unwrap_or_default(),
-        started: params.time("start_time")?,
-        tags: params.pairs("tags")?,
-    };
+    let run = asked_run(&params)?;
     // So that a try that cannot be kept leaves no run behind.
     asked.batch.check()?;
     let run = api.tracking.create_run(run).await?;

@@ -16,14 +16,18 @@ const STATUSES: [(&str, i64, RunStatus); 5] = [
 ];
 
 pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
-    let run = CreateRun {
+    Ok(json!({ "run": run_answer::run(&api.tracking.create_run(asked_run(&params)?).await?, None) }))
+}
+
+/// The run that a request wants to be created.
+pub(super) fn asked_run(params: &Params) -> Result<CreateRun> {
+    Ok(CreateRun {
         experiment: params.experiment_id()?,
         name: params.owned("run_name")?,
         user: params.owned("user_id")?.unwrap_or_default(),
         started: params.time("start_time")?,
         tags: params.pairs("tags")?,
-    };
-    Ok(json!({ "run": run_answer::run(&api.tracking.create_run(run).await?, None) }))
+    })
 }
 
 pub(super) async fn get(api: Api, params: Params) -> Result<Value> {
