@@ -125,4 +125,4 @@ pub use source::{RefreshReceipt, SourceIngestor, SourceProgress, SourceReceipt, 
 pub use store::{FeatureStore, FeatureStoreBuilder, FeatureStoreSettings};
 pub use stream::{LatePolicy, StreamIngestor, StreamSettings, StreamSource};
 pub use table::{AppendReceipt, Compatibility, DataRef, DataVersion, Scan, Table, TableAt, TableSettings};
-pub use vector::{Metric, VectorIndex, VectorQuery};
+pub use vector::{HnswSettings, Metric, VectorIndex, VectorQuery, VectorSearch};

@@ -34,6 +34,10 @@ pub(super) fn view_changes(old: &FeatureView, new: &FeatureView) -> Vec<Change> 
     let subject = old.subject();
     let mut differences = Differences { subject: &subject, changes: Vec::new() };
     values(&mut differences, old, new);
+    if old.vector_search() != new.vector_search() {
+        let (old, new) = (old.vector_search(), new.vector_search());
+        differences.add(ChangeClass::Metadata, format!("search for vectors: {old} -> {new}"));
+    }
     differences.changes.extend(old.metadata().changes(new.metadata(), &subject));
     differences.changes
 }

@@ -6,6 +6,7 @@ use mlops_core::{Digest, Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{Aggregation, Entity, Metadata, all_faults, check_name, first_duplicate};
+use crate::vector::VectorSearch;
 
 /// Default name of the column that says when an event happened.
 pub const EVENT_TIMESTAMP: &str = "event_timestamp";
@@ -45,6 +46,8 @@ pub struct FeatureView {
     online_ttl: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retraction: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "VectorSearch::is_exact")]
+    vector_search: VectorSearch,
     #[serde(default)]
     metadata: Metadata,
 }
@@ -83,6 +86,7 @@ impl FeatureView {
                 ttl: None,
                 online_ttl: None,
                 retraction: None,
+                vector_search: VectorSearch::Exact,
                 metadata: Metadata::default(),
             },
         }
@@ -160,6 +164,12 @@ impl FeatureView {
         self.retraction.as_deref()
     }
 
+    /// How the vectors among its features are searched.
+    #[must_use]
+    pub fn vector_search(&self) -> VectorSearch {
+        self.vector_search
+    }
+
     /// Owner, description and tags.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
@@ -178,7 +188,8 @@ impl FeatureView {
         columns.chain(self.aggregations.iter().map(|aggregation| aggregation.name.as_ref()))
     }
 
-    /// A digest of everything that changes a value: equal digests, equal features. Metadata has no part in it.
+    /// A digest of everything that changes a value: equal digests, equal features. Metadata and how vectors are searched
+    /// have no part in it.
     ///
     /// # Errors
     /// `Internal` when the definition cannot be written as JSON, which no valid definition does.
@@ -282,6 +293,12 @@ impl FeatureViewBuilder {
         self
     }
 
+    /// How the vectors among its features, columns of lists of floats, are searched; exactly without it.
+    pub fn with_vector_search(mut self, search: VectorSearch) -> Self {
+        self.view.vector_search = search;
+        self
+    }
+
     /// Who answers for the view.
     pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
         self.view.metadata.owner = Some(owner.into());
@@ -312,7 +329,7 @@ impl FeatureViewBuilder {
 }
 
 fn faults(view: &FeatureView) -> Vec<String> {
-    let mut faults = Vec::new();
+    let mut faults = view.vector_search.faults();
     let columns = view.columns.iter().map(|column| ("column", column));
     let aggregated = view.aggregations.iter().map(|aggregation| ("aggregated column", &aggregation.column));
     let named = view.aggregations.iter().map(|aggregation| ("feature", &aggregation.name));

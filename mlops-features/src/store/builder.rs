@@ -40,6 +40,9 @@ pub struct FeatureStoreSettings {
     pub materialize_rows_per_write: usize,
     /// Rows that materialization reads at once, as far as the statistics of the files tell; bounds its memory.
     pub materialize_rows_per_chunk: usize,
+    /// About the most bytes that the index of one feature's vectors may take. Where there are more, writes go on and no
+    /// search is answered until the index is built again.
+    pub vector_bytes_max: usize,
 }
 
 impl Default for FeatureStoreSettings {
@@ -51,6 +54,7 @@ impl Default for FeatureStoreSettings {
             events_per_key_max: 10_000,
             materialize_rows_per_write: 100_000,
             materialize_rows_per_chunk: 1_000_000,
+            vector_bytes_max: 4 << 30,
         }
     }
 }

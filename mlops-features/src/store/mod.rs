@@ -89,7 +89,7 @@ impl FeatureStore {
         let (tables, views, services) = (Arc::new(tables), Arc::new(views), Arc::new(services));
         let (on_demand, sources, reach) = (Arc::new(on_demand), Arc::new(sources), Arc::new(reach));
         let (labels, applied) = (Arc::new(labels), Arc::new(applied));
-        let online = Arc::new(IndexedStore::new(online));
+        let online = Arc::new(IndexedStore::new(online, settings.vector_bytes_max));
         Ok(Self {
             tables,
             views,
@@ -176,7 +176,9 @@ impl FeatureStore {
     ///
     /// # Errors
     /// `NotFound` for an unknown view or feature, `InvalidArgument` for a feature that is no vector and for a query of
-    /// another length than its vectors have, and the errors of the query's filter and of [`OnlineStore::scan`].
+    /// another length than its vectors have, `ResourceExhausted` for more vectors than
+    /// [`FeatureStoreSettings::vector_bytes_max`] allows, and the errors of the query's filter and of
+    /// [`OnlineStore::scan`].
     pub async fn nearest(&self, feature: &FeatureRef, query: &VectorQuery, as_of: Timestamp) -> Result<RecordBatch> {
         let index = self.online.index(feature, self.vector_view(feature)?).await?;
         index.search(query, as_of).await
@@ -197,7 +199,7 @@ impl FeatureStore {
     /// As [`FeatureStore::nearest`] and [`Table::scan`].
     pub async fn vector_index(&self, feature: &FeatureRef, scan: Scan) -> Result<VectorIndex> {
         let view = self.vector_view(feature)?;
-        let index = VectorIndex::new(feature, view)?;
+        let index = VectorIndex::new(feature, view, self.settings.vector_bytes_max)?;
         let mut rows = self.table(view.view.table())?.scan(scan.with_columns(view.needed_columns())).await?;
         while let Some(batch) = rows.try_next().await? {
             let index = index.clone();

@@ -10,6 +10,7 @@
 //! | a bounded channel within the process | [`channel()`] |
 //! | Redis streams (feature `redis`) | `RedisSource` |
 //! | NATS JetStream (feature `nats`) | `NatsSource` |
+//! | a topic of Kafka (feature `kafka`) | `KafkaSource` |
 //! | the loop from source to table: late rows, checks, quarantine | [`StreamIngestor`] |
 //! | the promises of a source, as tests | `conformance` |
 
@@ -17,25 +18,35 @@ mod channel;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod ingest;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod lateness;
-#[cfg(any(feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
 mod numbers;
 mod progress;
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
+mod read;
 #[cfg(feature = "redis")]
 mod redis;
 mod rows;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod tls;
 
 pub use channel::{ChannelSource, StreamSender, channel};
 pub use ingest::StreamIngestor;
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaServer, KafkaSource, KafkaSourceSettings, StartAt};
 pub use lateness::LatePolicy;
-#[cfg(any(feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
 pub use message::{JsonMessages, MessageDecoder};
 #[cfg(feature = "nats")]
 pub use nats::{NatsServer, NatsSource, NatsSourceSettings};
 pub use progress::StreamProgress;
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
+pub use read::ReadSettings;
 #[cfg(feature = "redis")]
 pub use redis::{RedisSource, RedisSourceSettings};
 

@@ -6,11 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -20,8 +16,9 @@ use redis::{Cmd, Value};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MessageDecoder, Positions, StreamBatch, StreamSource,
-    message::{Entry, batch},
+    MessageDecoder, Positions, ReadSettings, StreamBatch, StreamSource,
+    message::Entry,
+    read::{Reader, tell_each},
 };
 use crate::redis_link::RedisLink;
 
@@ -32,47 +29,35 @@ const NUMBER_BITS: u32 = 20;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RedisSourceSettings {
+    /// How any stream is read. A source that is dropped in the middle of a look ends after that look, which lasts at
+    /// most half of `timeout` here. What is skipped by `skip_missing` cannot be counted: Redis does not number entries.
+    #[serde(flatten)]
+    pub read: ReadSettings,
     /// The field of an entry that holds the message.
     pub field: String,
     /// The consumer group that shows how far entries are durable.
     pub group: String,
-    /// Most entries of one read of one partition.
-    pub entries_max: usize,
-    /// How long one look for new entries lasts; a source that is dropped in the middle of it ends after that.
-    pub wait: Duration,
-    /// Longest wait for a connection, and for an answer.
-    pub timeout: Duration,
-    /// Whether to wait for entries that are still to come; if not, the stream ends with the last entry.
-    pub follow: bool,
     /// Whether entries before the last one that is durable are removed from Redis.
     pub forget: bool,
 }
 
 impl Default for RedisSourceSettings {
     fn default() -> Self {
-        Self {
-            field: "payload".to_owned(),
-            group: "mlops".to_owned(),
-            entries_max: 10_000,
-            wait: Duration::from_millis(500),
-            timeout: Duration::from_secs(5),
-            follow: true,
-            forget: false,
-        }
+        let (field, group) = ("payload".to_owned(), "mlops".to_owned());
+        Self { read: ReadSettings::default(), field, group, forget: false }
     }
 }
 
 /// Some streams of one Redis server, read as one source.
 #[derive(Debug)]
 pub struct RedisSource {
-    name: Arc<str>,
+    reader: Reader,
     /// The key of each partition.
     keys: BTreeMap<Arc<str>, String>,
     link: RedisLink,
-    decoder: Arc<dyn MessageDecoder>,
     settings: RedisSourceSettings,
-    /// Counts the looks: each begins with another key, so that none waits for ever behind others.
-    turn: AtomicUsize,
+    /// By key, before which offset entries may be missing that were told of.
+    told: Mutex<BTreeMap<String, u64>>,
 }
 
 impl RedisSource {
@@ -90,19 +75,28 @@ impl RedisSource {
         settings: RedisSourceSettings,
     ) -> Result<Self> {
         let keys = keys.into_iter().map(|(partition, key)| (partition.as_ref().into(), key.into())).collect();
-        let link = RedisLink::server(url, settings.timeout).await?;
-        Ok(Self { name: name.into(), keys, link, decoder, settings, turn: AtomicUsize::new(0) })
+        let link = RedisLink::server(url, settings.read.timeout).await?;
+        let reader = Reader::new(name, decoder, settings.read.clone());
+        Ok(Self { reader, keys, link, settings, told: Mutex::default() })
+    }
+
+    /// What there is from the positions on; where there is nothing, waits a while for something.
+    async fn round(&self, positions: &Positions, rows_max: usize) -> Result<Vec<StreamBatch>> {
+        let batches = self.look(positions, rows_max).await?;
+        if batches.is_empty() && self.reader.settings.follow {
+            self.wait(positions).await?;
+        }
+        Ok(batches)
     }
 
     /// What there is from the positions on, without waiting.
     async fn look(&self, positions: &Positions, rows_max: usize) -> Result<Vec<StreamBatch>> {
-        let most = self.settings.entries_max.max(1).min(rows_max / self.keys.len().max(1)).max(1);
+        let most = self.reader.settings.messages_max.min(rows_max / self.keys.len().max(1)).max(1);
         let mut pipeline = redis::pipe();
         // Together, so that nothing is removed between the two looks.
         pipeline.atomic();
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.keys.len().max(1);
-        let keys = || self.keys.iter().cycle().skip(first).take(self.keys.len());
-        for (partition, key) in keys() {
+        let keys = self.reader.in_turn(&self.keys);
+        for (partition, key) in keys.iter().copied() {
             let from = positions.get(partition).copied().unwrap_or(0);
             let last = id(from.saturating_sub(1));
             pipeline.cmd("XRANGE").arg(key).arg(&last).arg(&last);
@@ -110,7 +104,7 @@ impl RedisSource {
         }
         let found: Vec<Value> = self.link.pipeline(&pipeline).await?;
         let (mut batches, mut left) = (Vec::new(), rows_max.max(1));
-        for ((partition, key), answers) in keys().zip(found.chunks(2)) {
+        for ((partition, key), answers) in keys.into_iter().zip(found.chunks(2)) {
             let [last, entries] = answers else { return Err(unexpected(key)) };
             let from = positions.get(partition).copied().unwrap_or(0);
             if from > 0 && self.entries(key, last)?.is_empty() {
@@ -120,10 +114,10 @@ impl RedisSource {
             entries.truncate(left);
             left -= entries.len();
             if !entries.is_empty() {
-                batches.push(batch(partition, self.decoder.as_ref(), entries)?);
+                batches.push((Arc::clone(partition), entries));
             }
         }
-        Ok(batches)
+        self.reader.rows(batches)
     }
 
     /// Entries are trimmed from the oldest on: where the last one that was durable is gone and none older is left, those
@@ -149,10 +143,19 @@ impl RedisSource {
                 return Ok(());
             }
         }
-        Err(Error::failed_precondition(format!(
-            "Redis stream \"{key}\" no longer has entry {}, the last that is durable; entries after it may be gone, too: \
-             read it under another source name to take what is there, and let the stream keep more",
+        let gone = format!(
+            "Redis stream \"{key}\" no longer has entry {}, the last that is durable; those after it may be gone, too",
             id(from - 1)
+        );
+        if self.reader.settings.skip_missing {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.insert(key.to_owned(), from) != Some(from) {
+                tracing::warn!("{gone}; they are skipped");
+            }
+            return Ok(());
+        }
+        Err(Error::failed_precondition(format!(
+            "{gone}: set skip_missing to take what is there, and let the stream keep more"
         )))
     }
 
@@ -186,7 +189,7 @@ impl RedisSource {
 
     /// Waits a while for an entry at or after the positions.
     async fn wait(&self, positions: &Positions) -> Result<()> {
-        let wait = self.settings.wait.min(self.settings.timeout / 2).as_millis().max(1);
+        let wait = self.reader.settings.wait.min(self.reader.settings.timeout / 2).as_millis().max(1);
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(1).arg("BLOCK").arg(u64::try_from(wait).unwrap_or(u64::MAX)).arg("STREAMS");
         for key in self.keys.values() {
@@ -260,7 +263,7 @@ fn offset(key: &str, id: &str) -> Result<u64> {
 #[async_trait]
 impl StreamSource for RedisSource {
     fn name(&self) -> &str {
-        &self.name
+        &self.reader.name
     }
 
     async fn partitions(&self) -> Result<Vec<Arc<str>>> {
@@ -268,27 +271,17 @@ impl StreamSource for RedisSource {
     }
 
     async fn poll(&self, positions: &Positions, rows_max: usize) -> Result<Option<Vec<StreamBatch>>> {
-        loop {
-            let batches = self.look(positions, rows_max).await?;
-            if !batches.is_empty() {
-                return Ok(Some(batches));
-            }
-            if !self.settings.follow {
-                return Ok(None);
-            }
-            self.wait(positions).await?;
-        }
+        self.reader.poll(|| self.round(positions, rows_max)).await
     }
 
     async fn commit(&self, positions: &Positions) -> Result<()> {
-        let mut shown = Ok(());
-        for (partition, from) in positions.iter().filter(|(_, from)| **from > 0) {
-            if let Some(key) = self.keys.get(partition) {
-                // One that fails does not keep the others back; the first error is told.
-                shown = shown.and(self.show(key, *from).await);
+        let show = |partition, from| async move {
+            match self.keys.get(partition) {
+                Some(key) => self.show(key, from).await,
+                None => Ok(()),
             }
-        }
-        shown
+        };
+        tell_each(positions, show).await
     }
 }
 

@@ -1,4 +1,5 @@
-//! The vectors of one feature and how they are searched: every one of them is looked at, so an answer is exact.
+//! The vectors of one feature and how they are searched: every one of them is looked at, so an answer is exact, unless
+//! the view says otherwise.
 
 use std::{
     fmt,
@@ -8,7 +9,7 @@ use std::{
 use arrow_array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use bytes::Bytes;
-use mlops_core::{Error, FeatureRef, Result, Timestamp};
+use mlops_core::{Error, ErrorKind, FeatureRef, Result, Timestamp};
 
 use super::{
     query::{EntityFilter, VECTOR_LENGTH_MAX, VectorQuery},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     cell::{Cell, ColumnBuilder},
-    online::{EntityKey, Place, PushReceipt, ResolvedView, Stored, Update, changes},
+    online::{EntityKey, LatestHead, Place, PushReceipt, ResolvedView, Stored, Update, changes},
     value::{Decoder, Value},
 };
 
@@ -24,6 +25,10 @@ use crate::{
 const QUERY: &str = "query";
 const EVENT_TIMESTAMP: &str = "event_timestamp";
 const DISTANCE: &str = "distance";
+
+/// Vectors that are taken in at once: searches wait no longer. Those that are linked with others take longer.
+const TAKEN_AT_ONCE: usize = 256;
+const LINKED_AT_ONCE: usize = 8;
 
 /// Entities that a filter is given at once.
 const FILTERED_AT_ONCE: usize = 8_192;
@@ -56,8 +61,8 @@ impl fmt::Debug for VectorIndex {
 }
 
 impl VectorIndex {
-    /// Without any vector yet.
-    pub(crate) fn new(feature: &FeatureRef, view: &Arc<ResolvedView>) -> Result<Self> {
+    /// Without any vector yet; of vectors that take more than about `bytes_max` none is found.
+    pub(crate) fn new(feature: &FeatureRef, view: &Arc<ResolvedView>, bytes_max: usize) -> Result<Self> {
         let (place, data_type) = view.place(feature.feature())?;
         let floats = match &data_type {
             DataType::List(item) => matches!(item.data_type(), DataType::Float32 | DataType::Float64),
@@ -79,7 +84,8 @@ impl VectorIndex {
             )));
         }
         let ttl = view.view.online_ttl().map(|ttl| i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX));
-        let (feature, view, vectors) = (feature.clone(), Arc::clone(view), RwLock::default());
+        let vectors = RwLock::new(Vectors::new(view.view.vector_search(), bytes_max));
+        let (feature, view) = (feature.clone(), Arc::clone(view));
         Ok(Self { inner: Arc::new(Inner { feature, view, cell, ttl, vectors }) })
     }
 
@@ -111,10 +117,12 @@ impl VectorIndex {
     /// whatever the order.
     ///
     /// # Errors
-    /// `InvalidArgument` for a missing or wrongly typed column.
+    /// `InvalidArgument` for a missing or wrongly typed column; `ResourceExhausted` where there are more vectors than
+    /// `vector_bytes_max` of the store's settings allows: the index has none from then on.
     pub fn push(&self, batch: &RecordBatch) -> Result<PushReceipt> {
         let (changes, receipt) = changes(&self.inner.view, batch)?;
         self.apply(&changes.updates)?;
+        self.inner.check_room()?;
         Ok(receipt)
     }
 
@@ -124,7 +132,8 @@ impl VectorIndex {
     /// (microseconds, UTC) and `distance`.
     ///
     /// # Errors
-    /// `InvalidArgument` when there are vectors, but none of the query's length, and the errors of the filter.
+    /// `InvalidArgument` when there are vectors, but none of the query's length, `ResourceExhausted` where there are
+    /// more than `vector_bytes_max` of the store's settings allows, and the errors of the filter.
     pub async fn search(&self, query: &VectorQuery, as_of: Timestamp) -> Result<RecordBatch> {
         let (inner, query) = (Arc::clone(&self.inner), query.clone());
         let work = move || inner.search(&query, as_of.as_micros());
@@ -144,8 +153,7 @@ impl VectorIndex {
             let cells = (0..latest.head.cells).map(|_| cells.cell());
             read.push((key, latest.head, self.inner.found(cells)?));
         }
-        let mut vectors = self.inner.vectors.write().unwrap_or_else(PoisonError::into_inner);
-        read.into_iter().for_each(|(key, head, found)| vectors.set(key, head, found));
+        self.inner.take(read, Vectors::set);
         Ok(())
     }
 
@@ -157,8 +165,7 @@ impl VectorIndex {
             let Some(head) = stored.latest else { continue };
             read.push((key, head, self.inner.found(stored.cells())?));
         }
-        let mut vectors = self.inner.vectors.write().unwrap_or_else(PoisonError::into_inner);
-        read.into_iter().for_each(|(key, head, found)| vectors.load(key, head, found));
+        self.inner.take(read, Vectors::load);
         Ok(())
     }
 }
@@ -166,6 +173,33 @@ impl VectorIndex {
 impl Inner {
     fn read(&self) -> RwLockReadGuard<'_, Vectors> {
         self.vectors.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, read: Vec<(&EntityKey, LatestHead, Found)>, take: fn(&mut Vectors, &EntityKey, LatestHead, Found)) {
+        let at_once = if self.view.view.vector_search().is_exact() { TAKEN_AT_ONCE } else { LINKED_AT_ONCE };
+        let mut read = read.into_iter().peekable();
+        while read.peek().is_some() {
+            let mut vectors = self.vectors.write().unwrap_or_else(PoisonError::into_inner);
+            let had_room = !vectors.is_overfull();
+            read.by_ref().take(at_once).for_each(|(key, head, found)| take(&mut vectors, key, head, found));
+            if had_room && vectors.is_overfull() {
+                tracing::warn!(feature = %self.feature, "vectors take more than vector_bytes_max; none is found");
+            }
+        }
+    }
+
+    fn check_room(&self) -> Result<()> {
+        if !self.read().is_overfull() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::ResourceExhausted,
+            format!(
+                "vectors of \"{}\" take more memory than the setting vector_bytes_max of the feature store allows; \
+                 raise it, then build the index again",
+                self.feature
+            ),
+        ))
     }
 
     fn found<'a>(&self, cells: impl IntoIterator<Item = Result<Cell<'a>>>) -> Result<Found> {
@@ -183,6 +217,7 @@ impl Inner {
     }
 
     fn search(&self, query: &VectorQuery, as_of: i64) -> Result<RecordBatch> {
+        self.check_room()?;
         // A copy, so that nothing waits for a search or for its filter.
         let (matrix, lengths) = {
             let vectors = self.read();

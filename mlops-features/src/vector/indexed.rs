@@ -32,6 +32,8 @@ const RECORDS_PER_PAGE: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct IndexedStore {
     store: Arc<dyn OnlineStore>,
+    /// Most bytes of one index.
+    vector_bytes_max: usize,
     /// By name of the online table, so that a write waits for none of another table.
     tables: Mutex<BTreeMap<Arc<str>, Arc<Table>>>,
 }
@@ -72,8 +74,8 @@ impl Drop for Doubt {
 }
 
 impl IndexedStore {
-    pub(crate) fn new(store: Arc<dyn OnlineStore>) -> Self {
-        Self { store, tables: Mutex::default() }
+    pub(crate) fn new(store: Arc<dyn OnlineStore>, vector_bytes_max: usize) -> Self {
+        Self { store, vector_bytes_max, tables: Mutex::default() }
     }
 
     /// The index of `feature`, built if it is not.
@@ -83,7 +85,7 @@ impl IndexedStore {
         let slot = match known {
             Some(slot) => slot,
             None => {
-                let fresh = Arc::new(Slot::new(VectorIndex::new(feature, view)?));
+                let fresh = Arc::new(Slot::new(VectorIndex::new(feature, view, self.vector_bytes_max)?));
                 let mut slots = table.slots.write().await;
                 let slot = slots.entry(feature.clone()).or_insert_with(|| Arc::clone(&fresh));
                 if slot.state.is_doubtful() {

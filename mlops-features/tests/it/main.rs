@@ -21,13 +21,13 @@ mod online_servers;
 mod parity;
 mod prediction_log;
 mod retraction;
-#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "nats", feature = "postgres", feature = "redis"))]
 mod servers;
 mod sources;
 mod spark;
 mod speed;
 mod stream;
-#[cfg(any(feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
 mod stream_servers;
 mod table;
 mod vectors;

@@ -4,9 +4,10 @@
 #[cfg(feature = "redis")]
 use std::time::Duration;
 #[cfg(any(feature = "nats", feature = "redis"))]
+use std::{io::Write as _, net::TcpStream};
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpStream,
+    io::{BufRead as _, BufReader},
     path::Path,
 };
 use std::{
@@ -18,6 +19,9 @@ use std::{
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// Its messages do not outlive its process, and it is at another address each time.
+    #[cfg(feature = "kafka")]
+    Kafka,
     #[cfg(feature = "nats")]
     Nats,
     #[cfg(feature = "postgres")]
@@ -30,13 +34,18 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Server {
     kind: Kind,
+    #[allow(dead_code, reason = "brokers of Kafka choose their own")]
     port: u16,
+    #[allow(dead_code, reason = "brokers of Kafka keep nothing")]
     home: tempfile::TempDir,
     /// PostgreSQL runs by itself.
     child: Option<Child>,
     /// What else the server is started with.
     #[cfg(any(feature = "nats", feature = "redis"))]
     options: Vec<String>,
+    /// Where the brokers of Kafka are.
+    #[cfg(feature = "kafka")]
+    address: String,
 }
 
 /// Three Redis servers that share the slots of one cluster.
@@ -128,6 +137,8 @@ impl Server {
             child: None,
             #[cfg(any(feature = "nats", feature = "redis"))]
             options: Vec::new(),
+            #[cfg(feature = "kafka")]
+            address: String::new(),
         })
     }
 
@@ -139,9 +150,17 @@ impl Server {
         let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
         let options = options.map(str::to_owned).to_vec();
         let home = tempfile::tempdir().unwrap();
-        let mut server = Self { kind: Kind::Redis, port, home, child: None, options };
+        let mut server = Self::stopped(Kind::Redis).unwrap();
+        (server.port, server.home, server.options) = (port, home, options);
         server.restart();
         server
+    }
+
+    /// Holds it as a machine that hangs is held, or lets it go on.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn hold(&self, held: bool) {
+        let (signal, child) = (if held { "-STOP" } else { "-CONT" }, self.child.as_ref().unwrap());
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
     }
 
     /// What the server says to `command`.
@@ -155,8 +174,11 @@ impl Server {
     }
 
     pub(crate) fn url(&self) -> String {
+        #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
         let port = self.port;
         match self.kind {
+            #[cfg(feature = "kafka")]
+            Kind::Kafka => self.address.clone(),
             #[cfg(feature = "nats")]
             Kind::Nats => format!("nats://localhost:{port}"),
             #[cfg(feature = "postgres")]
@@ -180,8 +202,18 @@ impl Server {
 
     /// Starts it, on the data that are there.
     pub(crate) fn restart(&mut self) {
+        #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
         let (port, home) = (self.port.to_string(), self.home.path().to_str().unwrap().to_owned());
         match self.kind {
+            #[cfg(feature = "kafka")]
+            Kind::Kafka => {
+                let mut command = kafka_broker(&program(self.kind).unwrap());
+                let mut child =
+                    command.args(["serve", "2"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+                let mut line = String::new();
+                BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+                (self.address, self.child) = (line.trim().to_owned(), Some(child));
+            }
             #[cfg(feature = "nats")]
             Kind::Nats => {
                 let mut command = Command::new(program(self.kind).unwrap());
@@ -262,6 +294,8 @@ fn free_ports<const N: usize>() -> [u16; N] {
 /// Where the server's program is.
 fn program(kind: Kind) -> Option<PathBuf> {
     match kind {
+        #[cfg(feature = "kafka")]
+        Kind::Kafka => kafka_python(),
         #[cfg(feature = "nats")]
         Kind::Nats => in_places("nats-server"),
         #[cfg(feature = "postgres")]
@@ -272,6 +306,21 @@ fn program(kind: Kind) -> Option<PathBuf> {
         #[cfg(feature = "redis")]
         Kind::Redis => in_places("redis-server"),
     }
+}
+
+/// A Python that has `confluent-kafka`, which brings brokers for tests.
+#[cfg(feature = "kafka")]
+#[allow(clippy::disallowed_methods, reason = "where it is depends on who runs the tests")]
+pub(crate) fn kafka_python() -> Option<PathBuf> {
+    std::env::var_os("MLOPS_TEST_KAFKA_PYTHON").map(PathBuf::from)
+}
+
+/// The program that serves and sends.
+#[cfg(feature = "kafka")]
+pub(crate) fn kafka_broker(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/kafka_broker.py"));
+    command
 }
 
 /// Where programs are installed.

@@ -9,21 +9,25 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mlops_core::{
-    BatchCheck, CheckFailure, CheckOutcome, Error, ErrorKind, Result,
+    BatchCheck, CheckFailure, CheckOutcome, ErrorKind, Result,
     arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type},
     arrow_schema::{DataType, Field, Schema},
     testing::{SplitMix64, acknowledge, run_and_kill},
 };
+#[cfg(feature = "kafka")]
+use mlops_features::stream::{KafkaServer, KafkaSource, KafkaSourceSettings};
 #[cfg(feature = "nats")]
 use mlops_features::stream::{NatsServer, NatsSource, NatsSourceSettings};
 #[cfg(feature = "redis")]
 use mlops_features::stream::{RedisSource, RedisSourceSettings};
 use mlops_features::{
     FeatureStore, MemoryOnlineStore, Scan, StreamIngestor, StreamSettings, StreamSource,
-    stream::{JsonMessages, conformance},
+    stream::{JsonMessages, Positions, ReadSettings, StreamBatch, conformance},
 };
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "kafka")]
+use crate::servers::{kafka_broker, kafka_python};
 use crate::{
     data::{clock, schema},
     servers::{Kind, Server},
@@ -37,12 +41,25 @@ trait Broker: Send + Sync {
     async fn send(&self, name: &str, messages: &[String]);
     /// A source that reads `name`; a stream that is not followed ends with the last message.
     async fn source(&self, name: &str, schema: Arc<Schema>, follow: bool) -> Result<Arc<dyn StreamSource>>;
+}
+
+/// A kind of server that removes messages when it is told to.
+#[cfg(any(feature = "nats", feature = "redis"))]
+#[async_trait]
+trait Forgets: Broker {
     /// Removes all but the last `keep` messages.
     async fn forget(&self, name: &str, keep: usize);
 }
 
+/// Settings that wait little for messages and, where the server is away, as long as is told.
+fn read_settings(follow: bool, patience: Duration) -> ReadSettings {
+    ReadSettings { follow, patience, wait: Duration::from_millis(20), ..ReadSettings::default() }
+}
+
 fn broker(kind: Kind, url: &str) -> Arc<dyn Broker> {
     match kind {
+        #[cfg(feature = "kafka")]
+        Kind::Kafka => Arc::new(Kafka(url.to_owned())),
         #[cfg(feature = "nats")]
         Kind::Nats => Arc::new(Nats(url.to_owned())),
         #[cfg(feature = "redis")]
@@ -71,12 +88,16 @@ impl Broker for Redis {
     }
 
     async fn source(&self, name: &str, schema: Arc<Schema>, follow: bool) -> Result<Arc<dyn StreamSource>> {
-        let settings =
-            RedisSourceSettings { follow, wait: Duration::from_millis(20), ..RedisSourceSettings::default() };
+        let read = read_settings(follow, Duration::ZERO);
+        let settings = RedisSourceSettings { read, ..RedisSourceSettings::default() };
         let decoder = Arc::new(JsonMessages::new(schema));
         Ok(Arc::new(RedisSource::connect(&self.0, name, [("0", name)], decoder, settings).await?))
     }
+}
 
+#[cfg(feature = "redis")]
+#[async_trait]
+impl Forgets for Redis {
     async fn forget(&self, name: &str, keep: usize) {
         let client = redis::Client::open(self.0.as_str()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -100,9 +121,8 @@ impl Nats {
         self.context().await.get_or_create_stream(config).await.unwrap()
     }
 
-    /// Settings that wait little for messages and, where the server is away, as long as is told.
     fn settings(follow: bool, patience: Duration) -> NatsSourceSettings {
-        NatsSourceSettings { follow, patience, wait: Duration::from_millis(20), ..NatsSourceSettings::default() }
+        NatsSourceSettings { read: read_settings(follow, patience), ..NatsSourceSettings::default() }
     }
 
     async fn read(&self, name: &str, schema: Arc<Schema>, settings: NatsSourceSettings) -> Result<NatsSource> {
@@ -132,9 +152,62 @@ impl Broker for Nats {
         self.stream(name).await;
         Ok(Arc::new(self.read(name, schema, Self::settings(follow, Duration::ZERO)).await?))
     }
+}
 
+#[cfg(feature = "nats")]
+#[async_trait]
+impl Forgets for Nats {
     async fn forget(&self, name: &str, keep: usize) {
         self.stream(name).await.purge().keep(keep as u64).await.unwrap();
+    }
+}
+
+#[cfg(feature = "kafka")]
+struct Kafka(String);
+
+/// Partitions of the topics that `.ci/kafka_broker.py` makes.
+#[cfg(feature = "kafka")]
+const KAFKA_PARTITIONS: usize = 4;
+
+#[cfg(feature = "kafka")]
+impl Kafka {
+    /// Sends messages, each into a partition; one of none is a tombstone.
+    async fn send_to(&self, topic: &str, codec: &str, messages: impl IntoIterator<Item = (usize, Option<&str>)>) {
+        let line = |(partition, message): (usize, Option<&str>)| match message {
+            Some(message) => format!("{partition}\t{message}\n"),
+            None => format!("{partition}\n"),
+        };
+        let lines: String = messages.into_iter().map(line).collect();
+        let mut send = kafka_broker(&kafka_python().unwrap());
+        send.args(["send", &self.0, topic, "--codec", codec]).stdin(std::process::Stdio::piped());
+        let sent = tokio::task::spawn_blocking(move || {
+            let mut sender = send.spawn().unwrap();
+            // Its input ends where this is dropped.
+            std::io::Write::write_all(&mut sender.stdin.take().unwrap(), lines.as_bytes()).unwrap();
+            sender.wait().unwrap()
+        });
+        assert!(sent.await.unwrap().success());
+    }
+
+    async fn read(&self, topic: &str, schema: Arc<Schema>, settings: KafkaSourceSettings) -> Result<KafkaSource> {
+        let decoder = Arc::new(JsonMessages::new(schema));
+        KafkaSource::connect(KafkaServer::at(&self.0)?, topic, topic, decoder, settings).await
+    }
+}
+
+#[cfg(feature = "kafka")]
+#[async_trait]
+impl Broker for Kafka {
+    async fn send(&self, name: &str, messages: &[String]) {
+        let spread = messages.iter().enumerate().map(|(at, message)| (at % KAFKA_PARTITIONS, Some(message.as_str())));
+        self.send_to(name, "none", spread).await;
+    }
+
+    async fn source(&self, name: &str, schema: Arc<Schema>, follow: bool) -> Result<Arc<dyn StreamSource>> {
+        self.send(name, &[]).await;
+        let settings =
+            KafkaSourceSettings { read: read_settings(follow, Duration::ZERO), ..KafkaSourceSettings::default() };
+        Ok(Arc::new(self.read(name, schema, settings).await?))
     }
 }
 
@@ -170,6 +243,30 @@ async fn promises(kind: Kind) {
     conformance::a_poll_waits_and_may_be_dropped(&source, &mut feed).await.unwrap();
     let (source, mut feed) = make("ends", false).await;
     conformance::ends_after_the_last_row(&source, &mut feed).await.unwrap();
+}
+
+/// All rows that there are now, from `positions` on, which move behind them.
+async fn take(source: &dyn StreamSource, positions: &mut Positions) -> Result<Vec<StreamBatch>> {
+    let mut taken = Vec::new();
+    while let Some(batches) = source.poll(positions, 1_000).await? {
+        for batch in &batches {
+            positions.insert(Arc::clone(&batch.partition), batch.offsets.last().unwrap() + 1);
+        }
+        taken.extend(batches);
+    }
+    Ok(taken)
+}
+
+fn offsets(batches: &[StreamBatch]) -> Vec<u64> {
+    batches.iter().flat_map(|batch| batch.offsets.clone()).collect()
+}
+
+fn numbers(ids: Range<i64>) -> Vec<String> {
+    ids.map(|id| format!("{{\"number\": {id}}}")).collect()
+}
+
+fn number() -> Arc<Schema> {
+    Arc::new(Schema::new(vec![Field::new("number", DataType::Int64, false)]))
 }
 
 /// Refuses rows whose number is below 0.
@@ -268,6 +365,8 @@ const KILLS: &str = "MLOPS_FEATURES_KILLS";
 fn child() {
     let (Ok(kind), Ok(url), Ok(home)) = (std::env::var(KIND), std::env::var(URL), std::env::var(HOME)) else { return };
     let kinds = [
+        #[cfg(feature = "kafka")]
+        Kind::Kafka,
         #[cfg(feature = "nats")]
         Kind::Nats,
         #[cfg(feature = "redis")]
@@ -315,6 +414,7 @@ async fn kills_lose_nothing(kind: Kind) {
 }
 
 /// A server that dies under the consumer is an error; afterwards it goes on where it was.
+#[cfg(any(feature = "nats", feature = "redis"))]
 async fn a_dead_server_is_survived(kind: Kind) {
     let Some(mut server) = Server::start(kind) else { return };
     let broker = broker(kind, &server.url());
@@ -339,13 +439,12 @@ async fn a_dead_server_is_survived(kind: Kind) {
 }
 
 /// Rows that are gone before they were read are an error, and those that are durable may go.
-async fn what_is_forgotten_is_told(kind: Kind) {
-    let Some(server) = Server::start(kind) else { return };
-    let broker = broker(kind, &server.url());
+#[cfg(any(feature = "nats", feature = "redis"))]
+async fn what_is_forgotten_is_told(broker: &dyn Forgets) {
     let home = tempfile::tempdir().unwrap();
     let store = store(home.path().to_str().unwrap()).await;
-    let take = async || -> Result<_, Error> {
-        let stream = ingestor(&store, broker.as_ref(), false, 1_000).await?;
+    let take = async || -> Result<_> {
+        let stream = ingestor(&store, broker, false, 1_000).await?;
         stream.run(&CancellationToken::new()).await
     };
     broker.send("events", &messages(0..50)).await;
@@ -411,9 +510,30 @@ mod redis_streams {
         assert_eq!(groups.len(), 1);
     }
 
+    #[tokio::test]
+    async fn what_redis_has_forgotten_is_skipped_on_demand() {
+        let Some(server) = Server::start(Kind::Redis) else { return };
+        let redis = Redis(server.url());
+        let read = async |skip_missing| {
+            let read = ReadSettings { skip_missing, ..read_settings(false, Duration::ZERO) };
+            let settings = RedisSourceSettings { read, ..RedisSourceSettings::default() };
+            let decoder = Arc::new(JsonMessages::new(number()));
+            RedisSource::connect(&redis.0, "events", [("0", "events")], decoder, settings).await.unwrap()
+        };
+        redis.send("events", &numbers(0..50)).await;
+        let mut positions = Positions::new();
+        assert_eq!(offsets(&take(&read(false).await, &mut positions).await.unwrap()).len(), 50);
+        redis.send("events", &numbers(50..100)).await;
+        redis.forget("events", 10).await;
+        let error = take(&read(false).await, &mut positions).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+        assert_eq!(offsets(&take(&read(true).await, &mut positions).await.unwrap()).len(), 10);
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_redis_has_forgotten_is_told() {
-        what_is_forgotten_is_told(Kind::Redis).await;
+        let Some(server) = Server::start(Kind::Redis) else { return };
+        what_is_forgotten_is_told(&Redis(server.url())).await;
     }
 }
 
@@ -422,7 +542,7 @@ mod nats_streams {
     use std::path::Path;
 
     use async_nats::jetstream::stream::{Config, RetentionPolicy};
-    use mlops_features::stream::{Positions, StreamBatch};
+    use futures::{StreamExt as _, TryStreamExt as _};
 
     use super::*;
 
@@ -443,7 +563,8 @@ mod nats_streams {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_nats_has_forgotten_is_told() {
-        what_is_forgotten_is_told(Kind::Nats).await;
+        let Some(server) = Server::start(Kind::Nats) else { return };
+        what_is_forgotten_is_told(&Nats(server.url())).await;
     }
 
     /// The consumer lives on while its server is killed and started again: it waits, connects again and goes on.
@@ -476,36 +597,13 @@ mod nats_streams {
         check_all_is_there(&store, 400).await;
     }
 
-    /// All rows that there are now, from `positions` on, which move behind them.
-    async fn take(source: &NatsSource, positions: &mut Positions) -> Result<Vec<StreamBatch>> {
-        let mut taken = Vec::new();
-        while let Some(batches) = source.poll(positions, 1_000).await? {
-            for batch in &batches {
-                positions.insert(Arc::clone(&batch.partition), batch.offsets.last().unwrap() + 1);
-            }
-            taken.extend(batches);
-        }
-        Ok(taken)
-    }
-
-    fn offsets(batches: &[StreamBatch]) -> Vec<u64> {
-        batches.iter().flat_map(|batch| batch.offsets.clone()).collect()
-    }
-
-    fn numbers(ids: Range<i64>) -> Vec<String> {
-        ids.map(|id| format!("{{\"number\": {id}}}")).collect()
-    }
-
-    fn number() -> Arc<Schema> {
-        Arc::new(Schema::new(vec![Field::new("number", DataType::Int64, false)]))
-    }
-
     #[tokio::test]
     async fn messages_that_are_gone_are_named_and_skipped_only_on_demand() {
         let Some(server) = Server::start(Kind::Nats) else { return };
         let nats = Nats(server.url());
-        let refusing = NatsSourceSettings { follow: false, ..NatsSourceSettings::default() };
-        let skipping = NatsSourceSettings { skip_missing: true, ..refusing.clone() };
+        let refusing = Nats::settings(false, Duration::ZERO);
+        let read = ReadSettings { skip_missing: true, ..refusing.read.clone() };
+        let skipping = NatsSourceSettings { read, ..refusing.clone() };
         nats.send("holes", &numbers(0..10)).await;
         let stream = nats.stream("holes").await;
         for sequence in [5, 6] {
@@ -544,7 +642,7 @@ mod nats_streams {
     async fn a_stream_that_was_made_anew_is_not_taken_for_the_old_one() {
         let Some(server) = Server::start(Kind::Nats) else { return };
         let nats = Nats(server.url());
-        let settings = NatsSourceSettings { follow: false, forget: true, ..NatsSourceSettings::default() };
+        let settings = NatsSourceSettings { forget: true, ..Nats::settings(false, Duration::ZERO) };
         nats.send("anew", &numbers(0..10)).await;
         let source = nats.read("anew", number(), settings.clone()).await.unwrap();
         let mut positions = Positions::new();
@@ -572,7 +670,7 @@ mod nats_streams {
     async fn what_is_durable_is_purged_on_demand_and_nothing_else() {
         let Some(server) = Server::start(Kind::Nats) else { return };
         let nats = Nats(server.url());
-        let settings = NatsSourceSettings { follow: false, forget: true, ..NatsSourceSettings::default() };
+        let settings = NatsSourceSettings { forget: true, ..Nats::settings(false, Duration::ZERO) };
         nats.send("short", &numbers(0..10)).await;
         let source = nats.read("short", number(), settings).await.unwrap();
         let mut positions = Positions::new();
@@ -598,7 +696,8 @@ mod nats_streams {
             let decoder = Arc::new(JsonMessages::new(number()));
             NatsSource::connect(&server_of, "all", streams, decoder, settings).await.unwrap()
         };
-        let settings = NatsSourceSettings { follow: false, messages_max: 8, ..NatsSourceSettings::default() };
+        let mut settings = Nats::settings(false, Duration::ZERO);
+        settings.read.messages_max = 8;
         let source = read(settings.clone()).await;
         let taken = take(&source, &mut Positions::new()).await.unwrap();
         assert!(taken.iter().all(|batch| batch.offsets.len() <= 8));
@@ -630,7 +729,8 @@ mod nats_streams {
         let nats = Nats(server.url());
         nats.stream("waits").await;
         for wait in [Duration::ZERO, Duration::MAX] {
-            let settings = NatsSourceSettings { wait, ..NatsSourceSettings::default() };
+            let read = ReadSettings { wait, ..ReadSettings::default() };
+            let settings = NatsSourceSettings { read, ..NatsSourceSettings::default() };
             let source = nats.read("waits", number(), settings).await.unwrap();
             let positions =
                 Positions::from([("0".into(), nats.stream("waits").await.cached_info().state.last_sequence)]);
@@ -638,6 +738,36 @@ mod nats_streams {
             let one = numbers(0..1);
             let (found, ()) = tokio::join!(source.poll(&positions, 10), nats.send("waits", &one));
             assert_eq!(offsets(&found.unwrap().unwrap()).len(), 1, "{wait:?}");
+        }
+    }
+
+    /// A server forgets a consumer that nobody asks, and one of an older version (2.9) says nothing at all when it is
+    /// asked again.
+    #[tokio::test]
+    async fn a_pause_of_any_length_and_a_consumer_that_is_gone_end_nothing() {
+        let Some(server) = Server::start(Kind::Nats) else { return };
+        let nats = Nats(server.url());
+        let mut settings = Nats::settings(true, Duration::ZERO);
+        (settings.idle, settings.read.timeout) = (Duration::from_millis(200), Duration::from_secs(1));
+        let source = nats.read("pauses", number(), settings.clone()).await.unwrap();
+        let other = NatsSourceSettings { idle: Duration::from_secs(600), ..settings };
+        let other = nats.read("pauses", number(), other).await.unwrap();
+        let stream = nats.stream("pauses").await;
+        let names = async || stream.consumer_names().collect::<Vec<_>>().await.len();
+        let (mut positions, mut others) = (Positions::new(), Positions::new());
+        for round in 0..3 {
+            nats.send("pauses", &numbers(round..round + 1)).await;
+            for (source, positions) in [(&source, &mut positions), (&other, &mut others)] {
+                let found = source.poll(positions, 10).await.unwrap().unwrap();
+                assert_eq!(offsets(&found), [u64::try_from(round).unwrap() + 1]);
+                positions.insert("0".into(), offsets(&found)[0] + 1);
+            }
+            // The server has forgotten the one, and is made to forget the other.
+            while names().await > 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let left: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+            stream.delete_consumer(&left[0]).await.unwrap();
         }
     }
 
@@ -660,7 +790,7 @@ mod nats_streams {
     /// Whether a source of `server` is let in and can ask about streams.
     async fn ask(server: &NatsServer) -> Result<()> {
         let decoder = Arc::new(JsonMessages::new(number()));
-        let settings = NatsSourceSettings { patience: Duration::ZERO, ..NatsSourceSettings::default() };
+        let settings = Nats::settings(true, Duration::ZERO);
         let source = NatsSource::connect(server, "events", [("0", "events")], decoder, settings).await?;
         let error = take(&source, &mut Positions::new()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
@@ -711,5 +841,198 @@ mod nats_streams {
         ask(&at()).await.unwrap();
         let error = ask(&at().with_authorities(&read("ca.pem")).unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "a server that does not speak TLS: {error}");
+    }
+}
+
+#[cfg(feature = "kafka")]
+mod kafka_streams {
+    use mlops_features::stream::StartAt;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn kafka_keeps_the_promises_of_a_source() {
+        promises(Kind::Kafka).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn kafka_streams_that_are_killed_lose_nothing_and_double_nothing() {
+        kills_lose_nothing(Kind::Kafka).await;
+    }
+
+    fn settings(follow: bool, patience: Duration) -> KafkaSourceSettings {
+        KafkaSourceSettings { read: read_settings(follow, patience), ..KafkaSourceSettings::default() }
+    }
+
+    #[tokio::test]
+    async fn a_kafka_that_dies_is_told_and_one_with_fewer_messages_is_not_taken_for_it() {
+        let Some(mut server) = Server::start(Kind::Kafka) else { return };
+        let kafka = Kafka(server.url());
+        kafka.send("events", &numbers(0..100)).await;
+        let source = kafka.read("events", number(), settings(false, Duration::ZERO)).await.unwrap();
+        let mut positions = Positions::new();
+        assert_eq!(offsets(&take(&source, &mut positions).await.unwrap()).len(), 100);
+        server.kill();
+        let error = take(&source, &mut positions).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+
+        server.restart();
+        let kafka = Kafka(server.url());
+        kafka.send("events", &numbers(0..8)).await;
+        let source = kafka.read("events", number(), settings(false, Duration::ZERO)).await.unwrap();
+        let error = take(&source, &mut positions).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+        assert!(error.message().contains("ends before message 2, but messages up to 24 are durable"), "{error}");
+        assert_eq!(offsets(&take(&source, &mut Positions::new()).await.unwrap()).len(), 8);
+    }
+
+    /// Brokers that hang are waited for within patience; what is asked meanwhile has a limit.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_kafka_that_hangs_is_waited_for() {
+        let Some(server) = Server::start(Kind::Kafka) else { return };
+        let kafka = Kafka(server.url());
+        let home = tempfile::tempdir().unwrap();
+        let store = store(home.path().to_str().unwrap()).await;
+        kafka.send("events", &messages(0..100)).await;
+        let mut patient = settings(true, Duration::from_secs(600));
+        patient.read.timeout = Duration::from_millis(300);
+        let source = kafka.read("events", schema(), patient).await.unwrap();
+        let gate = store.ingestor("events").unwrap();
+        let stream = StreamIngestor::new(gate, Arc::new(source), StreamSettings::default()).unwrap();
+        let (mut watch, stop) = (stream.watch(), CancellationToken::new());
+        let running = tokio::spawn({
+            let stop = stop.clone();
+            async move { stream.run(&stop).await }
+        });
+        let all = |count: u64| move |positions: &Positions| positions.values().sum::<u64>() == count;
+        watch.wait_for(|progress| all(100)(&progress.positions)).await.unwrap();
+        server.hold(true);
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        server.hold(false);
+        kafka.send("events", &messages(100..200)).await;
+        watch.wait_for(|progress| all(200)(&progress.positions)).await.unwrap();
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        check_all_is_there(&store, 200).await;
+    }
+
+    /// Of a partition the newest 5 MiB are kept.
+    #[tokio::test]
+    async fn messages_that_are_gone_are_named_and_skipped_only_on_demand() {
+        let Some(server) = Server::start(Kind::Kafka) else { return };
+        let kafka = Kafka(server.url());
+        kafka.send("events", &numbers(0..8)).await;
+        let source = kafka.read("events", number(), settings(false, Duration::ZERO)).await.unwrap();
+        let mut positions = Positions::new();
+        take(&source, &mut positions).await.unwrap();
+        let large = |number: i64| format!("{{\"number\": {number}, \"text\": \"{}\"}}", "x".repeat(100_000));
+        let large: Vec<String> = (0..90).map(large).collect();
+        kafka.send_to("events", "none", large.iter().map(|message| (2, Some(message.as_str())))).await;
+        let error = take(&source, &mut positions).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+        assert!(error.message().contains("partition 2 of topic \"events\""), "{error}");
+        assert!(error.message().contains("no longer has messages 2 to "), "{error}");
+
+        let mut skipping = settings(false, Duration::ZERO);
+        skipping.read.skip_missing = true;
+        let source = kafka.read("events", number(), skipping).await.unwrap();
+        let rest = offsets(&take(&source, &mut positions).await.unwrap());
+        assert!((40..60).contains(&rest.len()) && rest.last() == Some(&91), "{} are left", rest.len());
+        assert!(rest.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+        // Who has nothing yet begins with what there is.
+        let source = kafka.read("events", number(), settings(false, Duration::ZERO)).await.unwrap();
+        assert_eq!(offsets(&take(&source, &mut Positions::new()).await.unwrap()).len(), rest.len() + 6);
+    }
+
+    #[tokio::test]
+    async fn every_codec_of_producers_is_read() {
+        let Some(server) = Server::start(Kind::Kafka) else { return };
+        let kafka = Kafka(server.url());
+        // Long enough that compression pays, so that the producer compresses.
+        let message = |number: i64| format!("{{\"number\": {number}, \"text\": \"{}\"}}", "compressible ".repeat(50));
+        let messages: Vec<String> = (0..400).map(message).collect();
+        for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+            let spread = messages.iter().enumerate().map(|(at, message)| (at % 2, Some(message.as_str())));
+            kafka.send_to(codec, codec, spread).await;
+            let source = kafka.read(codec, number(), settings(false, Duration::ZERO)).await.unwrap();
+            let taken = take(&source, &mut Positions::new()).await.unwrap();
+            let values = taken.iter().flat_map(|batch| batch.records.column(0).as_primitive::<Int64Type>().values());
+            let mut values: Vec<i64> = values.copied().collect();
+            values.sort_unstable();
+            assert_eq!(values, (0..400).collect::<Vec<_>>(), "{codec}");
+            assert!(taken.iter().all(|batch| batch.unreadable.is_empty()), "{codec}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tombstones_are_set_aside_by_their_keys() {
+        let Some(server) = Server::start(Kind::Kafka) else { return };
+        let kafka = Kafka(server.url());
+        let [one, other] = ["{\"number\": 1}", "{\"number\": 2}"];
+        kafka.send_to("events", "none", [(1, Some(one)), (1, None), (1, Some(other)), (1, Some(""))]).await;
+        let source = kafka.read("events", number(), settings(false, Duration::ZERO)).await.unwrap();
+        let batches = source.poll(&Positions::new(), 100).await.unwrap().unwrap();
+        assert_eq!((&*batches[0].partition, batches[0].offsets.as_slice()), ("1", [0, 2].as_slice()));
+        let unreadable: Vec<_> = batches[0].unreadable.iter().map(|bad| (bad.offset, bad.payload.as_ref())).collect();
+        assert_eq!(unreadable, [(1, b"key".as_slice()), (3, b"".as_slice())]);
+        assert!(batches[0].unreadable[0].reason.contains("tombstone"));
+    }
+
+    #[tokio::test]
+    async fn a_source_may_begin_after_what_is_there() {
+        let Some(server) = Server::start(Kind::Kafka) else { return };
+        let kafka = Kafka(server.url());
+        kafka.send("events", &numbers(0..10)).await;
+        let latest = KafkaSourceSettings { start: StartAt::Latest, ..settings(false, Duration::ZERO) };
+        let source = kafka.read("events", number(), latest.clone()).await.unwrap();
+        let mut positions = Positions::new();
+        assert!(take(&source, &mut positions).await.unwrap().is_empty());
+        kafka.send("events", &numbers(10..14)).await;
+        assert_eq!(offsets(&take(&source, &mut positions).await.unwrap()).len(), 4);
+        kafka.send("events", &numbers(14..18)).await;
+        let source = kafka.read("events", number(), latest).await.unwrap();
+        let again = take(&source, &mut positions).await.unwrap();
+        assert_eq!(offsets(&again).len(), 4, "what is durable says where it goes on");
+    }
+
+    #[tokio::test]
+    async fn reads_are_bounded() {
+        let Some(server) = Server::start(Kind::Kafka) else { return };
+        let kafka = Kafka(server.url());
+        kafka.send("events", &numbers(0..100)).await;
+        let mut few = settings(false, Duration::ZERO);
+        few.read.messages_max = 3;
+        let source = kafka.read("events", number(), few).await.unwrap();
+        let taken = take(&source, &mut Positions::new()).await.unwrap();
+        assert!(taken.iter().all(|batch| batch.offsets.len() <= 3));
+        assert_eq!(offsets(&taken).len(), 100);
+
+        let large = format!("{{\"number\": 1, \"text\": \"{}\"}}", "x".repeat(300_000));
+        kafka.send_to("events", "zstd", [(0, Some(large.as_str()))]).await;
+        let small = KafkaSourceSettings { bytes_max: 100_000, ..settings(false, Duration::ZERO) };
+        let source = kafka.read("events", number(), small).await.unwrap();
+        let error = take(&source, &mut Positions::new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+        assert!(error.message().contains("raise bytes_max"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_can_be_no_topic_and_no_broker_is_told() {
+        let Some(mut server) = Server::start(Kind::Kafka) else { return };
+        let kafka = Kafka(server.url());
+        let read = async |topic: &str| kafka.read(topic, number(), settings(false, Duration::ZERO)).await;
+        assert_eq!(read("nothing").await.unwrap_err().kind(), ErrorKind::NotFound);
+        for topic in ["", "a b", "a/b", &"x".repeat(250)] {
+            assert_eq!(read(topic).await.unwrap_err().kind(), ErrorKind::InvalidArgument, "{topic}");
+        }
+        let decoder = Arc::new(JsonMessages::new(number()));
+        let greets = KafkaServer::at(&server.url()).unwrap().with_password("reader", "secret");
+        let refused = KafkaSource::connect(greets, "events", "events", decoder, settings(false, Duration::ZERO)).await;
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "brokers that cannot greet: {error}");
+        server.kill();
+        let error = read("events").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.message().contains("127.0.0.1:"), "{error}");
     }
 }

@@ -23,7 +23,8 @@ use mlops_core::{
     arrow_schema::{DataType, Field, Schema, SchemaRef},
 };
 use mlops_features::{
-    Entity, FeatureStore, FeatureView, MemoryOnlineStore, Metric, OnlineStore, Scan, VectorQuery,
+    Entity, FeatureStore, FeatureStoreSettings, FeatureView, HnswSettings, MemoryOnlineStore, Metric, OnlineStore,
+    Scan, VectorQuery, VectorSearch,
     feast::FeastServer,
     online::{ReadKeys, ScanPage, WriteBatch},
 };
@@ -64,9 +65,20 @@ fn batch(rows: &[Row<'_>]) -> RecordBatch {
 }
 
 async fn store(home: &tempfile::TempDir, online: Arc<dyn OnlineStore>) -> FeatureStore {
+    store_with(home, online, VectorSearch::Exact, FeatureStoreSettings::default()).await
+}
+
+async fn store_with(
+    home: &tempfile::TempDir,
+    online: Arc<dyn OnlineStore>,
+    search: VectorSearch,
+    settings: FeatureStoreSettings,
+) -> FeatureStore {
     let view = FeatureView::builder("docs", Entity::new("doc", ["doc", "lang"]).unwrap(), "docs");
     let view = view.with_column("title").with_column("embedding").with_ttl(std::time::Duration::from_micros(1_000));
+    let view = view.with_vector_search(search);
     FeatureStore::builder(home.path().to_str().unwrap())
+        .with_settings(settings)
         .with_clock(clock())
         .with_online(online)
         .with_table("docs", schema())
@@ -131,6 +143,90 @@ async fn the_newest_vectors_are_found_and_what_is_written_later_is_found_at_once
         documents(&store.nearest(&embedding(), &query(&[1.0, 0.0], 1, Metric::L2), at(200)).await.unwrap()),
         [5]
     );
+}
+
+/// On one line, so that what is nearest is known: an updated vector is not found where it was, nor one that is too old.
+#[tokio::test]
+async fn a_graph_of_vectors_follows_writes_and_honours_time_to_live() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = HnswSettings { metric: Metric::L2, exact_below: 50, ..HnswSettings::default() };
+    let online = Arc::new(MemoryOnlineStore::default());
+    let store = store_with(&home, online, VectorSearch::Hnsw(settings), FeatureStoreSettings::default()).await;
+    let push = async |docs: std::ops::Range<i64>, time: i64, place: fn(i64) -> Option<i64>| {
+        #[allow(clippy::cast_precision_loss, reason = "small")]
+        let vectors: Vec<_> = docs.clone().map(|doc| place(doc).map(|place| [Some(place as f32), Some(0.0)])).collect();
+        let rows: Vec<Row<'_>> =
+            docs.zip(&vectors).map(|(doc, vector)| (doc, time, vector.as_ref().map(|v| v.as_slice()))).collect();
+        store.writer().push("docs", &batch(&rows)).await.unwrap();
+    };
+    let ask = async |place: f32, time| {
+        let answer = store.nearest(&embedding(), &query(&[place, 0.0], 3, Metric::L2), at(time)).await.unwrap();
+        let mut found = documents(&answer);
+        found.sort_unstable();
+        found
+    };
+    push(0..500, 100, Some).await;
+    assert_eq!(ask(250.0, 200).await, [249, 250, 251]);
+    push(200..300, 150, |doc| Some(doc + 10_000)).await;
+    assert_eq!(ask(250.2, 200).await, [199, 300, 301], "they were moved away");
+    assert_eq!(ask(10_250.0, 200).await, [249, 250, 251]);
+    push(250..251, 160, |_| None).await;
+    assert_eq!(ask(10_250.2, 200).await, [249, 251, 252], "one was taken away");
+    assert_eq!(ask(10.0, 1_101).await, [200, 201, 202], "the others are too old");
+    let dot = store.nearest(&embedding(), &query(&[1.0, 0.0], 1, Metric::Dot), at(200)).await.unwrap();
+    assert_eq!(documents(&dot), [299], "by another distance it is exact");
+}
+
+#[tokio::test]
+async fn vectors_beyond_the_bound_stop_searches_and_no_writes() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = FeatureStoreSettings { vector_bytes_max: 2_000, ..FeatureStoreSettings::default() };
+    let online = Arc::new(MemoryOnlineStore::default());
+    let store = store_with(&home, online, VectorSearch::Exact, settings).await;
+    let vector = [Some(1.0)];
+    let rows =
+        |docs: std::ops::Range<i64>| docs.map(|doc| (doc, 100, Some(vector.as_slice()))).collect::<Vec<Row<'_>>>();
+    let ask = async || store.nearest(&embedding(), &query(&[1.0], 10, Metric::L2), at(200)).await;
+    store.writer().push("docs", &batch(&rows(0..3))).await.unwrap();
+    assert_eq!(ask().await.unwrap().num_rows(), 3);
+    store.writer().push("docs", &batch(&rows(3..100))).await.unwrap();
+    for _ in 0..2 {
+        let error = ask().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+        assert!(error.message().contains("vector_bytes_max"), "{error}");
+        store.forget_vectors(&embedding()).await;
+    }
+    let index = store.vector_index(&embedding(), Scan::latest()).await.unwrap();
+    let error = index.push(&batch(&rows(0..100))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+}
+
+#[test]
+fn searches_that_no_index_could_do_are_refused() {
+    let view = |search| {
+        let view = FeatureView::builder("docs", Entity::new("doc", ["doc"]).unwrap(), "docs").with_column("embedding");
+        view.with_vector_search(search).build()
+    };
+    let hnsw = |change: fn(&mut HnswSettings)| {
+        let mut settings = HnswSettings::default();
+        change(&mut settings);
+        VectorSearch::Hnsw(settings)
+    };
+    let changes: [fn(&mut HnswSettings); 5] = [
+        |settings| settings.m = 1,
+        |settings| settings.m = 257,
+        |settings| settings.ef_construction = 0,
+        |settings| settings.ef_search = 70_000,
+        |settings| settings.metric = Metric::Dot,
+    ];
+    for change in changes {
+        assert_eq!(view(hnsw(change)).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    let (exact, graph) = (view(VectorSearch::Exact).unwrap(), view(hnsw(|_| {})).unwrap());
+    assert_eq!(exact.digest().unwrap(), graph.digest().unwrap(), "no value depends on it");
+    let written = serde_json::to_string(&graph).unwrap();
+    assert_eq!(serde_json::from_str::<FeatureView>(&written).unwrap(), graph);
+    assert!(!serde_json::to_string(&exact).unwrap().contains("vector_search"), "earlier builds read it as before");
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ mod link;
 mod reading;
 mod server;
 mod source;
-mod tls;
 
 pub use server::NatsServer;
 pub use source::{NatsSource, NatsSourceSettings};

@@ -12,11 +12,9 @@ use async_nats::{
 };
 use bytes::Bytes;
 use mlops_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use super::link::{Answers, Link, Pull};
-
-/// How long a consumer is kept by the server while nobody asks it; a later question makes another one.
-const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// What becomes of messages that were removed before they were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +23,23 @@ pub(super) enum Missing {
     Skip,
 }
 
+/// How a reading begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begin {
+    /// 0 for the first message that there is.
+    pub(super) from: u64,
+    pub(super) missing: Missing,
+    /// How long the server keeps the consumer while nobody asks it.
+    pub(super) idle: Duration,
+}
+
 #[derive(Debug)]
 pub(super) struct Reading {
     stream: String,
     consumer: String,
+    idle: Duration,
+    /// When the server answered last.
+    answered: Instant,
     /// Where it begins or goes on, as whoever reads has it; 0 for the first message that there is.
     position: u64,
     /// The sequence that must come next; 0 where any may, because nothing of the stream was read yet.
@@ -116,8 +127,9 @@ fn gone(link: &Link, stream: &str, from: u64, until: u64, missing: Missing) -> R
 }
 
 impl Reading {
-    /// Begins at `from`, 0 for the first message that there is. Gives the stream as it is, too.
-    pub(super) async fn start(link: &Link, stream: &str, from: u64, missing: Missing) -> Result<(Self, Info)> {
+    /// Gives the stream as it is, too.
+    pub(super) async fn start(link: &Link, stream: &str, begin: Begin) -> Result<(Self, Info)> {
+        let Begin { from, missing, idle } = begin;
         let info = link.info(stream).await?;
         check(link, stream, &info, from, missing)?;
         let deliver_policy = match from {
@@ -127,14 +139,20 @@ impl Reading {
         let config = Config {
             deliver_policy,
             ack_policy: AckPolicy::None,
-            inactive_threshold: IDLE_MAX,
+            inactive_threshold: idle,
             num_replicas: 1,
             memory_storage: true,
             ..Config::default()
         };
         let consumer = link.consumer(stream, &config).await?;
         let next = if from == 0 { 0 } else { from.max(info.state.first_sequence) };
-        Ok((Self { stream: stream.to_owned(), consumer, position: from, next, delivered: 0, missing }, info))
+        let (stream, answered) = (stream.to_owned(), Instant::now());
+        Ok((Self { stream, consumer, idle, answered, position: from, next, delivered: 0, missing }, info))
+    }
+
+    /// Whether the server surely has the consumer still, unless it lost or removed it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.answered.elapsed() < self.idle / 2
     }
 
     /// Whether the next message is the one at `position`.
@@ -188,6 +206,7 @@ impl Reading {
                 Answer::End | Answer::TooLarge => break,
             }
         }
+        self.answered = Instant::now();
         Ok(Pulled::Messages(found, Some(self)))
     }
 

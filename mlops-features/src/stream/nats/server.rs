@@ -7,10 +7,8 @@ use mlops_core::{Error, ErrorKind, Result};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{
-    link::{Incidents, Link},
-    tls::Tls,
-};
+use super::link::{Incidents, Link};
+use crate::stream::tls::Tls;
 
 /// Most servers of one address.
 const SERVERS_MAX: usize = 64;

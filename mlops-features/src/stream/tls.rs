@@ -1,10 +1,10 @@
-//! How connections to a NATS server are encrypted: by rustls with the ring provider, which is named here, so it works
-//! whatever else a program links.
+//! How connections to servers of streams are encrypted: by rustls with the ring provider, which is named here, so it
+//! works whatever else a program links.
 
 use std::{fmt, sync::Arc};
 
-use async_nats::rustls::{ClientConfig, RootCertStore, crypto::ring};
 use mlops_core::{Error, Result};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 /// Whom we trust, and who we are.
@@ -27,18 +27,19 @@ impl fmt::Debug for Tls {
 
 impl Tls {
     pub(super) fn trust(&mut self, authorities: &[u8]) -> Result<()> {
-        self.authorities = certificates("the authorities of a NATS server", authorities)?;
+        self.authorities = certificates("the authorities of a server", authorities)?;
         Ok(())
     }
 
     pub(super) fn identify(&mut self, chain: &[u8], key: &[u8]) -> Result<()> {
-        let chain = certificates("the certificate for a NATS server", chain)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| bad("the key for a NATS server", error))?;
+        let chain = certificates("the certificate for a server", chain)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| bad("the key for a server", error))?;
         self.identity = Some((chain, key));
         Ok(())
     }
 
     /// Whether somebody said whom we trust or who we are.
+    #[cfg(feature = "nats")]
     pub(super) fn is_given(&self) -> bool {
         !self.authorities.is_empty() || self.identity.is_some()
     }
@@ -50,7 +51,7 @@ impl Tls {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         for authority in &self.authorities {
-            roots.add(authority.clone()).map_err(|error| bad("an authority of a NATS server", error))?;
+            roots.add(authority.clone()).map_err(|error| bad("an authority of a server", error))?;
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -59,7 +60,7 @@ impl Tls {
         match &self.identity {
             Some((chain, key)) => builder
                 .with_client_auth_cert(chain.clone(), key.clone_key())
-                .map_err(|error| bad("the certificate and the key for a NATS server", error)),
+                .map_err(|error| bad("the certificate and the key for a server", error)),
             None => Ok(builder.with_no_client_auth()),
         }
     }
