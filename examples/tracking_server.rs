@@ -47,6 +47,9 @@ const BLOCKING_THREADS: usize = 4;
 #[cfg(feature = "postgres")]
 const CONNECTIONS_MAX: u32 = 16;
 
+/// The variable by which webhooks to private addresses are allowed, as with MLflow's own server.
+const PRIVATE_TARGETS: &str = "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS";
+
 /// Serves MLflow's REST API.
 #[derive(Debug, Parser)]
 #[command(name = "tracking_server")]
@@ -97,6 +100,8 @@ async fn run(options: &Options) -> Result<()> {
         },
         None => ArtifactStore::local(&home.join("artifacts"))?,
     };
+    let mut names = options.allowed_host.iter().filter(|host| !host.starts_with('*'));
+    let files = names.try_fold(files, |files, host| files.with_server(&format!("http://{host}")))?;
     let root = options.default_artifact_root.as_deref();
     let shared = root.map(directory).transpose()?.flatten();
     let mut tracking = SqlTrackingStore::builder(Arc::clone(&meta));
@@ -150,13 +155,25 @@ async fn run(options: &Options) -> Result<()> {
     served.map_err(|error| Error::unavailable("the server ended").with_source(error))
 }
 
-/// Webhooks to public addresses, and who delivers to them; to `https` with the feature `webhooks-https`.
+/// Webhooks, and who delivers to them; to `https` with the feature `webhooks-https`. Private addresses, this machine among
+/// them, are refused unless `MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS` is `true` or `1`, as with MLflow's own server.
+#[allow(clippy::disallowed_methods, reason = "a program reads its environment")]
 async fn webhooks(meta: Arc<dyn MetaStore>) -> Result<(Arc<SqlWebhookStore>, WebhookWorker)> {
-    let targets = WebhookTargets { http: true, ..WebhookTargets::default() };
+    let private = std::env::var(PRIVATE_TARGETS).ok().map_or(Ok(false), |value| flag(PRIVATE_TARGETS, &value))?;
+    let targets = WebhookTargets { http: true, private };
     let store = Arc::new(SqlWebhookStore::builder(meta).with_targets(targets).build().await?);
     let sender = Arc::new(HttpWebhookSender::new(targets)?);
     let worker = WebhookWorker::new(Arc::<SqlWebhookStore>::clone(&store), sender, WebhookSettings::default())?;
     Ok((store, worker))
+}
+
+/// A truth value as MLflow writes it in the environment.
+fn flag(name: &str, value: &str) -> Result<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(Error::invalid_argument(format!("{name} is {value:?}; it must be true, false, 1 or 0"))),
+    }
 }
 
 /// Users in the same database; the password of the first is in the environment, out of the list of processes.

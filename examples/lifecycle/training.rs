@@ -316,7 +316,7 @@ async fn log_run(world: &World, key: &str, best: &Best, verdict: &Verdict) -> Re
     let search = Search::new().with_filter(format!("tags.`{KEY_TAG}` = '{key}'"));
     let known = world.tracking.search_runs(&[experiment], &search).await?;
     let run_id = match known.items.into_iter().next() {
-        Some(run) => run.id,
+        Some(run) => run.id.clone(),
         None => {
             let mut create = CreateRun::new(experiment);
             create.name = Some(key.to_owned());

@@ -45,8 +45,9 @@ pub const DATASET_PROFILE_MAX: usize = 16_777_215;
 pub const INPUT_TAG_KEY_MAX: usize = 255;
 /// Longest value of a tag of an input.
 pub const INPUT_TAG_VALUE_MAX: usize = 500;
-/// Most datasets linked to a run in one call.
-pub const BATCH_DATASETS_MAX: usize = 1_000;
+/// Most datasets, or logged models, linked to a run in one call. MLflow's clients send 1,000 at once, its server bounds
+/// nothing.
+pub const BATCH_DATASETS_MAX: usize = 10_000;
 /// Longest id of a trace or of a client's request.
 pub const TRACE_ID_MAX: usize = 256;
 /// Longest value of a tag of a trace; longer ones are cut.
@@ -63,7 +64,7 @@ pub const MODEL_POINTS_MAX: usize = 10_000;
 /// Most experiments in one search for logged models: SQLite takes 32,766 values in a statement.
 pub const SEARCH_EXPERIMENTS_MAX: usize = 30_000;
 
-/// Refuses text over `max` characters, naming it as `what`.
+/// Refuses text over `max` characters, naming it as `what`, whose last word is the field as clients name it.
 pub(crate) fn check_length(what: &str, text: &str, max: usize) -> Result<()> {
     // A string of `max` bytes has at most `max` characters; most need no counting.
     if text.len() <= max {
@@ -73,7 +74,15 @@ pub(crate) fn check_length(what: &str, text: &str, max: usize) -> Result<()> {
     if length <= max {
         return Ok(());
     }
-    Err(Error::invalid_argument(format!("{what} has {length} characters; at most {max} are allowed")))
+    let field = field(what);
+    Err(Error::invalid_argument(format!(
+        "{what} is too long: '{field}' exceeds the maximum length of {max} characters, it has {length}"
+    )))
+}
+
+/// What clients call a thing in a message: its last word, or `value`.
+fn field(what: &str) -> &str {
+    if what.starts_with("value of ") { "value" } else { what.rsplit(' ').next().unwrap_or(what) }
 }
 
 /// Checks the name of an experiment.
@@ -111,19 +120,26 @@ pub(crate) fn check_key(what: &str, key: &str) -> Result<()> {
     check_length(what, key, KEY_MAX)?;
     let permitted = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':' | ' ');
     if let Some(bad) = key.chars().find(|&c| !permitted(c)) {
-        return Err(Error::invalid_argument(format!(
-            "{what} {key:?} contains {bad:?}; letters, digits, blanks and _ - . / : are allowed"
-        )));
+        return Err(invalid_key(
+            what,
+            key,
+            &format!("it contains {bad:?}; letters, digits, blanks and _ - . / : are allowed"),
+        ));
     }
     if key.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-        return Err(Error::invalid_argument(format!(
-            "{what} {key:?} is not a plain relative path; remove empty, \".\" and \"..\" parts"
-        )));
+        return Err(invalid_key(what, key, "it is not a plain relative path; remove empty, \".\" and \"..\" parts"));
     }
     Ok(())
 }
 
-/// Checks the key of a tag of an experiment, model or version: anything of a sane length.
+/// Says what is wrong with a key, with the key as JSON and its field as clients name it.
+fn invalid_key(what: &str, key: &str, why: &str) -> Error {
+    let field = if what.starts_with("metric") { "name" } else { "key" };
+    let shown = serde_json::Value::from(key);
+    Error::invalid_argument(format!("Invalid value {shown} for parameter '{field}' supplied: as a {what} {why}"))
+}
+
+/// Checks a key of anything: of a sane length.
 pub(crate) fn check_free_key(what: &str, key: &str) -> Result<()> {
     if key.is_empty() {
         return Err(Error::invalid_argument(format!("{what} is empty")));
@@ -133,6 +149,14 @@ pub(crate) fn check_free_key(what: &str, key: &str) -> Result<()> {
 
 /// The tags of a model or version, checked against the limits.
 pub(crate) fn check_tags<'a>(tags: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<()> {
+    tags.into_iter().try_for_each(|(key, value)| {
+        check_key("tag key", key)?;
+        check_length(&format!("value of tag {key:?}"), value, MODEL_TAG_VALUE_MAX)
+    })
+}
+
+/// The tags of a record that was written before, also by a version that took any key.
+pub(crate) fn check_kept_tags<'a>(tags: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<()> {
     tags.into_iter().try_for_each(|(key, value)| {
         check_free_key("tag key", key)?;
         check_length(&format!("value of tag {key:?}"), value, MODEL_TAG_VALUE_MAX)

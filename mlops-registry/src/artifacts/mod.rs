@@ -26,7 +26,8 @@ use object_store::{
     GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem,
     memory::InMemory, path::Path,
 };
-use url::Url;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
 
 use self::cloud::Signing;
 pub use direct::{
@@ -42,6 +43,8 @@ pub const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
 pub const ARTIFACTS_LISTED_MAX: usize = 100_000;
 /// The scheme of URIs that mean "in the artifact store of the tracking server".
 pub const ARTIFACT_SCHEME: &str = "mlflow-artifacts:";
+/// Where MLflow servers, and this one, give files: `http://host` + this + `/path`.
+pub(crate) const ARTIFACT_ROUTE: &str = "/api/2.0/mlflow-artifacts/artifacts";
 /// Size of the pieces in which large files are written; object stores want at least 5 MiB.
 const PIECE_BYTES: usize = 8 << 20;
 
@@ -69,6 +72,8 @@ pub struct ArtifactStore {
     /// What gives clients URLs of the store itself.
     signing: Option<Arc<dyn Signing>>,
     bytes_max: u64,
+    /// Addresses of the server whose files these are, beside those of this machine.
+    servers: Vec<Url>,
 }
 
 /// A directory of this machine.
@@ -120,7 +125,7 @@ impl ArtifactStore {
     /// Files below `prefix` of a store the application made.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix, directory: None, signing: None, bytes_max: ARTIFACT_BYTES_MAX }
+        Self { store, prefix, directory: None, signing: None, bytes_max: ARTIFACT_BYTES_MAX, servers: Vec::new() }
     }
 
     /// Files in memory, for tests and trials.
@@ -187,23 +192,54 @@ impl ArtifactStore {
         self
     }
 
-    /// The path below the root that a URI stands for: one of scheme [`ARTIFACT_SCHEME`], and for a store of a local
-    /// directory also a `file:` URI or absolute path in that directory. Other URIs, such as `s3://...`, mean files
-    /// elsewhere.
+    /// Adds an address under which clients reach the server of these files, such as `https://ml.example.com/prefix`.
+    /// Its scheme and port do not matter. Addresses of this machine (`localhost`, `127.0.0.1`) are known without.
+    ///
+    /// ```
+    /// use mlops_registry::ArtifactStore;
+    ///
+    /// let files = ArtifactStore::in_memory().with_server("https://ml.example.com/prefix")?;
+    /// let uri = "https://ml.example.com/prefix/api/2.0/mlflow-artifacts/artifacts/1/run/artifacts";
+    /// assert_eq!(files.path_of(uri)?, "1/run/artifacts");
+    /// # Ok::<(), mlops_core::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// `FailedPrecondition` for a URI elsewhere, `InvalidArgument` for one that climbs.
+    /// `InvalidArgument` when it is no `http` or `https` URL.
+    pub fn with_server(mut self, address: &str) -> Result<Self> {
+        let bad = |why: &str| Error::invalid_argument(format!("address {address:?} of a server {why}"));
+        let url = Url::parse(address).map_err(|error| bad("is no URL").with_source(error))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(bad("must begin with http:// or https://"));
+        }
+        self.servers.push(url);
+        Ok(self)
+    }
+
+    /// The path below the root that a URI stands for: one of scheme [`ARTIFACT_SCHEME`], the address of a file behind
+    /// this server (`http://localhost/api/2.0/mlflow-artifacts/artifacts/path`, see [`ArtifactStore::with_server`]), and
+    /// for a store of a local directory also a `file:` URI or absolute path in that directory. Other URIs, such as
+    /// `s3://...`, mean files elsewhere.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` for a URI elsewhere, `InvalidArgument` for one that climbs or asks a question.
     pub fn path_of(&self, uri: &str) -> Result<String> {
         if let Some(directory) = &self.directory
             && let Some(path) = local_path(uri)
         {
             return directory.path_of(uri, &path);
         }
-        let Some(rest) = uri.strip_prefix(ARTIFACT_SCHEME) else { return Err(elsewhere(uri)) };
         // mlflow-artifacts://host/path names the server that answers, which is this one.
-        let path = match rest.strip_prefix("//") {
-            Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
-            None => rest,
+        let proxied;
+        let path = match uri.strip_prefix(ARTIFACT_SCHEME) {
+            Some(rest) => match rest.strip_prefix("//") {
+                Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
+                None => rest,
+            },
+            None => {
+                proxied = self.proxied(uri)?;
+                proxied.as_str()
+            }
         };
         let path = path.trim_matches('/');
         check_path("artifact URI", path)?;
@@ -354,6 +390,30 @@ impl ArtifactStore {
         Ok(deleted.len())
     }
 
+    /// The path of a file in its address behind this server.
+    fn proxied(&self, uri: &str) -> Result<String> {
+        let url = Url::parse(uri).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| elsewhere(uri))?;
+        let own = self.servers.iter().filter(|server| server.host() == url.host()).map(Url::path);
+        let prefixes = own.chain(is_local(&url).then_some(""));
+        let below = |prefix: &str| url.path().strip_prefix(prefix.trim_end_matches('/'))?.strip_prefix(ARTIFACT_ROUTE);
+        // What climbs has been resolved in the path of the URL, and may lead out of the route.
+        if climbs(uri) && prefixes.clone().next().is_some() {
+            check_path("artifact URI", "..")?;
+        }
+        let mut found = prefixes.filter_map(below);
+        let path = found.find(|path| path.is_empty() || path.starts_with('/')).ok_or_else(|| elsewhere(uri))?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(Error::invalid_argument(format!(
+                "Invalid path: artifact URI {uri:?} has a query or a fragment; take it away"
+            )));
+        }
+        let decoded = percent_decode_str(path).decode_utf8().map_err(|error| {
+            Error::invalid_argument(format!("Invalid path: artifact URI {uri:?} is not UTF-8")).with_source(error)
+        })?;
+        Ok(decoded.into_owned())
+    }
+
     async fn location(&self, path: &str) -> Result<Path> {
         check_path("artifact path", path)?;
         if let Some(root) = &self.directory {
@@ -391,12 +451,26 @@ impl Directory {
 fn local_path(uri: &str) -> Option<PathBuf> {
     // A `..` that is written out must not be resolved before it is refused. An encoded one is resolved, and the place that it
     // means is checked.
-    let climbs = uri.split(['/', '\\']).any(|segment| segment == "..");
     match Url::parse(uri) {
-        Ok(_) if climbs => uri.strip_prefix("file://").map(PathBuf::from),
+        Ok(_) if climbs(uri) => uri.strip_prefix("file://").map(PathBuf::from),
         Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
         Ok(_) => None,
         Err(_) => Some(PathBuf::from(uri)).filter(|path| path.is_absolute()),
+    }
+}
+
+/// Whether a `..` is written out.
+fn climbs(uri: &str) -> bool {
+    uri.split(['/', '\\']).any(|segment| segment == "..")
+}
+
+/// Whether an address is one of this machine.
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

@@ -125,12 +125,44 @@ async fn a_file_over_the_bound_is_not_held_in_memory() {
 
 #[test]
 fn uris_of_the_scheme_mean_paths_here() {
-    let files = ArtifactStore::in_memory();
-    for uri in ["mlflow-artifacts:/1/r/artifacts", "mlflow-artifacts://host:5000/1/r/artifacts/"] {
+    let files = ArtifactStore::in_memory().with_server("https://host:8080/prefix/").unwrap();
+    for uri in [
+        "mlflow-artifacts:/1/r/artifacts",
+        "mlflow-artifacts://host:5000/1/r/artifacts/",
+        "http://127.0.0.1:5000/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts",
+        "http://[::1]:5000/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts/",
+        "http://LOCALHOST/api/2.0/mlflow-artifacts/artifacts/1/%72/artifacts",
+        "https://host/prefix/api/2.0/mlflow-artifacts/artifacts/1/r/artifacts",
+    ] {
         assert_eq!(files.path_of(uri).unwrap(), "1/r/artifacts");
     }
-    assert_eq!(files.path_of("s3://b/1").unwrap_err().kind(), ErrorKind::FailedPrecondition);
-    assert_eq!(files.path_of("mlflow-artifacts:/../x").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    for elsewhere in [
+        "s3://b/1",
+        "http://localhost/1/r",
+        "http://localhost/api/2.0/mlflow-artifacts/artifacts-of-others/1",
+        "http://localhost/x/api/2.0/mlflow-artifacts/artifacts/1",
+        "http://localhost/x?next=/api/2.0/mlflow-artifacts/artifacts/1/r",
+        "http://host/api/2.0/mlflow-artifacts/artifacts/1/r",
+        "http://other/api/2.0/mlflow-artifacts/artifacts/1/r",
+        "http://localhost@other/api/2.0/mlflow-artifacts/artifacts/1/r",
+        "http://other/a/../prefix/api/2.0/mlflow-artifacts/artifacts/1/r",
+    ] {
+        assert_eq!(files.path_of(elsewhere).unwrap_err().kind(), ErrorKind::FailedPrecondition, "{elsewhere}");
+    }
+    let at = "http://localhost/api/2.0/mlflow-artifacts/artifacts";
+    assert_eq!(files.path_of(&format!("{at}/a%20b/100%25")).unwrap(), "a b/100%");
+    for bad in [
+        "mlflow-artifacts:/../x".to_owned(),
+        format!("{at}/a/../../x"),
+        format!("{at}/%252e%252e/x"),
+        format!("{at}/a%2f..%2f..%2fx"),
+        format!("{at}/a?b"),
+        format!("{at}/a#b"),
+        format!("{at}/%ff"),
+    ] {
+        assert_eq!(files.path_of(&bad).unwrap_err().kind(), ErrorKind::InvalidArgument, "{bad}");
+    }
+    assert!(ArtifactStore::in_memory().with_server("ftp://host").is_err());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use mlops_core::{Digest, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    limits::{DESCRIPTION_MAX, IDEMPOTENCY_KEY_MAX, LOCATION_MAX, check_alias, check_length, check_tags},
+    limits::{DESCRIPTION_MAX, IDEMPOTENCY_KEY_MAX, LOCATION_MAX, check_alias, check_kept_tags, check_length},
     registry::{AliasMove, ModelVersion, RegisteredModel},
 };
 
@@ -64,7 +64,7 @@ impl ModelRecord {
         let name = &self.model.name;
         let wrong = |what: String| Err(Error::invalid_argument(format!("record of model \"{name}\": {what}")));
         check_length("description", &self.model.description, DESCRIPTION_MAX)?;
-        check_tags(&self.model.tags)?;
+        check_kept_tags(&self.model.tags)?;
         if self.model.last_version > VERSION_NUMBER_MAX {
             return wrong(format!("last version {} is over {VERSION_NUMBER_MAX}", self.model.last_version));
         }
@@ -98,9 +98,9 @@ impl VersionRecord {
     fn check(&self) -> Result<()> {
         let version = &self.version;
         check_length("description", &version.description, DESCRIPTION_MAX)?;
-        check_length("run link", &version.run_link, LOCATION_MAX)?;
+        check_length("run_link", &version.run_link, LOCATION_MAX)?;
         check_length("source", &version.source.to_uri(), LOCATION_MAX)?;
-        check_length("idempotency key", self.idempotency_key.as_deref().unwrap_or_default(), IDEMPOTENCY_KEY_MAX)?;
-        check_tags(&version.tags)
+        check_length("idempotency_key", self.idempotency_key.as_deref().unwrap_or_default(), IDEMPOTENCY_KEY_MAX)?;
+        check_kept_tags(&version.tags)
     }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::WRITERS;
 use crate::{
     CreateEvaluationDataset, EvaluationStore, ExperimentId, PageRequest, Search,
-    evaluation::{PutRecord, RegisterScorer, Upserted},
+    evaluation::{CreateIssue, Issue, IssueSeverity, IssueStatus, IssueUpdate, PutRecord, RegisterScorer, Upserted},
 };
 
 /// Runs every promise of [`EvaluationStore`]; `fresh` gives an empty store each time.
@@ -25,6 +25,7 @@ pub async fn evaluation_store<S: EvaluationStore>(fresh: impl AsyncFn() -> S) {
     concurrent_puts_make_one_record(fresh().await).await;
     scorers_have_versions(fresh().await).await;
     scorers_registered_at_once_get_versions_of_their_own(fresh().await).await;
+    issues_are_found_the_worst_first(fresh().await).await;
 }
 
 fn put(inputs: &serde_json::Value, expectations: &serde_json::Value) -> PutRecord {
@@ -48,6 +49,57 @@ async fn known_inputs_are_added_to<S: EvaluationStore>(store: S) {
     store.delete(&made.id).await.expect("deletes again");
     let error = store.put_records(&made.id, Vec::new()).await.expect_err("it is gone");
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+async fn issues_are_found_the_worst_first<S: EvaluationStore>(store: S) {
+    let (one, other) = (ExperimentId(1), ExperimentId(2));
+    let issue = |of, name: &str, severity| CreateIssue { severity, ..CreateIssue::new(of, name, "d") };
+    for (of, name, severity) in [
+        (one, "unjudged", None),
+        (one, "low", Some(IssueSeverity::Low)),
+        (other, "elsewhere", Some(IssueSeverity::High)),
+        (one, "high", Some(IssueSeverity::High)),
+        (one, "later", None),
+    ] {
+        let made = store.create_issue(issue(of, name, severity)).await.expect("creates");
+        assert_eq!(store.issue(&made.id).await.expect("reads"), made);
+    }
+    let names = |issues: &[Issue]| -> Vec<String> { issues.iter().map(|issue| issue.content.name.clone()).collect() };
+    let found = store.search_issues(Some(one), &Search::default()).await.expect("finds").items;
+    assert_eq!(names(&found), ["high", "low", "later", "unjudged"]);
+    let update = IssueUpdate { status: Some(IssueStatus::Resolved), ..IssueUpdate::default() };
+    let changed = store.update_issue(&found[1].id, update.clone()).await.expect("changes");
+    assert_eq!((changed.content.status, changed.content.name.as_str()), (IssueStatus::Resolved, "low"));
+    let pending = Search { filter: "status != 'resolved'".to_owned(), ..Search::default() };
+    let found = store.search_issues(None, &pending).await.expect("finds").items;
+    assert_eq!(names(&found), ["high", "elsewhere", "later", "unjudged"]);
+    let found = async |filter: &str| {
+        let search = Search::new().with_filter(filter);
+        names(&store.search_issues(Some(one), &search).await.expect("finds").items)
+    };
+    assert_eq!(found("status LIKE 'res%'").await, ["low"]);
+    assert_eq!(found("status ILIKE 'RES%'").await, ["low"]);
+    assert!(found("source_run_id != 'r'").await.is_empty(), "none has a run");
+    // What comes between pages neither repeats nor hides others.
+    let (mut seen, mut search) = (Vec::new(), Search::new().with_max_results(1));
+    loop {
+        let page = store.search_issues(Some(one), &search).await.expect("finds");
+        seen.extend(names(&page.items));
+        let Some(token) = page.next_page_token else { break };
+        search.page.token = Some(token);
+        if seen.len() == 1 {
+            store.create_issue(issue(one, "in between", Some(IssueSeverity::High))).await.expect("creates");
+        }
+    }
+    assert_eq!(seen, ["high", "low", "later", "unjudged"]);
+    let worse = IssueUpdate { severity: Some(IssueSeverity::Medium), ..IssueUpdate::default() };
+    let later = store.search_issues(Some(one), &Search::default()).await.expect("finds").items[3].clone();
+    assert_eq!(store.update_issue(&later.id, worse).await.expect("changes").content.name, "later");
+    assert_eq!(found("").await, ["in between", "high", "later", "low", "unjudged"]);
+    let error = store.update_issue("none", update).await.expect_err("there is none");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let unnamed = store.create_issue(issue(one, "", None)).await.expect_err("it needs a name");
+    assert_eq!(unnamed.kind(), ErrorKind::InvalidArgument);
 }
 
 async fn scorers_have_versions<S: EvaluationStore>(store: S) {

@@ -183,7 +183,7 @@ async fn pages_join_to_the_whole<S: TrackingStore>(store: S) {
     loop {
         let page = store.search_runs(&[id], &search).await.expect("searches");
         sizes.push(page.items.len());
-        seen.extend(page.items.into_iter().map(|run| run.id));
+        seen.extend(page.items.into_iter().map(|run| run.id.clone()));
         search.page.token = page.next_page_token;
         if search.page.token.is_none() {
             break;

@@ -76,7 +76,7 @@ impl CreateEvaluationDataset {
         if self.name.trim().is_empty() {
             return Err(Error::invalid_argument("name of an evaluation dataset is empty"));
         }
-        check_length("name of an evaluation dataset", &self.name, EXPERIMENT_NAME_MAX)?;
+        check_length("evaluation dataset name", &self.name, EXPERIMENT_NAME_MAX)?;
         check_tags(&self.tags)
     }
 }

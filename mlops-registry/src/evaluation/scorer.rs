@@ -1,7 +1,8 @@
 //! Scorers: how outputs are judged, as a client wrote it down. What is in one is never run here.
 
 use mlops_core::{Error, Result, Timestamp};
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     ExperimentId,
@@ -54,7 +55,7 @@ impl RegisterScorer {
         Self { experiment, name: name.into(), serialized: serialized.into() }
     }
 
-    /// Checks name and size, and that the scorer is JSON.
+    /// Checks name and size, and that the scorer is JSON and, where it names a model, that this has a name.
     ///
     /// # Errors
     /// `InvalidArgument` naming the field.
@@ -67,8 +68,13 @@ impl RegisterScorer {
             let message = format!("serialized_scorer has more than {SERIALIZED_BYTES_MAX} bytes");
             return Err(Error::invalid_argument(message));
         }
-        serde_json::from_str::<IgnoredAny>(&self.serialized)
-            .map(drop)
-            .map_err(|error| Error::invalid_argument("serialized_scorer must be valid JSON").with_source(error))
+        let scorer: Value = serde_json::from_str(&self.serialized)
+            .map_err(|error| Error::invalid_argument("serialized_scorer must be valid JSON").with_source(error))?;
+        match scorer.pointer("/instructions_judge_pydantic_data/model").and_then(Value::as_str) {
+            Some(model) if model.trim().is_empty() => {
+                Err(Error::invalid_argument("Scorer model cannot be empty or contain only whitespace."))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The port behind which evaluation datasets and scorers are kept.
+//! The port behind which evaluation datasets, scorers and issues are kept.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -6,17 +6,19 @@ use async_trait::async_trait;
 use mlops_core::Result;
 
 use super::{
-    CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, PutRecord, RegisterScorer, Scorer, Upserted,
+    CreateEvaluationDataset, CreateIssue, EvaluationDataset, EvaluationRecord, Issue, IssueUpdate, PutRecord,
+    RegisterScorer, Scorer, Upserted,
 };
 use crate::{
     ExperimentId,
     search::{Page, PageRequest, Search},
 };
 
-/// Keeps evaluation datasets and scorers. Every write is durable when it returns and either happens whole or not at all.
+/// Keeps evaluation datasets, scorers and issues. Every write is durable when it returns and either happens whole or
+/// not at all.
 ///
-/// The store knows no experiments; that they exist is for the caller to check. Errors common to all calls: `Unavailable`
-/// when the store cannot be reached, `NotFound` for a dataset or scorer that does not exist.
+/// The store knows no experiments; that they exist is for the caller to check. Errors common to all calls:
+/// `Unavailable` when the store cannot be reached, `NotFound` for a dataset, scorer or issue that does not exist.
 #[async_trait]
 pub trait EvaluationStore: fmt::Debug + Send + Sync + 'static {
     /// Creates a dataset without records.
@@ -108,6 +110,30 @@ pub trait EvaluationStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Only the common ones.
     async fn delete_scorer(&self, experiment: ExperimentId, name: &str, version: Option<u64>) -> Result<()>;
+
+    /// Records an issue.
+    ///
+    /// # Errors
+    /// `InvalidArgument` as [`CreateIssue::check`].
+    async fn create_issue(&self, issue: CreateIssue) -> Result<Issue>;
+
+    /// One issue.
+    ///
+    /// # Errors
+    /// Only the common ones.
+    async fn issue(&self, id: &str) -> Result<Issue>;
+
+    /// Changes an issue.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a field over a limit.
+    async fn update_issue(&self, id: &str, update: IssueUpdate) -> Result<Issue>;
+
+    /// Issues that match, of one experiment or of any: the worst first, and the newest of those.
+    ///
+    /// # Errors
+    /// `InvalidArgument` pointing at the place in the filter that is wrong; it may name `status` and `source_run_id`.
+    async fn search_issues(&self, experiment: Option<ExperimentId>, search: &Search) -> Result<Page<Issue>>;
 }
 
 macro_rules! forward {
@@ -136,4 +162,8 @@ forward! {
     scorer_versions(experiment: ExperimentId, name: &str) -> Vec<Scorer>;
     scorer(experiment: ExperimentId, name: &str, version: Option<u64>) -> Scorer;
     delete_scorer(experiment: ExperimentId, name: &str, version: Option<u64>) -> ();
+    create_issue(issue: CreateIssue) -> Issue;
+    issue(id: &str) -> Issue;
+    update_issue(id: &str, update: IssueUpdate) -> Issue;
+    search_issues(experiment: Option<ExperimentId>, search: &Search) -> Page<Issue>;
 }

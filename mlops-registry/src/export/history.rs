@@ -71,7 +71,7 @@ impl HistoryBatches {
             let Some((experiments, search)) = &mut self.search else { return Ok(false) };
             let page = self.store.search_runs(experiments, search).await?;
             for run in page.items {
-                self.metrics.extend(run.metrics.into_keys().map(|key| (run.id.clone(), key)));
+                self.metrics.extend(run.metrics.keys().map(|key| (run.id.clone(), key.clone())));
             }
             search.page.token = page.next_page_token;
             if search.page.token.is_none() {

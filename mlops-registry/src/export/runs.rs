@@ -121,9 +121,9 @@ impl Column {
         }
     }
 
-    fn values(&self, runs: &[RunRecord]) -> ArrayRef {
+    fn values(&self, runs: &[Arc<RunRecord>]) -> ArrayRef {
         match self {
-            Self::Text(_, text) => Arc::new(StringArray::from_iter_values(runs.iter().map(text))),
+            Self::Text(_, text) => Arc::new(StringArray::from_iter_values(runs.iter().map(|run| text(run)))),
             Self::Started => times(runs.iter().map(|run| Some(run.started))),
             Self::Ended => times(runs.iter().map(|run| run.ended)),
             Self::Logged(Key::Metric(key)) => {
@@ -139,7 +139,7 @@ impl Column {
 }
 
 impl RunBatches {
-    async fn page(&self, token: Option<String>) -> Result<Page<RunRecord>> {
+    async fn page(&self, token: Option<String>) -> Result<Page<Arc<RunRecord>>> {
         let page = PageRequest { token, ..self.search.page.clone() };
         self.store.search_runs(&self.experiments, &Search { page, ..self.search.clone() }).await
     }
@@ -150,9 +150,9 @@ impl RunBatches {
         loop {
             let page = self.page(token).await?;
             for run in page.items {
-                keys.extend(run.metrics.into_keys().map(Key::Metric));
-                keys.extend(run.params.into_keys().map(Key::Param));
-                keys.extend(run.tags.into_keys().map(Key::Tag));
+                keys.extend(run.metrics.keys().cloned().map(Key::Metric));
+                keys.extend(run.params.keys().cloned().map(Key::Param));
+                keys.extend(run.tags.keys().cloned().map(Key::Tag));
                 if COLUMNS_MAX < keys.len() {
                     return Err(Error::resource_exhausted(format!(
                         "the runs have more than {COLUMNS_MAX} metrics, params and tags; choose some of them"

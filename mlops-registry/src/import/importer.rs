@@ -246,10 +246,11 @@ impl Importer {
         found: &Experiment,
         report: &mut ImportReport,
     ) -> Result<Option<ExperimentId>> {
-        let tags = tags_here(&found.tags, origin(source, &found.id.to_string()));
+        let place = format!("experiment {:?}", found.name);
+        let tags = admitted_here(&found.tags, origin(source, &found.id.to_string()), &place, report);
         let options = CreateExperiment { artifact_location: None, tags };
         let created = self.tracking.create_experiment(&found.name, options).await;
-        tolerate(created, &format!("experiment {:?}", found.name), report)
+        tolerate(created, &place, report)
     }
 
     /// What stands on an experiment that exists stays as it is.
@@ -260,9 +261,13 @@ impl Importer {
         report: &mut ImportReport,
     ) -> Result<ExperimentId> {
         let missing = |(key, _): &(&String, &String)| !existing.tags.contains_key(*key) && !is_own(key);
-        let tags: Vec<_> = found.tags.iter().filter(missing).map(|(k, v)| (k.clone(), v.clone())).collect();
         // Of an experiment that an import made, tags that are gone were removed on purpose.
-        if !tags.is_empty() && !existing.tags.contains_key(IMPORTED_FROM_TAG) && !self.options.dry_run {
+        if existing.tags.contains_key(IMPORTED_FROM_TAG) || self.options.dry_run {
+            return Ok(existing.id);
+        }
+        let place = format!("experiment {:?}", found.name);
+        let tags = admitted("tag", &place, found.tags.iter().filter(missing), report);
+        if !tags.is_empty() {
             let set = self.tracking.set_experiment_tags(existing.id, &tags).await;
             tolerate(set, &format!("tags of experiment {:?}", found.name), report)?;
         }
@@ -303,7 +308,8 @@ impl Importer {
         id: &str,
         experiments: &[ExperimentId],
     ) -> Result<Option<RunRecord>> {
-        run_tagged(self.tracking.as_ref(), experiments, IMPORTED_FROM_TAG, &origin(source, id)).await
+        let found = run_tagged(self.tracking.as_ref(), experiments, IMPORTED_FROM_TAG, &origin(source, id)).await?;
+        Ok(found.map(Arc::unwrap_or_clone))
     }
 
     async fn run(
@@ -373,15 +379,15 @@ impl Importer {
 
     /// Params, tags and datasets.
     async fn values(&self, found: &RunRecord, to: Option<&RunRecord>, report: &mut ImportReport) -> Result<()> {
-        let params = admitted("param", found, &found.params, report);
+        let place = format!("run {}", found.id);
+        let params = admitted("param", &place, &found.params, report);
         let elsewhere = |key: &str| matches!(key, RUN_NAME_TAG | PARENT_RUN_TAG) || is_own(key);
         let tags = found.tags.iter().filter(|(key, _)| !elsewhere(key));
-        let tags = admitted("tag", found, tags, report);
+        let tags = admitted("tag", &place, tags, report);
         report.counts.params += params.len() as u64;
         report.counts.tags += tags.len() as u64;
         report.counts.datasets += found.datasets.len() as u64;
         let Some(to) = to else { return Ok(()) };
-        let place = format!("run {}", found.id);
         let of_params = |params: &[(String, String)]| Batch { params: params.to_vec(), ..Batch::default() };
         self.log_pairs(&to.id, &params, BATCH_PARAMS_MAX, of_params, report).await?;
         let of_tags = |tags: &[(String, String)]| Batch { tags: tags.to_vec(), ..Batch::default() };
@@ -552,10 +558,20 @@ fn creation(source: &dyn ImportSource, found: &RunRecord, experiment: Experiment
     }
 }
 
-/// The pairs whose key is acceptable.
+/// The same without the tags whose key is not acceptable; each is noted.
+pub(super) fn admitted_here(
+    found: &BTreeMap<String, String>,
+    origin: String,
+    place: &str,
+    report: &mut ImportReport,
+) -> BTreeMap<String, String> {
+    admitted("tag", place, &tags_here(found, origin), report).into_iter().collect()
+}
+
+/// The pairs of the record at `place` whose key is acceptable; the others are noted.
 fn admitted<'a>(
     what: &str,
-    run: &RunRecord,
+    place: &str,
     pairs: impl IntoIterator<Item = (&'a String, &'a String)>,
     report: &mut ImportReport,
 ) -> Vec<(String, String)> {
@@ -563,7 +579,7 @@ fn admitted<'a>(
     for (key, value) in pairs {
         match check_key(&format!("{what} key"), key) {
             Ok(()) => admitted.push((key.clone(), value.clone())),
-            Err(error) => report.skip(format!("{what} {key:?} of run {}", run.id), error.message()),
+            Err(error) => report.skip(format!("{what} {key:?} of {place}"), error.message()),
         }
     }
     admitted

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use mlops_core::{ErrorKind, Result, Version};
 
 use super::{
-    importer::{IMPORTED_FROM_TAG, IMPORTED_TAG, Importer, origin, tags_here, tolerate},
+    importer::{IMPORTED_FROM_TAG, IMPORTED_TAG, Importer, admitted_here, origin, tolerate},
     report::ImportReport,
     source::ImportSource,
 };
@@ -69,7 +69,7 @@ impl Importer {
             report.counts.versions += versions.len() as u64;
             return Ok(());
         }
-        let tags = tags_here(&found.tags, origin(source, found.name.as_str()));
+        let tags = admitted_here(&found.tags, origin(source, found.name.as_str()), &place, report);
         let options = CreateModel { description: found.description.clone(), tags, actor: self.options.actor.clone() };
         let model = registry.ensure_model(&found.name, options).await;
         let Some(model) = tolerate(model, &place, report)? else { return Ok(()) };
@@ -125,7 +125,7 @@ impl Importer {
             self.take_gap(registry, found).await?;
         }
         let run = self.run_of(source, &target.experiments, found).await?;
-        let mut tags = tags_here(&found.tags, key.clone());
+        let mut tags = admitted_here(&found.tags, key.clone(), &place, report);
         tags.remove(STAGE_TAG);
         let options = CreateVersion {
             run_id: run.as_ref().map(|run| run.id.clone()),

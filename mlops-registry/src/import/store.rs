@@ -82,7 +82,8 @@ impl ImportSource for StoreSource {
         let page = PageRequest { max_results: Some(RUNS_PER_PAGE), token };
         // Oldest first: a run that starts while the import goes on comes at the end.
         let search = Search { page, ..Search::new().with_view(View::All).with_order("attributes.start_time ASC") };
-        self.store.search_runs(&[experiment], &search).await
+        let Page { items, next_page_token } = self.store.search_runs(&[experiment], &search).await?;
+        Ok(Page { items: items.into_iter().map(Arc::unwrap_or_clone).collect(), next_page_token })
     }
 
     /// The token is the number of the key and the store's token, with a colon between them.

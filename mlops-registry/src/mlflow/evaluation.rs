@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::Router;
-use mlops_core::{Error, Result, Timestamp};
+use mlops_core::{Error, ErrorKind, Result, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -92,7 +92,7 @@ fn inner<T: DeserializeOwned>(params: &Params, name: &str) -> Result<Option<T>> 
     serde_json::from_str(text).map(Some).map_err(wrong)
 }
 
-/// Values of tags are text; whatever else a caller sets is kept as its JSON, and null removes a tag.
+/// Values of tags are text; whatever else a caller sets is kept as its JSON.
 fn tags(params: &Params) -> Result<BTreeMap<String, Option<String>>> {
     let given: Map<String, Value> = inner(params, "tags")?.unwrap_or_default();
     let text = |value: Value| match value {
@@ -141,7 +141,9 @@ async fn search(api: Api, params: Params) -> Result<Value> {
 
 async fn set_tags(api: Api, place: Place, params: Params) -> Result<Value> {
     params.required("tags")?;
-    let changed = store(&api)?.set_tags(place.id("dataset")?, &tags(&params)?).await?;
+    // A null says nothing; a tag is deleted by its own call.
+    let set = tags(&params)?.into_iter().filter(|(_, value)| value.is_some()).collect();
+    let changed = store(&api)?.set_tags(place.id("dataset")?, &set).await?;
     Ok(json!({ "dataset": dataset(&changed) }))
 }
 
@@ -172,9 +174,12 @@ async fn delete_records(api: Api, place: Place, params: Params) -> Result<Value>
 }
 
 async fn experiment_ids(api: Api, place: Place, _: Params) -> Result<Value> {
-    let found = store(&api)?.dataset(place.id("dataset")?).await?;
-    let ids = found.experiments.iter().map(|id| Value::from(id.to_string())).collect();
-    Ok(object([("experiment_ids", ids)]))
+    let experiments = match store(&api)?.dataset(place.id("dataset")?).await {
+        Ok(found) => found.experiments,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    Ok(object([("experiment_ids", experiments.iter().map(|id| Value::from(id.to_string())).collect())]))
 }
 
 async fn add_experiments(api: Api, place: Place, params: Params) -> Result<Value> {

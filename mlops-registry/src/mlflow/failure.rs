@@ -21,11 +21,19 @@ impl From<Error> for Failure {
     }
 }
 
+/// Key in the context of an error under which clients read it where that is no code of its kind.
+const CODE: &str = "mlflow_code";
+
+/// What MLflow refuses without blaming a parameter.
+pub(super) fn bad_request(message: impl Into<String>) -> Error {
+    Error::invalid_argument(message).with(CODE, "BAD_REQUEST")
+}
+
 /// What MLflow adds to a code for those who count errors: a class, and a state in the manner of SQL. Some codes have
 /// none.
 fn classified(code: &str) -> Option<(&'static str, &'static str)> {
     match code {
-        "INVALID_PARAMETER_VALUE" => Some(("INVALID_PARAMETER_VALUE", "KAM00")),
+        "INVALID_PARAMETER_VALUE" | "BAD_REQUEST" => Some(("INVALID_PARAMETER_VALUE", "KAM00")),
         "RESOURCE_DOES_NOT_EXIST" => Some(("RESOURCE_NOT_FOUND", "KAM00")),
         "RESOURCE_ALREADY_EXISTS" => Some(("RESOURCE_ALREADY_EXISTS", "KAM00")),
         "PERMISSION_DENIED" => Some(("PERMISSION_DENIED", "KAM00")),
@@ -47,6 +55,7 @@ fn code(kind: ErrorKind) -> (&'static str, u16) {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (code, status) = code(self.0.kind());
+        let code = self.0.context().iter().find(|(key, _)| *key == CODE).map_or(code, |(_, given)| given);
         if status >= 500 {
             tracing::error!(error = %self.0.chain(), "a request failed");
         }
@@ -85,6 +94,16 @@ mod tests {
         let body: Value = serde_json::from_slice(&to_bytes(response.into_body(), 1_000).await.unwrap()).unwrap();
         let known = json!({ "error_code": "RESOURCE_DOES_NOT_EXIST", "message": "gone",
             "error_class": "RESOURCE_NOT_FOUND", "sqlstate": "KAM00" });
+        assert_eq!(body, known);
+    }
+
+    #[tokio::test]
+    async fn a_bad_request_has_a_code_of_its_own() {
+        let response = Failure(bad_request("no")).into_response();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        let body: Value = serde_json::from_slice(&to_bytes(response.into_body(), 1_000).await.unwrap()).unwrap();
+        let known = json!({ "error_code": "BAD_REQUEST", "message": "no", "error_class": "INVALID_PARAMETER_VALUE",
+            "sqlstate": "KAM00" });
         assert_eq!(body, known);
     }
 

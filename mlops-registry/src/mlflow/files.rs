@@ -166,12 +166,13 @@ fn parse_range(header: &str) -> Option<ArtifactRange> {
 /// An attachment under the name of the file (RFC 6266).
 pub(crate) fn disposition(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    // A token of HTTP needs no quotes, and MLflow writes none.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'+');
+    if !name.is_empty() && name.bytes().all(plain) {
+        return format!("attachment; filename={name}");
+    }
     let quoted = name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !matches!(byte, b'"' | b'\\'));
     let quoted = if quoted { format!("; filename=\"{name}\"") } else { String::new() };
-    if name.bytes().all(plain) {
-        return format!("attachment{quoted}");
-    }
     // Whoever knows both reads the second, in which nothing can be mistaken for a code.
     format!("attachment{quoted}; filename*=UTF-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
 }
@@ -266,7 +267,7 @@ mod tests {
 
     #[test]
     fn names_beyond_ascii_are_encoded() {
-        assert_eq!(disposition("a/b/c.txt"), "attachment; filename=\"c.txt\"");
+        assert_eq!(disposition("a/b/c.txt"), "attachment; filename=c.txt");
         let both = "attachment; filename=\"a%20 b\"; filename*=UTF-8''a%2520%20b";
         assert_eq!(disposition("a%20 b"), both);
         assert_eq!(disposition("a/ü\".txt"), "attachment; filename*=UTF-8''%C3%BC%22%2Etxt");

@@ -1,6 +1,6 @@
 //! What runs read and made: datasets, logged models and the history of models that older clients keep in a tag.
 
-use std::collections::BTreeSet;
+use std::{borrow::Borrow, collections::BTreeSet};
 
 use mlops_core::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -29,9 +29,9 @@ impl Inner {
     }
 
     /// The models that each of the runs read and made; nothing when this server keeps none.
-    pub(super) async fn models_of(&self, runs: &[RunRecord]) -> Result<Vec<RunModels>> {
+    pub(super) async fn models_of<R: Borrow<RunRecord>>(&self, runs: &[R]) -> Result<Vec<RunModels>> {
         let Some(store) = &self.logged_models else { return Ok(Vec::new()) };
-        let ids: Vec<_> = runs.iter().map(|run| run.id.clone()).collect();
+        let ids: Vec<_> = runs.iter().map(|run| run.borrow().id.clone()).collect();
         store.models_of_runs(&ids).await
     }
 }
@@ -64,10 +64,10 @@ fn dataset_input(input: &Params) -> Result<DatasetInput> {
 
 pub(super) async fn log_outputs(api: Api, params: Params) -> Result<Value> {
     let run = params.run_id()?;
-    params.required_list("models")?;
     let output = |output: &Params| -> Result<ModelOutput> {
         Ok(ModelOutput { model: output.model_id()?, step: output.int("step")?.unwrap_or_default() })
     };
+    params.given_list("models")?;
     let outputs = params.objects("models")?.iter().map(output).collect::<Result<Vec<_>>>()?;
     api.models()?.link_output_models(&run, &outputs).await?;
     Ok(json!({}))

@@ -79,7 +79,7 @@ async fn log_params(api: Api, params: Params) -> Result<Value> {
 }
 
 async fn search(api: Api, params: Params) -> Result<Value> {
-    params.required_list("experiment_ids")?;
+    params.given_list("experiment_ids")?;
     let experiments = params.experiment_ids()?;
     let dataset = |dataset: &Params| -> Result<DatasetFilter> {
         let digest = dataset.owned("dataset_digest")?.filter(|digest| !digest.is_empty());

@@ -43,6 +43,7 @@ mod file_type;
 mod files;
 mod graphql;
 mod history;
+mod issues;
 mod json_list;
 mod kept;
 mod lineage;
@@ -50,6 +51,7 @@ mod logged_models;
 mod models;
 mod origin;
 mod place;
+mod presign;
 mod promptlab;
 mod protect;
 mod request;
@@ -231,7 +233,7 @@ impl MlflowServer {
         self
     }
 
-    /// Keeps evaluation datasets. Default: their routes answer 501.
+    /// Keeps evaluation datasets, scorers and issues. Default: their routes answer 501.
     #[must_use]
     pub fn with_evaluation(mut self, evaluation: Arc<dyn EvaluationStore>) -> Self {
         self.inner.evaluation = Some(evaluation);
@@ -374,7 +376,11 @@ fn second_routes() -> Router<Api> {
 }
 
 fn third_routes() -> Router<Api> {
-    traces::routes().merge(evaluation::routes()).merge(scorers::routes()).merge(auth::routes_3())
+    traces::routes()
+        .merge(evaluation::routes())
+        .merge(scorers::routes())
+        .merge(issues::routes())
+        .merge(auth::routes_3())
 }
 
 /// What only pages ask for.
@@ -416,6 +422,8 @@ fn tracking_routes() -> Router<Api> {
         .route("/metrics/get-history-bulk", on(GET, history::of_runs))
         .route("/metrics/get-history-bulk-interval", on(GET, history::sampled))
         .route("/artifacts/list", on(GET, list_of_run))
+        .route("/artifacts/presigned-upload-url", on(POST, presign::upload))
+        .route("/artifacts/presigned-download-url", on(POST, presign::download))
 }
 
 fn registry_routes() -> Router<Api> {

@@ -1,5 +1,7 @@
 //! `registered-models/...`.
 
+use std::collections::BTreeMap;
+
 use mlops_core::{Alias, Error, ErrorKind, ModelName, Result};
 use serde_json::{Value, json};
 
@@ -59,8 +61,30 @@ pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
         tags: params.pairs("tags")?,
         actor: Actor::default(),
     };
-    let created = api.registry.create_model(&name, options).await.map_err(|error| taken(error, &name))?;
-    Ok(json!({ "registered_model": answer::model(&created, &[]) }))
+    let prompt = is_prompt(&options.tags);
+    match api.registry.create_model(&name, options).await {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(taken_by(&api, &name, prompt).await),
+        created => Ok(json!({ "registered_model": answer::model(&created?, &[]) })),
+    }
+}
+
+pub(super) fn is_prompt(tags: &BTreeMap<String, String>) -> bool {
+    tags.get(PROMPT_TAG).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// Models and prompts share their names, and clients look for these words. Who may not see what has the name is told
+/// no more than that it is taken.
+async fn taken_by(api: &Inner, name: &ModelName, prompt: bool) -> Error {
+    let held = api.registry.model(name).await.map_or(prompt, |model| is_prompt(&model.tags));
+    let what = |prompt: bool| if prompt { ("Prompt", "prompt") } else { ("Registered Model", "registered model") };
+    Error::already_exists(match held == prompt {
+        true => format!("{} (name={name}) already exists.", what(prompt).0),
+        false => format!(
+            "Tried to create a {} with name '{name}', but the name is already taken by a {}. Choose another name.",
+            what(prompt).1,
+            what(held).1
+        ),
+    })
 }
 
 /// Clients look for these words.

@@ -6,7 +6,7 @@
 use axum::{
     body::{Bytes, HttpBody as _, to_bytes},
     extract::{FromRequest, FromRequestParts as _, RawPathParams, Request},
-    http::{Method, header::CONTENT_TYPE},
+    http::{HeaderMap, Method, header::CONTENT_TYPE},
 };
 use mlops_core::{Error, Result, RunId, Timestamp};
 use serde_json::{Map, Value};
@@ -42,15 +42,31 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     }
 }
 
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = content_type(headers).split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
 fn invalid(message: impl Into<String>) -> Error {
     Error::invalid_argument(message)
 }
 
 impl Params {
-    /// The fields of the query of a GET, of the body otherwise.
+    /// The fields of the query of a GET, of the body otherwise and where a GET has no query.
     async fn from_parts(request: Request) -> std::result::Result<Self, Failure> {
         if request.method() == Method::GET {
-            return Ok(Self::from_query(request.uri().query().unwrap_or_default()));
+            let query = request.uri().query().unwrap_or_default();
+            // Some clients send a body where there is no query. One that does not say what it is says nothing.
+            let in_body = query.is_empty() && !request.body().is_end_stream() && is_json(request.headers());
+            return if in_body {
+                Ok(Self::from_json(&Self::body(request).await?)?)
+            } else {
+                Ok(Self::from_query(query))
+            };
         }
         // A deletion may say everything in its path, and then has no body and no type of one.
         if request.method() == Method::DELETE
@@ -64,9 +80,8 @@ impl Params {
 
     /// A body that says that it is JSON.
     pub(super) async fn body(request: Request) -> std::result::Result<Bytes, Failure> {
-        let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let essence = kind.split(';').next().unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case("application/json") {
+        if !is_json(request.headers()) {
+            let kind = content_type(request.headers());
             return Err(invalid(format!("Bad Request. Content-Type is {kind:?}; send application/json")).into());
         }
         to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
@@ -219,6 +234,11 @@ impl Params {
         }
     }
 
+    /// A list that must be given, if only as an empty one.
+    pub(super) fn given_list(&self, name: &str) -> Result<()> {
+        if self.fields.contains_key(name) { self.list(name).map(drop) } else { Err(self.missing(name)) }
+    }
+
     /// A list that must be there and not be empty.
     pub(super) fn required_list(&self, name: &str) -> Result<()> {
         if self.list(name)?.is_empty() { Err(self.missing(name)) } else { Ok(()) }
@@ -269,8 +289,13 @@ impl Params {
         self.texts("experiment_ids")?.iter().map(|id| id.parse()).collect()
     }
 
+    /// A number below zero is an id that no experiment has.
     pub(super) fn experiment_id(&self) -> Result<ExperimentId> {
-        self.required("experiment_id")?.parse()
+        let id = self.required("experiment_id")?;
+        match id.parse::<i64>() {
+            Ok(number) if number < 0 => Err(Error::not_found(format!("No Experiment with id={id} exists"))),
+            _ => id.parse(),
+        }
     }
 
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>> {
@@ -282,9 +307,8 @@ impl Params {
         let size = match self.int("max_results")? {
             None => default,
             Some(size) => usize::try_from(size).ok().filter(|size| (1..=max).contains(size)).ok_or_else(|| {
-                invalid(format!(
-                    "Invalid value {size} for parameter 'max_results' supplied; it must be a positive integer of at most {max}"
-                ))
+                let bound = if size < 1 { "a positive integer".to_owned() } else { format!("at most {max}") };
+                invalid(format!("Invalid value {size} for parameter 'max_results' supplied. It must be {bound}"))
             })?,
         };
         Ok(PageRequest { max_results: Some(size), token: self.owned("page_token")? })
@@ -330,6 +354,23 @@ mod tests {
 
     fn json(text: &str) -> Params {
         Params::from_json(text.as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_get_has_a_body_only_where_it_says_that_it_is_json() {
+        let get = async |kind: Option<&str>, bytes: &'static str| {
+            let mut request = axum::http::Request::builder().uri("/x");
+            if let Some(kind) = kind {
+                request = request.header(CONTENT_TYPE, kind);
+            }
+            // It may have an end only once it is read, as a body that comes in chunks.
+            let open = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(bytes.as_bytes()))]);
+            let body = axum::body::Body::from_stream(open);
+            Params::from_parts(request.body(body).unwrap()).await.ok().unwrap().fields.len()
+        };
+        assert_eq!(get(None, "").await, 0);
+        assert_eq!(get(Some("application/json"), "").await, 0);
+        assert_eq!(get(Some("application/json; charset=utf-8"), r#"{"a": 1}"#).await, 1);
     }
 
     #[test]

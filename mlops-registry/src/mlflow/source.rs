@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{Inner, kept::kept_model_id};
-use crate::{LoggedModelId, ModelRegistryExt as _, ModelVersion, VersionSource, View};
+use crate::{LoggedModelId, ModelRegistryExt as _, ModelVersion, VersionSource, View, artifacts::ARTIFACT_ROUTE};
 
 /// How often a source is decoded, and a copy followed to its origin.
 const STEPS_MAX: usize = 32;
@@ -32,10 +32,16 @@ fn logged_model(uri: &str) -> Option<Result<LoggedModelId>> {
         .then(|| id.parse().map_err(|error: Error| refused(uri, "It names no logged model").with_source(error)))
 }
 
+/// Whether this is a `file:` URI of a machine that is named, and is not this one.
+fn is_on_another_host(uri: &str) -> bool {
+    let Some(rest) = uri.strip_prefix("file://") else { return false };
+    let host = rest.split('/').next().unwrap_or_default();
+    !(host.is_empty() || host == "." || host.starts_with("localhost") || host.starts_with("127.0.0.1"))
+}
+
 /// Whether files at this URI are behind the proxy of an MLflow server.
 fn is_proxied(scheme: &str, uri: &str) -> bool {
-    scheme == "mlflow-artifacts"
-        || (matches!(scheme, "http" | "https") && uri.contains("/api/2.0/mlflow-artifacts/artifacts"))
+    scheme == "mlflow-artifacts" || (matches!(scheme, "http" | "https") && uri.contains(ARTIFACT_ROUTE))
 }
 
 impl Source {
@@ -43,6 +49,13 @@ impl Source {
     pub(super) async fn check(self, api: &Inner) -> Result<Self> {
         let scheme = Url::parse(&self.uri).ok().map(|url| url.scheme().to_owned()).filter(|scheme| scheme.len() > 1);
         let here = matches!(scheme.as_deref(), None | Some("file"));
+        if is_on_another_host(&self.uri) {
+            // MLflow calls this its own failure, and so do those who ask it.
+            return Err(Error::internal(format!(
+                "{} is not a valid remote uri; give a URI of a store that both sides reach, such as s3://...",
+                self.uri
+            )));
+        }
         let Self { uri, run_id, model_id } = self;
         let checked = Self { uri: if here { resolved(uri) } else { uri }, run_id, model_id };
         checked.check_resolved(scheme.as_deref(), api).await

@@ -8,13 +8,11 @@ use serde_json::{Value, json};
 use super::{
     Api, Inner, answer,
     kept::{keep_model_id, kept_model_id, refuse_kept},
-    models::{hide_prompts, name_of},
+    models::{hide_prompts, is_prompt, name_of},
     request::Params,
     source::Source,
 };
-use crate::{
-    Actor, CreateVersion, ModelVersion, MoveAlias, MoveStage, Stage, View, linked::linked, registry::PROMPT_TAG,
-};
+use crate::{Actor, CreateVersion, ModelVersion, MoveAlias, MoveStage, Stage, View, linked::linked};
 
 /// Largest size that clients may ask for, and the largest page they get.
 const SEARCH_MAX: usize = 200_000;
@@ -46,7 +44,7 @@ pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
     let mut tags: BTreeMap<String, String> = params.pairs("tags")?;
     refuse_kept(tags.keys())?;
     let mut source = Source { uri: params.required("source")?.to_owned(), run_id, model_id };
-    let is_prompt = tags.get(PROMPT_TAG).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let is_prompt = is_prompt(&tags);
     // A prompt has its text in a tag; its source is a word that says so and names no file.
     if !is_prompt {
         source = source.check(&api).await?;

@@ -1,5 +1,7 @@
 //! The calls of the port, each as one or two of MLflow's.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use mlops_core::{ErrorKind, Metric, Result, RunId};
 use serde_json::{Map, Value, json};
@@ -128,14 +130,14 @@ impl TrackingStore for MlflowRemote {
         read::run(read::object(&answer, "run")?)
     }
 
-    async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>> {
+    async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<Arc<RunRecord>>> {
         let mut fields = search_body(search, "run_view_type");
         let ids: Vec<String> = experiments.iter().map(ToString::to_string).collect();
         if let Some(fields) = fields.as_object_mut() {
             fields.insert("experiment_ids".to_owned(), json!(ids));
         }
         let answer = self.post("runs/search", &fields, Repeatable).await?;
-        read::page(&answer, "runs", read::run)
+        read::page(&answer, "runs", |run| read::run(run).map(Arc::new))
     }
 
     async fn update_run(&self, id: &RunId, update: RunUpdate) -> Result<RunRecord> {

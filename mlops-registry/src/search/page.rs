@@ -64,7 +64,7 @@ impl PageRequest {
 }
 
 pub(super) fn foreign() -> Error {
-    Error::invalid_argument("page token is not one of this search; begin without a token")
+    Error::invalid_argument("Invalid page token: it is not one of this search; begin without a token")
 }
 
 fn from_hex(hex: &str) -> Option<Vec<u8>> {

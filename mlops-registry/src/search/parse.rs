@@ -57,7 +57,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>> {
 
 fn token(text: &str, at: usize, c: char) -> Result<(TokenKind, usize)> {
     let rest = text.get(at..).unwrap_or_default();
-    let symbols = [("!=", "!="), ("<=", "<="), (">=", ">="), ("==", "="), ("=", "="), ("<", "<"), (">", ">")];
+    let symbols = [("!=", "!="), ("<=", "<="), (">=", ">="), ("=", "="), ("<", "<"), (">", ">")];
     if let Some((symbol, operator)) = symbols.iter().find(|(symbol, _)| rest.starts_with(symbol)) {
         return Ok((TokenKind::Operator(operator), symbol.len()));
     }
@@ -74,12 +74,19 @@ fn token(text: &str, at: usize, c: char) -> Result<(TokenKind, usize)> {
     }
 }
 
+/// A text in quotes. A quote that is doubled does not end it; as in MLflow both of them are part of the text.
 fn quoted(text: &str, at: usize, quote: char) -> Result<(String, usize)> {
     let inner = text.get(at + 1..).unwrap_or_default();
-    match inner.find(quote) {
-        Some(end) => Ok((inner.get(..end).unwrap_or_default().to_owned(), end + 2)),
-        None => Err(error_at(text, at, "quote is not closed")),
+    let is_quote = |at: usize| inner.get(at..).is_some_and(|rest| rest.starts_with(quote));
+    let mut end = 0;
+    while let Some(length) = inner.get(end..).and_then(|rest| rest.find(quote)) {
+        end += length;
+        if !is_quote(end + 1) {
+            return Ok((inner.get(..end).unwrap_or_default().to_owned(), end + 2));
+        }
+        end += 2;
     }
+    Err(error_at(text, at, "quote is not closed"))
 }
 
 fn number(text: &str, at: usize, rest: &str) -> Result<(TokenKind, usize)> {
@@ -136,6 +143,21 @@ mod tests {
         assert_eq!(kinds[0], TokenKind::Word("tags.a b".into()));
         assert_eq!(kinds[4], TokenKind::Word("metrics.m-1".into()));
         assert_eq!(kinds[6], TokenKind::Number(-0.0015));
+    }
+
+    #[test]
+    fn a_doubled_quote_belongs_to_the_text() {
+        let value = |filter: &str| tokens(filter).map(|tokens| tokens[2].kind.clone());
+        for (filter, text) in [
+            ("tags.q = 'it''s'", "it''s"),
+            ("tags.q = '''it'", "''it"),
+            (r#"tags.q = "say ""x""""#, r#"say ""x"""#),
+            (r#"tags.q = "it's""#, "it's"),
+            ("tags.q = '' AND tags.r = ''", ""),
+        ] {
+            assert_eq!(value(filter).unwrap(), TokenKind::Text(text.to_owned()), "{filter}");
+        }
+        assert!(value("tags.q = 'it''").is_err());
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) enum Operand {
 pub(crate) trait Fields {
     /// The one-word names of groups of keys, with their aliases: `("metrics", "metric")`.
     const GROUPS: &'static [(&'static str, &'static str)];
+    /// The keys of those groups that do not have any.
+    const KEYS: &'static [(&'static str, &'static [&'static str])] = &[];
     /// The attributes that filters may name, and whether each is a number.
     const ATTRIBUTES: &'static [(&'static str, bool)];
     /// The attributes and groups that IN works on.
@@ -146,7 +148,12 @@ pub(super) fn resolve<T: Fields>(name: &str) -> std::result::Result<(&'static st
     if let Some((group, key)) = name.split_once('.') {
         let known = T::GROUPS.iter().find(|(plural, singular)| group == *plural || group == *singular);
         return match known {
-            Some((plural, _)) if !key.is_empty() => Ok((plural, key.to_owned())),
+            Some((plural, _)) if !key.is_empty() => match T::KEYS.iter().find(|(of, _)| of == plural) {
+                Some((_, keys)) if !keys.contains(&key) => {
+                    Err(format!("Invalid {group} key '{key}' specified; known are {}", keys.join(", ")))
+                }
+                _ => Ok((plural, key.to_owned())),
+            },
             Some(_) => Err("the key after the dot is missing".to_owned()),
             None => attribute::<T>(group, key),
         };
@@ -163,7 +170,7 @@ fn attribute<T: Fields>(group: &str, key: &str) -> std::result::Result<(&'static
         Some(_) => Ok(("attributes", key.to_owned())),
         None => {
             let names: Vec<&str> = T::ATTRIBUTES.iter().map(|(name, _)| *name).collect();
-            Err(format!("Invalid attribute key {key:?}; known are {}", names.join(", ")))
+            Err(format!("Invalid attribute key '{key}' specified; known are {}", names.join(", ")))
         }
     }
 }
@@ -216,7 +223,7 @@ impl Parser<'_> {
             false => Kind::Text,
         };
         let operator_at = self.at();
-        let test = self.test(kind, T::REGEX)?;
+        let test = self.test(group, kind, T::REGEX)?;
         let subject = if group == "attributes" { key.as_str() } else { group };
         let (operator, subjects) = match &test {
             Test::In { .. } => ("IN", T::LISTED),
@@ -226,6 +233,7 @@ impl Parser<'_> {
         if !subjects.contains(&subject) {
             let works = match subjects {
                 [] => "it works on nothing here".to_owned(),
+                ["tags"] if operator == "IS NULL" => "IS NULL / IS NOT NULL is only supported for tags".to_owned(),
                 subjects => format!("it works on {}", subjects.join(", ")),
             };
             return Err(error_at(
@@ -237,7 +245,7 @@ impl Parser<'_> {
         Ok(Clause { group, key, test })
     }
 
-    fn test(&mut self, kind: Kind, regex: bool) -> Result<Test> {
+    fn test(&mut self, group: &str, kind: Kind, regex: bool) -> Result<Test> {
         let at = self.at();
         if self.is_keyword("IS") {
             self.next += 1;
@@ -278,6 +286,9 @@ impl Parser<'_> {
             }
             value => value,
         };
+        if matches!(value, Literal::Text(_)) && ordered && kind == Kind::Mixed {
+            return Err(error_at(self.text, at, &format!("Expected a numeric value for {group}")));
+        }
         if matches!(value, Literal::Text(_)) && ordered {
             return Err(error_at(self.text, at, "Invalid comparator for text; use =, !=, LIKE or ILIKE"));
         }

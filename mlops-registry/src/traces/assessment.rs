@@ -117,7 +117,7 @@ impl CreateAssessment {
     /// `InvalidArgument` naming the field.
     pub fn check(&self) -> Result<()> {
         check_free_key("assessment name", &self.name)?;
-        check_length("assessment source id", &self.source.id, KEY_MAX)?;
+        check_length("assessment source_id", &self.source.id, KEY_MAX)?;
         check_length("assessment rationale", self.rationale.as_deref().unwrap_or_default(), DESCRIPTION_MAX)?;
         self.metadata.keys().try_for_each(|key| check_free_key("assessment metadata key", key))?;
         let bytes = serde_json::to_vec(&(&self.value, &self.metadata)).map_or(usize::MAX, |json| json.len());

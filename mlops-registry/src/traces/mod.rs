@@ -10,6 +10,7 @@ mod record;
 mod span;
 mod sql;
 mod store;
+mod usage;
 mod written;
 
 pub use assessment::{Assessment, AssessmentSource, AssessmentUpdate, AssessmentValue, CreateAssessment};
@@ -33,6 +34,10 @@ pub const SPANS_IN_STORE: &str = "TRACKING_STORE";
 pub const LINKED_PROMPTS_TAG: &str = "mlflow.linkedPrompts";
 /// The metadata that names the run in which a trace was made.
 pub const SOURCE_RUN_METADATA: &str = "mlflow.sourceRun";
+/// The metadata that counts the tokens of a trace, as JSON.
+pub const TOKENS_METADATA: &str = "mlflow.trace.tokenUsage";
+/// The attribute of a span that counts the tokens that it took, as a map or as JSON in a text.
+pub const TOKENS_ATTRIBUTE: &str = "mlflow.chat.tokenUsage";
 /// The metadata that names the session of a trace.
 pub const SESSION_METADATA: &str = "mlflow.trace.session";
 /// The metadata that names the user of the application.

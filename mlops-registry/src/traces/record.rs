@@ -138,7 +138,7 @@ impl TraceInfo {
                 self.id
             )));
         }
-        check_length("client request id", self.client_request_id.as_deref().unwrap_or_default(), TRACE_ID_MAX)?;
+        check_length("client_request_id", self.client_request_id.as_deref().unwrap_or_default(), TRACE_ID_MAX)?;
         self.metadata.keys().try_for_each(|key| check_free_key("trace metadata key", key))?;
         self.tags.keys().try_for_each(|key| check_free_key("trace tag key", key))?;
         self.assessments.iter().try_for_each(|assessment| assessment.body().check())

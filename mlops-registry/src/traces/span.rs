@@ -6,6 +6,8 @@ use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::otlp::{ITEMS_MAX, JsonExtent};
+
 /// One step of a trace.
 ///
 /// ```
@@ -309,6 +311,42 @@ impl AnyValue {
         }
     }
 
+    /// The value that plain JSON is; numbers are whole where they can be. None where one is too large for a whole
+    /// number here: as a double it might be another one.
+    #[cfg(feature = "mlflow")]
+    pub(crate) fn of_json(json: Value) -> Option<Self> {
+        /// From here on, doubles may stand for several whole numbers of 64 bits and more.
+        const WHOLE_END: f64 = 9_223_372_036_854_775_808.0;
+        Some(match json {
+            Value::Null => Self::Empty,
+            Value::Bool(flag) => Self::Bool(flag),
+            Value::Number(number) => match number.as_i64() {
+                Some(whole) => Self::Int(whole),
+                None => Self::Double(number.as_f64().filter(|double| double.abs() < WHOLE_END)?),
+            },
+            Value::String(text) => Self::Text(text),
+            Value::Array(values) => Self::List(values.into_iter().map(Self::of_json).collect::<Option<_>>()?),
+            Value::Object(fields) => {
+                let pair = |(key, value)| Some(Attribute { key, value: Self::of_json(value)? });
+                Self::Map(fields.into_iter().map(pair).collect::<Option<_>>()?)
+            }
+        })
+    }
+
+    /// What the value means where values are written as JSON in a text: what that says, and text that is none itself,
+    /// or that has more than [`ITEMS_MAX`] values.
+    #[must_use]
+    pub(crate) fn meaning(&self) -> Value {
+        match self {
+            Self::Text(text) if JsonExtent::of(text.as_bytes()).values > ITEMS_MAX => Value::String(text.clone()),
+            Self::Text(text) => match serde_json::from_str(text) {
+                Ok(inner @ (Value::String(_) | Value::Array(_) | Value::Object(_))) => inner,
+                _ => Value::String(text.clone()),
+            },
+            other => other.to_json(),
+        }
+    }
+
     /// The value as text: text as it is, anything else as JSON. Text that is a JSON string, as MLflow's own exporter
     /// writes it, is unquoted.
     #[must_use]
@@ -324,17 +362,15 @@ impl AnyValue {
 }
 
 impl Span {
-    /// Checks ids.
+    /// Checks ids. Ids of zeros, which OpenTelemetry calls invalid, are taken, as MLflow takes them.
     ///
     /// # Errors
     /// `InvalidArgument` naming the span.
     pub fn check(&self) -> Result<()> {
         let hex = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let zero = |text: &str| text.bytes().all(|b| b == b'0');
-        let ids = hex(&self.trace_id, 32) && hex(&self.span_id, 16);
-        if !ids || zero(&self.trace_id) || zero(&self.span_id) {
+        if !(hex(&self.trace_id, 32) && hex(&self.span_id, 16)) {
             return Err(Error::invalid_argument(format!(
-                "span {:?}: trace id and span id must be 16 and 8 bytes that are not all zero",
+                "span {:?}: trace id and span id must be 16 and 8 bytes",
                 self.name.chars().take(100).collect::<String>()
             )));
         }
@@ -431,13 +467,8 @@ mod tests {
         let (trace, id) = ("0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7");
         span(trace, id, "").check().unwrap();
         assert!(span(trace, id, "").is_root() && span(trace, id, "0000000000000000").is_root());
-        for (trace, id, parent) in [
-            ("", id, ""),
-            (trace, "", ""),
-            (trace, id, "1"),
-            (trace, "0000000000000000", ""),
-            (trace, "zzzzzzzzzzzzzzzz", ""),
-        ] {
+        span(&"0".repeat(32), &"0".repeat(16), "").check().unwrap();
+        for (trace, id, parent) in [("", id, ""), (trace, "", ""), (trace, id, "1"), (trace, "zzzzzzzzzzzzzzzz", "")] {
             assert!(span(trace, id, parent).check().is_err());
         }
     }

@@ -78,10 +78,12 @@ pub trait TraceStore: fmt::Debug + Send + Sync + 'static {
     /// `InvalidArgument` when the selection names neither ids nor a time.
     async fn delete(&self, experiment: ExperimentId, selection: &TraceSelection) -> Result<u64>;
 
-    /// Links traces to a run, so that `run_id` finds them; linking again changes nothing.
+    /// Links traces to a run, so that `run_id` finds them; linking again changes nothing. A trace may be linked before it
+    /// comes.
     ///
     /// # Errors
-    /// `InvalidArgument` for more than 100 ids.
+    /// `InvalidArgument` for more than 100 ids, or one that no trace can have; `ResourceExhausted` when the run is
+    /// linked to more than 10,000 traces that have not come.
     async fn link_to_run(&self, ids: &[String], run: &RunId) -> Result<()>;
 
     /// Adds an assessment.

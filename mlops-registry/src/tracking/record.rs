@@ -36,7 +36,9 @@ impl FromStr for ExperimentId {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse::<u64>() {
             Ok(number) if digits && i64::try_from(number).is_ok() => Ok(Self(number)),
-            _ => Err(Error::invalid_argument(format!("experiment id {text:?} is not a whole number from 0"))),
+            _ => Err(Error::invalid_argument(format!(
+                "Invalid experiment ID '{text}'. Experiment ID must be a valid integer."
+            ))),
         }
     }
 }
@@ -147,9 +149,10 @@ impl CreateRun {
 /// # Errors
 /// `InvalidArgument` when the tag [`RUN_NAME_TAG`] has another name or the key of a tag is not acceptable.
 pub(crate) fn check_start(name: &str, tags: &BTreeMap<String, String>) -> Result<()> {
-    if !name.is_empty() && tags.get(RUN_NAME_TAG).is_some_and(|tagged| tagged != name) {
+    if let Some(tagged) = tags.get(RUN_NAME_TAG).filter(|tagged| !name.is_empty() && *tagged != name) {
         return Err(Error::invalid_argument(format!(
-            "run name and the tag {RUN_NAME_TAG} are both given and differ; give one"
+            "Both 'run_name' argument and '{RUN_NAME_TAG}' tag are specified, but with different values \
+             (run_name='{name}', {RUN_NAME_TAG}='{tagged}')."
         )));
     }
     tags.keys().try_for_each(|key| check_key("tag name", key))

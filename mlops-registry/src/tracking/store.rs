@@ -108,11 +108,11 @@ pub trait TrackingStore: fmt::Debug + Send + Sync + 'static {
         Ok(found)
     }
 
-    /// Runs of the given experiments that match, newest start first unless ordered otherwise.
+    /// Runs of the given experiments that match, newest start first unless ordered otherwise. A store may keep them too.
     ///
     /// # Errors
     /// `InvalidArgument` pointing at the place in the filter or order that is wrong.
-    async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>>;
+    async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<Arc<RunRecord>>>;
 
     /// How many runs of the given experiments match, whatever the page; the order plays no part.
     ///
@@ -264,7 +264,7 @@ macro_rules! tracking_calls {
                 create_run(run: CreateRun) -> RunRecord;
                 run(id: &RunId) -> RunRecord;
                 homes(ids: &[RunId]) -> Vec<RunHome>;
-                search_runs(experiments: &[ExperimentId], search: &Search) -> Page<RunRecord>;
+                search_runs(experiments: &[ExperimentId], search: &Search) -> Page<std::sync::Arc<RunRecord>>;
                 count_runs(experiments: &[ExperimentId], search: &Search) -> u64;
                 restore_run(id: &RunId) -> ();
                 metric_history(id: &RunId, key: &str, page: &PageRequest) -> Page<Metric>;
@@ -340,7 +340,7 @@ pub(crate) async fn run_tagged(
     experiments: &[ExperimentId],
     tag: &str,
     value: &str,
-) -> Result<Option<RunRecord>> {
+) -> Result<Option<Arc<RunRecord>>> {
     let filter = format!("tags.`{tag}` = '{value}'");
     let search = Search::new().with_filter(filter).with_view(View::All).with_max_results(1);
     for experiments in experiments.chunks(SEARCH_EXPERIMENTS_MAX) {

@@ -3,7 +3,7 @@
 //! Invariant: what is read does not grow with the number of runs: one page of rows, the keys of a few runs for the choice
 //! of columns, and a count.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{extract::Path, http::StatusCode, response::IntoResponse};
 use mlops_core::{ErrorKind, Result};
@@ -213,7 +213,7 @@ fn write_tools(html: &mut Html, table: &Table) {
     html.raw("</div><p><button>Show these columns</button></p></details></form>");
 }
 
-fn write_rows(html: &mut Html, table: &Table, runs: &[RunRecord], count: u64) {
+fn write_rows(html: &mut Html, table: &Table, runs: &[Arc<RunRecord>], count: u64) {
     if runs.is_empty() {
         html.raw("<p class=\"note\">No run matches.</p>");
         return;

@@ -1,8 +1,10 @@
 //! What webhooks are told about, and the text that they are told.
 
-use mlops_core::{Error, Result, Timestamp};
+use std::collections::BTreeMap;
+
+use mlops_core::{Error, Result, Timestamp, Version};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::registry::{ChangeKind, PROMPT_TAG, RegistryChange};
 
@@ -107,76 +109,82 @@ impl WebhookEvent {
         &self.action
     }
 
-    /// Data as such an event might have it, to try a receiver.
-    pub(super) fn example(&self) -> Value {
+    /// Data as such an event might have it, as JSON, to try a receiver.
+    pub(super) fn example(&self) -> &'static str {
         let found = KNOWN.iter().find(|(entity, action, _)| *entity == self.entity && *action == self.action);
-        found.and_then(|(_, _, data)| serde_json::from_str(data).ok()).unwrap_or_default()
+        found.map_or("{}", |(_, _, data)| data)
     }
 
-    /// The text of a message.
-    pub(super) fn body(&self, at: Timestamp, data: &Value) -> String {
-        let body = json!({ "entity": self.entity, "action": self.action, "timestamp": at.to_string(), "data": data });
-        body.to_string()
+    /// The text of a message; `data` is JSON. Its fields are in MLflow's order, and the time is written as Python writes
+    /// it, since older Pythons read no `Z`.
+    pub(super) fn body(&self, at: Timestamp, data: &str) -> String {
+        let at = at.to_string();
+        let at = at.strip_suffix('Z').map_or_else(|| at.clone(), |local| format!("{local}+00:00"));
+        let head = [("entity", &self.entity), ("action", &self.action), ("timestamp", &at)];
+        let head: String = head.map(|(name, text)| format!("\"{name}\":{},", Value::from(text.as_str()))).concat();
+        format!("{{{head}\"data\":{data}}}")
     }
 }
 
-/// The event of a change and its data; none when MLflow has no such event.
-pub(super) fn of(change: &RegistryChange) -> Option<(WebhookEvent, Value)> {
-    let (name, prompt) = (change.model.as_str(), change.prompt);
+/// The event of a change and its data as JSON; none when MLflow has no such event.
+pub(super) fn of(change: &RegistryChange) -> Option<(WebhookEvent, String)> {
+    let prompt = change.prompt;
     let entity = |model: &'static str, prompted: &'static str| if prompt { prompted } else { model };
     let set = |value: &Option<String>| if value.is_some() { "set" } else { "deleted" };
-    let described = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let (event, data) = match &change.kind {
+    let told = |tags: &BTreeMap<String, String>| -> Value {
+        let tags = tags.iter().filter(|(key, _)| !(prompt && INNER_TAGS.contains(&key.as_str())));
+        tags.map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect()
+    };
+    let described = |text: &String| Value::from(Some(text.as_str()).filter(|text| !text.is_empty()));
+    let number = |version: &Version| Value::from(version.0.to_string());
+    let mut data = vec![("name", Value::from(change.model.as_str()))];
+    let event = match &change.kind {
         ChangeKind::ModelCreated { tags, description } => {
-            let event = WebhookEvent::of(entity("registered_model", "prompt"), "created");
-            let tags: std::collections::BTreeMap<_, _> =
-                tags.iter().filter(|(key, _)| !(prompt && INNER_TAGS.contains(&key.as_str()))).collect();
-            (event, json!({ "name": name, "tags": tags, "description": description }))
+            data.extend([("tags", told(tags)), ("description", description.clone().into())]);
+            WebhookEvent::of(entity("registered_model", "prompt"), "created")
         }
         ChangeKind::ModelTag { .. } if !prompt => return None,
         ChangeKind::ModelTag { key, value } => {
-            (WebhookEvent::of("prompt_tag", set(value)), tag(json!({ "name": name, "key": key }), value.as_ref()))
-        }
-        ChangeKind::VersionCreated { version, tags, description, .. } if prompt => {
-            let shown: std::collections::BTreeMap<_, _> =
-                tags.iter().filter(|(key, _)| !INNER_TAGS.contains(&key.as_str())).collect();
-            let template = tags.get(PROMPT_TEXT_TAG).cloned().unwrap_or_default();
-            let data = json!({ "name": name, "version": version.0.to_string(), "template": template, "tags": shown,
-                "description": described(description) });
-            (WebhookEvent::of("prompt_version", "created"), data)
+            data.push(("key", key.as_str().into()));
+            data.extend(value.as_ref().map(|value| ("value", value.as_str().into())));
+            WebhookEvent::of("prompt_tag", set(value))
         }
         ChangeKind::VersionCreated { version, source, run_id, tags, description } => {
-            let data = json!({ "name": name, "version": version.0.to_string(), "source": source,
-                "run_id": run_id.as_ref().map(ToString::to_string), "tags": tags, "description": described(description) });
-            (WebhookEvent::of("model_version", "created"), data)
+            data.push(("version", number(version)));
+            if prompt {
+                let template = tags.get(PROMPT_TEXT_TAG).map_or("", String::as_str);
+                data.push(("template", template.into()));
+            } else {
+                data.push(("source", source.clone().into()));
+                data.push(("run_id", run_id.as_ref().map(ToString::to_string).into()));
+            }
+            data.extend([("tags", told(tags)), ("description", described(description))]);
+            WebhookEvent::of(entity("model_version", "prompt_version"), "created")
         }
         ChangeKind::VersionTag { version, key, value } => {
-            let event = WebhookEvent::of(entity("model_version_tag", "prompt_version_tag"), set(value));
-            let data = json!({ "name": name, "version": version.0.to_string(), "key": key });
-            (event, tag(data, value.as_ref()))
+            data.extend([("version", number(version)), ("key", key.as_str().into())]);
+            data.extend(value.as_ref().map(|value| ("value", value.as_str().into())));
+            WebhookEvent::of(entity("model_version_tag", "prompt_version_tag"), set(value))
         }
-        ChangeKind::Alias { alias, to: Some(version) } => {
-            let data = json!({ "name": name, "alias": alias.as_str(), "version": version.0.to_string() });
-            (WebhookEvent::of(entity("model_version_alias", "prompt_alias"), "created"), data)
-        }
-        ChangeKind::Alias { alias, to: None } => {
-            let event = WebhookEvent::of(entity("model_version_alias", "prompt_alias"), "deleted");
-            (event, json!({ "name": name, "alias": alias.as_str() }))
+        ChangeKind::Alias { alias, to } => {
+            data.push(("alias", alias.as_str().into()));
+            data.extend(to.as_ref().map(|version| ("version", number(version))));
+            let action = if to.is_some() { "created" } else { "deleted" };
+            WebhookEvent::of(entity("model_version_alias", "prompt_alias"), action)
         }
     };
-    Some((event, data))
+    Some((event, in_order(&data)))
 }
 
-fn tag(mut data: Value, value: Option<&String>) -> Value {
-    if let (Value::Object(fields), Some(value)) = (&mut data, value) {
-        fields.insert("value".to_owned(), value.as_str().into());
-    }
-    data
+/// An object with its fields in this order, which a [`Value`] would not keep.
+fn in_order(fields: &[(&str, Value)]) -> String {
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", fields.join(","))
 }
 
 #[cfg(test)]
 mod tests {
-    use mlops_core::{Alias, ModelName, Version};
+    use mlops_core::{Alias, ModelName};
 
     use super::*;
 
@@ -184,7 +192,7 @@ mod tests {
     fn every_known_event_has_an_example_and_a_name() {
         for (entity, action, _) in KNOWN {
             let event = WebhookEvent::new(&entity.to_uppercase(), action).unwrap();
-            assert!(event.example().is_object(), "{event}");
+            assert!(serde_json::from_str::<Value>(event.example()).unwrap().is_object(), "{event}");
         }
     }
 
@@ -194,11 +202,28 @@ mod tests {
         let alias = ChangeKind::Alias { alias: Alias::new("a").unwrap(), to: Some(Version(3)) };
         let (event, data) = of(&change(false, alias.clone())).unwrap();
         assert_eq!(event.to_string(), "model_version_alias.created");
-        assert_eq!(data, json!({ "name": "m", "alias": "a", "version": "3" }));
+        assert_eq!(data, r#"{"name":"m","alias":"a","version":"3"}"#);
         assert_eq!(of(&change(true, alias)).unwrap().0.to_string(), "prompt_alias.created");
         let tag = ChangeKind::ModelTag { key: "k".into(), value: None };
         assert!(of(&change(false, tag.clone())).is_none());
         let (event, data) = of(&change(true, tag)).unwrap();
-        assert_eq!((event.to_string(), data), ("prompt_tag.deleted".into(), json!({ "name": "m", "key": "k" })));
+        assert_eq!((event.to_string(), data.as_str()), ("prompt_tag.deleted".into(), r#"{"name":"m","key":"k"}"#));
+    }
+
+    #[test]
+    fn fields_are_in_the_order_of_mlflow() {
+        let kind = ChangeKind::VersionCreated {
+            version: Version(2),
+            source: "s3://b/\"x\"".into(),
+            run_id: None,
+            tags: [("k".to_owned(), "v".to_owned())].into(),
+            description: String::new(),
+        };
+        let (event, data) = of(&RegistryChange { model: ModelName::new("m").unwrap(), prompt: false, kind }).unwrap();
+        let text = concat!(
+            r#"{"entity":"model_version","action":"created","timestamp":"2023-11-14T22:13:20.500+00:00","data":"#,
+            r#"{"name":"m","version":"2","source":"s3://b/\"x\"","run_id":null,"tags":{"k":"v"},"description":null}}"#
+        );
+        assert_eq!(event.body(Timestamp::from_millis(1_700_000_000_500), &data), text);
     }
 }

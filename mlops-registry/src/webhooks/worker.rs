@@ -252,7 +252,7 @@ impl WebhookWorker {
         let event = event.or(webhook.events.first());
         let event = event.ok_or_else(|| Error::failed_precondition("the webhook has no events"))?;
         let now = self.clock.now();
-        self.post(id, &webhook.url, &format!("test-{}", now.as_micros()), &event.body(now, &event.example())).await
+        self.post(id, &webhook.url, &format!("test-{}", now.as_micros()), &event.body(now, event.example())).await
     }
 }
 

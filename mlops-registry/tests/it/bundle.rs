@@ -202,6 +202,22 @@ async fn policies_hold_for_what_is_imported() {
 }
 
 #[tokio::test]
+async fn tags_that_an_earlier_version_took_come_along() {
+    let meta = in_memory().await;
+    let (from, to) = (registry(Arc::clone(&meta)).await, Arc::new(registry(in_memory().await).await));
+    let fraud = ModelName::new("fraud").unwrap();
+    from.create_model(&fraud, CreateModel::default()).await.unwrap();
+    let mut tx = meta.begin().await.unwrap();
+    tx.execute("INSERT INTO registry_model_tag VALUES ('fraud', 'a,b', 'x')", &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tar");
+    export(&from, std::slice::from_ref(&fraud), &path).await.unwrap();
+    import(&*to, &path, &ImportModel::default()).await.unwrap();
+    assert_eq!(to.model(&fraud).await.unwrap().tags["a,b"], "x");
+}
+
+#[tokio::test]
 async fn a_package_is_downloaded_whole_or_not_at_all() {
     let (dir, from) = (tempfile::tempdir().unwrap(), registry(in_memory().await).await);
     let fraud = ModelName::new("fraud").unwrap();

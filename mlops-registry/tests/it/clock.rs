@@ -96,7 +96,7 @@ async fn pages_of_runs_go_on_and_histories_are_whole() {
     let (mut found, mut search) = (Vec::new(), Search::new().with_max_results(4));
     loop {
         let page = store.search_runs(&[ExperimentId(0)], &search).await.unwrap();
-        found.extend(page.items.into_iter().map(|run| run.id));
+        found.extend(page.items.into_iter().map(|run| run.id.clone()));
         search.page.token = page.next_page_token;
         if search.page.token.is_none() {
             break;

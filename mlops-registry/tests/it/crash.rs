@@ -39,7 +39,7 @@ impl Stores {
     pub(crate) async fn run(&self) -> RunId {
         let found = self.tracking.search_runs(&[ExperimentId(0)], &Search::new()).await.unwrap();
         match found.items.into_iter().next() {
-            Some(run) => run.id,
+            Some(run) => run.id.clone(),
             None => self.tracking.create_run(CreateRun::new(ExperimentId(0))).await.unwrap().id,
         }
     }

@@ -72,7 +72,7 @@ async fn runs(store: &dyn TrackingStore) -> BTreeMap<String, RunRecord> {
     assert_eq!(experiment.tags["team"], "risk");
     let search = Search::new().with_view(View::All);
     let found = store.search_runs(&[experiment.id], &search).await.unwrap().items;
-    found.into_iter().map(|run| (run.name.clone(), run)).collect()
+    found.into_iter().map(|run| (run.name.clone(), Arc::unwrap_or_clone(run))).collect()
 }
 
 #[tokio::test]
@@ -125,6 +125,43 @@ async fn a_file_store_is_imported_once_with_what_is_wrong_named() {
     let again = importer.import(&source).await.unwrap().counts;
     assert_eq!((again.runs, again.runs_present, again.versions, again.versions_present), (0, 2, 0, 1));
     assert_eq!(runs(tracking.as_ref()).await, found);
+}
+
+#[tokio::test]
+async fn a_tag_whose_key_is_not_taken_keeps_nothing_else_out() {
+    let directory = tempfile::tempdir().unwrap();
+    fixture(directory.path());
+    for place in ["7/tags", "7/bbb/tags", "models/fraud/tags", "models/fraud/version-3/tags"] {
+        write(directory.path(), &format!("{place}/a,b"), "x");
+        write(directory.path(), &format!("{place}/kept"), "y");
+    }
+    let tracking = store().await;
+    let meta = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
+    let registry: Arc<dyn ModelRegistry> =
+        Arc::new(SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await.unwrap());
+    let importer = Importer::new(Arc::clone(&tracking)).with_registry(Arc::clone(&registry));
+    let source = MlflowFiles::open(directory.path()).unwrap();
+    let report = importer.import(&source).await.unwrap();
+    for place in ["experiment \"risk: #1\"", "run bbb", "model \"fraud\"", "model \"fraud\" version 3"] {
+        let told = report.notes.iter().filter(|note| note.place == format!("tag \"a,b\" of {place}")).count();
+        assert_eq!(told, 1, "{place}: {:?}", report.notes);
+    }
+    let experiment = tracking.experiment_by_name("risk: #1").await.unwrap().unwrap();
+    let fraud = ModelName::new("fraud").unwrap();
+    let version = registry.version(&fraud, Version(3)).await.unwrap();
+    for tags in [
+        experiment.tags,
+        runs(tracking.as_ref()).await["parent"].tags.clone(),
+        registry.model(&fraud).await.unwrap().tags,
+        version.tags,
+    ] {
+        assert_eq!((tags.get("kept").map(String::as_str), tags.get("a,b")), (Some("y"), None));
+    }
+    // One that was here before takes what it lacks, too.
+    let other = store().await;
+    other.create_experiment("risk: #1", CreateExperiment::default()).await.unwrap();
+    Importer::new(Arc::clone(&other)).import(&source).await.unwrap();
+    assert_eq!(other.experiment_by_name("risk: #1").await.unwrap().unwrap().tags["kept"], "y");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use flate2::{Compression, write::GzEncoder};
+use mlops_core::ErrorKind;
 use mlops_registry::{
     ArtifactStore, MlflowServer, SqlEvaluationStore, SqlTraceStore, TraceStore as _, TrackingStore as _,
 };
@@ -204,9 +205,7 @@ async fn exports_that_cannot_be_taken_are_refused_whole() {
         (&PROTOBUF[..], Vec::new()),
         (&PROTOBUF[..], vec![0; (32 << 20) + 1]),
         (&zipped[..], b"no gzip".to_vec()),
-        (&PROTOBUF[..1], exported()),
         (&PROTOBUF[1..], exported()),
-        (&JSON[..], b"{\"resourceSpans\": [{\"scopeSpans\": [{\"spans\": [{\"traceId\": \"x\"}]}]}]}".to_vec()),
         (&[PROTOBUF[0], ("x-mlflow-experiment-id", "x")][..], exported()),
         (&[PROTOBUF[0], PROTOBUF[1], ("content-encoding", "br")][..], exported()),
     ] {
@@ -331,4 +330,242 @@ async fn a_deleted_experiment_takes_no_traces() {
     let router = server.with_traces(Arc::new(traces)).router();
     let (status, body) = send(&router, Method::POST, "/v1/traces", &PROTOBUF, exported()).await;
     assert_eq!(status, 400, "{}", String::from_utf8_lossy(&body));
+}
+
+#[tokio::test]
+async fn an_export_that_no_repetition_mends_is_unprocessable() {
+    let client = Client::new().await;
+    let span = |id: &str| {
+        let span = json!({ "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": id, "name": "s" });
+        json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] }).to_string().into_bytes()
+    };
+    for bad in ["", "x"] {
+        let (status, answer) = client.otlp(&JSON, span(bad)).await;
+        assert_eq!((status.as_u16(), answer["detail"].as_str().is_some()), (422, true));
+    }
+    assert_eq!(client.otlp(&PROTOBUF[..1], exported()).await.0.as_u16(), 422, "without experiment");
+    let (status, _) = client.otlp(&JSON[..1], span("b7ad6b7169203331")).await;
+    assert_eq!(status.as_u16(), 422, "without experiment");
+    let (status, _) = client.otlp(&JSON, span(&"0".repeat(16))).await;
+    assert_eq!(status.as_u16(), 200, "ids of zeros are taken");
+}
+
+#[tokio::test]
+async fn spans_of_other_libraries_count_tokens_and_show_what_went_in() {
+    let client = Client::new().await;
+    let text = |key: &str, text: &str| json!({ "key": key, "value": { "stringValue": text } });
+    let int = |key: &str, number: i64| json!({ "key": key, "value": { "intValue": number } });
+    let export = |id: &str, parent: &str, attributes: Value| {
+        let span = json!({ "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": id, "parentSpanId": parent,
+            "name": "s", "startTimeUnixNano": "1", "endTimeUnixNano": "2", "attributes": attributes });
+        json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] }).to_string().into_bytes()
+    };
+    let (root, child) = ("b7ad6b7169203331", "b7ad6b7169203332");
+    let tokens = json!([int("gen_ai.usage.input_tokens", 3), int("gen_ai.usage.output_tokens", 4)]);
+    assert_eq!(client.otlp(&JSON, export(child, root, tokens)).await.0, StatusCode::OK);
+    let outer = json!([text("input.value", "hello"), text("openinference.span.kind", "CHAIN")]);
+    assert_eq!(client.otlp(&JSON, export(root, "", outer.clone())).await.0, StatusCode::OK);
+    let of = "3.0/mlflow/traces/get?trace_id=tr-0af7651916cd43dd8448eb211c80319c";
+    let (_, answer) = client.call(Method::GET, of, json!({})).await;
+    let info = &answer["trace"]["trace_info"];
+    assert_eq!(info["request_preview"], "\"hello\"");
+    let counted = |info: &Value| -> Value {
+        serde_json::from_str(info["trace_metadata"]["mlflow.trace.tokenUsage"].as_str().unwrap()).unwrap()
+    };
+    assert_eq!(counted(info), json!({ "input_tokens": 3, "output_tokens": 4, "total_tokens": 7 }));
+    let kinds: Vec<&Value> = answer["trace"]["spans"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|span| span["attributes"].as_array().unwrap().iter().filter(|pair| pair["key"] == "mlflow.spanType"))
+        .collect();
+    assert_eq!(kinds, [&json!({ "key": "mlflow.spanType", "value": { "string_value": "CHAIN" } })]);
+
+    // A parent that counts itself stands for what is below it, also when it comes later.
+    let mut counting = outer.as_array().unwrap().clone();
+    counting.extend([int("llm.token_count.prompt", 30), int("llm.token_count.completion", 40)]);
+    assert_eq!(client.otlp(&JSON, export(root, "", counting.into())).await.0, StatusCode::OK);
+    let (_, answer) = client.call(Method::GET, of, json!({})).await;
+    assert_eq!(counted(&answer["trace"]["trace_info"])["total_tokens"], 70);
+}
+
+#[tokio::test]
+async fn values_that_are_deeper_than_attributes_may_be_are_stored_and_read() {
+    let client = Client::new().await;
+    let deep = format!("{}1{}", "{\"a\":".repeat(40), "}".repeat(40));
+    let span = json!({ "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "s",
+        "attributes": [{ "key": "input.value", "value": { "stringValue": deep } }] });
+    let body = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] }).to_string().into_bytes();
+    assert_eq!(client.otlp(&JSON, body).await.0, StatusCode::OK);
+    let of = "3.0/mlflow/traces/get?trace_id=tr-0af7651916cd43dd8448eb211c80319c";
+    let (status, answer) = client.call(Method::GET, of, json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let attributes = answer["trace"]["spans"][0]["attributes"].as_array().unwrap();
+    let inputs = attributes.iter().find(|pair| pair["key"] == "mlflow.spanInputs").unwrap();
+    assert_eq!(inputs["value"], json!({ "string_value": deep }));
+}
+
+/// The tokens that a trace is told to have taken.
+async fn total_tokens(client: &Client, trace: &str) -> i64 {
+    let (_, answer) = client.call(Method::GET, &format!("3.0/mlflow/traces/{trace}"), json!({})).await;
+    let told = answer["trace"]["trace_info"]["trace_metadata"]["mlflow.trace.tokenUsage"].as_str().unwrap().to_owned();
+    serde_json::from_str::<Value>(&told).unwrap()["total_tokens"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn tokens_are_counted_once_a_span_until_the_client_counts_itself() {
+    let client = Client::new().await;
+    let span = |id: &str, parent: &str, tokens: i64| {
+        json!({ "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": id, "parentSpanId": parent, "name": "s",
+            "attributes": [{ "key": "llm.token_count.total", "value": { "intValue": tokens } }] })
+    };
+    let export = async |spans: Value| {
+        let body = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string().into_bytes();
+        assert_eq!(client.otlp(&JSON, body).await.0, StatusCode::OK);
+        total_tokens(&client, "tr-0af7651916cd43dd8448eb211c80319c").await
+    };
+    let (first, upper) = ("b7ad6b7169203331", "B7AD6B7169203331");
+    assert_eq!(export(json!([span(first, "", 5), span(first, "", 6)])).await, 6, "the last of one id counts");
+    assert_eq!(export(json!([span(upper, "", 5)])).await, 5, "ids have no case");
+    assert_eq!(export(json!([span("b7ad6b7169203332", upper, 9)])).await, 5, "it is below the first");
+
+    let start = async |metadata: Value| {
+        let info = json!({ "trace_id": "tr-0af7651916cd43dd8448eb211c80319c", "request_time": "2026-01-01T00:00:00Z",
+            "trace_location": { "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": "0" } },
+            "state": "OK", "trace_metadata": metadata });
+        let (status, answer) =
+            client.call(Method::POST, "3.0/mlflow/traces", json!({ "trace": { "trace_info": info } })).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+    };
+    start(json!({ "k": "v" })).await;
+    assert_eq!(export(json!([span("b7ad6b7169203333", "", 7)])).await, 12, "the client has not counted");
+    start(json!({ "mlflow.trace.tokenUsage": "{\"total_tokens\": 100}" })).await;
+    assert_eq!(export(json!([span("b7ad6b7169203334", "", 7)])).await, 100);
+    start(json!({})).await;
+    assert_eq!(export(json!([span("b7ad6b7169203335", "", 7)])).await, 100, "what it has said stays");
+}
+
+#[tokio::test]
+async fn links_to_traces_that_never_come_are_bounded() {
+    let client = Client::new().await;
+    let run = "r1".parse().unwrap();
+    let wrong = client.traces.link_to_run(&["a/b".to_owned()], &run).await.unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::InvalidArgument);
+    let link = async |number: usize| {
+        let ids: Vec<String> = (0..100).map(|at| format!("tr-{}", 100 * number + at)).collect();
+        client.traces.link_to_run(&ids, &run).await
+    };
+    for number in 0..100 {
+        link(number).await.unwrap();
+    }
+    link(99).await.unwrap();
+    assert_eq!(link(100).await.unwrap_err().kind(), ErrorKind::ResourceExhausted);
+    assert_eq!(client.otlp(&PROTOBUF, exported()).await.0, StatusCode::OK);
+    client.traces.link_to_run(&[TRACE.to_owned()], &run).await.unwrap();
+}
+
+#[tokio::test]
+async fn assessments_of_one_moment_keep_their_order_and_filters_know_their_values() {
+    let client = Client::new().await;
+    assert_eq!(client.otlp(&PROTOBUF, exported()).await.0, StatusCode::OK);
+    let names = ["d", "a", "c", "b"];
+    for name in names {
+        let said = json!({ "assessment_name": name, "source": { "source_type": "HUMAN", "source_id": "ann" },
+            "create_time": "2024-01-01T00:00:00Z", "feedback": { "value": 5.0 } });
+        let path = format!("3.0/mlflow/traces/{TRACE}/assessments");
+        assert_eq!(client.call(Method::POST, &path, json!({ "assessment": said })).await.0, StatusCode::OK);
+    }
+    let (_, answer) = client.call(Method::GET, &format!("3.0/mlflow/traces/{TRACE}"), json!({})).await;
+    let told = answer["trace"]["trace_info"]["assessments"].as_array().unwrap();
+    assert_eq!(told.iter().map(|said| said["assessment_name"].as_str().unwrap()).collect::<Vec<_>>(), names);
+
+    let search = async |filter: &str| {
+        let here = json!([{ "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": "0" } }]);
+        let body = json!({ "locations": here, "filter": filter });
+        client.call(Method::POST, "3.0/mlflow/traces/search", body).await
+    };
+    for (filter, found) in [("= '5'", 1), ("= '5.0'", 1), ("!= '5'", 0), ("!= '5.0'", 0), ("= '5.5'", 0), ("!= 'x'", 1)]
+    {
+        let (_, answer) = search(&format!("feedback.a {filter}")).await;
+        assert_eq!(answer["traces"].as_array().map_or(0, Vec::len), found, "{filter}");
+    }
+    for (wrong, why) in [
+        ("span.duration = '1'", "Invalid span attribute 'duration'"),
+        ("prompt = 'alone'", "Invalid prompts filter value 'alone'"),
+        ("feedback.a > 'high'", "Expected a numeric value for feedback"),
+    ] {
+        let (status, answer) = search(wrong).await;
+        assert!(status.as_u16() == 400 && answer["message"].as_str().unwrap().contains(why), "{wrong}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_may_be_linked_before_it_comes() {
+    let client = Client::new().await;
+    let (_, run) = client.call(Method::POST, "2.0/mlflow/runs/create", json!({ "experiment_id": "0" })).await;
+    let run = run["run"]["info"]["run_id"].as_str().unwrap();
+    let link = json!({ "trace_ids": [TRACE], "run_id": run });
+    assert_eq!(client.call(Method::POST, "2.0/mlflow/traces/link-to-run", link).await.0, StatusCode::OK);
+    assert_eq!(client.otlp(&PROTOBUF, exported()).await.0, StatusCode::OK);
+    let body = json!({ "locations": [{ "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": "0" } }],
+        "filter": format!("run_id = '{run}'") });
+    let (_, found) = client.call(Method::POST, "3.0/mlflow/traces/search", body).await;
+    assert_eq!(found["traces"][0]["trace_id"], TRACE);
+}
+
+#[tokio::test]
+async fn issues_are_kept_changed_and_found_the_worst_first() {
+    let client = Client::new().await;
+    let create = async |name: &str, more: Value| {
+        let mut body = json!({ "experiment_id": "0", "name": name, "description": "d" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        client.call(Method::POST, "3.0/mlflow/issues", body).await
+    };
+    let (_, first) = create("first", json!({ "root_causes": ["r"] })).await;
+    let id = first["issue"]["issue_id"].as_str().unwrap().to_owned();
+    assert_eq!((&first["issue"]["status"], &first["issue"]["root_causes"]), (&json!("pending"), &json!(["r"])));
+    assert_eq!(create("worst", json!({ "severity": "high" })).await.0, StatusCode::OK);
+    for (more, status) in [
+        (json!({ "experiment_id": "77" }), 404),
+        (json!({ "name": "" }), 400),
+        (json!({ "status": "lost" }), 400),
+        (json!({ "source_run_id": "nobody" }), 404),
+    ] {
+        assert_eq!(create("wrong", more.clone()).await.0.as_u16(), status, "{more}");
+    }
+    let change = json!({ "issue_id": id, "status": "resolved", "name": "mended" });
+    let (_, changed) = client.call(Method::PATCH, &format!("3.0/mlflow/issues/{id}"), change).await;
+    assert_eq!((&changed["issue"]["name"], &changed["issue"]["description"]), (&json!("mended"), &json!("d")));
+    let search = async |body: Value| client.call(Method::POST, "3.0/mlflow/issues/search", body).await.1;
+    let page = search(json!({ "max_results": 1 })).await;
+    assert_eq!(page["issues"][0]["name"], "worst");
+    let rest = search(json!({ "max_results": 1, "page_token": page["next_page_token"] })).await;
+    assert_eq!((&rest["issues"][0]["name"], &rest["next_page_token"]), (&json!("mended"), &json!("")));
+    let resolved = search(json!({ "experiment_id": "0", "filter_string": "status = 'resolved'" })).await;
+    assert_eq!(resolved["issues"].as_array().unwrap().len(), 1);
+    let (status, _) = client.call(Method::GET, "3.0/mlflow/issues/none", json!({})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_spans_cost_is_summed_by_model() {
+    let client = Client::new().await;
+    let cost = |total: f64| {
+        let pair = json!({ "key": "total_cost", "value": { "doubleValue": total } });
+        json!({ "kvlistValue": { "values": [pair] } })
+    };
+    let spans: Vec<Value> = [("b7ad6b7169203331", 0.5), ("b7ad6b7169203332", 0.25)]
+        .map(|(id, total)| {
+            json!({ "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": id, "name": "s", "startTimeUnixNano": "1",
+            "attributes": [{ "key": "mlflow.llm.cost", "value": cost(total) },
+                { "key": "gen_ai.request.model", "value": { "stringValue": "m" } }] })
+        })
+        .to_vec();
+    let body = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] });
+    assert_eq!(client.otlp(&JSON, body.to_string().into_bytes()).await.0, StatusCode::OK);
+    let query = json!({ "experiment_ids": ["0"], "view_type": "SPANS", "metric_name": "total_cost",
+        "aggregations": [{ "aggregation_type": "SUM" }], "dimensions": ["span_model_name"] });
+    let (_, answer) = client.call(Method::POST, "3.0/mlflow/traces/metrics", query).await;
+    let point = &answer["data_points"][0];
+    assert_eq!((&point["values"]["SUM"], &point["dimensions"]["span_model_name"]), (&json!(0.75), &json!("m")));
 }

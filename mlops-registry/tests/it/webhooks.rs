@@ -133,7 +133,7 @@ async fn every_change_is_told_once_and_signed() {
     for request in &seen {
         let body: Value = serde_json::from_str(&request.body).unwrap();
         told.push(format!("{}.{}", body["entity"].as_str().unwrap(), body["action"].as_str().unwrap()));
-        assert_eq!((&body["data"]["name"], &body["timestamp"]), (&json!("fraud"), &json!("2023-11-14T22:13:20Z")));
+        assert_eq!((&body["data"]["name"], &body["timestamp"]), (&json!("fraud"), &json!("2023-11-14T22:13:20+00:00")));
         let (id, at) = (header(request, DELIVERY_ID_HEADER), header(request, TIMESTAMP_HEADER));
         assert_eq!(header(request, SIGNATURE_HEADER), sign("s3cret", id, at.parse().unwrap(), &request.body).unwrap());
         assert!(!format!("{request:?}").contains("example.com"));

@@ -128,7 +128,6 @@ impl SqlEvaluationStore {
                 }
             }
             dataset.updated_by = tags.get(USER_TAG).cloned().flatten().or(dataset.updated_by);
-            dataset.updated = dataset.updated.max(self.now());
             write(tx.as_mut(), &dataset).await?;
             tx.commit().await?;
             Ok(dataset)

@@ -1,8 +1,9 @@
-//! Evaluation datasets and scorers in the metadata database.
+//! Evaluation datasets, scorers and issues in the metadata database.
 //!
 //! Invariant: a dataset's count, schema and digest change in the transaction that changes its records.
 
 mod dataset;
+mod issue;
 mod port;
 mod records;
 mod scorer;
@@ -55,6 +56,24 @@ CREATE INDEX evaluation_record_by_id ON evaluation_record (dataset, id);
     content TEXT NOT NULL,
     PRIMARY KEY (experiment, name, version)
 );
+",
+        },
+        Migration {
+            version: 3,
+            name: "issues",
+            sql: "CREATE TABLE evaluation_issue (
+    seq {auto_id},
+    id TEXT NOT NULL,
+    experiment BIGINT NOT NULL,
+    status TEXT NOT NULL,
+    severity BIGINT NOT NULL,
+    source_run TEXT,
+    created BIGINT NOT NULL,
+    content TEXT NOT NULL
+);
+CREATE UNIQUE INDEX evaluation_issue_by_id ON evaluation_issue (id);
+CREATE INDEX evaluation_issue_by_severity ON evaluation_issue (severity, created, seq);
+CREATE INDEX evaluation_issue_by_experiment ON evaluation_issue (experiment, severity, created, seq);
 ",
         },
     ],

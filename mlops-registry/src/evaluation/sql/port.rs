@@ -9,8 +9,8 @@ use super::SqlEvaluationStore;
 use crate::{
     ExperimentId,
     evaluation::{
-        CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, PutRecord, RegisterScorer,
-        Scorer, Upserted,
+        CreateEvaluationDataset, CreateIssue, EvaluationDataset, EvaluationRecord, EvaluationStore, Issue, IssueUpdate,
+        PutRecord, RegisterScorer, Scorer, Upserted,
     },
     search::{Page, PageRequest, Search},
 };
@@ -76,5 +76,21 @@ impl EvaluationStore for SqlEvaluationStore {
 
     async fn delete_scorer(&self, experiment: ExperimentId, name: &str, version: Option<u64>) -> Result<()> {
         self.remove_scorer(experiment, name, version).await
+    }
+
+    async fn create_issue(&self, issue: CreateIssue) -> Result<Issue> {
+        self.add_issue(issue).await
+    }
+
+    async fn issue(&self, id: &str) -> Result<Issue> {
+        self.one_issue(id).await
+    }
+
+    async fn update_issue(&self, id: &str, update: IssueUpdate) -> Result<Issue> {
+        self.change_issue(id, update).await
+    }
+
+    async fn search_issues(&self, experiment: Option<ExperimentId>, search: &Search) -> Result<Page<Issue>> {
+        self.find_issues(experiment, search).await
     }
 }

@@ -41,7 +41,7 @@ impl SqlLoggedModelStore {
         if let Some(name) = &model.name {
             check_name(name)?;
         }
-        check_length("model type", &model.model_type, EXPERIMENT_NAME_MAX)?;
+        check_length("model_type", &model.model_type, EXPERIMENT_NAME_MAX)?;
         check_pairs("param", &model.params, usize::MAX)?;
         check_pairs("tag", &model.tags, EXPERIMENT_TAG_VALUE_MAX)?;
         let experiment = self.tracking.experiment(model.experiment).await?;

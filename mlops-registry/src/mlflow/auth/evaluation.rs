@@ -1,7 +1,7 @@
-//! A store of evaluation datasets and scorers that asks first.
+//! A store of evaluation datasets, scorers and issues that asks first.
 //!
-//! Invariant: a dataset may be read by whoever may read one of its experiments, and changed by whoever may change all of
-//! them; one that is in none is everybody's who may make experiments. A scorer is its experiment's.
+//! Invariant: a dataset may be read by whoever may read one of its experiments, and changed by whoever may change all
+//! of them; one that is in none is everybody's who may make experiments. A scorer and an issue are their experiment's.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     CreateEvaluationDataset, EvaluationDataset, EvaluationRecord, EvaluationStore, ExperimentId, Page, PageRequest,
     Search,
     access::EVERY,
-    evaluation::{PutRecord, RegisterScorer, Scorer, Upserted},
+    evaluation::{CreateIssue, Issue, IssueUpdate, PutRecord, RegisterScorer, Scorer, Upserted},
 };
 
 #[derive(Debug)]
@@ -154,5 +154,31 @@ impl EvaluationStore for GuardedEvaluation {
         let details = [("call", "scorers/delete".to_owned()), ("scorer", name.to_owned())];
         self.guard.record(Action::Delete, experiment(of), details).await?;
         self.inner.delete_scorer(of, name, version).await
+    }
+
+    async fn create_issue(&self, issue: CreateIssue) -> Result<Issue> {
+        self.guard.check_experiment(Action::Write, issue.experiment).await?;
+        self.inner.create_issue(issue).await
+    }
+
+    async fn issue(&self, id: &str) -> Result<Issue> {
+        let found = self.inner.issue(id).await?;
+        self.guard.check_experiment(Action::Read, found.content.experiment).await?;
+        Ok(found)
+    }
+
+    async fn update_issue(&self, id: &str, update: IssueUpdate) -> Result<Issue> {
+        let found = self.inner.issue(id).await?;
+        self.guard.check_experiment(Action::Write, found.content.experiment).await?;
+        self.inner.update_issue(id, update).await
+    }
+
+    async fn search_issues(&self, of: Option<ExperimentId>, search: &Search) -> Result<Page<Issue>> {
+        if let Some(of) = of {
+            self.guard.check_experiment(Action::Read, of).await?;
+            return self.inner.search_issues(Some(of), search).await;
+        }
+        let next = async |page| self.inner.search_issues(None, &Search { page, ..search.clone() }).await;
+        self.guard.readable(&search.page, |issue: &Issue| experiment(issue.content.experiment), next).await
     }
 }

@@ -3,14 +3,19 @@
 //!
 //! Invariant: only who manages a resource changes or sees what others may do with it.
 
-use axum::Router;
+use axum::{
+    Json, Router,
+    extract::{FromRequest as _, Request},
+    http::{Method, header::CONTENT_TYPE},
+    routing::{self, MethodFilter, MethodRouter},
+};
 use mlops_core::{Action, Error, Resource, Result};
 use serde_json::{Value, json};
 
-use super::{Guard, roles::WORKSPACE};
+use super::{Caller, Guard, roles::WORKSPACE};
 use crate::{
     access::{AccessStore, Grant, Permission, ResourceKind, RoleGrant, User},
-    mlflow::{Api, DELETE, GET, Inner, PATCH, POST, on, request::Params},
+    mlflow::{Api, DELETE, GET, Inner, PATCH, POST, failure::Failure, on, request::Params},
 };
 
 pub(super) fn routes() -> Router<Api> {
@@ -19,12 +24,31 @@ pub(super) fn routes() -> Router<Api> {
         [("experiments", ResourceKind::Experiment), ("registered-models", ResourceKind::RegisteredModel)]
     {
         router = router
-            .route(&format!("/{family}/permissions/create"), on(POST, move |api, params| create(api, params, kind)))
-            .route(&format!("/{family}/permissions/get"), on(GET, move |api, params| get(api, params, kind)))
-            .route(&format!("/{family}/permissions/update"), on(PATCH, move |api, params| update(api, params, kind)))
-            .route(&format!("/{family}/permissions/delete"), on(DELETE, move |api, params| delete(api, params, kind)));
+            .route(&format!("/{family}/permissions/create"), older(POST, move |api, params| create(api, params, kind)))
+            .route(&format!("/{family}/permissions/get"), older(GET, move |api, params| get(api, params, kind)))
+            .route(&format!("/{family}/permissions/update"), older(PATCH, move |api, params| update(api, params, kind)))
+            .route(
+                &format!("/{family}/permissions/delete"),
+                older(DELETE, move |api, params| delete(api, params, kind)),
+            );
     }
     router
+}
+
+/// A call that MLflow has no more: a body that says nothing of its type, as that of one who only asks whether the call is
+/// there, has no fields.
+fn older<F, Fut>(methods: MethodFilter, handler: F) -> MethodRouter<Api>
+where
+    F: Fn(Api, Params) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Value>> + Send,
+{
+    routing::on(methods, async move |Caller(api): Caller, request: Request| {
+        let params = match request.headers().contains_key(CONTENT_TYPE) || request.method() == Method::GET {
+            true => Params::from_request(request, &()).await?,
+            false => Params::default(),
+        };
+        handler(api, params).await.map(Json).map_err(Failure)
+    })
 }
 
 pub(super) fn routes_3() -> Router<Api> {
@@ -164,8 +188,15 @@ fn shown(grant: &RoleGrant, user: &User) -> Value {
     json!({ outer: { name: grant.grant.resource, "user_id": user.id, "permission": grant.grant.permission.name() } })
 }
 
+/// The resource that an older client names. MLflow has these calls no more, and who asks without saying what for, to find
+/// out whether they are there, is told so.
+fn named(params: &Params, kind: ResourceKind) -> Result<&str> {
+    let gone = || Error::not_found("MLflow has no such route any more; use users/permissions/... of the third API");
+    params.text(fields(kind).0)?.filter(|name| !name.is_empty()).ok_or_else(gone)
+}
+
 async fn create(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
-    let resource = params.required(fields(kind).0)?;
+    let resource = named(&params, kind)?;
     let desk = api.manager(kind, resource).await?;
     let (user, permission) = (api.named_user(&params).await?, params.required("permission")?.parse()?);
     if direct(desk.1, &user, kind, resource).await.is_ok() {
@@ -178,14 +209,14 @@ async fn create(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
 }
 
 async fn get(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
-    let resource = params.required(fields(kind).0)?;
+    let resource = named(&params, kind)?;
     let (_, users) = api.manager(kind, resource).await?;
     let user = api.named_user(&params).await?;
     Ok(shown(&direct(users, &user, kind, resource).await?, &user))
 }
 
 async fn update(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
-    let resource = params.required(fields(kind).0)?;
+    let resource = named(&params, kind)?;
     let desk = api.manager(kind, resource).await?;
     let (user, permission) = (api.named_user(&params).await?, params.required("permission")?.parse()?);
     direct(desk.1, &user, kind, resource).await?;
@@ -194,7 +225,7 @@ async fn update(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
 }
 
 async fn delete(api: Api, params: Params, kind: ResourceKind) -> Result<Value> {
-    let resource = params.required(fields(kind).0)?;
+    let resource = named(&params, kind)?;
     let desk = api.manager(kind, resource).await?;
     unset(desk, &api.named_user(&params).await?, kind, resource).await?;
     Ok(json!({}))

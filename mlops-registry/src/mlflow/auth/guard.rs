@@ -90,7 +90,7 @@ impl Guard {
     /// Says that the action is not allowed on what is shown.
     pub(super) fn refusal(&self, action: Action, on: impl fmt::Display) -> Error {
         tracing::info!(principal = ?self.principal, ?action, %on, "refused");
-        Error::permission_denied("Permission denied")
+        Error::permission_denied("Permission denied.")
     }
 
     /// Whether the action is allowed.

@@ -26,11 +26,12 @@ use crate::{
 
 /// Families of routes whose every store is guarded or whose handlers ask themselves. A new family is for administrators
 /// until it is guarded and named here.
-const GUARDED: [&str; 14] = [
+const GUARDED: [&str; 15] = [
     "artifacts",
     "datasets",
     "experiments",
     "get-trace-artifact",
+    "issues",
     "logged-models",
     "metrics",
     "model-versions",

@@ -130,15 +130,15 @@ impl TrackingStore for GuardedTracking {
         self.inner.homes(ids).await
     }
 
-    async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>> {
+    async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<Arc<RunRecord>>> {
         let readable = self.guard.readable_experiments(experiments).await?;
         // That the rest is checked again is for a store that takes an empty list for all of them.
         let next = async |page| {
             let found = self.inner.search_runs(&readable, &Search { page, ..search.clone() }).await?;
-            self.guard.settle(&found.items);
+            self.guard.settle(found.items.iter().map(|run| &**run));
             Ok(found)
         };
-        self.guard.readable(&search.page, |run: &RunRecord| experiment(run.experiment), next).await
+        self.guard.readable(&search.page, |run: &Arc<RunRecord>| experiment(run.experiment), next).await
     }
 
     async fn count_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<u64> {

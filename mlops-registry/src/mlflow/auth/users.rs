@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Guard, roles::role};
 use crate::{
     access::{AccessStore, NewToken, NewUser, ResourceKind, Role, Token, User, UserUpdate, known_user},
-    mlflow::{Api, DELETE, GET, Inner, PATCH, POST, on, request::Params},
+    mlflow::{Api, DELETE, GET, Inner, PATCH, POST, failure::bad_request, on, request::Params},
 };
 
 /// Most tokens of one user.
@@ -159,7 +159,7 @@ async fn delete(api: Api, params: Params) -> Result<Value> {
     guard.check_admin().await?;
     let user = api.named_user(&params).await?;
     if guard.principal()?.name == user.name {
-        return Err(Error::invalid_argument("Users cannot delete their own account; ask another administrator."));
+        return Err(bad_request("Users cannot delete their own account; ask another administrator."));
     }
     record(guard, &user.name, "users/delete").await?;
     users.delete_user(&user.name).await?;

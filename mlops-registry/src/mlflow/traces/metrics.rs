@@ -13,7 +13,7 @@ use super::{Api, store};
 use crate::{
     Assessment, AssessmentValue, PageRequest, Search, Span, TraceInfo,
     mlflow::{answer::object, request::Params},
-    traces::{SESSION_METADATA, TRACE_NAME_TAG},
+    traces::{SESSION_METADATA, TOKENS_METADATA, TRACE_NAME_TAG},
 };
 
 /// Traces that are read at once, fewer with their spans, and at most.
@@ -24,8 +24,6 @@ const TRACES_MAX: usize = 200_000;
 const ROWS_MAX: usize = 2_000_000;
 /// Most points of one answer.
 const POINTS_MAX: usize = 1_000;
-/// The metadata in which clients count tokens, as JSON.
-const TOKENS_METADATA: &str = "mlflow.trace.tokenUsage";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
@@ -64,7 +62,11 @@ struct Metric {
 }
 
 const SPAN_DIMENSIONS: &[&str] = &["span_name", "span_type", "span_status"];
-static METRICS: [Metric; 12] = [
+const COUNT_DIMENSIONS: &[&str] = &["span_name", "span_type", "span_status", "span_model_name", "span_model_provider"];
+const COST_DIMENSIONS: &[&str] = &["span_model_name", "span_model_provider"];
+/// The attribute in which clients say what a span cost.
+const COST_ATTRIBUTE: &str = "mlflow.llm.cost";
+static METRICS: [Metric; 15] = [
     Metric { view: View::Traces, name: "trace_count", dimensions: &["trace_name", "trace_status"] },
     Metric { view: View::Traces, name: "session_count", dimensions: &[] },
     Metric { view: View::Traces, name: "latency", dimensions: &["trace_name"] },
@@ -73,8 +75,11 @@ static METRICS: [Metric; 12] = [
     Metric { view: View::Traces, name: "total_tokens", dimensions: &["trace_name"] },
     Metric { view: View::Traces, name: "cache_read_input_tokens", dimensions: &["trace_name"] },
     Metric { view: View::Traces, name: "cache_creation_input_tokens", dimensions: &["trace_name"] },
-    Metric { view: View::Spans, name: "span_count", dimensions: SPAN_DIMENSIONS },
+    Metric { view: View::Spans, name: "span_count", dimensions: COUNT_DIMENSIONS },
     Metric { view: View::Spans, name: "latency", dimensions: SPAN_DIMENSIONS },
+    Metric { view: View::Spans, name: "input_cost", dimensions: COST_DIMENSIONS },
+    Metric { view: View::Spans, name: "output_cost", dimensions: COST_DIMENSIONS },
+    Metric { view: View::Spans, name: "total_cost", dimensions: COST_DIMENSIONS },
     Metric { view: View::Assessments, name: "assessment_count", dimensions: &["assessment_name", "assessment_value"] },
     Metric { view: View::Assessments, name: "assessment_value", dimensions: &["assessment_name"] },
 ];
@@ -377,6 +382,8 @@ fn of_span(span: &Span, dimension: &str) -> Option<String> {
     Some(match dimension {
         "span_name" => span.name.clone(),
         "span_type" => span.attribute("mlflow.spanType").map_or_else(|| "UNKNOWN".to_owned(), |kind| kind.to_text()),
+        "span_model_name" => span.attribute("mlflow.llm.model")?.to_text(),
+        "span_model_provider" => span.attribute("mlflow.llm.provider")?.to_text(),
         _ => format!("{:?}", span.status.code).to_uppercase(),
     })
 }
@@ -387,8 +394,10 @@ fn start_ms(span: &Span) -> i64 {
 
 /// Latency is in whole milliseconds, and none while the span has not ended.
 fn span_value(span: &Span, metric: &str) -> Option<Measured> {
-    if metric != "latency" {
-        return Some(Measured::Number(1.0));
+    match metric {
+        "latency" => {}
+        "span_count" => return Some(Measured::Number(1.0)),
+        cost => return span.attribute(COST_ATTRIBUTE)?.meaning().get(cost)?.as_f64().map(Measured::Number),
     }
     let ended = Some(span.end_time_unix_nano).filter(|end| *end != 0)?;
     let nanos = ended.saturating_sub(span.start_time_unix_nano);

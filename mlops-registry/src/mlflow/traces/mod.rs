@@ -2,6 +2,7 @@
 
 mod answer;
 mod assessments;
+mod conventions;
 mod correlation;
 mod metrics;
 mod otlp;
@@ -40,6 +41,8 @@ use crate::{
 const PROMPTS_MAX: usize = 100;
 /// The tag that says where the files of a trace are, and the file of its spans there.
 const ARTIFACT_LOCATION_TAG: &str = "mlflow.artifactLocation";
+/// The metadata that says that the client has told the trace itself, whatever its spans say.
+const FINALIZED_METADATA: &str = "mlflow.trace.infoFinalized";
 const SPANS_FILE: &str = "traces.json";
 
 /// Below `/api/3.0/mlflow`.
@@ -104,11 +107,12 @@ async fn put(api: &Api, mut info: TraceInfo) -> Result<TraceInfo> {
 
 async fn found(api: &Api, id: &str) -> Result<TraceInfo> {
     let found = store(api)?.traces(&[id.to_owned()]).await?.into_iter().next();
-    found.ok_or_else(|| Error::not_found(format!("Trace with ID {id} is not found.")).with("trace", id))
+    found.ok_or_else(|| Error::not_found(format!("Trace with ID '{id}' not found.")).with("trace", id))
 }
 
 async fn start(api: Api, params: Params) -> Result<Value> {
-    let info = read::info(&params.object("trace")?.object("trace_info")?)?;
+    let mut info = read::info(&params.object("trace")?.object("trace_info")?)?;
+    info.metadata.insert(FINALIZED_METADATA.to_owned(), "true".to_owned());
     let info = put(&api, info).await?;
     Ok(json!({ "trace": { "trace_info": answer::info(&info) } }))
 }

@@ -6,22 +6,24 @@
 use std::io::Read as _;
 
 use axum::{
-    Router,
+    Json, Router,
     body::to_bytes,
     extract::{DefaultBodyLimit, Request},
     http::{
-        HeaderMap,
+        HeaderMap, StatusCode,
         header::{CONTENT_ENCODING, CONTENT_TYPE},
     },
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
     routing,
 };
 use bytes::Bytes;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
-use mlops_core::{Error, Result};
+use mlops_core::{Action, Error, Result};
+use serde_json::json;
 
-use super::{Api, active, store};
+use super::{Api, active, conventions, store};
 use crate::{
+    Span,
     mlflow::{auth::Caller, failure::Failure},
     traces::otlp::{ResourceSpans, from_json, from_protobuf},
 };
@@ -38,16 +40,45 @@ pub(in crate::mlflow) fn routes() -> Router<Api> {
     Router::new().route("/v1/traces", routing::post(export).layer(DefaultBodyLimit::disable()))
 }
 
-async fn export(Caller(api): Caller, request: Request) -> std::result::Result<Response, Failure> {
+/// Why an export is refused. What no exporter mends by sending it again is 422, as MLflow has it.
+enum Refusal {
+    Failure(Failure),
+    Unprocessable(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Failure(failure) => failure.into_response(),
+            Self::Unprocessable(error) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": error.message() }))).into_response()
+            }
+        }
+    }
+}
+
+async fn export(Caller(api): Caller, request: Request) -> std::result::Result<Response, Refusal> {
     let headers = request.headers().clone();
+    let experiment = text(&headers, EXPERIMENT)?
+        .ok_or_else(|| Refusal::Unprocessable(invalid(format!("header {EXPERIMENT} is missing"))))?
+        .parse()?;
+    // The store asks again; who may not write learns nothing from how the body is refused.
+    if let Some(guard) = &api.guard {
+        guard.check_experiment(Action::Write, experiment).await?;
+    }
     let kind = text(&headers, CONTENT_TYPE.as_str())?.unwrap_or_default();
     let kind = match kind.split(';').next().unwrap_or_default().trim() {
         PROTOBUF => PROTOBUF,
         JSON => JSON,
         _ => return Err(invalid(format!("Invalid Content-Type: {kind}. Expected: {PROTOBUF} or {JSON}")).into()),
     };
-    let experiment = text(&headers, EXPERIMENT)?.ok_or_else(|| invalid(format!("header {EXPERIMENT} is missing")))?;
-    active(&api, experiment.parse()?).await?;
+    active(&api, experiment).await?;
     let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
         invalid(format!("the body is incomplete or has more than {BODY_BYTES_MAX} bytes; send less at once"))
             .with_source(error)
@@ -58,7 +89,7 @@ async fn export(Caller(api): Caller, request: Request) -> std::result::Result<Re
     let spans = tokio::task::spawn_blocking(read)
         .await
         .map_err(|error| Error::internal("reading spans was broken off").with_source(error))??;
-    let ids = store(&api)?.add_spans(experiment.parse()?, spans).await?;
+    let ids = store(&api)?.add_spans(experiment, spans).await?;
     if let Some(run) = text(&headers, RUN)? {
         let run = run.parse()?;
         api.tracking.run(&run).await?;
@@ -80,12 +111,15 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
     value.transpose().map_err(|error| invalid(format!("header {name} is not text")).with_source(error))
 }
 
-fn read(body: &[u8], kind: &str) -> Result<Vec<ResourceSpans>> {
-    let spans = if kind == JSON { from_json(body)? } else { from_protobuf(body)? };
-    if spans.is_empty() {
-        return Err(invalid("Invalid OpenTelemetry format - no spans found"));
+fn read(body: &[u8], kind: &str) -> std::result::Result<Vec<ResourceSpans>, Refusal> {
+    let mut resources = if kind == JSON { from_json(body)? } else { from_protobuf(body)? };
+    if resources.is_empty() {
+        return Err(invalid("Invalid OpenTelemetry format - no spans found").into());
     }
-    Ok(spans)
+    let mut spans = resources.iter().flat_map(|resource| &resource.spans);
+    spans.try_for_each(Span::check).map_err(Refusal::Unprocessable)?;
+    conventions::translate(&mut resources);
+    Ok(resources)
 }
 
 fn inflate(body: Bytes, encoding: &str) -> Result<Bytes> {

@@ -11,6 +11,7 @@ use crate::{
 
 /// The experiments of a search.
 pub(super) fn locations(params: &Params) -> Result<Vec<ExperimentId>> {
+    params.given_list("locations")?;
     params.objects("locations")?.iter().map(location).collect()
 }
 

@@ -92,9 +92,9 @@ impl SqlModelRegistry {
         options: &CreateVersion,
     ) -> Result<()> {
         check_length("description", &options.description, DESCRIPTION_MAX)?;
-        check_length("run link", &options.run_link, LOCATION_MAX)?;
+        check_length("run_link", &options.run_link, LOCATION_MAX)?;
         check_length("source", &source.to_uri(), LOCATION_MAX)?;
-        check_length("idempotency key", options.idempotency_key.as_deref().unwrap_or_default(), IDEMPOTENCY_KEY_MAX)?;
+        check_length("idempotency_key", options.idempotency_key.as_deref().unwrap_or_default(), IDEMPOTENCY_KEY_MAX)?;
         check_tags(&options.tags)?;
         refuse_stage_tag(options.tags.keys().map(String::as_str))?;
         self.authorize(&options.actor, Action::Write, model).await?;

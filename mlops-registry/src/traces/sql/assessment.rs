@@ -77,7 +77,7 @@ impl SqlTraceStore {
 
     pub(super) async fn assessments_of(&self, ids: &[String]) -> Result<BTreeMap<String, Vec<Assessment>>> {
         let sql = format!(
-            "SELECT trace_id, content FROM trace_assessment WHERE trace_id IN ({}) ORDER BY created, id",
+            "SELECT trace_id, content FROM trace_assessment WHERE trace_id IN ({}) ORDER BY created, position, id",
             places(1, ids.len())
         );
         let mut found: BTreeMap<String, Vec<Assessment>> = BTreeMap::new();
@@ -108,5 +108,8 @@ async fn set_valid(tx: &mut dyn Transaction, id: &str, assessment: &str, valid: 
 pub(super) async fn insert_assessment(tx: &mut dyn Transaction, assessment: &Assessment) -> Result<()> {
     let content = to_json("assessment", assessment)?;
     let values = params![&assessment.trace_id, &assessment.id, assessment.created, content];
-    tx.execute("INSERT INTO trace_assessment VALUES ($1, $2, $3, $4)", values).await.map(drop)
+    // More than one may be made in a millisecond.
+    let sql = "INSERT INTO trace_assessment (trace_id, id, created, content, position) VALUES ($1, $2, $3, $4,
+        (SELECT COALESCE(MAX(position), 0) + 1 FROM trace_assessment WHERE trace_id = $1))";
+    tx.execute(sql, values).await.map(drop)
 }

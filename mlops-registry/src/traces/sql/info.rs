@@ -8,14 +8,16 @@ use mlops_store::{Row, Transaction, params};
 use super::{SqlTraceStore, assessment::insert_assessment, require_trace, schema::TABLES};
 use crate::{
     ExperimentId,
-    limits::{TRACE_TAG_VALUE_MAX, check_free_key, truncated},
+    limits::{TRACE_TAG_VALUE_MAX, check_key, truncated},
     retry::on_conflict,
     rows::{places, texts},
-    traces::{Assessment, TRACE_IDS_MAX, TraceInfo, TraceSelection},
+    traces::{Assessment, TOKENS_METADATA, TRACE_IDS_MAX, TraceInfo, TraceSelection, record::check_trace_id},
 };
 
 /// Most traces that are linked in one call.
 const LINKS_MAX: usize = 100;
+/// Most links of a run to traces that have not come yet.
+const WAITING_LINKS_MAX: usize = 10_000;
 /// How many traces one statement deletes.
 const DELETE_AT_ONCE: u64 = 500;
 
@@ -45,7 +47,8 @@ impl SqlTraceStore {
 
     async fn try_put(&self, info: &TraceInfo, assessments: &[Assessment]) -> Result<()> {
         let mut tx = self.meta.begin().await?;
-        let sql = "INSERT INTO trace_info VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1) ON CONFLICT (id) DO UPDATE SET
+        let sql = "INSERT INTO trace_info VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9) ON CONFLICT (id) DO UPDATE SET
+            own_tokens = CASE WHEN excluded.own_tokens = 1 THEN 1 ELSE trace_info.own_tokens END,
             experiment = excluded.experiment, started = excluded.started, duration_ms = excluded.duration_ms,
             state = excluded.state, client_request_id = excluded.client_request_id,
             request_preview = COALESCE(excluded.request_preview, trace_info.request_preview),
@@ -58,7 +61,8 @@ impl SqlTraceStore {
             info.state.name(),
             info.client_request_id.clone(),
             info.request_preview.clone(),
-            info.response_preview.clone()
+            info.response_preview.clone(),
+            info.metadata.contains_key(TOKENS_METADATA)
         ];
         tx.execute(sql, values).await?;
         put_pairs(tx.as_mut(), Pairs::Tags, &info.id, &info.tags).await?;
@@ -120,7 +124,7 @@ impl SqlTraceStore {
     }
 
     pub(super) async fn tag(&self, id: &str, tags: &[(String, String)]) -> Result<()> {
-        tags.iter().try_for_each(|(key, _)| check_free_key("trace tag key", key))?;
+        tags.iter().try_for_each(|(key, _)| check_key("trace tag key", key))?;
         let tags: BTreeMap<String, String> =
             tags.iter().map(|(key, value)| (key.clone(), truncated(value, TRACE_TAG_VALUE_MAX).to_owned())).collect();
         on_conflict!(async {
@@ -188,17 +192,40 @@ impl SqlTraceStore {
     }
 
     pub(super) async fn link(&self, ids: &[String], run: &RunId) -> Result<()> {
-        check_ids(ids, LINKS_MAX)?;
+        if ids.len() > LINKS_MAX {
+            let message = format!("Cannot link more than {LINKS_MAX} traces to a run in one call, got {}", ids.len());
+            return Err(Error::invalid_argument(message));
+        }
+        ids.iter().try_for_each(|id| check_trace_id(id))?;
         on_conflict!(async {
             let mut tx = self.meta.begin().await?;
             for id in ids {
-                require_trace(tx.as_mut(), id).await?;
                 let sql = "INSERT INTO trace_run VALUES ($1, $2) ON CONFLICT (trace_id, run_id) DO NOTHING";
                 tx.execute(sql, params![id, run.as_str()]).await?;
             }
+            check_waiting(tx.as_mut(), ids, run).await?;
             tx.commit().await
         })
     }
+}
+
+/// Refuses links to traces that have not come, when the run has too many such ones: nothing else removes them.
+async fn check_waiting(tx: &mut dyn Transaction, ids: &[String], run: &RunId) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let known = format!("SELECT id FROM trace_info WHERE id IN ({})", places(1, ids.len()));
+    if tx.query(&known, &texts(ids)).await?.len() == ids.len() {
+        return Ok(());
+    }
+    let waiting = "SELECT trace_id FROM trace_run r WHERE r.run_id = $1
+        AND NOT EXISTS (SELECT 1 FROM trace_info t WHERE t.id = r.trace_id) LIMIT $2";
+    if tx.query(waiting, params![run.as_str(), WAITING_LINKS_MAX as u64 + 1]).await?.len() <= WAITING_LINKS_MAX {
+        return Ok(());
+    }
+    Err(Error::resource_exhausted(format!(
+        "run {run} is linked to {WAITING_LINKS_MAX} traces that have not come yet; send those first"
+    )))
 }
 
 /// The two kinds of pairs of a trace.

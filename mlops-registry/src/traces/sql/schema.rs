@@ -4,10 +4,11 @@ use mlops_store::{Migration, Migrations};
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
     namespace: "trace",
-    steps: &[Migration {
-        version: 1,
-        name: "traces, spans, assessments",
-        sql: "CREATE TABLE trace_info (
+    steps: &[
+        Migration {
+            version: 1,
+            name: "traces, spans, assessments",
+            sql: "CREATE TABLE trace_info (
     id TEXT PRIMARY KEY,
     experiment BIGINT NOT NULL,
     started BIGINT NOT NULL,
@@ -42,7 +43,27 @@ CREATE TABLE trace_assessment (
 );
 CREATE TABLE trace_run (trace_id TEXT NOT NULL, run_id TEXT NOT NULL, PRIMARY KEY (trace_id, run_id));
 ",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "assessments in the order in which they were made",
+            sql: "ALTER TABLE trace_assessment ADD COLUMN position BIGINT NOT NULL DEFAULT 0;
+",
+        },
+        Migration {
+            version: 3,
+            name: "what spans count beside them, runs by their links",
+            // Spans of before count nothing; what a trace says of its tokens, its client has said.
+            sql: "ALTER TABLE trace_span ADD COLUMN parent TEXT NOT NULL DEFAULT '';
+ALTER TABLE trace_span ADD COLUMN tokens TEXT;
+CREATE INDEX trace_run_by_run ON trace_run (run_id);
+ALTER TABLE trace_info ADD COLUMN own_tokens BIGINT NOT NULL DEFAULT 0;
+UPDATE trace_info SET own_tokens = 1 WHERE EXISTS (
+    SELECT 1 FROM trace_metadata m WHERE m.trace_id = trace_info.id AND m.key = 'mlflow.trace.tokenUsage'
+);
+",
+        },
+    ],
 };
 
 /// Every table that names a trace, and the column that does.

@@ -12,7 +12,7 @@ use crate::{
     bound::Bound,
     rows::{places, texts},
     search::{
-        Clause, Fields, Filter, Operand, OrderKey, Page, PageRequest, Search, compare_by, cut,
+        Clause, Fields, Filter, Literal, Operand, OrderKey, Page, PageRequest, Search, Test, compare_by, cut,
         sql::{all_of, text_test, time_test},
     },
     traces::{
@@ -148,7 +148,26 @@ fn value_of(said: &Assessment, group: &str, key: &str) -> Option<String> {
         (AssessmentValue::Issue { .. }, "issue") if key == "id" => return Some(said.name.clone()),
         _ => return None,
     };
-    Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    // Clients send 5 as 5.0, and ask for it as "5".
+    let number = value.as_f64().filter(|_| value.is_f64()).and_then(whole);
+    Some(number.unwrap_or_else(|| value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+}
+
+/// A number that is whole, as a text without a point.
+fn whole(number: f64) -> Option<String> {
+    (number.fract() == 0.0 && number.abs() < 1e15).then(|| format!("{number:.0}"))
+}
+
+/// A whole number that a clause on assessments asks for in another form, such as "5.0", is found as [`value_of`] has it
+/// too.
+fn widened(clause: &Clause) -> Clause {
+    let mut clause = clause.clone();
+    if let ("feedback" | "expectation", Test::Compare(operator, Literal::Text(text))) = (clause.group, &clause.test)
+        && let Some(whole) = text.parse().ok().and_then(whole)
+    {
+        clause.test = Test::In { negated: *operator != "=", texts: vec![text.clone(), whole] };
+    }
+    clause
 }
 
 /// The place in the order of time after which a page begins.
@@ -185,6 +204,26 @@ fn condition(dialect: Dialect, clause: &Clause, bound: &mut Bound) -> Option<Str
     Some(text_test(dialect, &column, test, bound))
 }
 
+/// Refuses what is well-formed and can never match.
+fn check_clause(clause: &Clause) -> Result<()> {
+    let key = clause.key.as_str();
+    match (clause.group, &clause.test) {
+        ("span", _) if !(["name", "status", "type", "content"].contains(&key) || key.starts_with("attributes.")) => {
+            Err(Error::invalid_argument(format!(
+                "Invalid span attribute '{key}'. Supported attributes: name, status, type, attributes.<attribute_name>."
+            )))
+        }
+        ("attributes", Test::Compare(_, Literal::Text(prompt)))
+            if key == "prompt" && prompt.split('/').filter(|part| !part.is_empty()).count() != 2 =>
+        {
+            Err(Error::invalid_argument(format!(
+                "Invalid prompts filter value '{prompt}'. Expected format: prompt = \"name/version\""
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A search that was parsed.
 struct Plan {
     experiments: Vec<ExperimentId>,
@@ -201,6 +240,8 @@ impl SqlTraceStore {
             )));
         }
         let filter = Filter::parse::<Subject<'_>>(&search.filter)?;
+        filter.clauses().iter().try_for_each(check_clause)?;
+        let filter = Filter::of(filter.clauses().iter().map(widened).collect());
         let order = OrderKey::parse_all::<Subject<'_>>(&search.order_by)?;
         let mark = format!("traces {experiments:?} {} {:?}", search.filter, search.order_by);
         let descending = match order.as_slice() {

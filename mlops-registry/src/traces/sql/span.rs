@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mlops_core::{Result, Timestamp};
+use mlops_core::{Error, Result, Timestamp};
 use mlops_store::{Transaction, TransactionExt as _, params};
+use serde_json::json;
 
 use super::{
     SqlTraceStore,
@@ -14,11 +15,17 @@ use crate::{
     limits::{PREVIEW_MAX, TRACE_TAG_VALUE_MAX, check_free_key, truncated},
     retry::on_conflict,
     rows::{from_json, places, texts, to_json},
+    search::sql::unreadable,
     traces::{
-        AnyValue, Attribute, SESSION_METADATA, SPANS_IN_STORE, SPANS_LOCATION_TAG, Span, StatusCode, TRACE_IDS_MAX,
-        TRACE_NAME_TAG, TraceInfo, TraceState, USER_METADATA, otlp::ResourceSpans,
+        AnyValue, Attribute, SESSION_METADATA, SPANS_IN_STORE, SPANS_LOCATION_TAG, Span, StatusCode, TOKENS_METADATA,
+        TRACE_IDS_MAX, TRACE_NAME_TAG, TraceInfo, TraceState, USER_METADATA,
+        otlp::ResourceSpans,
+        usage::{self, Counting, Tokens},
     },
 };
+
+/// Most spans over which the tokens of a trace are summed up; of a larger one the sum stays as it was.
+const COUNTED_SPANS_MAX: usize = 50_000;
 
 /// The prefix of attributes of the root span that are tags of the trace.
 const TRACE_TAG_PREFIX: &str = "mlflow.traceTag.";
@@ -68,10 +75,11 @@ impl SqlTraceStore {
 
 async fn put_trace(tx: &mut dyn Transaction, experiment: ExperimentId, id: &str, seen: &Seen<'_>) -> Result<()> {
     let known = tx.query_opt("SELECT * FROM trace_info WHERE id = $1", params![id]).await?;
-    let finalized = known.as_ref().map(|row| row.get::<bool>("finalized")).transpose()?.unwrap_or(false);
+    let flag = |column: &str| Ok::<_, Error>(known.as_ref().map(|row| row.get(column)).transpose()?.unwrap_or(false));
+    let (finalized, own_tokens) = (flag("finalized")?, flag("own_tokens")?);
     let known = known.as_ref().map(read_info).transpose()?;
     let info = seen.merge_into(known, experiment, id, finalized);
-    let sql = "INSERT INTO trace_info VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) ON CONFLICT (id) DO UPDATE SET
+    let sql = "INSERT INTO trace_info VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0) ON CONFLICT (id) DO UPDATE SET
         started = excluded.started, duration_ms = excluded.duration_ms, state = excluded.state,
         request_preview = excluded.request_preview, response_preview = excluded.response_preview";
     let values = params![
@@ -88,13 +96,40 @@ async fn put_trace(tx: &mut dyn Transaction, experiment: ExperimentId, id: &str,
     add_pairs(tx, Pairs::Tags, id, &seen.name()).await?;
     put_pairs(tx, Pairs::Tags, id, &seen.tags()).await?;
     add_pairs(tx, Pairs::Metadata, id, &seen.metadata()).await?;
-    let sql = "INSERT INTO trace_span VALUES ($1, $2, $3, $4) ON CONFLICT (trace_id, span_id)
-        DO UPDATE SET started = excluded.started, content = excluded.content";
+    let sql = "INSERT INTO trace_span (trace_id, span_id, started, content, parent, tokens)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (trace_id, span_id) DO UPDATE SET
+        started = excluded.started, content = excluded.content, parent = excluded.parent, tokens = excluded.tokens";
+    let mut counts = false;
     for span in &seen.spans {
-        let span_id = span.span_id.to_ascii_lowercase();
-        tx.execute(sql, params![id, span_id, span.start_time_unix_nano, to_json("span", span)?]).await?;
+        let (span_id, content) = (span.span_id.to_ascii_lowercase(), to_json("span", span)?);
+        let Counting { parent, tokens } = Counting::of(span);
+        let tokens = tokens.map(|tokens| to_json("count of tokens", &tokens)).transpose()?;
+        counts |= tokens.is_some();
+        tx.execute(sql, params![id, span_id, span.start_time_unix_nano, content, parent, tokens]).await?;
+    }
+    if counts
+        && !own_tokens
+        && let Some(tokens) = count_tokens(tx, id).await?
+    {
+        put_pairs(tx, Pairs::Metadata, id, &BTreeMap::from([(TOKENS_METADATA.to_owned(), tokens)])).await?;
     }
     Ok(())
+}
+
+/// The tokens of the trace over all its spans: what stands for others may come later than they do.
+async fn count_tokens(tx: &mut dyn Transaction, id: &str) -> Result<Option<String>> {
+    let sql = "SELECT span_id, parent, tokens FROM trace_span WHERE trace_id = $1 LIMIT $2";
+    let rows = tx.query(sql, params![id, COUNTED_SPANS_MAX as u64 + 1]).await?;
+    if rows.len() > COUNTED_SPANS_MAX {
+        return Ok(None);
+    }
+    let mut spans: BTreeMap<String, Counting> = BTreeMap::new();
+    for row in &rows {
+        let read = |text: String| serde_json::from_str::<Tokens>(&text).map_err(unreadable("tokens"));
+        let tokens = row.get::<Option<String>>("tokens")?.map(read).transpose()?;
+        spans.insert(row.get("span_id")?, Counting { parent: row.get("parent")?, tokens });
+    }
+    Ok(usage::of_trace(&spans).map(|sum| json!(sum).to_string()))
 }
 
 fn millis(nanos: u64) -> i64 {
@@ -122,7 +157,7 @@ impl Seen<'_> {
             info.state = if root.status.code == StatusCode::Error { TraceState::Error } else { TraceState::Ok };
         }
         let preview = |key: &str| {
-            let text = root?.attribute(key)?.to_text();
+            let text = root?.attribute(key)?.meaning().to_string();
             Some(truncated(&text, PREVIEW_MAX).to_owned())
         };
         info.request_preview = info.request_preview.or_else(|| preview("mlflow.spanInputs"));

@@ -316,6 +316,7 @@ mod tests {
     use mlops_store::SqliteMetaStore;
 
     use super::*;
+    use crate::limits::BATCH_DATASETS_MAX;
     use crate::{
         ArtifactStore, Search, SqlTrackingStore, TrackingStore, TrackingStoreExt as _,
         search::PageRequest,
@@ -336,7 +337,7 @@ mod tests {
         Metric { key: "auc".into(), value: step as f64, timestamp: Timestamp::from_millis(step), step }
     }
 
-    async fn runs(store: &SqlTrackingStore) -> Vec<crate::RunRecord> {
+    async fn runs(store: &SqlTrackingStore) -> Vec<Arc<crate::RunRecord>> {
         let fraud = store.ensure_experiment("fraud").await.unwrap();
         store.search_runs(&[fraud], &Search::new().with_order("attributes.run_name")).await.unwrap().items
     }
@@ -461,7 +462,7 @@ mod tests {
         let dataset = |name: &str| LoggedDataset { name: name.into(), digest: "d".into(), ..LoggedDataset::default() };
         let input = |name: &str| DatasetInput { dataset: dataset(name), ..DatasetInput::default() };
         let tagged = DatasetInput { tags: [("k".to_owned(), "v".repeat(501))].into(), ..input("train") };
-        for inputs in [vec![input("")], vec![tagged], vec![input("train"); 1_001]] {
+        for inputs in [vec![input("")], vec![tagged], vec![input("train"); BATCH_DATASETS_MAX + 1]] {
             for refused in [ours.log_inputs(&inputs).await, store.log_inputs(theirs.run_id(), &inputs).await] {
                 assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
             }

@@ -229,7 +229,7 @@ impl<P: FnMut(&ReplayReport) + Send + Sync> Replay<'_, P> {
         if !run.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(None);
         }
-        Ok(run_tagged(self.store, &[experiment], OFFLINE_RUN_TAG, run).await?.map(|found| found.id))
+        Ok(run_tagged(self.store, &[experiment], OFFLINE_RUN_TAG, run).await?.map(|found| found.id.clone()))
     }
 
     async fn file(&self, run: &RunId, path: &str, bytes: &str) -> Result<()> {

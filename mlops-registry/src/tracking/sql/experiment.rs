@@ -5,7 +5,7 @@ use mlops_store::{MetaStoreExt as _, Row, Transaction, TransactionExt as _, para
 
 use super::{SqlTrackingStore, execute_all, pairs};
 use crate::{
-    limits::{EXPERIMENT_TAG_VALUE_MAX, LOCATION_MAX, check_experiment_name, check_free_key, check_length},
+    limits::{EXPERIMENT_TAG_VALUE_MAX, LOCATION_MAX, check_experiment_name, check_key, check_length},
     retry::{Statement, on_conflict},
     search::{Filter, OrderKey, Page, Search, compare_by, cut},
     sql_store::touched,
@@ -37,7 +37,8 @@ impl SqlTrackingStore {
                 let state = if deleted { "active" } else { "deleted" };
                 return Err(Error::not_found(format!("No {state} experiment with ID {id} exists")));
             }
-            tx.execute("UPDATE tracking_run SET deleted = $1 WHERE experiment = $2", params![deleted, id.0]).await?;
+            let sql = "UPDATE tracking_run SET deleted = $1, revision = revision + 1 WHERE experiment = $2";
+            tx.execute(sql, params![deleted, id.0]).await?;
             tx.commit().await
         })
     }
@@ -57,9 +58,9 @@ impl SqlTrackingStore {
 
     pub(super) async fn insert_experiment(&self, name: &str, options: &CreateExperiment) -> Result<ExperimentId> {
         check_experiment_name(name)?;
-        check_length("artifact location", options.artifact_location.as_deref().unwrap_or_default(), LOCATION_MAX)?;
+        check_length("artifact_location", options.artifact_location.as_deref().unwrap_or_default(), LOCATION_MAX)?;
         for (key, value) in &options.tags {
-            check_free_key("tag key", key)?;
+            check_key("tag key", key)?;
             check_length(&format!("value of tag {key:?}"), value, EXPERIMENT_TAG_VALUE_MAX)?;
         }
         let created = on_conflict!(async {
@@ -114,7 +115,7 @@ impl SqlTrackingStore {
 
     pub(super) async fn tag_experiment(&self, id: ExperimentId, tags: &[(String, String)]) -> Result<()> {
         for (key, value) in tags {
-            check_free_key("tag key", key)?;
+            check_key("tag key", key)?;
             check_length(&format!("value of tag {key:?}"), value, EXPERIMENT_TAG_VALUE_MAX)?;
         }
         let sql = "INSERT INTO tracking_experiment_tag VALUES ($1, $2, $3)
@@ -147,7 +148,7 @@ pub(super) async fn require_active_experiment(tx: &mut dyn Transaction, id: Expe
 fn taken(name: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| match error.kind() {
         ErrorKind::AlreadyExists => Error::already_exists(format!(
-            "Experiment {name:?} already exists; it may be deleted, then restore it or choose another name"
+            "Experiment(name={name}) already exists. It may be deleted, then restore it or choose another name"
         )),
         _ => error,
     }

@@ -1,9 +1,11 @@
 //! Searching runs.
 
+use std::sync::Arc;
+
 use mlops_core::{Error, Result};
 use mlops_store::{Dialect, MetaStoreExt as _};
 
-use super::{SqlTrackingStore, select::Selection};
+use super::{SqlTrackingStore, cache::Revision, select::Selection};
 use crate::{
     search::{Clause, Filter, OrderKey, Page, PageRequest, Search, SearchColumns, sql::SortValue},
     tracking::record::{ExperimentId, RunRecord},
@@ -20,11 +22,15 @@ const PROBES_MAX: usize = 8;
 /// How many runs are looked at in one go when the database cannot decide by itself.
 const CANDIDATES_AT_ONCE: usize = 500;
 
-/// The number of a run, and where it stands in the order of a search.
-type Place = (i64, Vec<SortValue>);
+/// A run, and where it stands in the order of a search.
+type Place = (Revision, Vec<SortValue>);
 
 impl SqlTrackingStore {
-    pub(super) async fn find_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>> {
+    pub(super) async fn find_runs(
+        &self,
+        experiments: &[ExperimentId],
+        search: &Search,
+    ) -> Result<Page<Arc<RunRecord>>> {
         let (filter, order) =
             (Filter::parse::<RunRecord>(&search.filter)?, OrderKey::parse_all::<RunRecord>(&search.order_by)?);
         search.columns.check()?;
@@ -40,7 +46,7 @@ impl SqlTrackingStore {
         found.truncate(size);
         let last = found.last().filter(|_| more).map(|(_, position)| position);
         let next_page_token = last.map(|position| PageRequest::token(&of, position)).transpose()?;
-        let runs: Vec<i64> = found.iter().map(|(run, _)| *run).collect();
+        let runs: Vec<Revision> = found.iter().map(|(run, _)| *run).collect();
         Ok(Page { items: self.read_runs(&runs, &search.columns).await?, next_page_token })
     }
 
@@ -96,7 +102,7 @@ impl SqlTrackingStore {
         Ok(rarest.0)
     }
 
-    /// The numbers and positions of the first `count` runs behind a position.
+    /// The places of the first `count` runs behind a position.
     async fn scan(
         &self,
         selection: &Selection<'_>,
@@ -115,7 +121,8 @@ impl SqlTrackingStore {
                 let rows = self.meta.query(&sql, &values).await?;
                 let mut candidates = Vec::with_capacity(rows.len());
                 for row in &rows {
-                    candidates.push((row.get("seq")?, selection.position(*part, row)?));
+                    let run = Revision { run: row.get("seq")?, number: row.get("revision")? };
+                    candidates.push((run, selection.position(*part, row)?));
                 }
                 let full = candidates.len() == limit;
                 if let Some((_, position)) = candidates.last() {
@@ -138,9 +145,9 @@ impl SqlTrackingStore {
 
     /// Those of some runs that the filter admits.
     async fn admitted(&self, selection: &Selection<'_>, candidates: Vec<Place>) -> Result<Vec<Place>> {
-        let runs: Vec<i64> = candidates.iter().map(|(run, _)| *run).collect();
+        let runs: Vec<Revision> = candidates.iter().map(|(run, _)| *run).collect();
         let records = self.records(&runs, &SearchColumns::default()).await?;
-        let admits = |run: &i64| records.get(run).is_some_and(|record| selection.filter.admits(record));
+        let admits = |run: &Revision| records.get(&run.run).is_some_and(|record| selection.filter.admits(&**record));
         Ok(candidates.into_iter().filter(|(run, _)| admits(run)).collect())
     }
 }

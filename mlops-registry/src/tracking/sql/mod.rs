@@ -3,6 +3,7 @@
 //! Invariant: a batch of metrics, params and tags is one transaction. Metric values are kept as their 64 bits, so NaN
 //! and infinities come back as they were.
 
+mod cache;
 mod experiment;
 mod find;
 mod history;
@@ -22,7 +23,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 use mlops_core::{Clock, Result, SystemClock};
-use mlops_store::{MetaStore, MetaStoreExt as _, Row, Transaction, params};
+use mlops_store::{Dialect, MetaStore, MetaStoreExt as _, Row, Transaction, params};
 
 use crate::{
     id_source::IdSource,
@@ -30,6 +31,9 @@ use crate::{
     retry::{Statement, on_conflict},
     sql_store::sql_store,
 };
+
+/// Bytes of runs that are kept in memory unless set otherwise.
+const CACHED_BYTES: usize = 4 << 20;
 
 /// A tracking store over a [`MetaStore`].
 #[derive(Debug, Clone)]
@@ -39,6 +43,7 @@ pub struct SqlTrackingStore {
     ids: Option<Arc<dyn IdSource>>,
     artifact_root: String,
     keys: Arc<keys::KeyNumbers>,
+    cache: Option<Arc<cache::RunCache>>,
 }
 
 /// Puts a [`SqlTrackingStore`] together.
@@ -58,6 +63,13 @@ impl SqlTrackingStoreBuilder {
     /// URI below which experiments keep their files unless they say otherwise. Default `mlflow-artifacts:`.
     pub fn with_artifact_root(mut self, uri: impl Into<String>) -> Self {
         self.store.artifact_root = uri.into().trim_end_matches('/').to_owned();
+        self
+    }
+
+    /// About how many bytes of runs are kept in memory, so that a search reads those that were changed since the last one
+    /// only; 0: none. Default 4 MiB. On PostgreSQL none are kept.
+    pub fn with_cached_bytes(mut self, bytes: usize) -> Self {
+        self.store.cache = cached(self.store.meta.dialect(), bytes);
         self
     }
 
@@ -82,7 +94,8 @@ impl SqlTrackingStore {
     pub fn builder(meta: Arc<dyn MetaStore>) -> SqlTrackingStoreBuilder {
         let artifact_root = "mlflow-artifacts:".to_owned();
         let (clock, keys) = (Arc::new(SystemClock::new()), Arc::default());
-        SqlTrackingStoreBuilder { store: Self { meta, clock, ids: None, artifact_root, keys } }
+        let cache = cached(meta.dialect(), CACHED_BYTES);
+        SqlTrackingStoreBuilder { store: Self { meta, clock, ids: None, artifact_root, keys, cache } }
     }
 
     /// Moves some points of the first version of the tables into segments; false when there are none.
@@ -95,6 +108,10 @@ impl SqlTrackingStore {
         tx.commit().await?;
         Ok(more)
     }
+}
+
+fn cached(dialect: Dialect, bytes: usize) -> Option<Arc<cache::RunCache>> {
+    (dialect == Dialect::Sqlite && bytes > 0).then(|| Arc::new(cache::RunCache::new(bytes)))
 }
 
 fn pairs(rows: &[Row]) -> Result<BTreeMap<String, String>> {

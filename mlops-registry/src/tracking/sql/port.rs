@@ -1,5 +1,7 @@
 //! The port, call by call.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use mlops_core::{Metric, Result, RunId};
 
@@ -65,7 +67,7 @@ impl TrackingStore for SqlTrackingStore {
         self.homes_of(ids).await
     }
 
-    async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<RunRecord>> {
+    async fn search_runs(&self, experiments: &[ExperimentId], search: &Search) -> Result<Page<Arc<RunRecord>>> {
         self.find_runs(experiments, search).await
     }
 

@@ -3,12 +3,15 @@
 //! Invariant: a run is one row of one query, however much it logged: the database gathers its params, tags and latest
 //! metrics as JSON. Rows cost more than bytes do, and a page of runs would else be ten thousand of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use mlops_core::{Metric, Result, Timestamp};
 use mlops_store::{Dialect, Row, Value};
 
-use super::SqlTrackingStore;
+use super::{SqlTrackingStore, cache::Revision};
 use crate::{
     bound::{Bound, listing},
     search::{
@@ -19,30 +22,43 @@ use crate::{
 };
 
 impl SqlTrackingStore {
-    /// The runs of these numbers, in their order, with what `columns` name; those that are gone are left out.
-    pub(super) async fn read_runs(&self, runs: &[i64], columns: &SearchColumns) -> Result<Vec<RunRecord>> {
+    /// These runs, in their order, with what `columns` name; those that are gone are left out.
+    pub(super) async fn read_runs(&self, runs: &[Revision], columns: &SearchColumns) -> Result<Vec<Arc<RunRecord>>> {
         let mut found = self.records(runs, columns).await?;
-        Ok(runs.iter().filter_map(|run| found.remove(run)).collect())
+        Ok(runs.iter().filter_map(|run| found.remove(&run.run)).collect())
     }
 
-    /// The runs of these numbers by number.
-    pub(super) async fn records(&self, runs: &[i64], columns: &SearchColumns) -> Result<HashMap<i64, RunRecord>> {
-        let listed: Vec<Value> = runs.iter().copied().map(Value::from).collect();
-        self.records_where("r.seq", &listed, columns).await
+    /// The same by number: as they were in these revisions, or as they are by now.
+    pub(super) async fn records(
+        &self,
+        runs: &[Revision],
+        columns: &SearchColumns,
+    ) -> Result<HashMap<i64, Arc<RunRecord>>> {
+        let cache = self.cache.as_deref().filter(|_| *columns == SearchColumns::default());
+        let mut found = cache.map_or_else(HashMap::new, |cache| cache.get(runs));
+        let missing = runs.iter().filter(|run| !found.contains_key(&run.run));
+        let listed: Vec<Value> = missing.map(|run| Value::from(run.run)).collect();
+        let read = self.records_where("r.seq", &listed, columns).await?;
+        let read: Vec<(Revision, Arc<RunRecord>)> = read.into_iter().map(|(run, it)| (run, Arc::new(it))).collect();
+        if let Some(cache) = cache {
+            cache.keep(read.iter().map(|(run, record)| (*run, record)));
+        }
+        found.extend(read.into_iter().map(|(run, record)| (run.run, record)));
+        Ok(found)
     }
 
-    /// The runs that have one of the values in a column, by number.
+    /// The runs that have one of the values in a column.
     pub(super) async fn records_where(
         &self,
         column: &str,
         listed: &[Value],
         columns: &SearchColumns,
-    ) -> Result<HashMap<i64, RunRecord>> {
+    ) -> Result<Vec<(Revision, RunRecord)>> {
         let (sql, fixed) = statement(self.meta.dialect(), column, columns);
-        let mut found: HashMap<i64, RunRecord> = HashMap::with_capacity(listed.len());
+        let mut found = Vec::with_capacity(listed.len());
         for (sql, values) in listing(&sql, &fixed, listed) {
             for row in self.meta.query(&sql, &values).await? {
-                found.insert(row.get("seq")?, read(&row)?);
+                found.push((Revision { run: row.get("seq")?, number: row.get("revision")? }, read(&row)?));
             }
         }
         Ok(found)
@@ -66,8 +82,8 @@ fn statement(dialect: Dialect, column: &str, columns: &SearchColumns) -> (String
     let tags = part(&columns.tags, "t.key, t.value", "tracking_run_tag t WHERE t.run = r.seq", "t.key");
     let datasets = gathered(dialect, "d.input", "tracking_input d WHERE d.run_id = r.id");
     let sql = format!(
-        "SELECT r.seq, r.id, r.experiment, r.name, r.user_name, r.status, r.started, r.ended, r.artifact_uri, r.deleted,
-            {metrics} AS metrics, {params} AS params, {tags} AS tags, {datasets} AS datasets
+        "SELECT r.seq, r.revision, r.id, r.experiment, r.name, r.user_name, r.status, r.started, r.ended,
+            r.artifact_uri, r.deleted, {metrics} AS metrics, {params} AS params, {tags} AS tags, {datasets} AS datasets
         FROM tracking_run r WHERE {column} IN ({{list}})"
     );
     (sql, bound.0)

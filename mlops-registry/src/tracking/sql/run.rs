@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use mlops_core::{Error, Result, RunId, RunStatus, Timestamp};
-use mlops_store::{MetaStoreExt as _, Transaction, TransactionExt as _, Value, Work, params};
+use mlops_store::{Dialect, MetaStoreExt as _, Row, Transaction, TransactionExt as _, Value, Work, params};
 
 use super::{
     SqlTrackingStore,
@@ -34,13 +34,25 @@ pub(super) struct RunNumber {
 impl RunNumber {
     pub(super) async fn of(tx: &mut dyn Transaction, id: &str) -> Result<Option<Self>> {
         let sql = "SELECT seq, experiment, deleted FROM tracking_run WHERE id = $1";
-        let Some(row) = tx.query_opt(sql, params![id]).await? else { return Ok(None) };
-        Ok(Some(Self { seq: row.get("seq")?, experiment: row.get("experiment")?, deleted: row.get("deleted")? }))
+        tx.query_opt(sql, params![id]).await?.map(|row| Self::read(&row)).transpose()
     }
 
-    /// The same of a run that is not deleted.
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self { seq: row.get("seq")?, experiment: row.get("experiment")?, deleted: row.get("deleted")? })
+    }
+
+    /// The same of a run that is not deleted and is about to be changed.
     pub(super) async fn active(tx: &mut dyn Transaction, id: &RunId) -> Result<Self> {
-        let run = Self::of(tx, id.as_str()).await?.ok_or_else(|| unknown_run(id))?;
+        let run = match tx.dialect() {
+            Dialect::Sqlite => {
+                let sql =
+                    "UPDATE tracking_run SET revision = revision + 1 WHERE id = $1 RETURNING seq, experiment, deleted";
+                tx.query_opt(sql, params![id.as_str()]).await?.map(|row| Self::read(&row)).transpose()?
+            }
+            // Nothing is kept of its runs, and transactions that only add to a run need not wait for each other.
+            Dialect::Postgres => Self::of(tx, id.as_str()).await?,
+        };
+        let run = run.ok_or_else(|| unknown_run(id))?;
         if run.deleted {
             return Err(Error::failed_precondition(format!(
                 "The run {id} must be in the 'active' state; it is deleted, restore it first"
@@ -112,7 +124,7 @@ impl SqlTrackingStore {
     }
 
     pub(super) async fn mark_run(&self, id: &RunId, deleted: bool) -> Result<()> {
-        let sql = "UPDATE tracking_run SET deleted = $1 WHERE id = $2";
+        let sql = "UPDATE tracking_run SET deleted = $1, revision = revision + 1 WHERE id = $2";
         let changed = on_conflict!(self.meta.execute(sql, params![deleted, id.as_str()]))?;
         if changed == 0 { Err(unknown_run(id)) } else { Ok(()) }
     }
@@ -133,7 +145,7 @@ impl SqlTrackingStore {
 
     pub(super) async fn run_of(&self, id: &RunId) -> Result<RunRecord> {
         let found = self.records_where("r.id", &[Value::from(id.as_str())], &SearchColumns::default()).await?;
-        found.into_values().next().ok_or_else(|| unknown_run(id))
+        found.into_iter().next().map(|(_, run)| run).ok_or_else(|| unknown_run(id))
     }
 
     pub(super) async fn homes_of(&self, ids: &[RunId]) -> Result<Vec<RunHome>> {

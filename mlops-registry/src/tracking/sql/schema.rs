@@ -153,5 +153,11 @@ CREATE INDEX tracking_run_tag_by_value ON tracking_run_tag (key, substr(value, 1
 {sqlite}CREATE INDEX tracking_metric_latest_by_value ON tracking_metric_latest (experiment, key, value_order, run);
 ",
     },
+    Migration {
+        version: 4,
+        name: "how often a run was changed",
+        sql: "ALTER TABLE tracking_run ADD COLUMN revision BIGINT NOT NULL DEFAULT 0;
+",
+    },
     ],
 };

@@ -34,6 +34,7 @@ impl Fields for RunRecord {
         ("created", true),
         ("Created", true),
     ];
+    const KEYS: &'static [(&'static str, &'static [&'static str])] = &[("datasets", &["name", "digest", "context"])];
     const LISTED: &'static [&'static str] = &["run_id", "datasets"];
     const NULLABLE: &'static [&'static str] = &["params", "parameters", "tags"];
 

@@ -123,7 +123,7 @@ impl<'s> Selection<'s> {
         Some((*self.metrics.get(&first.key)?, first.descending))
     }
 
-    /// The statement for the numbers and sort keys of up to `limit` runs behind `after`.
+    /// The statement for the numbers, revisions and sort keys of up to `limit` runs behind `after`.
     pub(super) fn page(&self, part: Part, after: Option<&[SortValue]>, limit: usize) -> Result<(String, Vec<Value>)> {
         check_order(self.order.len())?;
         let mut bound = Bound::default();
@@ -141,7 +141,7 @@ impl<'s> Selection<'s> {
             (Part::Rest, Some(class)) => conditions.push(format!("{} > 0", class.sql)),
             _ => {}
         }
-        page(self.dialect, ("r.seq", &from), conditions, (&terms, after), limit, bound)
+        page(self.dialect, ("r.seq, r.revision", &from), conditions, (&terms, after), limit, bound)
     }
 
     /// The statement that counts.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mlops_core::{Metric, RunId, RunStatus, Timestamp, testing::SplitMix64};
 use mlops_store::{Migrations, SqliteMetaStore};
 
-use super::*;
+use super::{cache::Revision, *};
 #[cfg(feature = "postgres")]
 use crate::search::testing::postgres;
 use crate::{
@@ -301,13 +301,13 @@ fn random_search(chance: &Chance) -> Search {
 }
 
 /// What the documentation promises, evaluated over records.
-fn expected(all: &[RunRecord], experiments: &[ExperimentId], search: &Search) -> Vec<RunId> {
+fn expected(all: &[Arc<RunRecord>], experiments: &[ExperimentId], search: &Search) -> Vec<RunId> {
     let filter = Filter::parse::<RunRecord>(&search.filter).unwrap();
     let order = OrderKey::parse_all::<RunRecord>(&search.order_by).unwrap();
     let admits = |run: &&RunRecord| {
         experiments.contains(&run.experiment) && search.view.admits(run.deleted) && filter.admits(*run)
     };
-    let mut found: Vec<&RunRecord> = all.iter().filter(admits).collect();
+    let mut found: Vec<&RunRecord> = all.iter().map(Arc::as_ref).filter(admits).collect();
     found.sort_by(|a, b| {
         compare_by(&order, *a, *b).then(b.started.cmp(&a.started)).then_with(|| a.id.as_str().cmp(b.id.as_str()))
     });
@@ -318,7 +318,8 @@ pub(super) async fn searches_agree_with_the_reference(store: &SqlTrackingStore, 
     let chance = Chance::new(seed);
     let experiments = random_runs(store, &chance, 60).await;
     let rows = store.meta.query("SELECT seq FROM tracking_run ORDER BY seq", &[]).await.unwrap();
-    let numbers: Vec<i64> = rows.iter().map(|row| row.get("seq").unwrap()).collect();
+    // None has this revision, so all are read.
+    let numbers: Vec<Revision> = rows.iter().map(|row| Revision { run: row.get("seq").unwrap(), number: -1 }).collect();
     let all = store.read_runs(&numbers, &SearchColumns::default()).await.unwrap();
     assert_eq!(all.len(), 60);
     for _ in 0..400 {
@@ -329,7 +330,7 @@ pub(super) async fn searches_agree_with_the_reference(store: &SqlTrackingStore, 
         let mut found = Vec::new();
         loop {
             let page = store.search_runs(among, &search).await.unwrap();
-            found.extend(page.items.into_iter().map(|run| run.id));
+            found.extend(page.items.iter().map(|run| run.id.clone()));
             search.page.token = page.next_page_token;
             if search.page.token.is_none() {
                 break;
@@ -372,7 +373,7 @@ async fn pages_are_not_moved_by_runs_that_come_or_go() {
     let late = start(&store).await;
     log(&store, &late, vec![metric("m", -1.0, 1, 1)]).await;
     let second = store.search_runs(&[ExperimentId(0)], &search).await.unwrap();
-    assert_eq!(second.items.into_iter().map(|run| run.id).collect::<Vec<_>>(), runs[2..]);
+    assert_eq!(second.items.iter().map(|run| run.id.clone()).collect::<Vec<_>>(), runs[2..]);
     assert_eq!(second.next_page_token, None);
 }
 
@@ -392,6 +393,62 @@ async fn of_items_that_are_appended_at_once_none_is_lost() {
     assert_eq!(items, Vec::from_iter(0..50));
 }
 
+/// What searches give is what was written, whoever wrote it: two stores over one database stand for two processes, each of
+/// which keeps runs of its own.
+#[tokio::test]
+async fn kept_runs_show_every_change_at_once() {
+    let meta: Arc<dyn MetaStore> = Arc::new(SqliteMetaStore::in_memory().await.unwrap());
+    let mut stores = Vec::new();
+    // The last one keeps so little that runs come and go.
+    for bytes in [1 << 20, 1 << 20, 12_000] {
+        stores.push(SqlTrackingStore::builder(Arc::clone(&meta)).with_cached_bytes(bytes).build().await.unwrap());
+    }
+    let plain = SqlTrackingStore::builder(meta).with_cached_bytes(0).build().await.unwrap();
+    let chance = Chance::new(20_261_127);
+    let experiments = random_runs(&plain, &chance, 12).await;
+    let search = Search::new().with_view(View::All);
+    let runs: Vec<RunId> =
+        plain.search_runs(&experiments, &search).await.unwrap().items.iter().map(|run| run.id.clone()).collect();
+    for change in 0..300_u32 {
+        let (writer, run) = (&stores[chance.below(3)], &runs[chance.below(runs.len())]);
+        // What is refused, such as changing a run that is deleted, changes nothing.
+        drop(random_change(writer, run, &chance, change).await);
+        // As text, for a metric may be NaN.
+        let found = async |store: &SqlTrackingStore| {
+            format!("{:#?}", store.search_runs(&experiments, &search).await.unwrap().items)
+        };
+        let expected = found(&plain).await;
+        for (place, store) in stores.iter().enumerate() {
+            assert_eq!(found(store).await, expected, "{change}, store {place}");
+        }
+    }
+}
+
+async fn random_change(store: &SqlTrackingStore, run: &RunId, chance: &Chance, change: u32) -> Result<()> {
+    let mut batch = Batch::default();
+    match chance.below(10) {
+        0 => batch.metrics.push(metric(chance.of(&["m", "n"]), f64::from(change), i64::from(change), 1)),
+        1 => batch.params.push(pair(&format!("p{}", change % 20), chance.of(&TEXTS))),
+        2 => batch.tags.push(pair(chance.of(&["m", "mlflow.runName"]), &format!("value {change}"))),
+        3 => return store.delete_run_tag(run, "m").await,
+        4 => return store.append_run_tag(run, "list", &change.into()).await,
+        5 => {
+            let status = chance.of(&[RunStatus::Running, RunStatus::Failed, RunStatus::Finished]);
+            let ended = Some(Timestamp::from_millis(i64::from(change)));
+            return store.update_run(run, RunUpdate { status: Some(status), ended, name: None }).await.map(drop);
+        }
+        6 => return store.delete_run(run).await,
+        7 => return store.restore_run(run).await,
+        8 => return store.log_inputs(run, &[dataset(&format!("d{change}"), "train")]).await,
+        _ => {
+            let experiment = store.run(run).await?.experiment;
+            let deleted = store.delete_experiment(experiment).await;
+            return if change.is_multiple_of(4) { deleted } else { store.restore_experiment(experiment).await };
+        }
+    }
+    store.log_batch(run, &batch).await
+}
+
 #[tokio::test]
 async fn a_search_brings_along_what_it_names() {
     let store = store().await;
@@ -409,7 +466,7 @@ async fn a_search_brings_along_what_it_names() {
     let search = Search::new().with_filter("params.q ILIKE '2'").with_columns(columns);
     let found = store.search_runs(&[ExperimentId(0)], &search).await.unwrap().items.remove(0);
     assert_eq!(found.metrics.keys().collect::<Vec<_>>(), ["b"]);
-    assert_eq!((found.params, found.tags.len()), (BTreeMap::new(), 2));
+    assert_eq!((&found.params, found.tags.len()), (&BTreeMap::new(), 2));
     let many = Columns::only((0..1_001).map(|i| format!("k{i}")));
     let search = Search::new().with_columns(SearchColumns { metrics: many, ..SearchColumns::default() });
     assert!(store.search_runs(&[ExperimentId(0)], &search).await.is_err());

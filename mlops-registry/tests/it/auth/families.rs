@@ -76,16 +76,20 @@ async fn a_trace_is_taken_over_by_nobody() {
         "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "root",
         "startTimeUnixNano": "1", "endTimeUnixNano": "2",
     }] }] }] });
-    let export = async |user: &str, experiment: &str| {
+    let export = async |user: &str, experiment: &str, body: &Value| {
         let request = axum::http::Request::builder()
             .method(Method::POST)
             .uri("/v1/traces")
             .header("content-type", "application/json")
             .header("x-mlflow-experiment-id", experiment)
             .header("authorization", super::basic(user, super::PASSWORD));
-        server.send(request.body(span.to_string().into()).unwrap()).await.status
+        server.send(request.body(body.to_string().into()).unwrap()).await.status
     };
-    assert_eq!((export("bob", &his).await, export("bob", &hers).await, export("ann", &hers).await), (403, 403, 200));
+    let exports = async |body: &Value| {
+        [export("bob", &his, body).await, export("bob", &hers, body).await, export("ann", &hers, body).await]
+    };
+    assert_eq!(exports(&span).await, [403, 403, 200]);
+    assert_eq!(exports(&json!({})).await, [400, 403, 400], "who may not write is told no more of the body");
 
     let at = format!("{traces}/{id}");
     let tag = json!({ "key": "k", "value": "v" });
@@ -106,16 +110,17 @@ async fn a_trace_is_taken_over_by_nobody() {
     let found = async || {
         let location = |id: &str| json!({ "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": id } });
         let search = json!({ "locations": [location(&hers), location(&his)] });
-        let found = server.call("bob", Method::POST, &format!("{traces}/search"), search).await.ok();
-        found["traces"].as_array().map_or(0, Vec::len)
+        let found = server.call("bob", Method::POST, &format!("{traces}/search"), search).await;
+        (found.status, found.body["traces"].as_array().map_or(0, Vec::len))
     };
-    assert_eq!((tries().await, found().await), ([403; 4], 0));
+    // One experiment that may not be read refuses the search in all of them.
+    assert_eq!((tries().await, found().await), ([403; 4], (403, 0)));
     server.grant("ann", "bob", "experiment", &hers, "READ").await.ok();
-    assert_eq!((tries().await, found().await), ([200, 403, 403, 403], 1));
+    assert_eq!((tries().await, found().await), ([200, 403, 403, 403], (200, 1)));
     server.grant("ann", "bob", "experiment", &hers, "EDIT").await.ok();
-    assert_eq!((tries().await, found().await), ([200, 200, 200, 403], 1));
+    assert_eq!((tries().await, found().await), ([200, 200, 200, 403], (200, 1)));
     server.grant("ann", "bob", "experiment", &hers, "MANAGE").await.ok();
-    assert_eq!((tries().await, found().await), ([200; 4], 0));
+    assert_eq!((tries().await, found().await), ([200; 4], (200, 0)));
 }
 
 #[tokio::test]
@@ -127,10 +132,18 @@ async fn a_trace_is_linked_to_a_run_by_those_who_may_write_to_it() {
         "trace_location": { "type": "MLFLOW_EXPERIMENT", "mlflow_experiment": { "experiment_id": his } },
     } } });
     server.call("bob", Method::POST, "3.0/mlflow/traces", info).await.ok();
+    let none = server.get("bob", "3.0/mlflow/traces/tr-2").await;
+    assert_eq!((none.status, &none.body["message"]), (404, &json!("Trace with ID 'tr-2' not found.")));
     let link = json!({ "trace_ids": ["tr-1"], "run_id": her_run });
     for (level, want) in [("NO_PERMISSIONS", 403), ("READ", 403), ("EDIT", 200)] {
         server.grant("ann", "bob", "experiment", &hers, level).await.ok();
         let answer = server.call("bob", Method::POST, "3.0/mlflow/traces/link-to-run", link.clone()).await;
+        assert_eq!(answer.status, want, "{level}");
+    }
+    // Whose run it is need only read the traces.
+    for (level, want) in [("NO_PERMISSIONS", 403), ("READ", 200)] {
+        server.grant("bob", "ann", "experiment", &his, level).await.ok();
+        let answer = server.call("ann", Method::POST, "3.0/mlflow/traces/link-to-run", link.clone()).await;
         assert_eq!(answer.status, want, "{level}");
     }
 }
@@ -205,6 +218,45 @@ async fn a_scorer_is_its_experiments() {
     assert_eq!(listed().await["scorers"].as_array().map(Vec::len), Some(1));
     server.grant("ann", "bob", "experiment", &hers, "MANAGE").await.ok();
     assert_eq!(tries().await, [200; 3]);
+}
+
+#[tokio::test]
+async fn an_issue_is_its_experiments() {
+    let server = closed().await;
+    let ((hers, _), (his, _)) = (server.run_of("ann", "hers").await, server.run_of("bob", "his").await);
+    let issues = "3.0/mlflow/issues";
+    let create = async |user: &str, experiment: &str, severity: &str| {
+        let issue = json!({ "experiment_id": experiment, "name": "n", "description": "d", "severity": severity });
+        server.call(user, Method::POST, issues, issue).await
+    };
+    let search = async |body: Value| server.call("bob", Method::POST, &format!("{issues}/search"), body).await;
+    let made = create("ann", &hers, "high").await.ok();
+    let at = format!("{issues}/{}", made["issue"]["issue_id"].as_str().unwrap());
+    // Status of: create, get, change, search.
+    let tries = async || {
+        [
+            create("bob", &hers, "high").await.status,
+            server.get("bob", &at).await.status,
+            server.call("bob", Method::PATCH, &at, json!({ "name": "x" })).await.status,
+            search(json!({ "experiment_id": hers })).await.status,
+        ]
+    };
+    assert_eq!(tries().await, [403; 4]);
+    for _ in 0..3 {
+        create("bob", &his, "low").await.ok();
+    }
+    // What he may not read comes first and takes none of the places.
+    let page = search(json!({ "max_results": 2 })).await.ok();
+    let rest = search(json!({ "max_results": 2, "page_token": page["next_page_token"] })).await.ok();
+    for (page, count) in [(&page, 2), (&rest, 1)] {
+        let found = page["issues"].as_array().unwrap();
+        assert_eq!(found.len(), count);
+        assert!(found.iter().all(|issue| issue["experiment_id"] == his), "{page}");
+    }
+    server.grant("ann", "bob", "experiment", &hers, "READ").await.ok();
+    assert_eq!(tries().await, [403, 200, 403, 200]);
+    server.grant("ann", "bob", "experiment", &hers, "EDIT").await.ok();
+    assert_eq!(tries().await, [200; 4]);
 }
 
 #[tokio::test]

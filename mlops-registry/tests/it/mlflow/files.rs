@@ -1,7 +1,7 @@
 //! Files on the wire.
 
 use axum::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Client, FILES, INVALID};
 
@@ -72,4 +72,39 @@ async fn files_of_a_run_are_listed_from_its_root() {
     let sub = client.get(&format!("artifacts/list?run_id={id}&path=sub")).await.json();
     assert_eq!(sub["files"], json!([{ "path": "sub/b.txt", "is_dir": false, "file_size": 1 }]));
     assert_eq!(client.get(&format!("artifacts/list?run_id={id}&path=../..")).await.status, 400);
+}
+
+#[tokio::test]
+async fn why_there_is_no_address_in_the_store_is_said() {
+    let client = Client::new().await;
+    let id = client.run().await;
+    let elsewhere = json!({ "name": "elsewhere", "artifact_location": "s3://bucket/e" });
+    let elsewhere = client.post("experiments/create", elsewhere).await["experiment_id"].clone();
+    let there = client.post("runs/create", json!({ "experiment_id": elsewhere })).await;
+    let there = &there["run"]["info"]["run_id"];
+    for call in ["presigned-upload-url", "presigned-download-url"] {
+        let call = format!("artifacts/{call}");
+        let ask = async |body: Value| client.write(Method::POST, &call, body).await.status.as_u16();
+        assert_eq!(ask(json!({ "run_id": id, "path": "m.pkl" })).await, 400, "{call}: through the server");
+        assert_eq!(ask(json!({ "run_id": there, "path": "m.pkl" })).await, 501, "{call}: in a bucket");
+        assert_eq!(ask(json!({ "run_id": "f".repeat(32), "path": "m.pkl" })).await, 404, "{call}: no such run");
+        assert_eq!(ask(json!({ "run_id": there, "path": "../m.pkl" })).await, 400, "{call}: a path that climbs");
+        assert_eq!(ask(json!({ "path": "m.pkl" })).await, 400, "{call}: of nothing");
+    }
+    let both = json!({ "run_id": there, "model_id": "m-1", "path": "m.pkl" });
+    assert_eq!(client.write(Method::POST, "artifacts/presigned-upload-url", both).await.status, 400);
+    let long = json!({ "run_id": there, "path": "m.pkl", "expiration": 604_801 });
+    assert_eq!(client.write(Method::POST, "artifacts/presigned-download-url", long).await.status, 400);
+}
+
+#[tokio::test]
+async fn more_datasets_than_a_client_sends_at_once_are_linked() {
+    let client = Client::new().await;
+    let id = client.run().await;
+    let dataset =
+        |i: usize| json!({ "dataset": { "name": format!("n{i}"), "digest": "d", "source_type": "s", "source": "x" } });
+    let datasets: Vec<Value> = (0..1_001).map(dataset).collect();
+    client.post("runs/log-inputs", json!({ "run_id": id, "datasets": datasets })).await;
+    let run = client.get(&format!("runs/get?run_id={id}")).await.json();
+    assert_eq!(run["run"]["inputs"]["dataset_inputs"].as_array().unwrap().len(), 1_001);
 }

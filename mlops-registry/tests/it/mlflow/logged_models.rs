@@ -100,6 +100,7 @@ async fn searches_are_paged_ordered_and_bound_to_their_tokens() {
     assert_eq!(names(&on), ["low"]);
     let nothing = client.post("logged-models/search", with("filter", json!("metrics.auc > 1"))).await;
     assert_eq!(nothing, json!({}));
+    assert_eq!(client.post("logged-models/search", json!({ "experiment_ids": [] })).await, json!({}));
     let missing = client.refused("logged-models/search", json!({}), 400, INVALID).await;
     assert_eq!(missing, "Missing value for required parameter 'experiment_ids'.");
 }
@@ -117,6 +118,7 @@ async fn runs_say_which_models_they_read_and_made() {
     for run in [&found["runs"][0], &got["run"]] {
         assert_eq!((&run["inputs"], &run["outputs"]), (&inputs, &outputs));
     }
+    client.post("runs/outputs", json!({ "run_id": run, "models": [] })).await;
     let missing = client.refused("runs/outputs", json!({ "run_id": run }), 400, INVALID).await;
     assert_eq!(missing, "Missing value for required parameter 'models'.");
 }

@@ -178,3 +178,78 @@ async fn wrong_requests_say_which_field_and_are_never_retried() {
     let foreign = client.raw(Method::POST, path, &headers, br#"{"name":"x"}"#.to_vec()).await;
     assert_eq!((foreign.status.as_u16(), foreign.json()["error_code"].as_str()), (403, Some("PERMISSION_DENIED")));
 }
+
+#[tokio::test]
+async fn refusals_are_in_the_words_that_clients_look_for() {
+    let client = Client::new().await;
+    client.post("experiments/create", json!({ "name": "taken" })).await;
+    let refused = async |path: &str, body: Value, code: &str| client.refused(path, body, 400, code).await;
+    let message = refused("experiments/create", json!({ "name": "taken" }), "RESOURCE_ALREADY_EXISTS").await;
+    assert!(message.starts_with("Experiment(name=taken) already exists"), "{message}");
+    let below_zero = client.get("experiments/get?experiment_id=-1337").await;
+    assert_eq!(
+        (below_zero.status.as_u16(), &below_zero.json()["message"]),
+        (404, &json!("No Experiment with id=-1337 exists"))
+    );
+    let run = client.run().await;
+    client.post("registered-models/create", json!({ "name": "m" })).await;
+    let long = "x".repeat(501);
+    for (path, body, words) in [
+        ("experiments/create", json!({ "name": long }), "'name' exceeds the maximum length of 500 characters"),
+        ("experiments/delete", json!({ "experiment_id": "one" }), "Invalid experiment ID 'one'. Experiment ID must be"),
+        ("experiments/search", json!({ "filter": "name IS NULL" }), "IS NULL / IS NOT NULL is only supported for tags"),
+        (
+            "experiments/search",
+            json!({ "max_results": 0 }),
+            "Invalid value 0 for parameter 'max_results' supplied. It must",
+        ),
+        ("experiments/search", json!({ "max_results": 50_001 }), "supplied. It must be at most 50000"),
+        ("runs/search", json!({ "experiment_ids": ["0"], "filter": "tags.a == 'b'" }), "Invalid filter"),
+        (
+            "runs/search",
+            json!({ "experiment_ids": ["0"], "filter": "attribute.x = 'b'" }),
+            "Invalid attribute key 'x' specified",
+        ),
+        (
+            "runs/search",
+            json!({ "experiment_ids": ["0"], "filter": "dataset.source = 'b'" }),
+            "Invalid dataset key 'source' specified",
+        ),
+        ("runs/search", json!({ "experiment_ids": ["0"], "page_token": "x" }), "Invalid page token"),
+        (
+            "runs/set-tag",
+            json!({ "run_id": run, "key": "a;b", "value": "" }),
+            r#"Invalid value "a;b" for parameter 'key' supplied"#,
+        ),
+        (
+            "registered-models/set-tag",
+            json!({ "name": "m", "key": "../a", "value": "" }),
+            "for parameter 'key' supplied",
+        ),
+        (
+            "experiments/set-experiment-tag",
+            json!({ "experiment_id": "0", "key": "/a", "value": "" }),
+            "for parameter 'key'",
+        ),
+        (
+            "runs/create",
+            json!({ "experiment_id": "0", "run_name": "a", "tags": [{ "key": "mlflow.runName", "value": "b" }] }),
+            "Both 'run_name' argument and 'mlflow.runName' tag are specified",
+        ),
+    ] {
+        let message = refused(path, body, INVALID).await;
+        assert!(message.contains(words), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_to_read_may_say_what_in_its_body() {
+    let client = Client::new().await;
+    let id = client.run().await;
+    let headers = [("content-type", "application/json")];
+    let body = || json!({ "run_id": id }).to_string().into_bytes();
+    let answer = client.raw(Method::GET, "/api/2.0/mlflow/runs/get", &headers, body()).await;
+    assert_eq!(answer.json()["run"]["info"]["run_id"], json!(id));
+    let answer = client.raw(Method::GET, "/api/2.0/mlflow/runs/get?run_id=none", &headers, body()).await;
+    assert_eq!(answer.status, 404, "the query goes before");
+}

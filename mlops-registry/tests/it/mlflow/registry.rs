@@ -105,4 +105,16 @@ async fn prompts_are_shown_to_those_who_ask() {
     assert_eq!(names("name LIKE '%p%'").await, [""; 0]);
     assert_eq!(names("tags.`mlflow.prompt.is_prompt` = 'true'").await, ["prompt"]);
     assert_eq!(names("tags.`mlflow.prompt.is_prompt` != 'true'").await, ["model"]);
+    let by = |what: &str, name: &str, held: &str| {
+        format!("Tried to create a {what} with name '{name}', but the name is already taken by a {held}.")
+    };
+    for (body, message) in [
+        (json!({ "name": "model" }), "Registered Model (name=model) already exists.".to_owned()),
+        (json!({ "name": "prompt", "tags": prompt }), "Prompt (name=prompt) already exists.".to_owned()),
+        (json!({ "name": "prompt" }), by("registered model", "prompt", "prompt")),
+        (json!({ "name": "model", "tags": prompt }), by("prompt", "model", "registered model")),
+    ] {
+        let refused = client.refused("registered-models/create", body, 400, "RESOURCE_ALREADY_EXISTS").await;
+        assert!(refused.starts_with(&message), "{refused}");
+    }
 }
