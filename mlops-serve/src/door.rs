@@ -23,17 +23,6 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
-    /// Whether a request may go on for as long as its client likes.
-    pub(crate) fn is_stream(self) -> bool {
-        match self {
-            Self::Http => false,
-            #[cfg(feature = "grpc")]
-            Self::Call => false,
-            #[cfg(feature = "grpc")]
-            Self::Stream => true,
-        }
-    }
-
     /// A refusal in the form that the route's clients understand.
     pub(crate) fn refuse(self, error: Error) -> Response {
         match self {

@@ -1,22 +1,52 @@
-//! The one layer in front of every route: a request is watched, then its sender known, then let in as far as the limits
-//! go.
+//! What is in front of every route: a request is watched, then its sender known, then let in as far as the limits go.
 //!
-//! Written by hand, and one layer rather than one for each step, because every layer of a router clones and boxes all that
-//! is behind it for every request.
+//! Written by hand, and one step rather than a layer for each, because every layer of a router clones and boxes all
+//! that is behind it for every request. Handlers over HTTP are [`Guarded`], which costs them one box; routes that come
+//! as they are get the [`Entrance`] as a layer.
 
 use std::{
     convert::Infallible,
+    marker::PhantomData,
     task::{Context, Poll},
 };
 
-use axum::{
-    extract::{DefaultBodyLimit, Request},
-    response::Response,
-};
+use axum::{extract::Request, handler::Handler, response::Response};
 use futures::{FutureExt as _, future::BoxFuture};
 use tower::{Layer, Service};
 
-use crate::{access, door::Door, limits, observe};
+use crate::{
+    access::{self, Purpose},
+    door::{Door, Wire},
+    limits, observe,
+    server::Server,
+};
+
+/// A handler over HTTP behind its door.
+#[derive(Debug, Clone)]
+pub(crate) struct Guarded<H> {
+    handler: H,
+    purpose: Purpose,
+}
+
+impl<H> Guarded<H> {
+    pub(crate) fn new(handler: H, purpose: Purpose) -> Self {
+        Self { handler, purpose }
+    }
+}
+
+/// What tells [`Guarded`] from the handlers that axum knows; `T` is what the handler inside takes.
+#[derive(Debug)]
+pub(crate) struct Behind<T>(PhantomData<fn(T)>);
+
+impl<H: Handler<T, Server>, T> Handler<Behind<T>, Server> for Guarded<H> {
+    type Future = BoxFuture<'static, Response>;
+
+    fn call(self, request: Request, server: Server) -> Self::Future {
+        let Self { handler, purpose } = self;
+        let door = Door { server: server.clone(), purpose, wire: Wire::Http };
+        through(door, request, move |request| handler.call(request, server)).boxed()
+    }
+}
 
 /// The layer of one route.
 #[derive(Debug, Clone)]
@@ -58,28 +88,26 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let next = self.inside.clone();
-        let inside = std::mem::replace(&mut self.inside, next);
-        through(self.door.clone(), request, inside).map(Ok).boxed()
-    }
-}
-
-async fn through<S>(door: Door, mut request: Request, mut inside: S) -> Response
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Send,
-    S::Future: Send,
-{
-    DefaultBodyLimit::max(door.server.inner.settings.body_bytes_max).apply(&mut request);
-    let answer = |request: Request| async {
-        if let Err(refused) = access::enter(&door, &request).await {
-            return refused;
-        }
-        let run = |request| async move {
+        let mut inside = std::mem::replace(&mut self.inside, next);
+        let run = move |request: Request| async move {
             match inside.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             }
         };
-        limits::admit(&door, request, run).await
+        through(self.door.clone(), request, run).map(Ok).boxed()
+    }
+}
+
+async fn through<F>(door: Door, request: Request, inside: impl FnOnce(Request) -> F + Send) -> Response
+where
+    F: Future<Output = Response> + Send,
+{
+    let answer = |request: Request| async {
+        match access::enter(&door, &request).await {
+            Ok(()) => limits::admit(&door, request, inside).await,
+            Err(refused) => refused,
+        }
     };
     observe::watch(&door.server, request, answer).await
 }

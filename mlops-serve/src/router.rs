@@ -40,7 +40,7 @@ fn routes(server: &Server) -> Routes {
         routes = vertex::with_routes(routes, vertex);
     }
     if settings.protocols.openapi && !routes.has(openapi::PATH, "get") {
-        openapi::with_document(routes, &settings.name)
+        openapi::with_document(routes, &settings.name, settings.protocols.torchserve)
     } else {
         routes
     }

@@ -18,3 +18,4 @@ pub(crate) use config::Functions;
 pub use config::{ENSEMBLE_FILE, EnsembleConfig, StepConfig};
 pub use model::{Ensemble, EnsembleBuilder, StepStatistics};
 pub use step::Step;
+pub(crate) use triton::whole_number;

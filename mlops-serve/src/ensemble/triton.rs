@@ -63,7 +63,7 @@ pub(super) fn read(json: &[u8]) -> Result<Option<EnsembleConfig>> {
     let named = steps.iter().enumerate().map(|(index, step)| {
         let again = steps.iter().take(index).any(|before| before.model_name == step.model_name);
         let name = if again { format!("{}#{index}", step.model_name) } else { step.model_name.clone() };
-        let model = match number(step.model_version.as_ref()) {
+        let model = match step.model_version.as_ref().and_then(whole_number) {
             None | Some(-1) => step.model_name.clone(),
             Some(version) => format!("{}/{version}", step.model_name),
         };
@@ -74,8 +74,9 @@ pub(super) fn read(json: &[u8]) -> Result<Option<EnsembleConfig>> {
     Ok(Some(EnsembleConfig { inputs, outputs, steps: named.collect(), threads_max: None }))
 }
 
-fn number(value: Option<&Value>) -> Option<i64> {
-    match value? {
+/// A whole number as protobuf's JSON writes it: as a number or as text.
+pub(crate) fn whole_number(value: &Value) -> Option<i64> {
+    match value {
         Value::String(text) => text.parse().ok(),
         value => value.as_i64(),
     }
@@ -87,7 +88,7 @@ fn spec(tensor: &Tensor, batched: bool) -> Result<TensorSpec> {
         "STRING" => DataType::String,
         other => DataType::from_oip(other).context(format!("tensor {name:?}"))?,
     };
-    let dims: Option<Vec<i64>> = tensor.dims.iter().map(|dim| number(Some(dim))).collect();
+    let dims: Option<Vec<i64>> = tensor.dims.iter().map(whole_number).collect();
     let rows = dims.as_deref().and_then(|dims| match (batched, dims) {
         (true, row) => Some(row),
         (false, [-1, row @ ..]) => Some(row),

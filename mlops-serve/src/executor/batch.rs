@@ -2,7 +2,7 @@
 //!
 //! Pull model: a batch is what waits when a worker becomes idle. Invariant: every call
 //! gets exactly the answer it would have got alone. When a shared prediction fails, its halves are tried apart until
-//! the call at fault is alone with its error.
+//! the call at fault is alone with its error, and no answer that is known waits for another prediction.
 
 use std::{sync::Arc, time::Duration};
 
@@ -168,29 +168,44 @@ pub(super) struct Batch {
     pub(super) ends: Duration,
 }
 
+/// An answer that has not left.
+type Answer = (oneshot::Sender<Result<Predicted>>, Result<Predicted>);
+
 impl Batch {
-    /// Answers every call. The version is let go before the answers of a prediction that succeeded as a whole leave: who
-    /// got one finds the model idle.
+    /// Answers every call, each before another prediction begins. The version is let go before the answers of the last
+    /// prediction leave: who got one of those finds the model idle, unless others still wait.
     pub(super) fn run(self, clock: &dyn Clock) {
         let Self { version, calls, dead, closed_by, .. } = self;
         let begun = clock.monotonic();
         for (call, outlook) in dead {
             call.refuse_dead(outlook, &version, begun);
         }
-        Turn { begun, closed_by, clock }.answer(version, calls);
+        let mut answers = Vec::with_capacity(calls.len());
+        Turn { version: &version, begun, closed_by, clock }.predict(calls, &mut answers);
+        drop(version);
+        leave(answers);
+    }
+}
+
+fn leave(answers: impl IntoIterator<Item = Answer>) {
+    for (reply, answer) in answers {
+        // The caller may have gone meanwhile.
+        let _ = reply.send(answer);
     }
 }
 
 /// One turn of a worker.
 #[derive(Clone, Copy)]
 struct Turn<'a> {
+    version: &'a LoadedVersion,
     begun: Duration,
     closed_by: Close,
     clock: &'a dyn Clock,
 }
 
 impl Turn<'_> {
-    fn answer(self, version: Arc<LoadedVersion>, calls: Vec<Call>) {
+    /// Leaves the answers of the last prediction in `answers`.
+    fn predict(self, calls: Vec<Call>, answers: &mut Vec<Answer>) {
         let Some(first) = calls.first() else { return };
         let rows = calls.iter().map(|call| call.rows).sum();
         let started = self.clock.monotonic();
@@ -198,39 +213,34 @@ impl Turn<'_> {
         let outcome = guarded(|| {
             let _here = ambient.map(Ambient::enter);
             let inputs = if calls.len() == 1 { first.inputs.clone() } else { merge(&calls)? };
-            let outputs = version.predict(inputs)?;
+            let outputs = self.version.predict(inputs)?;
             if calls.len() == 1 { Ok(vec![outputs]) } else { split(&outputs, &calls) }
         });
         let took = self.clock.monotonic().saturating_sub(started);
-        version.counters.executed(rows, took, self.closed_by);
+        self.version.counters.executed(rows, took, self.closed_by);
         match outcome {
-            Ok(parts) => {
-                drop(version);
-                for (call, outputs) in calls.into_iter().zip(parts) {
-                    let waited = self.begun.saturating_sub(call.queued_at);
-                    // The caller may have gone meanwhile.
-                    let _ = call.reply.send(Ok(Predicted { outputs, waited, took }));
-                }
-            }
-            Err(error) => self.answer_apart(version, calls, error),
+            Ok(parts) => answers.extend(calls.into_iter().zip(parts).map(|(call, outputs)| {
+                let waited = self.begun.saturating_sub(call.queued_at);
+                (call.reply, Ok(Predicted { outputs, waited, took }))
+            })),
+            Err(error) => self.predict_apart(calls, error, answers),
         }
     }
 
     /// Finds the call at fault by halves: `2 log2(n)` more predictions for one bad call among `n`.
-    fn answer_apart(self, version: Arc<LoadedVersion>, mut calls: Vec<Call>, error: Error) {
+    fn predict_apart(self, mut calls: Vec<Call>, error: Error, answers: &mut Vec<Answer>) {
         if calls.len() > 1 {
             let now = self.clock.monotonic();
             for call in calls.extract_if(.., |call| call.outlook(now) != Outlook::Live) {
                 let outlook = call.outlook(now);
-                call.refuse_dead(outlook, &version, now);
+                call.refuse_dead(outlook, self.version, now);
             }
             let back = calls.split_off(calls.len() / 2);
-            self.answer(Arc::clone(&version), calls);
-            self.answer(version, back);
+            self.predict(calls, answers);
+            leave(answers.drain(..));
+            self.predict(back, answers);
         } else if let Some(call) = calls.pop() {
-            drop(version);
-            // The caller may have gone meanwhile.
-            let _ = call.reply.send(Err(error));
+            answers.push((call.reply, Err(error)));
         }
     }
 }

@@ -165,6 +165,8 @@ impl Queue {
             state.lanes.insert(key.clone(), Lane::new(Arc::clone(version), policy, turn));
         }
         if let Some(lane) = state.lanes.get_mut(&key) {
+            // The settings may have changed since the first of them came.
+            lane.policy = policy;
             lane.push(call);
         }
         drop(state);

@@ -1,7 +1,6 @@
 //! The queue on a clock that stands still: who is served, with whom, and who is turned away.
 
 use std::{
-    pin::pin,
     sync::{
         OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -131,18 +130,40 @@ impl Wake for Held {
     }
 }
 
+/// A worker holds the version while it goes on predicting: who is answered then need not wait for that.
 #[test]
-fn a_version_is_let_go_before_the_answer_leaves() {
-    let bench = Bench::new(16, 100);
-    for value in [1.0, POISON] {
-        let (call, answer) = bench.call(&[value]);
-        let held = Arc::new(Held { version: Arc::clone(&bench.version), by: OnceLock::new() });
-        let waker = Waker::from(Arc::clone(&held));
-        let mut answer = pin!(answer);
-        assert!(answer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        bench.push(call).unwrap();
+fn answers_leave_before_the_next_prediction_and_the_last_when_the_version_is_let_go() {
+    for (values, early) in [
+        (&[1.0][..], 0),
+        (&[POISON], 0),
+        (&[1.0, 2.0], 0),
+        (&[1.0, 2.0, POISON], 2),
+        (&[POISON, 1.0, POISON, 2.0], 3),
+        (&[POISON, 1.0, 2.0, 3.0], 2),
+        (&[1.0, 2.0, 3.0, POISON, 4.0, 5.0, 6.0, 7.0], 4),
+    ] {
+        let bench = Bench::new(16, 100);
+        let waiting: Vec<_> = values
+            .iter()
+            .map(|value| {
+                let (call, answer) = bench.call(&[*value]);
+                let held = Arc::new(Held { version: Arc::clone(&bench.version), by: OnceLock::new() });
+                let mut answer = Box::pin(answer);
+                let waker = Waker::from(Arc::clone(&held));
+                assert!(answer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                bench.push(call).unwrap();
+                (answer, held)
+            })
+            .collect();
         bench.batch().run(&*bench.clock);
-        assert_eq!(held.by.get(), Some(&2), "the bench and whoever notes it hold it, no worker does");
+        for (place, (_, held)) in waiting.iter().enumerate() {
+            let holders = values.len() + 1 + usize::from(place < early);
+            assert_eq!(
+                held.by.get(),
+                Some(&holders),
+                "the bench, who notes it, and a worker at it: {values:?} {place}"
+            );
+        }
     }
 }
 
@@ -198,6 +219,33 @@ fn company_is_waited_for_only_while_a_batch_is_in_flight_and_not_for_longer_than
         bench.queue.finished(address(&running.version), bench.policy, running.ends);
     }
     assert_eq!(bench.batch().closed_by, Close::Idle, "the last batch in flight is done");
+}
+
+#[test]
+fn calls_that_wait_are_put_together_by_the_newest_policy() {
+    let mut bench = Bench::new(16, 100);
+    let mut answers = Vec::new();
+    let mut push = |bench: &Bench| {
+        let (call, answer) = bench.call(&[1.0]);
+        bench.push(call).unwrap();
+        answers.push(answer);
+    };
+    for rows_max in [8, 8, 8, 2] {
+        bench.policy.rows_max = rows_max;
+        push(&bench);
+    }
+    let running = bench.batch();
+    assert_eq!((running.calls.len(), running.policy), (2, bench.policy));
+    bench.policy = BatchPolicy { rows_max: 8, delay: MILLI };
+    push(&bench);
+    let together = bench.batch();
+    assert_eq!((together.calls.len(), together.policy), (3, bench.policy));
+    // What went without a delay is not counted among those that others wait for.
+    bench.finish(&running);
+    push(&bench);
+    assert!(matches!(bench.queue.lock().choose(bench.clock.monotonic()), Next::Wait(_)));
+    bench.finish(&together);
+    assert_eq!(bench.batch().closed_by, Close::Idle);
 }
 
 #[test]

@@ -83,7 +83,9 @@ pub(crate) fn refuse(error: &Error) -> Response {
 fn grpc<Q: Message + Laid + Default + 'static, A: Message + 'static>(server: &Server) -> Grpc<Codec<Q, A>> {
     Grpc::new(Codec::new(server.inner.settings.body_bytes_max))
         .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
         .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate)
         .max_decoding_message_size(server.inner.settings.body_bytes_max)
         .max_encoding_message_size(usize::MAX)
 }

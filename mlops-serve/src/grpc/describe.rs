@@ -8,7 +8,7 @@ use super::{
         BatchStatistics, ConfigInput, ConfigOutput, Empty, InferStatistics, LiveResponse, ModelConfig,
         ModelConfigResponse, ModelIndex, ModelMetadataResponse, ModelStatistics, ModelStatisticsResponse,
         ModelVersionRequest, ReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelRequest,
-        ServerMetadataResponse, StatisticDuration, TensorMetadata,
+        RepositoryParameterChoice, ServerMetadataResponse, StatisticDuration, TensorMetadata,
     },
 };
 use crate::{
@@ -76,8 +76,7 @@ pub(super) async fn model_config(
     _: Ambient,
 ) -> Result<ModelConfigResponse> {
     let wanted = server.inner.wanted(&request.name, version_of(&request.version)?)?;
-    let Config { name, platform, backend, max_batch_size, input, output } =
-        Config::of(&wanted.entry, &wanted.described_by);
+    let Config { name, platform, backend, max_batch_size, input, output } = Config::of(&wanted);
     let number = |infos: &[TensorInfo], name: &str| {
         infos.iter().find(|info| info.name == name).map_or(0, |info| type_number(info.data_type))
     };
@@ -189,16 +188,25 @@ fn allowed(server: &Server) -> Result<()> {
 
 pub(super) async fn load(server: Server, request: RepositoryModelRequest, _: Ambient) -> Result<Empty> {
     allowed(&server)?;
-    if !request.parameters.is_empty() {
-        return Err(Error::unimplemented("a load takes no parameters here; the model's package says all of it"));
-    }
-    server.repository().load(&known_model(&request.model_name)?).await?;
+    let name = known_model(&request.model_name)?;
+    let parameters = request.parameters.into_iter().map(|(key, parameter)| match parameter.parameter_choice {
+        Some(RepositoryParameterChoice::String(text)) => (key, Some(text)),
+        _ => (key, None),
+    });
+    let wish = oip::load::wish(&server, &name, parameters)?;
+    server.repository().load_with(&name, wish.as_ref()).await?;
     Ok(Empty {})
 }
 
 pub(super) async fn unload(server: Server, request: RepositoryModelRequest, _: Ambient) -> Result<Empty> {
     allowed(&server)?;
-    server.repository().unload(&known_model(&request.model_name)?)?;
+    let name = known_model(&request.model_name)?;
+    let parameters = request.parameters.into_iter().map(|(key, parameter)| match parameter.parameter_choice {
+        Some(RepositoryParameterChoice::Bool(value)) => (key, Some(value)),
+        _ => (key, None),
+    });
+    oip::load::check_unload(&name, parameters)?;
+    server.repository().unload(&name)?;
     Ok(Empty {})
 }
 

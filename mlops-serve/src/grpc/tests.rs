@@ -1,6 +1,6 @@
 //! The services on the wire: framed messages through the router.
 
-use std::sync::Arc;
+use std::{io::Read as _, sync::Arc};
 
 use axum::{
     Router,
@@ -16,7 +16,8 @@ use tower::ServiceExt as _;
 use super::messages::{
     Empty, InferParameter, InferTensor, InferTensorContents, ModelConfigResponse, ModelInferRequest,
     ModelInferResponse, ModelStatisticsResponse, ModelStreamInferResponse, ModelVersionRequest, ParameterChoice,
-    ReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelRequest, RequestedOutput,
+    ReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelRequest, RepositoryParameter,
+    RepositoryParameterChoice as Choice, RequestedOutput,
 };
 use crate::{
     IdentityModel, ModelRepository, Server, ServerSettings, TensorType,
@@ -106,6 +107,42 @@ async fn raw_and_typed_inputs_are_both_answered_raw() {
         assert_eq!(answer.raw_output_contents, [Bytes::from(bytes.clone())]);
         assert_eq!((answer.outputs[0].name.as_str(), &answer.outputs[0].shape), ("OUTPUT0", &vec![1, 2]));
         assert_eq!(answer.outputs[0].contents, None);
+    }
+}
+
+/// By gzip, or by deflate, which means zlib's format here as in HTTP.
+#[tokio::test]
+async fn compressed_requests_are_answered_compressed() {
+    let bytes = [1_u8, 0, 0, 0, 2, 0, 0, 0];
+    let plain = raw(&bytes).encode_to_vec();
+    let unpacked = |encoding: &str, packed: &[u8]| {
+        let mut out = Vec::new();
+        match encoding {
+            "gzip" => flate2::read::GzDecoder::new(packed).read_to_end(&mut out).unwrap(),
+            _ => flate2::read::ZlibDecoder::new(packed).read_to_end(&mut out).unwrap(),
+        };
+        out
+    };
+    for encoding in ["gzip", "deflate"] {
+        let level = flate2::Compression::fast();
+        let mut packed = Vec::new();
+        match encoding {
+            "gzip" => flate2::read::GzEncoder::new(&*plain, level).read_to_end(&mut packed).unwrap(),
+            _ => flate2::read::ZlibEncoder::new(&*plain, level).read_to_end(&mut packed).unwrap(),
+        };
+        let body = [&[1], u32::try_from(packed.len()).unwrap().to_be_bytes().as_slice(), &packed].concat();
+        let request = Request::post("/inference.GRPCInferenceService/ModelInfer")
+            .header("content-type", "application/grpc")
+            .header("grpc-encoding", encoding)
+            .header("grpc-accept-encoding", encoding)
+            .body(Body::from(body))
+            .unwrap();
+        let response = router(ServerSettings::default()).oneshot(request).await.unwrap();
+        assert_eq!(response.headers()["grpc-encoding"], encoding);
+        let answer = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert_eq!(answer[0], 1, "compressed by {encoding}");
+        let answer = ModelInferResponse::decode(&*unpacked(encoding, &answer[5..])).unwrap();
+        assert_eq!(answer.raw_output_contents, [Bytes::copy_from_slice(&bytes)]);
     }
 }
 
@@ -234,6 +271,48 @@ async fn models_are_described_counted_unloaded_and_loaded() {
     assert!(!ready().await);
     send::<Empty>(&router, "RepositoryModelLoad", framed(&named)).await.unwrap();
     assert!(ready().await);
+}
+
+#[tokio::test]
+async fn what_loads_and_unloads_say_beside_the_model_is_never_passed_over() {
+    let router = router(ServerSettings { repository_api: true, ..ServerSettings::default() });
+    let model = ModelVersionRequest { name: "fp32".into(), version: String::new() };
+    let batch_size = async || {
+        let config = send::<ModelConfigResponse>(&router, "ModelConfig", framed(&model)).await;
+        config.map(|config| config[0].config.as_ref().unwrap().max_batch_size).map_err(|(code, _)| code)
+    };
+    let say = async |method: &str, said: Option<(&str, Choice)>| {
+        let parameters = said.map(|(key, choice)| (key.into(), RepositoryParameter { parameter_choice: Some(choice) }));
+        let request = RepositoryModelRequest {
+            model_name: "fp32".into(),
+            parameters: parameters.into_iter().collect(),
+            ..RepositoryModelRequest::default()
+        };
+        send::<Empty>(&router, method, framed(&request)).await.map(drop).map_err(|(code, _)| code)
+    };
+    let (load, unload) = ("RepositoryModelLoad", "RepositoryModelUnload");
+    let configured = batch_size().await.unwrap();
+    let input = r#""input": [{"name": "INPUT0", "data_type": "TYPE_FP32", "dims": ["-1"]}]"#;
+    let config = format!(r#"{{"max_batch_size": 16, {input}}}"#);
+    assert_eq!(say(load, Some(("config", Choice::String(config.clone())))).await, Ok(()));
+    assert_eq!(batch_size().await, Ok(16));
+    for (method, key, choice, code) in [
+        (load, "config", Choice::Bytes(config.clone().into()), Code::InvalidArgument),
+        (load, "config", Choice::Int64(8), Code::InvalidArgument),
+        (load, "config", Choice::String(r#"{"max_batch_size": 8, "input": []}"#.into()), Code::InvalidArgument),
+        (load, "other", Choice::String(config), Code::InvalidArgument),
+        (load, "file:1/model.onnx", Choice::Bytes(Bytes::new()), Code::Unimplemented),
+        (unload, "unload_dependents", Choice::Bool(true), Code::Unimplemented),
+        (unload, "unload_dependents", Choice::Int64(0), Code::InvalidArgument),
+        (unload, "other", Choice::Bool(false), Code::InvalidArgument),
+    ] {
+        assert_eq!(say(method, Some((key, choice))).await, Err(code), "{method} {key}");
+        assert_eq!(batch_size().await, Ok(16), "{method} {key}");
+    }
+    assert_eq!(say(unload, Some(("unload_dependents", Choice::Bool(false)))).await, Ok(()));
+    assert_eq!(batch_size().await, Err(Code::Unavailable));
+    assert_eq!(say(load, None).await, Ok(()));
+    assert_eq!(batch_size().await, Ok(configured));
 }
 
 #[tokio::test]

@@ -1,32 +1,25 @@
-//! Counts requests in and out, and bounds the time of a body.
+//! Counts requests in and out, and tells of bodies that did not come in time.
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+#[cfg(feature = "grpc")]
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes, HttpBody},
     extract::Request,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
-use http_body::{Frame, SizeHint};
 use mlops_core::{Digest, Error, Result};
-use tokio::time::{Sleep, sleep};
 
 use super::tenants::Place;
+#[cfg(feature = "grpc")]
+use super::timed::timed;
 use crate::{
     access::Purpose,
     door::{Door, Wire},
     metrics::Refusal,
     observe,
-    protocol::Failure,
+    protocol::too_slow,
     server::Server,
 };
 
@@ -70,13 +63,11 @@ pub(crate) async fn admit<F: Future<Output = Response>>(
     };
     let inner = &door.server.inner;
     let limit = Duration::from_millis(inner.settings.limits.body_timeout_ms);
-    let late = Arc::new(AtomicBool::new(false));
-    let request = if door.wire.is_stream() { with_tenant(request) } else { bounded(request, limit, &late) };
-    let response = run(request).await;
+    let response = run(prepared(door.wire, request, limit)).await;
     drop(place);
-    if late.load(Ordering::Relaxed) {
+    if observe::is_body_late() {
         inner.traffic.refused(Refusal::BodyTimeout);
-        return too_slow(door.wire, limit);
+        return refuse_slow(door.wire, limit);
     }
     response
 }
@@ -91,6 +82,22 @@ fn tenant(headers: &HeaderMap) -> String {
     shown.map(|value| Digest::of(value.as_bytes()).short()).unwrap_or_default()
 }
 
+/// The request as its handler needs it: those over HTTP keep the time of a body themselves where they read it.
+#[cfg(feature = "grpc")]
+fn prepared(wire: Wire, request: Request, limit: Duration) -> Request {
+    match wire {
+        Wire::Http => request,
+        Wire::Call => timed(request, limit),
+        Wire::Stream => with_tenant(request),
+    }
+}
+
+/// Without gRPC there is nothing to prepare.
+#[cfg(not(feature = "grpc"))]
+fn prepared(_: Wire, request: Request, _: Duration) -> Request {
+    request
+}
+
 #[cfg(feature = "grpc")]
 fn with_tenant(mut request: Request) -> Request {
     let tenant = Tenant(tenant(request.headers()).into());
@@ -98,65 +105,12 @@ fn with_tenant(mut request: Request) -> Request {
     request
 }
 
-/// Without gRPC there are no streams.
-#[cfg(not(feature = "grpc"))]
-fn with_tenant(request: Request) -> Request {
-    request
-}
-
-fn too_slow(wire: Wire, limit: Duration) -> Response {
-    let text = format!("the body did not come within {} ms", limit.as_millis());
+fn refuse_slow(wire: Wire, limit: Duration) -> Response {
+    let failure = too_slow(limit);
     if wire != Wire::Http {
-        return wire.refuse(Error::deadline_exceeded(text));
+        return wire.refuse(Error::deadline_exceeded(failure.text));
     }
-    let mut response = Failure::new(StatusCode::REQUEST_TIMEOUT, text).into_response();
+    let mut response = failure.into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// The request with a body that fails when it takes too long; one that is there already needs no watching.
-fn bounded(request: Request, limit: Duration, late: &Arc<AtomicBool>) -> Request {
-    if request.body().is_end_stream() {
-        return request;
-    }
-    let late = Arc::clone(late);
-    request.map(|body| Body::new(Timed { body, limit, sleep: None, late }))
-}
-
-/// A body that must be there in time.
-struct Timed {
-    body: Body,
-    limit: Duration,
-    /// Set when the body makes its reader wait for the first time.
-    sleep: Option<Pin<Box<Sleep>>>,
-    late: Arc<AtomicBool>,
-}
-
-impl HttpBody for Timed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
-            return Poll::Ready(frame);
-        }
-        let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep(this.limit)));
-        if sleep.as_mut().poll(context).is_ready() {
-            this.late.store(true, Ordering::Relaxed);
-            return Poll::Ready(Some(Err(axum::Error::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))));
-        }
-        Poll::Pending
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -7,6 +7,8 @@ mod admit;
 mod bucket;
 mod settings;
 mod tenants;
+#[cfg(feature = "grpc")]
+mod timed;
 
 #[cfg(feature = "grpc")]
 pub(crate) use admit::Tenant;

@@ -24,6 +24,8 @@ pub(crate) struct Noted {
     pub(crate) rows: usize,
     pub(crate) queue: Duration,
     pub(crate) compute: Duration,
+    /// Whether its body was given up for coming too slowly.
+    body_late: bool,
 }
 
 /// The notes of one request.
@@ -53,6 +55,18 @@ impl Notes {
 /// The notes of the request that this task answers; none for calls in process.
 pub(crate) fn current() -> Option<Notes> {
     NOTES.try_with(Notes::clone).ok()
+}
+
+/// Notes that the body of the request that this task answers was given up for coming too slowly.
+pub(crate) fn body_is_late() {
+    if let Some(notes) = current() {
+        notes.write(|noted| noted.body_late = true);
+    }
+}
+
+/// Whether it was.
+pub(crate) fn is_body_late() -> bool {
+    NOTES.try_with(|notes| notes.with(|noted| noted.body_late)).unwrap_or(false)
 }
 
 /// Runs `work` with `notes`, for work that outlives the handler, such as the answers of a stream.

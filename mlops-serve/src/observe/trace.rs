@@ -37,6 +37,11 @@ impl TraceContext {
     }
 }
 
+/// The hexadecimal digit of a number below 16.
+fn digit(number: u8) -> u8 {
+    number + if number < 10 { b'0' } else { b'a' - 10 }
+}
+
 /// Length of a header of version 00.
 const HEADER_BYTES: usize = 55;
 
@@ -44,15 +49,15 @@ impl TraceContext {
     /// The header `00-trace-span-flags`.
     pub(crate) fn text(self) -> [u8; HEADER_BYTES] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let mut digits = |end: usize, length: usize, mut number: u128| {
-            for place in text.iter_mut().take(end).rev().take(length) {
-                *place = b"0123456789abcdef".get((number & 0xf) as usize).copied().unwrap_or(b'0');
-                number >>= 4;
+        let mut digits = |from: usize, bytes: &[u8]| {
+            let (places, _) = text.get_mut(from..).unwrap_or_default().as_chunks_mut::<2>();
+            for (place, byte) in places.iter_mut().zip(bytes) {
+                *place = [digit(byte >> 4), digit(byte & 0xf)];
             }
         };
-        digits(35, 32, self.trace);
-        digits(52, 16, u128::from(self.span));
-        digits(HEADER_BYTES, 2, u128::from(self.flags));
+        digits(3, &self.trace.to_be_bytes());
+        digits(36, &self.span.to_be_bytes());
+        digits(53, &[self.flags]);
         text
     }
 }

@@ -1,5 +1,7 @@
 //! Handlers beside inference: the repository, statistics, configuration, metrics.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::State,
@@ -8,37 +10,56 @@ use axum::{
 };
 use bytes::Bytes;
 use mlops_core::{Error, Exposition, Result, Version};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
-use super::describe::{Config, Statistics};
+use super::{
+    describe::{Config, Statistics},
+    load,
+};
 use crate::{
-    protocol::{Answer, Incoming, Named, known_model},
+    protocol::{Answer, Failure, Incoming, Named, known_model},
     repository::ModelStatus,
     server::Server,
 };
 
 #[derive(Debug, Default, Deserialize)]
 struct IndexRequest {
-    /// Only what is ready.
+    /// Only what is ready; clients that write every field say null where they do not care.
     #[serde(default)]
-    ready: bool,
+    ready: Option<bool>,
+}
+
+/// What a load or an unload asks beside the model.
+#[derive(Debug, Default, Deserialize)]
+struct RepositoryRequest {
+    #[serde(default)]
+    parameters: Option<BTreeMap<String, Value>>,
+}
+
+/// A body that may be left out.
+async fn asked<T: DeserializeOwned + Default + Send + 'static>(
+    server: &Server,
+    incoming: &mut Incoming,
+) -> std::result::Result<T, Failure> {
+    let read = |body: Bytes| {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(T::default());
+        }
+        serde_json::from_slice(&body)
+            .map_err(|error| Error::invalid_argument(format!("the body is not what this path takes: {error}")))
+    };
+    incoming.body().await?.read(server, read).await
 }
 
 pub(super) async fn repository_index(State(server): State<Server>, mut incoming: Incoming) -> Answer {
-    let read = |body: Bytes| {
-        if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(IndexRequest::default());
-        }
-        serde_json::from_slice(&body)
-            .map_err(|error| Error::invalid_argument(format!("the request is not an index request: {error}")))
-    };
-    let wanted = incoming.body().await?.read(&server, read).await?;
-    let lines = server.repository().index().into_iter().filter(|line| !wanted.ready || line.state == "READY");
+    let wanted: IndexRequest = asked(&server, &mut incoming).await?;
+    let lines =
+        server.repository().index().into_iter().filter(|line| !wanted.ready.unwrap_or(false) || line.state == "READY");
     Ok(Json(lines.map(index_line).collect::<Vec<_>>()).into_response())
 }
 
-fn index_line(status: ModelStatus) -> serde_json::Value {
+fn index_line(status: ModelStatus) -> Value {
     let mut line = json!({ "name": status.name, "state": status.state });
     if let Some(fields) = line.as_object_mut() {
         fields.extend(status.version.map(|version| ("version".to_owned(), json!(version.to_string()))));
@@ -47,13 +68,22 @@ fn index_line(status: ModelStatus) -> serde_json::Value {
     line
 }
 
-pub(super) async fn load(State(server): State<Server>, named: Named) -> Answer {
-    server.repository().load(&known_model(&named.model)?).await?;
+pub(super) async fn load_model(State(server): State<Server>, named: Named, mut incoming: Incoming) -> Answer {
+    let request: RepositoryRequest = asked(&server, &mut incoming).await?;
+    let name = known_model(&named.model)?;
+    let parameters = request.parameters.unwrap_or_default().into_iter();
+    let parameters = parameters.map(|(key, value)| (key, value.as_str().map(str::to_owned)));
+    let wish = load::wish(&server, &name, parameters)?;
+    server.repository().load_with(&name, wish.as_ref()).await?;
     Ok(StatusCode::OK.into_response())
 }
 
-pub(super) async fn unload(State(server): State<Server>, named: Named) -> Answer {
-    server.repository().unload(&known_model(&named.model)?)?;
+pub(super) async fn unload(State(server): State<Server>, named: Named, mut incoming: Incoming) -> Answer {
+    let request: RepositoryRequest = asked(&server, &mut incoming).await?;
+    let name = known_model(&named.model)?;
+    let parameters = request.parameters.unwrap_or_default().into_iter();
+    load::check_unload(&name, parameters.map(|(key, value)| (key, value.as_bool())))?;
+    server.repository().unload(&name)?;
     Ok(StatusCode::OK.into_response())
 }
 
@@ -91,7 +121,7 @@ pub(crate) fn collect(server: &Server, model: Option<&str>, version: Option<Vers
 
 pub(super) async fn config(State(server): State<Server>, named: Named) -> Answer {
     let wanted = server.inner.wanted(&named.model, named.version()?)?;
-    Ok(Json(Config::of(&wanted.entry, &wanted.described_by)).into_response())
+    Ok(Json(Config::of(&wanted)).into_response())
 }
 
 pub(super) async fn metrics(State(server): State<Server>) -> Response {

@@ -4,10 +4,12 @@
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
+use mlops_core::ModelName;
 use serde::Serialize;
 
 use crate::{
-    repository::{Duty, Entry, LoadedVersion},
+    repository::{Batching, Duty, LoadedVersion},
+    server::Wanted,
     tensor::{TensorInfo, TensorType},
 };
 
@@ -124,14 +126,20 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub(crate) fn of(entry: &Entry, version: &LoadedVersion) -> Self {
+    pub(crate) fn of(wanted: &Wanted) -> Self {
+        let batching = wanted.entry.batching(&wanted.state);
+        Self::of_version(&wanted.entry.config.name, batching, &wanted.described_by)
+    }
+
+    /// Of a version, in service or not.
+    pub(super) fn of_version(name: &ModelName, Batching { rows_max, .. }: Batching, version: &LoadedVersion) -> Self {
         let batches = version.batches();
         let tensors = |infos: &[TensorInfo]| infos.iter().map(|info| tensor(info, batches)).collect();
         Self {
-            name: entry.config.name.to_string(),
+            name: name.to_string(),
             platform: version.platform.clone(),
             backend: "mlops".to_owned(),
-            max_batch_size: if batches { i32::try_from(entry.config.batch_rows_max).unwrap_or(i32::MAX) } else { 0 },
+            max_batch_size: if batches { i32::try_from(rows_max).unwrap_or(i32::MAX) } else { 0 },
             input: tensors(&version.inputs),
             output: tensors(&version.outputs),
         }

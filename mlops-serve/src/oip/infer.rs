@@ -4,9 +4,10 @@
 //! never hold up the runtime.
 
 use axum::{
+    body::Body,
     extract::State,
-    http::{HeaderMap, HeaderValue, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::Response,
 };
 
 use super::convert::{self, Wish};
@@ -19,7 +20,10 @@ use crate::{
     server::{Server, TensorReply},
 };
 
-pub(super) const HEADER_LENGTH: &str = "inference-header-content-length";
+pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// Room for every header of an answer, so that it is made once.
+const HEADERS_MAX: usize = 12;
 
 pub(super) async fn infer(State(server): State<Server>, named: Named, mut incoming: Incoming) -> Answer {
     let target = named.target()?;
@@ -59,10 +63,11 @@ async fn write(server: &Server, model: String, reply: TensorReply, wish: Wish, a
 }
 
 fn respond(written: Written) -> Response {
+    let mut response = Response::new(Body::from(written.body));
+    let mut headers = HeaderMap::with_capacity(HEADERS_MAX);
     let binary = written.header_length.is_some();
     let content_type = if binary { "application/octet-stream" } else { "application/json" };
-    let mut response = ([(header::CONTENT_TYPE, content_type)], written.body).into_response();
-    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Some(length) = written.header_length {
         headers.insert(HEADER_LENGTH, HeaderValue::from(length));
     }
@@ -70,5 +75,6 @@ fn respond(written: Written) -> Response {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
+    *response.headers_mut() = headers;
     response
 }

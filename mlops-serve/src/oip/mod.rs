@@ -11,6 +11,7 @@ pub(crate) mod describe;
 mod explain;
 mod generate;
 mod infer;
+pub(crate) mod load;
 mod routes;
 mod wire;
 pub(crate) mod wish;

@@ -57,7 +57,7 @@ pub(crate) fn routes(server: &Server) -> Routes {
         .post("/v2/models/{model}/versions/{version}/generate_stream", STREAM, generate::stream)
         .post(
             "/v2/repository/index",
-            Operation::new("Models and their states").takes("IndexRequest").gives("Index").reads(),
+            Operation::new("Models and their states").may_take("IndexRequest").gives("Index").reads(),
             admin::repository_index,
         );
     for kind in ["system", "cuda"] {
@@ -71,11 +71,17 @@ pub(crate) fn routes(server: &Server) -> Routes {
             );
     }
     if server.inner.settings.repository_api {
-        routes = routes.post("/v2/repository/models/{model}/load", Operation::new("Loads a model"), admin::load).post(
-            "/v2/repository/models/{model}/unload",
-            Operation::new("Unloads a model"),
-            admin::unload,
-        );
+        routes = routes
+            .post(
+                "/v2/repository/models/{model}/load",
+                Operation::new("Loads a model").may_take("LoadRequest"),
+                admin::load_model,
+            )
+            .post(
+                "/v2/repository/models/{model}/unload",
+                Operation::new("Unloads a model").may_take("UnloadRequest"),
+                admin::unload,
+            );
     }
     if server.inner.settings.observe.metrics || server.inner.prometheus.is_some() {
         routes = routes.get("/metrics", Operation::new("Measurements").gives_text(), admin::metrics);

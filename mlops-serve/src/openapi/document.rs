@@ -37,7 +37,7 @@ fn operation(path: &str, method: &str, what: &Operation) -> Value {
         "4XX": error("the request cannot be answered"),
         "5XX": error("the server cannot answer"),
     });
-    let body = what.request.map(|schema| json!({ "required": true, "content": content(schema) }));
+    let body = what.request.map(|schema| json!({ "required": !what.request_optional, "content": content(schema) }));
     let parameters: Vec<Value> = parameters(path).map(parameter).collect();
     let mut operation = Map::new();
     operation.insert("operationId".to_owned(), identifier(path, method).into());

@@ -16,16 +16,22 @@ use crate::protocol::{Operation, Routes};
 /// Where the document is.
 pub(crate) const PATH: &str = "/openapi.json";
 
-/// Adds `/openapi.json`, which describes `routes` and itself.
-pub(crate) fn with_document(routes: Routes, name: &str) -> Routes {
-    const WHAT: Operation = Operation::new("This document").gives("Object");
-    let itself = (PATH.to_owned(), "get", WHAT);
-    let document = document::of(routes.operations().iter().chain(std::iter::once(&itself)), name);
+/// Adds `/openapi.json`, which describes `routes` and itself; `by_options` tells the same to `OPTIONS /`, as
+/// TorchServe's clients ask.
+pub(crate) fn with_document(routes: Routes, name: &str, by_options: bool) -> Routes {
+    const WHAT: Operation = Operation::new("This document").gives("Object").reads();
+    let mut itself = vec![(PATH.to_owned(), "get", WHAT)];
+    if by_options {
+        itself.push(("/".to_owned(), "options", WHAT));
+    }
+    let document = document::of(routes.operations().iter().chain(&itself), name);
     let body = Bytes::from(document.to_string());
-    routes.get(PATH, WHAT, move || {
+    let tell = move || {
         let body = body.clone();
         async move { respond(body) }
-    })
+    };
+    let routes = if by_options { routes.options("/", WHAT, tell.clone()) } else { routes };
+    routes.get(PATH, WHAT, tell)
 }
 
 fn respond(body: Bytes) -> Response {

@@ -129,6 +129,8 @@ pub(super) fn schemas() -> Value {
             },
         },
         "IndexRequest": { "type": "object", "properties": { "ready": { "type": "boolean" } } },
+        "LoadRequest": repository_request(&json!({ "config": text })),
+        "UnloadRequest": repository_request(&json!({ "unload_dependents": { "type": "boolean" } })),
         "Index": { "type": "array", "items": { "type": "object", "required": ["name"] } },
         "Predict": {
             "type": "object",
@@ -168,6 +170,16 @@ pub(super) fn schemas() -> Value {
             "type": "object",
             "required": ["model_name"],
             "properties": { "model_name": text, "url": text },
+        },
+    })
+}
+
+/// What a load, or an unload, may say beside the model.
+fn repository_request(parameters: &Value) -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "parameters": { "type": "object", "properties": parameters, "additionalProperties": false },
         },
     })
 }

@@ -4,7 +4,7 @@
 //! Invariant: no more than `body_bytes_max` bytes are ever held of one body, before and after decompression, and
 //! computation on large bodies stays off the runtime's threads.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -16,6 +16,7 @@ use mlops_core::Result;
 use super::{
     Failure,
     encoding::{self, Encoding, Inflated},
+    whole::whole,
 };
 use crate::{executor::guarded, server::Server, tensor::Tensor};
 
@@ -23,16 +24,19 @@ use crate::{executor::guarded, server::Server, tensor::Tensor};
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) headers: HeaderMap,
-    /// Without the headers; its extensions hold the limit of the body.
-    request: Request,
+    body: axum::body::Body,
+    bytes_max: usize,
+    time_max: Duration,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Incoming {
+impl FromRequest<Server> for Incoming {
     type Rejection = Infallible;
 
-    async fn from_request(mut request: Request, _: &S) -> std::result::Result<Self, Infallible> {
-        let headers = std::mem::take(request.headers_mut());
-        Ok(Self { headers, request })
+    async fn from_request(request: Request, server: &Server) -> std::result::Result<Self, Infallible> {
+        let settings = &server.inner.settings;
+        let (parts, body) = request.into_parts();
+        let time_max = Duration::from_millis(settings.limits.body_timeout_ms);
+        Ok(Self { headers: parts.headers, body, bytes_max: settings.body_bytes_max, time_max })
     }
 }
 
@@ -40,13 +44,12 @@ impl Incoming {
     /// Waits for the whole body, once.
     ///
     /// # Errors
-    /// 413 when it is longer than the limit, 415 for an unknown content encoding.
+    /// 413 when it is longer than the limit, 408 when it comes too slowly, 400 when it breaks off, 415 for an unknown
+    /// content encoding.
     pub(crate) async fn body(&mut self) -> std::result::Result<Body, Failure> {
         let encoding = encoding::of_request(&self.headers)?;
-        match Bytes::from_request(std::mem::take(&mut self.request), &()).await {
-            Ok(bytes) => Ok(Body { bytes, encoding }),
-            Err(rejection) => Err(Failure::new(rejection.status(), rejection.body_text())),
-        }
+        let bytes = whole(std::mem::take(&mut self.body), self.bytes_max, self.time_max).await?;
+        Ok(Body { bytes, encoding })
     }
 }
 

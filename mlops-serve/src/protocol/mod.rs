@@ -17,6 +17,7 @@ mod records;
 mod routes;
 mod settings;
 mod target;
+mod whole;
 
 pub(crate) use classes::largest;
 pub(crate) use explained::explained_rows;
@@ -31,3 +32,4 @@ pub(crate) use records::{Form, Layout, Shown, columns, transposed, write};
 pub(crate) use routes::{Operation, Routes};
 pub use settings::{ProtocolSettings, VertexSettings};
 pub(crate) use target::{known_model, only_model, parse_version};
+pub(crate) use whole::too_slow;

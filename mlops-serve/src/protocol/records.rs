@@ -4,9 +4,10 @@
 //! Invariant: the metadata decides. A value becomes the model's type or is refused, nesting gives the shape, and a
 //! name the model does not know is an error.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use mlops_core::{Error, Result};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{
@@ -31,6 +32,9 @@ pub(crate) enum Layout {
     Columns,
     /// `{"columns": names, "data": rows}`.
     Split,
+    /// As [`Layout::Rows`] of a data frame, whose columns, in the order of the first row, are the parts of the tensor
+    /// of a model that takes one matrix.
+    Records,
     /// [`Layout::Split`] where it is an object with `data`, else [`Layout::Rows`].
     SplitOrRows,
 }
@@ -117,6 +121,9 @@ fn by_layout(key: &str, layout: Layout, data: &RawValue, version: &LoadedVersion
     Ok(match (layout, split) {
         (Layout::Split | Layout::SplitOrRows, Some(fields)) => (split_rows(key, &fields, version)?, Shown::Rows),
         (Layout::Split, None) => return Err(bad("an object with columns and data")),
+        (Layout::Records, _) => {
+            (records_of(&array(data).ok_or_else(|| bad("an array of rows"))?, version)?, Shown::Rows)
+        }
         (Layout::Rows | Layout::SplitOrRows, _) => {
             (rows_of(&array(data).ok_or_else(|| bad("an array of rows"))?, version)?, Shown::Rows)
         }
@@ -127,7 +134,7 @@ fn by_layout(key: &str, layout: Layout, data: &RawValue, version: &LoadedVersion
 fn split_rows(key: &str, fields: &Object<'_>, version: &LoadedVersion) -> Result<Vec<Tensor>> {
     let bad = |expected: &str| Error::invalid_argument(format!("{key} must have {expected}"));
     let rows = fields.get("data").and_then(|data| array(data)).ok_or_else(|| bad("data, an array of rows"))?;
-    let columns: Option<Vec<String>> = fields.get("columns").and_then(|names| serde_json::from_str(names.get()).ok());
+    let columns: Option<Vec<String>> = fields.get("columns").and_then(|names| column_names(names));
     match columns {
         Some(names) if !is_matrix(&names, version) => {
             let rows: Option<Vec<Vec<&RawValue>>> = rows.iter().map(|row| array(row)).collect();
@@ -141,6 +148,17 @@ fn split_rows(key: &str, fields: &Object<'_>, version: &LoadedVersion) -> Result
         None if fields.contains_key("columns") => Err(bad("columns, an array of names")),
         _ => rows_of(&rows, version),
     }
+}
+
+/// Names of columns, which a data frame that has none writes as their numbers.
+fn column_names(names: &RawValue) -> Option<Vec<String>> {
+    let names: Vec<serde_json::Value> = serde_json::from_str(names.get()).ok()?;
+    let text = |name| match name {
+        serde_json::Value::String(text) => Some(text),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    names.into_iter().map(text).collect()
 }
 
 /// Whether columns are the parts of the one tensor that a model takes, which has no names for them.
@@ -195,6 +213,50 @@ fn rows_of(rows: &[&RawValue], version: &LoadedVersion) -> Result<Vec<Tensor>> {
     }
 }
 
+fn records_of(rows: &[&RawValue], version: &LoadedVersion) -> Result<Vec<Tensor>> {
+    let names = rows.first().and_then(|row| serde_json::from_str(row.get()).ok()).map(|Names(names)| names);
+    match names {
+        Some(names) if is_matrix(&names, version) => {
+            let matrix = values_of(&names, rows)?.iter().map(|values| raw_array(values)).collect::<Result<Vec<_>>>()?;
+            rows_of(&matrix.iter().map(AsRef::as_ref).collect::<Vec<_>>(), version)
+        }
+        _ => rows_of(rows, version),
+    }
+}
+
+fn raw_array(values: &[&RawValue]) -> Result<Box<RawValue>> {
+    let values: Vec<&str> = values.iter().map(|value| value.get()).collect();
+    RawValue::from_string(format!("[{}]", values.join(",")))
+        .map_err(|error| Error::internal("a row of values is no JSON").with_source(error))
+}
+
+/// The names of an object's members, in order.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    names.push(name);
+                }
+                Ok(Names(names))
+            }
+        }
+
+        json.deserialize_map(InOrder)
+    }
+}
+
 /// Whether an object is one byte string rather than named values.
 fn is_bytes(fields: &Object<'_>, version: &LoadedVersion) -> bool {
     fields.len() == 1 && fields.contains_key("b64") && !version.inputs.iter().any(|info| info.name == "b64")
@@ -202,13 +264,17 @@ fn is_bytes(fields: &Object<'_>, version: &LoadedVersion) -> bool {
 
 fn named_rows(first: &Object<'_>, rows: &[&RawValue], version: &LoadedVersion) -> Result<Vec<Tensor>> {
     let names: Vec<String> = first.keys().cloned().collect();
+    transposed(&names, &values_of(&names, rows)?, version)
+}
+
+/// The values of rows that are objects with exactly these names, in their order.
+fn values_of<'a>(names: &[String], rows: &[&'a RawValue]) -> Result<Vec<Vec<&'a RawValue>>> {
     let values = rows.iter().map(|row| {
         let fields = object(row).filter(|fields| fields.len() == names.len());
         fields.and_then(|fields| names.iter().map(|name| fields.get(name).copied()).collect())
     });
     let values: Option<Vec<Vec<&RawValue>>> = values.collect();
-    let values = values.ok_or_else(|| Error::invalid_argument("every row must have the same names as the first"))?;
-    transposed(&names, &values, version)
+    values.ok_or_else(|| Error::invalid_argument("every row must have the same names as the first"))
 }
 
 fn columns_of(data: &RawValue, version: &LoadedVersion) -> Result<Vec<Tensor>> {

@@ -2,7 +2,7 @@
 //! of it.
 //!
 //! Invariant: there is no route over HTTP without a description, no description without a route, and no route without
-//! its door.
+//! its door: handlers over HTTP bring it along, all others get it when the router is made.
 
 use axum::{
     Router,
@@ -13,7 +13,7 @@ use axum::{
 use crate::{
     access::Purpose,
     door::{Door, Wire},
-    entrance::Entrance,
+    entrance::{Behind, Entrance, Guarded},
     server::Server,
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Operation {
     pub(crate) summary: &'static str,
     /// Names of schemas in the document.
     pub(crate) request: Option<&'static str>,
+    /// Whether there may be no body.
+    pub(crate) request_optional: bool,
     pub(crate) response: Option<&'static str>,
     /// Content type of a success that is no JSON.
     pub(crate) text: Option<&'static str>,
@@ -33,7 +35,7 @@ pub(crate) struct Operation {
 impl Operation {
     /// An operation without bodies.
     pub(crate) const fn new(summary: &'static str) -> Self {
-        Self { summary, request: None, response: None, text: None, purpose: None }
+        Self { summary, request: None, request_optional: false, response: None, text: None, purpose: None }
     }
 
     /// Asks a model.
@@ -64,6 +66,12 @@ impl Operation {
         self
     }
 
+    /// Takes a JSON body of this schema, or none.
+    pub(crate) const fn may_take(mut self, schema: &'static str) -> Self {
+        self.request_optional = true;
+        self.takes(schema)
+    }
+
     /// Answers with a JSON body of this schema.
     pub(crate) const fn gives(mut self, schema: &'static str) -> Self {
         self.response = Some(schema);
@@ -88,8 +96,8 @@ impl Operation {
 struct Route {
     path: String,
     methods: MethodRouter<Server>,
-    purpose: Purpose,
-    wire: Wire,
+    /// Of the door that it still needs.
+    door: Option<(Purpose, Wire)>,
 }
 
 /// Routes with their descriptions.
@@ -106,23 +114,23 @@ impl Routes {
     }
 
     pub(crate) fn get<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.add(path, "get", what, get(handler))
+        self.add(path, "get", what, handler, get::<Guarded<H>, Behind<T>, Server>)
     }
 
     pub(crate) fn post<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.add(path, "post", what, post(handler))
+        self.add(path, "post", what, handler, post::<Guarded<H>, Behind<T>, Server>)
     }
 
     pub(crate) fn put<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.add(path, "put", what, put(handler))
+        self.add(path, "put", what, handler, put::<Guarded<H>, Behind<T>, Server>)
     }
 
     pub(crate) fn delete<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.add(path, "delete", what, delete(handler))
+        self.add(path, "delete", what, handler, delete::<Guarded<H>, Behind<T>, Server>)
     }
 
     pub(crate) fn options<H: Handler<T, Server>, T: 'static>(self, path: &str, what: Operation, handler: H) -> Self {
-        self.add(path, "options", what, options(handler))
+        self.add(path, "options", what, handler, options::<Guarded<H>, Behind<T>, Server>)
     }
 
     /// Posts to `path:verb`, one route that the handler tells apart by the end of the last segment.
@@ -137,12 +145,25 @@ impl Routes {
         let describe = |routes: Self, (verb, what): &(&str, Operation)| {
             routes.described(&format!("{path}:{verb}"), "post", what.clone())
         };
-        verbs.iter().fold(self, describe).guarded(path, purpose, Wire::Http, post(handler))
+        let methods = post::<_, Behind<T>, _>(Guarded::new(handler, purpose));
+        verbs.iter().fold(self, describe).with(Route { path: path.to_owned(), methods, door: None })
     }
 
-    fn add(self, path: &str, method: &'static str, what: Operation, methods: MethodRouter<Server>) -> Self {
-        let purpose = what.purpose(method);
-        self.described(path, method, what).guarded(path, purpose, Wire::Http, methods)
+    fn add<H>(
+        self,
+        path: &str,
+        method: &'static str,
+        what: Operation,
+        handler: H,
+        of: impl FnOnce(Guarded<H>) -> MethodRouter<Server>,
+    ) -> Self {
+        let methods = of(Guarded::new(handler, what.purpose(method)));
+        self.described(path, method, what).with(Route { path: path.to_owned(), methods, door: None })
+    }
+
+    fn with(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
     }
 
     fn described(mut self, path: &str, method: &'static str, what: Operation) -> Self {
@@ -151,9 +172,9 @@ impl Routes {
     }
 
     /// Adds a route that the document does not describe.
-    pub(crate) fn guarded(mut self, path: &str, purpose: Purpose, wire: Wire, methods: MethodRouter<Server>) -> Self {
-        self.routes.push(Route { path: path.to_owned(), methods, purpose, wire });
-        self
+    #[cfg(feature = "grpc")]
+    pub(crate) fn guarded(self, path: &str, purpose: Purpose, wire: Wire, methods: MethodRouter<Server>) -> Self {
+        self.with(Route { path: path.to_owned(), methods, door: Some((purpose, wire)) })
     }
 
     /// Adds the routes of another protocol.
@@ -181,9 +202,14 @@ impl Routes {
 
     /// The router, each route behind its door.
     pub(crate) fn into_router(self, server: &Server) -> Router<Server> {
-        self.routes.into_iter().fold(Router::new(), |router, Route { path, methods, purpose, wire }| {
-            let door = Door { server: server.clone(), purpose, wire };
-            router.route(&path, methods.route_layer(Entrance::new(door)))
+        self.routes.into_iter().fold(Router::new(), |router, Route { path, methods, door }| {
+            let methods = match door {
+                Some((purpose, wire)) => {
+                    methods.route_layer(Entrance::new(Door { server: server.clone(), purpose, wire }))
+                }
+                None => methods,
+            };
+            router.route(&path, methods)
         })
     }
 }

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use arrow_array::RecordBatch;
-use mlops_core::{ModelName, ModelRef};
+use mlops_core::{ModelName, ModelRef, Result};
 
+use super::LoadedVersion;
 use crate::{explain::Explainer, features::FeatureLookup};
 
 /// Which model, which version by default, and what the server adds to it.
@@ -32,7 +33,23 @@ pub struct ModelConfig {
     pub explainer: Option<Arc<dyn Explainer>>,
 }
 
+/// How requests share predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Batching {
+    /// As [`ModelConfig::batch_rows_max`].
+    pub(crate) rows_max: usize,
+    /// As [`ModelConfig::batch_delay`].
+    pub(crate) delay: Duration,
+}
+
+/// How the client that loads a model wants its requests to share predictions, as far as a version allows it.
+pub(crate) type Wish = Box<dyn Fn(&LoadedVersion) -> Result<Batching> + Send + Sync>;
+
 impl ModelConfig {
+    pub(crate) fn batching(&self) -> Batching {
+        Batching { rows_max: self.batch_rows_max, delay: self.batch_delay }
+    }
+
     /// Serves what `reference` resolves to, under the registered name.
     #[must_use]
     pub fn new(reference: ModelRef) -> Self {

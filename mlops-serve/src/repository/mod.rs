@@ -23,6 +23,7 @@ use std::{
 use mlops_core::{Digest, Error, Model, ModelName, ModelRef, ModelSource, Result, Selector, Version};
 
 pub use config::ModelConfig;
+pub(crate) use config::{Batching, Wish};
 pub(crate) use counters::{Counters, Duty, Rejection};
 pub use directory::DirectorySource;
 use peers::Entries;
@@ -59,6 +60,8 @@ pub(crate) struct EntryState {
     pub(crate) reason: Option<String>,
     /// A version that could not be loaded, with its digest: the same package fails the same way.
     failed: Option<(Version, Digest, Refused)>,
+    /// What the client that loaded it said instead of the configuration.
+    batching: Option<Batching>,
     /// Taken out of service by a client or operator; `sync` leaves it alone.
     pub(crate) unloaded: bool,
     /// Taken out of service to save memory, until it is asked for.
@@ -96,6 +99,11 @@ impl EntryState {
 impl Entry {
     pub(crate) fn state(&self) -> Arc<EntryState> {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How requests share predictions in this state.
+    pub(crate) fn batching(&self, state: &EntryState) -> Batching {
+        state.batching.unwrap_or_else(|| self.config.batching())
     }
 
     /// Swaps in the state that `change` makes of the current one.

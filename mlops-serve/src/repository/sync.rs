@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use mlops_core::{Error, ErrorKind, ModelName, ModelRef, ModelVersionId, Result, ResultExt, Retry, Selector, Version};
 
-use super::{Entry, LoadedVersion, ModelRepository, Refused, budget::Room};
+use super::{Batching, Entry, LoadedVersion, ModelRepository, Refused, Wish, budget::Room};
+
+/// How requests share predictions with the version that goes into service.
+type Settle<'a> = &'a (dyn Fn(&LoadedVersion) -> Result<Option<Batching>> + Send + Sync);
 
 /// What a synchronisation did.
 #[derive(Debug, Default)]
@@ -51,7 +54,7 @@ impl ModelRepository {
                 }
                 let room = if state.champion().is_some() { Room::Made } else { Room::Free };
                 let failed = report.failed.len();
-                self.sync_entry(&entry, room, &mut report).await;
+                self.sync_entry(&entry, room, None, &mut report).await;
                 let waits = report.failed.get(failed).is_some_and(|(_, error)| error.kind() == ErrorKind::Unavailable);
                 if waits {
                     waiting.push(entry);
@@ -71,22 +74,47 @@ impl ModelRepository {
     /// # Errors
     /// `NotFound` for a name that is not served, else what kept the version from loading; an old version stays in service.
     pub async fn load(&self, name: &ModelName) -> Result<()> {
+        self.load_with(name, None).await
+    }
+
+    /// The same; until it is loaded again its requests share predictions as wished.
+    ///
+    /// # Errors
+    /// As [`ModelRepository::load`], and what a version refuses of the wish; what is in service stays as it was then.
+    pub(crate) async fn load_with(&self, name: &ModelName, wish: Option<&Wish>) -> Result<()> {
         let _one_at_a_time = self.sync_lock.lock().await;
         let entry = self.entry(name.as_str())?;
-        let registered = entry.state().versions.iter().rev().find(|(_, v)| v.digest.is_none()).map(|(v, _)| *v);
-        if let Some(newest) = registered {
+        let (unloaded, known) = (entry.state().unloaded, known_version(&entry, wish)?);
+        let settle = |version: &LoadedVersion| match known {
+            Some(batching) => Ok(batching),
+            None => wish.map(|wish| wish(version)).transpose(),
+        };
+        let loaded = self.load_entry(&entry, &settle).await;
+        if loaded.is_err() && wish.is_some() {
+            // The next synchronisation would load it whatever was wished.
+            entry.update(|state| state.unloaded |= unloaded);
+        }
+        loaded
+    }
+
+    async fn load_entry(&self, entry: &Entry, settle: Settle<'_>) -> Result<()> {
+        let state = entry.state();
+        if let Some((newest, version)) = state.versions.iter().rev().find(|(_, loaded)| loaded.digest.is_none()) {
+            let batching = settle(version)?;
             entry.update(|state| {
                 state.unloaded = false;
-                state.default.get_or_insert(newest);
+                state.default.get_or_insert(*newest);
+                state.batching = batching;
             });
             return Ok(());
         }
+        drop(state);
         entry.update(|state| {
             state.unloaded = false;
             state.failed = None;
         });
         let mut report = SyncReport::default();
-        self.sync_entry(&entry, Room::Made, &mut report).await;
+        self.sync_entry(entry, Room::Made, Some(settle), &mut report).await;
         report.into_result().map(drop)
     }
 
@@ -100,7 +128,7 @@ impl ModelRepository {
             return Ok(());
         }
         let mut report = SyncReport::default();
-        self.sync_entry(entry, Room::Made, &mut report).await;
+        self.sync_entry(entry, Room::Made, None, &mut report).await;
         report.into_result().map(drop)
     }
 
@@ -122,9 +150,9 @@ impl ModelRepository {
         loaded.ok_or_else(|| Error::internal(format!("no room was made for version {version}")))
     }
 
-    async fn sync_entry(&self, entry: &Entry, room: Room, report: &mut SyncReport) {
+    async fn sync_entry(&self, entry: &Entry, room: Room, settle: Option<Settle<'_>>, report: &mut SyncReport) {
         let name = entry.config.name.clone();
-        match self.resolve_and_swap(entry, room).await {
+        match self.resolve_and_swap(entry, room, settle).await {
             Ok(Some(version)) => {
                 tracing::info!(model = %name, version = %version, "model version in service");
                 report.swapped.push((name, version));
@@ -138,16 +166,18 @@ impl ModelRepository {
         }
     }
 
-    async fn resolve_and_swap(&self, entry: &Entry, room: Room) -> Result<Option<Version>> {
+    /// Without `settle`, requests share predictions as before.
+    async fn resolve_and_swap(&self, entry: &Entry, room: Room, settle: Option<Settle<'_>>) -> Result<Option<Version>> {
         let Some((source, _)) = &self.source else {
             return Err(Error::failed_precondition("the repository has no source"));
         };
         let id = source.resolve(&entry.config.reference).await?;
         let state = entry.state();
         let same = |loaded: &LoadedVersion| loaded.version == id.version && loaded.digest == Some(id.digest);
-        if state.champion().is_some_and(|champion| same(champion)) {
-            if state.reason.is_some() {
-                entry.update(|state| state.reason = None);
+        if let Some(champion) = state.champion().filter(|champion| same(champion)) {
+            let batching = settle.map_or(Ok(state.batching), |settle| settle(champion))?;
+            if state.reason.is_some() || state.batching != batching {
+                entry.update(|state| (state.reason, state.batching) = (None, batching));
             }
             return Ok(None);
         }
@@ -161,8 +191,10 @@ impl ModelRepository {
                 }
             },
         };
+        let batching = settle.map_or(Ok(state.batching), |settle| settle(&loaded))?;
         entry.update(|state| {
             state.asleep = false;
+            state.batching = batching;
             state.versions.insert(id.version, loaded);
             state.default = Some(id.version);
             state.reason = None;
@@ -216,4 +248,12 @@ impl ModelRepository {
         let fits = self.make_room(entry, version, loaded.bytes, room).await?;
         Ok(fits.then_some(loaded))
     }
+}
+
+/// How requests are to share predictions, where a loaded version can tell: a wish that it refuses changes nothing.
+fn known_version(entry: &Entry, wish: Option<&Wish>) -> Result<Option<Option<Batching>>> {
+    let Some(wish) = wish else { return Ok(Some(None)) };
+    let state = entry.state();
+    let described = state.champion().or_else(|| state.versions.values().next_back());
+    described.map(|version| wish(version).map(Some)).transpose()
 }

@@ -15,7 +15,7 @@ use crate::{
     features::FeatureLookup,
     model::ServedModel,
     runtime::INPUT_VALUE,
-    tensor::{Tensor, TensorInfo, TensorType, empty_outputs, to_field_column},
+    tensor::{Tensor, TensorInfo, TensorType, check_batch, empty_outputs, to_field_column},
 };
 
 /// A version that is ready to answer.
@@ -118,7 +118,7 @@ impl LoadedVersion {
         };
         let outcome = guarded(|| {
             let outputs = model.predict(&rows)?;
-            check_outputs(signature, &outputs, rows.num_rows())
+            check_batch(signature, &outputs, rows.num_rows())
         });
         match outcome {
             // A row that was made up may hold values that no real one has.
@@ -162,6 +162,15 @@ impl LoadedVersion {
         }
     }
 
+    /// Whether calls do share predictions here: they may, and no other server predicts them.
+    pub(crate) fn shares_predictions(&self) -> bool {
+        #[cfg(feature = "remote")]
+        if matches!(self.model, ServedModel::Remote(_)) {
+            return false;
+        }
+        self.batches()
+    }
+
     /// Whether a client that is served by `self` can be served by `other`.
     ///
     /// # Errors
@@ -203,12 +212,8 @@ pub(crate) fn predict_rows(model: &dyn Model, inputs: &RecordBatch) -> Result<Re
         return Ok(empty_outputs(signature));
     }
     let outputs = model.predict(inputs)?;
-    check_outputs(signature, &outputs, inputs.num_rows())?;
+    check_batch(signature, &outputs, inputs.num_rows())?;
     Ok(outputs)
-}
-
-fn check_outputs(signature: &Signature, outputs: &RecordBatch, rows: usize) -> Result<()> {
-    crate::tensor::from_batch(signature, outputs, rows).map(drop)
 }
 
 /// One row of nulls where allowed, else zeros, false and empty text.

@@ -16,7 +16,7 @@ use crate::{
 pub(super) static FORM: Form = Form {
     keys: &[
         ("dataframe_split", Layout::Split),
-        ("dataframe_records", Layout::Rows),
+        ("dataframe_records", Layout::Records),
         ("instances", Layout::Rows),
         ("inputs", Layout::Columns),
     ],
@@ -69,6 +69,9 @@ fn text(body: &[u8]) -> Result<&str> {
 /// and a cell is no number; without names the cells are in the order of the inputs.
 fn read_csv(csv: &str, version: &LoadedVersion) -> Result<Vec<Tensor>> {
     let mut rows = csv::parse(csv)?;
+    if rows.is_empty() {
+        return Err(Error::invalid_argument("the CSV has no line"));
+    }
     let names: Vec<String> = match rows.first() {
         Some(first) if is_header(first, version) => rows.remove(0).into_iter().map(|cell| cell.text).collect(),
         _ => version.inputs.iter().map(|info| info.name.clone()).collect(),

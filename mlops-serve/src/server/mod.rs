@@ -29,7 +29,7 @@ pub use builder::ServerBuilder;
 pub use connections::ConnectionSettings;
 pub(crate) use explain::Explained;
 pub use infer::{InferOptions, InferReply};
-pub(crate) use infer::{TensorReply, context_of};
+pub(crate) use infer::{TensorReply, Wanted, context_of};
 pub use service::InferCall;
 
 use crate::{

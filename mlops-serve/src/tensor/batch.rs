@@ -3,7 +3,7 @@
 //! Values are shared, not copied; only text is checked (for UTF-8) on its way in. Inputs were validated
 //! against the metadata before; outputs come from a model and are checked here.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use arrow_array::{
     Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, cast::AsArray,
@@ -47,20 +47,41 @@ pub(crate) fn to_field_column(spec: &TensorSpec, field: &Field, tensor: &Tensor)
 /// The outputs of `signature` as tensors.
 ///
 /// # Errors
-/// `Internal` when the model broke its contract: a missing column, another type, another row count, a null.
+/// As [`check_batch`].
 pub(crate) fn from_batch(signature: &Signature, batch: &RecordBatch, rows: usize) -> Result<Vec<Tensor>> {
-    if batch.num_rows() != rows {
-        return Err(Error::internal(format!("the model answered {} rows to {rows}", batch.num_rows())));
-    }
+    check_rows(batch, rows)?;
     let schema = signature.output_schema();
     signature.outputs().iter().zip(schema.fields()).map(|(spec, field)| from_column(spec, field, batch)).collect()
 }
 
-fn from_column(spec: &TensorSpec, expected: &Field, batch: &RecordBatch) -> Result<Tensor> {
-    let broken = |found: String| Error::internal(format!("output {:?} of the model {found}", spec.name));
-    let column = batch.column_by_name(&spec.name).ok_or_else(|| broken("is missing".into()))?;
+/// Whether a batch has the outputs of `signature`.
+///
+/// # Errors
+/// `Internal` when the model broke its contract: a missing column, another type, another row count, a null.
+pub(crate) fn check_batch(signature: &Signature, batch: &RecordBatch, rows: usize) -> Result<()> {
+    check_rows(batch, rows)?;
+    let schema = signature.output_schema();
+    let mut outputs = signature.outputs().iter().zip(schema.fields());
+    outputs.try_for_each(|(spec, field)| flat(spec, field, batch).map(drop))
+}
+
+fn check_rows(batch: &RecordBatch, rows: usize) -> Result<()> {
+    if batch.num_rows() == rows {
+        return Ok(());
+    }
+    Err(Error::internal(format!("the model answered {} rows to {rows}", batch.num_rows())))
+}
+
+fn broken(spec: &TensorSpec, found: impl fmt::Display) -> Error {
+    Error::internal(format!("output {:?} of the model {found}", spec.name))
+}
+
+/// The values of a column that is as expected, without the lists around them.
+fn flat(spec: &TensorSpec, expected: &Field, batch: &RecordBatch) -> Result<ArrayRef> {
+    let column = batch.column_by_name(&spec.name).ok_or_else(|| broken(spec, "is missing"))?;
     if column.data_type() != expected.data_type() {
-        return Err(broken(format!("must be {}, found {}", expected.data_type(), column.data_type())));
+        let (want, found) = (expected.data_type(), column.data_type());
+        return Err(broken(spec, format_args!("must be {want}, found {found}")));
     }
     let mut values = Arc::clone(column);
     let mut nulls = values.null_count();
@@ -69,8 +90,13 @@ fn from_column(spec: &TensorSpec, expected: &Field, batch: &RecordBatch) -> Resu
         nulls += values.null_count();
     }
     if nulls > 0 {
-        return Err(broken(format!("has {nulls} nulls, which Open Inference cannot express")));
+        return Err(broken(spec, format_args!("has {nulls} nulls, which Open Inference cannot express")));
     }
+    Ok(values)
+}
+
+fn from_column(spec: &TensorSpec, expected: &Field, batch: &RecordBatch) -> Result<Tensor> {
+    let values = flat(spec, expected, batch)?;
     let data_type = TensorType::from_core(spec.data_type);
     let values: ArrayRef = match spec.data_type {
         DataType::String => {
@@ -84,7 +110,7 @@ fn from_column(spec: &TensorSpec, expected: &Field, batch: &RecordBatch) -> Resu
         _ => values,
     };
     let shape: Vec<usize> = std::iter::once(batch.num_rows()).chain(spec.row_shape.iter().copied()).collect();
-    Tensor::new(&spec.name, data_type, shape, values).map_err(|error| broken(error.message().to_owned()))
+    Tensor::new(&spec.name, data_type, shape, values).map_err(|error| broken(spec, error.message()))
 }
 
 /// A batch of no rows with the output columns of `signature`.

@@ -27,8 +27,8 @@ pub enum TensorType {
     Bytes,
 }
 
-/// Type, protocol name, bytes per element (0: variable), Arrow storage.
-const TABLE: [(TensorType, &str, usize, ArrowType); 14] = [
+/// Type, protocol name, bytes per element (0: variable), Arrow storage, in the order of the types.
+static TABLE: [(TensorType, &str, usize, ArrowType); 14] = [
     (TensorType::Bool, "BOOL", 1, ArrowType::Boolean),
     (TensorType::Uint8, "UINT8", 1, ArrowType::UInt8),
     (TensorType::Uint16, "UINT16", 2, ArrowType::UInt16),
@@ -49,12 +49,12 @@ impl TensorType {
     /// Every type, in the order of the protocol's table.
     #[must_use]
     pub fn all() -> [Self; 14] {
-        TABLE.map(|row| row.0)
+        TABLE.each_ref().map(|row| row.0)
     }
 
-    fn row(self) -> (&'static str, usize, ArrowType) {
-        let row = TABLE.iter().find(|row| row.0 == self);
-        row.map_or(("BYTES", 0, ArrowType::Binary), |row| (row.1, row.2, row.3.clone()))
+    fn row(self) -> (&'static str, usize, &'static ArrowType) {
+        let row = TABLE.get(self as usize).filter(|row| row.0 == self);
+        row.map_or(("BYTES", 0, &ArrowType::Binary), |row| (row.1, row.2, &row.3))
     }
 
     /// The protocol's name, such as `FP32`.
@@ -72,13 +72,33 @@ impl TensorType {
     /// The Arrow type of the flat values.
     #[must_use]
     pub fn storage(self) -> ArrowType {
-        self.row().2
+        self.row().2.clone()
+    }
+
+    /// Whether flat values of this type are stored so.
+    pub(crate) fn is_stored_as(self, arrow: &ArrowType) -> bool {
+        self.row().2 == arrow
     }
 
     /// The type that carries a core type: text and binary as `BYTES`, time as `INT64` microseconds.
     #[must_use]
     pub fn from_core(data_type: DataType) -> Self {
-        data_type.oip_name().parse().unwrap_or(Self::Bytes)
+        match data_type {
+            DataType::Bool => Self::Bool,
+            DataType::Int8 => Self::Int8,
+            DataType::Int16 => Self::Int16,
+            DataType::Int32 => Self::Int32,
+            DataType::Int64 | DataType::Timestamp => Self::Int64,
+            DataType::UInt8 => Self::Uint8,
+            DataType::UInt16 => Self::Uint16,
+            DataType::UInt32 => Self::Uint32,
+            DataType::UInt64 => Self::Uint64,
+            DataType::Float16 => Self::Fp16,
+            DataType::Float32 => Self::Fp32,
+            DataType::Float64 => Self::Fp64,
+            // Text, bytes, and whatever else comes to be.
+            _ => Self::Bytes,
+        }
     }
 }
 
@@ -92,7 +112,7 @@ impl FromStr for TensorType {
     type Err = Error;
     fn from_str(name: &str) -> Result<Self> {
         TABLE.iter().find(|row| row.1 == name).map(|row| row.0).ok_or_else(|| {
-            let known = TABLE.map(|row| row.1).join(", ");
+            let known = TABLE.each_ref().map(|row| row.1).join(", ");
             Error::invalid_argument(format!("datatype {name:?} is unknown; expected one of {known}"))
         })
     }
@@ -106,10 +126,15 @@ mod tests {
     fn names_round_trip_and_core_types_have_a_carrier_of_their_name() {
         for data_type in TensorType::all() {
             assert_eq!(data_type.name().parse::<TensorType>().unwrap(), data_type);
+            assert!(data_type.is_stored_as(&data_type.storage()));
         }
         assert!("fp32".parse::<TensorType>().is_err());
-        assert_eq!(TensorType::from_core(DataType::Timestamp), TensorType::Int64);
-        assert_eq!(TensorType::from_core(DataType::Binary), TensorType::Bytes);
-        assert_eq!(TensorType::from_core(DataType::Float16), TensorType::Fp16);
+        use DataType::*;
+        for data_type in [
+            Bool, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16, Float32, Float64, String, Binary,
+            Timestamp,
+        ] {
+            assert_eq!(TensorType::from_core(data_type).name(), data_type.oip_name());
+        }
     }
 }

@@ -9,7 +9,7 @@ mod kind;
 use arrow_array::{Array, ArrayRef};
 use mlops_core::{DataType, Error, Result, ResultExt as _, TensorSpec};
 
-pub(crate) use batch::{empty_outputs, from_batch, to_column, to_field_column};
+pub(crate) use batch::{check_batch, empty_outputs, from_batch, to_column, to_field_column};
 pub use kind::TensorType;
 
 /// What a model says of one input or output: name, element type, shape with -1 for a variable dimension.
@@ -110,7 +110,7 @@ impl Tensor {
                 values.len()
             )));
         }
-        if values.data_type() != &data_type.storage() {
+        if !data_type.is_stored_as(values.data_type()) {
             return Err(Error::invalid_argument(format!(
                 "tensor {name:?} of type {data_type} is stored as {}, found {}",
                 data_type.storage(),

@@ -84,7 +84,7 @@ async fn describe(State(server): State<Server>, named: Asked) -> Answer {
                 "modelVersion": loaded.to_string(),
                 "modelUrl": model,
                 "isDefault": state.default == Some(*loaded),
-                "batchSize": entry.config.batch_rows_max,
+                "batchSize": entry.batching(&state).rows_max,
                 "workers": [],
             })
         })

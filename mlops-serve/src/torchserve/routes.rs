@@ -25,6 +25,9 @@ pub(crate) fn routes() -> Routes {
     Routes::new()
         .post("/predictions/{model}", PREDICT, predictions)
         .post("/predictions/{model}/{version}", PREDICT, predictions)
+        // As `curl -T FILE` asks.
+        .put("/predictions/{model}", PREDICT, predictions)
+        .put("/predictions/{model}/{version}", PREDICT, predictions)
         .post("/explanations/{model}", EXPLAIN, explanations)
         .post("/explanations/{model}/{version}", EXPLAIN, explanations)
 }

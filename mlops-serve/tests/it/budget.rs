@@ -15,6 +15,9 @@ use mlops_core::{
     arrow_array::{RecordBatch, record_batch},
 };
 use mlops_serve::{DirectorySource, InferOptions, ModelConfig, ModelRepository, Runtimes, Server};
+use serde_json::{Value, json};
+
+use crate::{client::call, support::settings};
 
 /// Answers its input, says it takes some bytes, and can be made to wait.
 #[derive(Debug)]
@@ -91,7 +94,8 @@ async fn server(root: &Path, models: &[(&str, u64)], gate: Option<Arc<Gate>>) ->
     for (model, error) in repository.sync().await.failed {
         assert_eq!((model, error.kind()), (name("whale"), ErrorKind::ResourceExhausted));
     }
-    (Server::builder(repository).build().unwrap(), loads)
+    let settings = settings(json!({"repository_api": true}));
+    (Server::builder(repository).with_settings(settings).build().unwrap(), loads)
 }
 
 async fn ask(server: &Server, model: &str) -> Result<usize> {
@@ -122,6 +126,42 @@ async fn the_least_recently_used_model_makes_room() {
     ask(&server, "b").await.unwrap();
     assert_eq!(ready(&server), ["b", "c"]);
     assert_eq!(*loads.lock().unwrap(), [("a", 1), ("b", 2), ("c", 2)].map(|(model, n)| (model.to_owned(), n)).into());
+}
+
+/// What tells whether a configuration fits is loaded first.
+#[tokio::test]
+async fn a_model_that_sleeps_or_was_unloaded_is_loaded_with_a_configuration_that_fits() {
+    let root = tempfile::tempdir().unwrap();
+    let (server, _) = server(root.path(), &[("a", 60), ("b", 60)], None).await;
+    let router = server.clone().into_router();
+    let config = async |model: &str| call(&router, "GET", &format!("/v2/models/{model}/config"), "").await.1;
+    let load = async |config: &Value| {
+        let body = json!({"parameters": {"config": config.to_string()}}).to_string();
+        call(&router, "POST", "/v2/repository/models/b/load", body).await
+    };
+    let mut fits = config("a").await;
+    (fits["name"], fits["max_batch_size"]) = (json!("b"), json!(4));
+    let mut other = fits.clone();
+    other["platform"] = json!("other");
+    assert_eq!(ready(&server), ["a"], "b sleeps");
+    for unloaded in [false, true] {
+        if unloaded {
+            server.repository().unload(&name("b")).unwrap();
+        }
+        let (status, answer) = load(&other).await;
+        assert_eq!(status, 400, "unloaded {unloaded}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains("\"platform\" of its config"), "{answer}");
+        let _ = server.repository().sync().await;
+        assert!(!ready(&server).contains(&"b".to_owned()), "unloaded {unloaded}");
+        let (status, answer) = load(&fits).await;
+        assert_eq!(status, 200, "unloaded {unloaded}: {answer}");
+        assert_eq!((ready(&server), &config("b").await["max_batch_size"]), (vec!["b".to_owned()], &json!(4)));
+    }
+    ask(&server, "a").await.unwrap();
+    ask(&server, "b").await.unwrap();
+    assert_eq!(config("b").await["max_batch_size"], json!(4), "it slept and was woken, but not loaded by a client");
+    server.repository().load(&name("b")).await.unwrap();
+    assert_ne!(config("b").await["max_batch_size"], json!(4));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,11 @@
 //! Real connections: slow ones are cut, many are served, and a shutdown loses no request.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use mlops_core::ErrorKind;
@@ -11,6 +14,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::Instant,
 };
 
 use crate::{
@@ -41,6 +45,32 @@ async fn who_sends_slowly_is_cut_off_and_others_are_served() {
     told(&server, &format!("{head}content-length: 100\r\n\r\n{{"), 408).await;
     told(&server, &posted(ADD), 200).await;
     in_time(server.stop()).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_served_is_cut_off_when_the_next_head_does_not_come() {
+    let server = listening(settings(json!({"connections": {"header_timeout_ms": 200}}))).await;
+    for sent in ["", "POST /v1/models/add:predict HTTP/1.1\r\nhost: he"] {
+        let (mut stream, began) = in_time(served(&server)).await;
+        // On a busy machine it may be cut off before this comes.
+        let _ = stream.write_all(sent.as_bytes()).await;
+        let mut rest = Vec::new();
+        let ended = in_time(stream.read_to_end(&mut rest)).await;
+        assert!(began.elapsed() >= Duration::from_millis(200), "{sent:?}: too early");
+        assert!(ended.is_err() || rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{sent:?}: {rest:?}");
+    }
+    in_time(server.stop()).await.unwrap().unwrap();
+}
+
+/// A connection on which a request was answered, and when that was sent.
+async fn served(server: &Listening) -> (TcpStream, Instant) {
+    loop {
+        let mut stream = server.connect().await;
+        let began = Instant::now();
+        if exchange(&mut stream, &posted(ADD)).await.is_ok_and(|answered| answered.status == 200) {
+            return (stream, began);
+        }
+    }
 }
 
 /// Sends a request until it is told this: on a busy machine, this client may itself be the slow one.

@@ -17,7 +17,7 @@ use mlops_core::{
     DataType, Error, ErrorKind, FeatureReader, FeatureRef, ModelName, ModelPackage, ModelRef, ModelSource,
     ModelVersionId, Result, Selector, Signature, TensorSpec, Timestamp, Version,
     arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, cast::AsArray, types::Float64Type},
-    testing::RecordingSink,
+    testing::{ManualClock, RecordingSink},
 };
 use mlops_serve::{
     ClosureModel, DirectorySource, FeatureLookup, InferOptions, ModelConfig, ModelRepository, Runtimes, Server,
@@ -298,4 +298,37 @@ async fn a_feature_store_that_is_away_or_hangs_fails_the_request_or_degrades_it_
     let away = Err(ErrorKind::Unavailable);
     assert_eq!(spent(WhenUnavailable::Fail).await, [Ok(7.0), away, away]);
     assert_eq!(spent(WhenUnavailable::NullFeatures).await, [Ok(7.0), Ok(-1.0), Ok(-1.0)]);
+}
+
+/// A feature store that keeps the thread of its caller for 300 ms, and then says nothing.
+#[derive(Debug)]
+struct Busy(Arc<ManualClock>);
+
+#[async_trait::async_trait]
+impl FeatureReader for Busy {
+    async fn get_online(&self, _: &[FeatureRef], _: &RecordBatch, _: Timestamp) -> Result<RecordBatch> {
+        self.0.advance(Duration::from_millis(300));
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_request_did_before_it_had_to_wait_counts_against_its_time() {
+    let clock = Arc::new(ManualClock::at("2024-01-01".parse().unwrap()));
+    let signature = Signature::new([column("spent").nullable()], [column("y")]).unwrap();
+    let model = ClosureModel::new(signature, |batch: &RecordBatch| Ok(numbers("y", &vec![0.0; batch.num_rows()])));
+    let card = TensorSpec::column("card", DataType::Int64);
+    let lookup = FeatureLookup::new(Arc::new(Busy(Arc::clone(&clock))), ["spend:spent".parse().unwrap()], [card]);
+    let repository = Arc::new(ModelRepository::new());
+    repository.configure(ModelConfig::new("m@champion".parse().unwrap()).with_features(lookup)).unwrap();
+    repository.register(&name("m"), Version(1), Arc::new(model)).unwrap();
+    let settings = ServerSettings { timeout_ms: 400, ..ServerSettings::default() };
+    let server = Server::builder(repository).with_settings(settings).with_clock(clock).build().unwrap();
+    let card: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let row = RecordBatch::try_from_iter([("card", card)]).unwrap();
+    let began = tokio::time::Instant::now();
+    let error = server.infer(&name("m"), row, InferOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    let waited = began.elapsed().as_millis();
+    assert!((100..=101).contains(&waited), "waited {waited} ms of the 100 that were left");
 }

@@ -25,6 +25,10 @@ async fn every_described_path_is_a_route_and_every_schema_exists() {
     identifiers.sort();
     identifiers.dedup();
     assert_eq!(identifiers.len(), count, "operation ids are unique");
+    for (path, required) in [("repository/models/{model}/load", false), ("models/{model}/infer", true)] {
+        let body = &document["paths"][format!("/v2/{path}")]["post"]["requestBody"];
+        assert_eq!((&body["required"], body["content"].is_object()), (&Value::from(required), true), "{path}");
+    }
     let text = document.to_string();
     for reference in text.split("#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap();

@@ -525,3 +525,24 @@ async fn an_answer_beyond_the_bound_is_refused_and_an_ensemble_can_ask_there(ove
     let reply = server.infer(&name("twice"), row.clone(), InferOptions::default()).await.unwrap();
     assert_eq!(&reply.outputs["out"], &row["text"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_says_nothing_of_batches_where_another_server_predicts() {
+    let (_listening, _, url) = others(Over::Rest).await;
+    let repository = Arc::new(ModelRepository::new());
+    let model = RemoteModel::connect(quick(&url, "add")).unwrap();
+    repository.register_remote(&name("add"), Version(1), Arc::new(model)).unwrap();
+    let settings = ServerSettings { repository_api: true, ..ServerSettings::default() };
+    let router = Server::builder(repository).with_settings(settings).build().unwrap().into_router();
+    let own = call(&router, "GET", "/v2/models/add/config", "").await.1;
+    for (config, status) in [
+        (own, StatusCode::OK),
+        (json!({"max_batch_size": 1}), StatusCode::OK),
+        (json!({"max_batch_size": 2}), StatusCode::BAD_REQUEST),
+        (json!({"dynamic_batching": {"max_queue_delay_microseconds": 1}}), StatusCode::BAD_REQUEST),
+    ] {
+        let body = json!({"parameters": {"config": config.to_string()}}).to_string();
+        let answer = call(&router, "POST", "/v2/repository/models/add/load", body).await;
+        assert_eq!(answer.0, status, "{config}: {}", answer.1);
+    }
+}

@@ -38,7 +38,24 @@ async fn every_form_of_mlflow_is_read() {
     check("add", json_kind, r#"{"instances":[[1,2],[1,0]],"params":{"x":1}}"#, sums.clone()).await;
     check("add", json_kind, r#"{"inputs":{"a":[1,1],"b":[2,0]}}"#, sums.clone()).await;
     let label = json!([{"label": 1, "scores": [1.0, 2.0]}]);
-    check("pair", json_kind, r#"{"dataframe_split":{"columns":["first","second"],"data":[[1,2]]}}"#, label).await;
+    for body in [
+        r#"{"dataframe_split":{"columns":["first","second"],"data":[[1,2]]}}"#,
+        r#"{"dataframe_split":{"index":[0],"columns":[0,1],"data":[[1,2]]}}"#,
+        r#"{"dataframe_records":[{"z":1,"a":2}]}"#,
+        r#"{"dataframe_records":[{"X":[1,2]}]}"#,
+        r#"{"dataframe_records":[[1,2]]}"#,
+    ] {
+        check("pair", json_kind, body, label.clone()).await;
+    }
+    for body in [
+        r#"{"dataframe_records":[{"z":1,"a":2},{"z":1,"b":2}]}"#,
+        r#"{"dataframe_records":[{"z":1}]}"#,
+        r#"{"dataframe_records":[{"X":1,"a":2}]}"#,
+        r#"{"dataframe_split":{"columns":[0,null],"data":[[1,2]]}}"#,
+        r#"{"instances":[{"z":1,"a":2}]}"#,
+    ] {
+        assert_eq!(score("pair", json_kind, body).await.0, StatusCode::BAD_REQUEST, "{body}");
+    }
 }
 
 #[tokio::test]
@@ -74,6 +91,7 @@ async fn errors_are_told_in_mlflows_words() {
         ("application/json", r#"{"dataframe_split":{"columns":["a"],"data":[[1,2]]}}"#),
         ("application/json", r#"{"dataframe_split":[]}"#),
         ("application/json", r#"{"instances":[[1,2]],"inputs":{}}"#),
+        ("text/csv", ""),
         ("text/csv", "1\n1,2"),
         ("text/csv", "1,x"),
         ("text/csv", "1,\"2"),

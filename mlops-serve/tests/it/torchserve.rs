@@ -11,6 +11,12 @@ async fn predictions_are_bare_values() {
     let router = everything("add");
     assert_eq!(post(&router, "/predictions/add", r#"[{"a":1,"b":2}]"#).await, json!([3.0]));
     assert_eq!(post(&router, "/predictions/add/1", r#"{"a":1,"b":2}"#).await, json!(3.0));
+    for path in ["/predictions/add", "/predictions/add/1"] {
+        assert_eq!(call(&router, "PUT", path, "[[1,2]]").await, (StatusCode::OK, json!([3.0])));
+    }
+    let document = call(&router, "OPTIONS", "/", "").await;
+    assert_eq!(document, call(&router, "GET", "/openapi.json", "").await);
+    assert!(document.1["paths"]["/"]["options"].is_object(), "{}", document.1);
     assert_eq!(post(&router, "/predictions/pair", r#"{"X":[1,2]}"#).await, json!({"label": 1, "scores": [1.0, 2.0]}));
 }
 

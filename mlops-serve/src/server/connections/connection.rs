@@ -3,6 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use axum::{Router, body::Body};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -15,16 +16,16 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use super::{ConnectionSettings, opening::Opening};
+use super::{ConnectionSettings, opening::Opening, timer::HeadTimer};
 use crate::access::PeerCertificate;
 
-/// HTTP with the bounds of the settings.
+/// HTTP with the bounds of the settings, for one connection.
 pub(super) fn http(settings: &ConnectionSettings) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     let bytes = usize::try_from(settings.header_bytes_max).unwrap_or(usize::MAX);
     builder
         .http1()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(Duration::from_millis(settings.header_timeout_ms))
         .max_buf_size(bytes);
     builder
@@ -56,14 +57,16 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let builder = http(settings);
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)));
-    let mut lingered = pin!(async {
+    // Polled when it was woken itself, and not whenever the connection is: all connections wait for the same.
+    let mut lingered = FuturesUnordered::from_iter([async {
         // The sender lives as long as the server listens.
         let _ = closing.wait_for(|closing| *closing).await;
         sleep(Duration::from_millis(settings.linger_ms)).await;
-    });
+    }]);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
-        () = lingered.as_mut() => {
+        _ = lingered.next() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -7,5 +7,6 @@ mod connection;
 mod listen;
 mod opening;
 mod settings;
+mod timer;
 
 pub use settings::ConnectionSettings;

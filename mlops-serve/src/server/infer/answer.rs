@@ -1,6 +1,6 @@
 //! The answer within its time, and what is counted of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use arrow_array::RecordBatch;
 use mlops_core::{Error, ErrorKind, Result};
@@ -48,7 +48,15 @@ impl Inner {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let mut unanswered = Unanswered { inner: self, routed, armed: true };
-        let answered = tokio::time::timeout(routed.timeout, work).await;
+        let mut work = pin!(work);
+        // What is predicted at once needs no timer.
+        let answered = match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+            Poll::Ready(outcome) => Ok(outcome),
+            Poll::Pending => {
+                let spent = self.clock.monotonic().saturating_sub(routed.started);
+                tokio::time::timeout(routed.timeout.saturating_sub(spent), work).await
+            }
+        };
         let took = self.clock.monotonic().saturating_sub(routed.started);
         let outcome = match answered {
             // An answer and the end of its time may come together, and then the timer lets the answer through.

@@ -11,7 +11,7 @@ use crate::{
     ambient::Ambient,
     executor::{Ask, BatchPolicy, Close, Payload, Predicted, guarded},
     observe,
-    repository::LoadedVersion,
+    repository::{Batching, LoadedVersion},
     server::Inner,
 };
 #[cfg(feature = "remote")]
@@ -40,9 +40,8 @@ impl Inner {
             counters.executed(rows, took, Close::Inline);
             Predicted { outputs, waited: Duration::ZERO, took }
         } else {
-            let config = &routed.entry.config;
-            let rows_max = if version.batches() { config.batch_rows_max } else { 1 };
-            let policy = BatchPolicy { rows_max, delay: config.batch_delay };
+            let Batching { rows_max, delay } = routed.batching;
+            let policy = BatchPolicy { rows_max: if version.batches() { rows_max } else { 1 }, delay };
             let deadline = routed.started.saturating_add(routed.timeout);
             let (priority, ambient) = (routed.priority, ambient.clone());
             let ask = Ask { version, inputs, rows, policy, priority, deadline, ambient };

@@ -15,8 +15,8 @@ use std::{sync::Arc, time::Duration};
 use arrow_array::RecordBatch;
 use mlops_core::{Error, ModelName, Result, Version};
 
-pub(crate) use asked::context_of;
-pub(super) use asked::{Asked, Wanted};
+pub(super) use asked::Asked;
+pub(crate) use asked::{Wanted, context_of};
 use route::{Routed, key_text, sticky_name};
 use sent::check_rows;
 pub(super) use sent::{gather, project};

@@ -8,7 +8,7 @@ use mlops_core::Version;
 use super::{InferOptions, Wanted};
 use crate::{
     executor::Priority,
-    repository::{Entry, LoadedVersion},
+    repository::{Batching, Entry, LoadedVersion},
     rollout::Variant,
     server::{ActiveRollout, Inner, arm::Chosen},
 };
@@ -27,6 +27,7 @@ pub(super) struct Routed {
     pub(super) request_id: Arc<str>,
     pub(super) timeout: Duration,
     pub(super) priority: Priority,
+    pub(super) batching: Batching,
     pub(super) started: Duration,
 }
 
@@ -68,6 +69,7 @@ impl Inner {
         let mut timeout = Duration::from_millis(self.settings.timeout_ms);
         timeout = timeout.min(wanted.entry.config.timeout.unwrap_or(timeout)).min(options.timeout.unwrap_or(timeout));
         let Chosen { variant, propensity } = chosen;
+        let batching = wanted.entry.batching(&wanted.state);
         let context = options.context;
         Routed {
             entry: wanted.entry,
@@ -80,6 +82,7 @@ impl Inner {
             request_id,
             timeout,
             priority,
+            batching,
             started,
         }
     }
