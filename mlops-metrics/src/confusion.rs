@@ -302,33 +302,44 @@ impl ConfusionMatrix {
     /// `squared` (Cohen, Psychological Bulletin 70, 1968); zero when both sides are one constant.
     #[must_use]
     pub fn ordinal_kappa(&self, squared: bool) -> f64 {
-        let total = self.total();
-        let (mut found, mut chance) = (0.0, 0.0);
-        for label in 0..self.classes {
-            for predicted in 0..self.classes {
-                let distance = label.abs_diff(predicted) as f64;
-                let cost = if squared { distance * distance } else { distance };
-                found += cost * self.cell(label, predicted);
-                chance += cost * self.support(label) * self.called(predicted) / total;
-            }
-        }
-        if chance > 0.0 { 1.0 - found / chance } else { 0.0 }
+        self.kappa_by(|distance| if squared { distance * distance } else { distance })
     }
 
     /// Cohen's kappa: agreement beyond that of independent labels and predictions; zero when both
     /// are one constant.
     #[must_use]
     pub fn kappa(&self) -> f64 {
+        self.kappa_by(|_| 1.0)
+    }
+
+    /// `1 - found / expected` disagreement, by what each distance between two classes costs. Unlike the difference of
+    /// two agreements it keeps its digits where all classes but one are rare.
+    fn kappa_by(&self, cost: impl Fn(f64) -> f64) -> f64 {
         let total = self.total();
-        let chance: f64 =
-            (0..self.classes).map(|class| self.support(class) * self.called(class)).sum::<f64>() / (total * total);
-        ratio(self.accuracy() - chance, 1.0 - chance)
+        let (mut found, mut chance) = (0.0, 0.0);
+        for label in 0..self.classes {
+            for predicted in (0..self.classes).filter(|predicted| *predicted != label) {
+                let cost = cost(label.abs_diff(predicted) as f64);
+                found += cost * self.cell(label, predicted);
+                chance += cost * self.support(label) * self.called(predicted) / total;
+            }
+        }
+        if chance > 0.0 { 1.0 - found / chance } else { 0.0 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kappa_keeps_its_digits_where_one_class_is_rare() {
+        // Called one class throughout, agreement is that of chance, whatever the weights.
+        let mut matrix = ConfusionMatrix::new(2).unwrap();
+        matrix.add(0, 0, 8.1e5).unwrap();
+        matrix.add(1, 0, 3.7e-6).unwrap();
+        assert!(matrix.kappa().abs() < 1e-15 && matrix.ordinal_kappa(true).abs() < 1e-15, "{}", matrix.kappa());
+    }
 
     #[test]
     fn constant_sides_have_no_correlation() {

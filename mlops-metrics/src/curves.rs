@@ -57,7 +57,9 @@ struct Called {
 fn called(metric: Metric, labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Result<Vec<Called>> {
     metric.check(labels, scores, weights)?;
     let (steps, total) = steps(&Rows { labels, scores, weights });
-    if total.positive <= 0.0 || total.negative <= 0.0 {
+    // Precision and recall need no negatives.
+    let needs_both = metric != Metric::AveragePrecision;
+    if total.positive <= 0.0 || (needs_both && total.negative <= 0.0) {
         return Err(undefined(metric, "labels have one class"));
     }
     let start = Called { threshold: f64::INFINITY, positive: 0.0, negative: 0.0 };
@@ -99,7 +101,7 @@ pub fn roc_curve(labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Res
 /// Precision and recall at every distinct score.
 ///
 /// # Errors
-/// As [`roc_curve`].
+/// As [`Metric::compute_weighted`] for [`Metric::AveragePrecision`].
 pub fn precision_recall_curve(labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Result<PrecisionRecallCurve> {
     let points = called(Metric::AveragePrecision, labels, scores, weights)?;
     let total = last(&points);
@@ -161,7 +163,7 @@ pub fn partial_roc_auc(labels: &[f64], scores: &[f64], weights: Option<&[f64]>, 
 /// optimistic; [`Metric::AveragePrecision`] does not.
 ///
 /// # Errors
-/// As [`roc_curve`].
+/// As [`precision_recall_curve`].
 pub fn precision_recall_auc(labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Result<f64> {
     let curve = precision_recall_curve(labels, scores, weights)?;
     let points: Vec<(f64, f64)> = curve.recalls.into_iter().zip(curve.precisions).collect();
@@ -191,6 +193,16 @@ pub fn d2_log_loss(labels: &[f64], probabilities: &[f64], weights: Option<&[f64]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn precision_and_recall_need_no_negatives() {
+        // sklearn.metrics 1.9.1 gives the same.
+        let curve = precision_recall_curve(&[1.0, 1.0], &[0.5, 0.1], None).unwrap();
+        assert_eq!((curve.precisions, curve.recalls), (vec![1.0; 3], vec![1.0, 0.5, 0.0]));
+        assert_eq!(precision_recall_auc(&[1.0, 1.0], &[0.5, 0.1], None).unwrap(), 1.0);
+        assert!(precision_recall_curve(&[0.0, 0.0], &[0.5, 0.1], None).is_err());
+        assert!(roc_curve(&[1.0, 1.0], &[0.5, 0.1], None).is_err() && det_curve(&[1.0], &[0.5], None).is_err());
+    }
 
     #[test]
     fn areas_under_curves_are_those_of_the_metrics() {

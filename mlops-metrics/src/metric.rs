@@ -56,7 +56,7 @@ pub enum Metric {
     /// Mean absolute error, in units of the label.
     Mae,
     /// Share of the label's variance that is explained; of a constant label one when all
-    /// predictions are exact, else zero.
+    /// predictions are exact, else zero. Two rows at least.
     R2,
 }
 
@@ -139,6 +139,7 @@ impl Metric {
             Self::Mse => regression::mse(&rows),
             Self::Rmse => regression::mse(&rows).sqrt(),
             Self::Mae => regression::mae(&rows),
+            Self::R2 if labels.len() < 2 => return Err(undefined(self, "it needs two rows")),
             Self::R2 => regression::r2(&rows),
         })
     }
@@ -236,6 +237,19 @@ mod tests {
             assert_eq!(metric.name().parse::<Metric>().unwrap(), metric);
         }
         assert!("auc".parse::<Metric>().unwrap_err().message().contains("roc_auc"));
+    }
+
+    #[test]
+    fn a_constant_label_has_no_variance_whatever_its_mean_rounds_to() {
+        let labels = [2.1; 7];
+        let weights = [0.1, 0.7, 0.3, 0.9, 0.0, 1.3, 0.2];
+        let of = |scores: &[f64]| Metric::R2.compute_weighted(&labels, scores, Some(&weights)).unwrap();
+        assert_eq!(of(&labels), 1.0);
+        assert_eq!(of(&[2.1, 2.1, 2.2, 2.1, 2.1, 2.1, 2.1]), 0.0);
+        // The mean of three times 0.1 is another double.
+        assert_eq!(Metric::R2.compute(&[0.1; 3], &[0.1, 0.2, 0.1]).unwrap(), 0.0);
+        let error = Metric::R2.compute(&[2.1], &[2.0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     }
 
     #[test]

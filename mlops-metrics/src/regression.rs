@@ -12,9 +12,18 @@ pub(crate) fn mae(rows: &Rows<'_>) -> f64 {
 
 /// `1 - SSE / SST`; of a constant label one when the error is zero, else zero.
 pub(crate) fn r2(rows: &Rows<'_>) -> f64 {
-    let mean = rows.mean(|label, _| label);
-    let variance = rows.mean(|label, _| (label - mean).powi(2));
-    explained(mse(rows), variance)
+    explained(mse(rows), variance(rows, |label, _| label))
+}
+
+/// The weighted variance of a value per row: zero where it is one constant, which rounding of its mean would hide.
+pub(crate) fn variance(rows: &Rows<'_>, value: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut values = rows.iter().filter(|(_, _, weight)| *weight > 0.0).map(|(label, score, _)| value(label, score));
+    let first = values.next();
+    if values.all(|value| Some(value) == first) {
+        return 0.0;
+    }
+    let mean = rows.mean(&value);
+    rows.mean(|label, score| (value(label, score) - mean).powi(2))
 }
 
 /// `1 - error / variance`; without variance one when the error is zero, else zero.

@@ -124,6 +124,7 @@ impl RegressionMetric {
                 }
                 regression::mae(&rows) / size
             }
+            Self::D2Absolute if labels.len() < 2 => return Err(undefined(self, "it needs two rows")),
             Self::D2Absolute => {
                 let median = weighted_median(labels, weights);
                 regression::explained(regression::mae(&rows), rows.mean(|label, _| (label - median).abs()))
@@ -200,12 +201,8 @@ impl RegressionMetric {
 
 /// `1 - Var(y - p) / Var(y)`; of a constant label one when the errors are constant, else zero.
 fn explained_variance(rows: &Rows<'_>) -> f64 {
-    let error = rows.mean(|label, prediction| label - prediction);
-    let mean = rows.mean(|label, _| label);
-    regression::explained(
-        rows.mean(|label, prediction| (label - prediction - error).powi(2)),
-        rows.mean(|label, _| (label - mean).powi(2)),
-    )
+    let errors = regression::variance(rows, |label, prediction| label - prediction);
+    regression::explained(errors, regression::variance(rows, |label, _| label))
 }
 
 impl fmt::Display for RegressionMetric {
@@ -258,6 +255,12 @@ mod tests {
         };
         check(RegressionMetric::ExplainedVariance, &[2.0, 2.0], &[1.0, 1.0], 1.0);
         check(RegressionMetric::ExplainedVariance, &[2.0, 2.0], &[1.0, 3.0], 0.0);
+        // The mean of three times 0.1 is another double, which leaves a variance that is none.
+        let third = [0.1; 3];
+        check(RegressionMetric::ExplainedVariance, &third, &[0.1, 0.2, 0.1], 0.0);
+        let weighted = RegressionMetric::ExplainedVariance.compute_weighted(&third, &third, Some(&[0.1, 0.7, 0.3]));
+        assert_eq!(weighted.unwrap(), 1.0);
+        assert!(RegressionMetric::D2Absolute.compute(&[2.0], &[1.0]).is_err());
         check(RegressionMetric::MedianAe, &[0.0; 4], &[1.0, 2.0, 3.0, 10.0], 2.5);
         check(RegressionMetric::Mape, &[0.0, 1.0], &[1.0, 1.0], 0.5 / f64::EPSILON);
         check(RegressionMetric::Smape, &[0.0, 1.0], &[0.0, 3.0], 0.5);

@@ -29,7 +29,8 @@ impl Attempts {
         Ok(())
     }
 
-    /// From the least pause to a bound that doubles with every attempt, drawn by the time so that those who collided part.
+    /// From the least pause to a bound that doubles with every attempt, drawn by the time so that those who collided
+    /// part.
     fn pause(&self, now: Duration) -> Duration {
         let (least, most) = PAUSE_US;
         let bound = (least << self.0.min(16)).min(most);

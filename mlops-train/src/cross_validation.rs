@@ -5,7 +5,7 @@
 
 use std::{num::NonZeroUsize, thread};
 
-use mlops_core::{Error, Result};
+use mlops_core::{Error, ErrorKind, Result};
 use mlops_metrics::{
     Metric,
     stats::{TestResult, corrected_resampled_t},
@@ -26,8 +26,9 @@ pub struct CvResult {
     pub metric: Metric,
     /// Its value by fold, of the folds that could be judged.
     pub folds: Vec<f64>,
-    /// Folds of a classification that have one class only among their training or their test rows, as
-    /// the folds of a time series with rare positives may: they say nothing and do not count.
+    /// Folds that say nothing and do not count: those of a classification that have one class only among their
+    /// training or their test rows, as the folds of a time series with rare positives may, and those on whose test
+    /// rows the metric is not defined, as R2 is not on one row.
     #[serde(default)]
     pub skipped: usize,
     /// Mean over folds.
@@ -45,7 +46,9 @@ impl CvResult {
     /// ```
     /// use mlops_train::{CvResult, Metric};
     ///
-    /// let of = |folds: [f64; 5]| CvResult { metric: Metric::R2, folds: folds.into(), skipped: 0, mean: 0.0, std: 0.0 };
+    /// let of = |folds: [f64; 5]| {
+    ///     CvResult { metric: Metric::R2, folds: folds.into(), skipped: 0, mean: 0.0, std: 0.0 }
+    /// };
     /// let (a, b) = (of([0.71, 0.74, 0.70, 0.73, 0.75]), of([0.61, 0.66, 0.60, 0.64, 0.63]));
     /// assert!(a.compare(&b, 0.25)?.p_value < 0.01);
     /// # Ok::<(), mlops_core::Error>(())
@@ -110,7 +113,7 @@ impl CrossValidation {
     ///
     /// # Errors
     /// Those of the splitter, the trainer and the metric; a fold that fails fails the run.
-    /// `FailedPrecondition` when every fold lacks a class.
+    /// `FailedPrecondition` when no fold could be judged.
     pub fn run(
         &self,
         trainer: &dyn Trainer,
@@ -127,15 +130,19 @@ impl CrossValidation {
             let model = trainer.fit(&data.take(&fold.train)?, params, &context.with_seed(seed))?;
             let test = data.take(&fold.test)?;
             let scores = scores(&*model, test.batch())?;
-            self.metric.compute_weighted(test.labels(), &scores, test.weights()).map(Some)
+            match self.metric.compute_weighted(test.labels(), &scores, test.weights()) {
+                Err(error) if error.kind() == ErrorKind::FailedPrecondition => Ok(None),
+                value => value.map(Some),
+            }
         };
         let values = map_in_order(&folds, self.threads, score)?;
         let judged: Vec<f64> = values.iter().copied().flatten().collect();
         if judged.is_empty() {
             return Err(Error::failed_precondition(format!(
-                "each of the {} folds lacks a class among its training or its test rows; take more rows, fewer folds \
-                 or StratifiedKFold",
-                values.len()
+                "none of the {} folds could be judged: each lacks a class among its training or its test rows, or \
+                 metric {} is not defined on its test rows; take more rows, fewer folds or StratifiedKFold",
+                values.len(),
+                self.metric
             )));
         }
         Ok(summarize(self.metric, judged, values.len()))

@@ -1,4 +1,4 @@
-//! Which processor tensors live on, chosen by name and probed before use.
+//! Which processor tensors live on, chosen by name and probed before use, and what it says when it fails.
 //!
 //! Invariant: nothing here panics or reads the environment. Burn's own default follows the variable
 //! `BURN_DEVICE` and compiled features without asking whether the hardware is there; it is not used.
@@ -71,7 +71,7 @@ impl DeviceKind {
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     fn is_real(self) -> bool {
         let is_card = |device: Device| device.identity().is_some_and(|identity| identity.physical.is_some());
-        self.open().and_then(|device| guarded(self, || is_card(device))).unwrap_or(false)
+        self.open().is_ok_and(|device| guarded(|| is_card(device)).unwrap_or(false))
     }
 
     #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
@@ -107,18 +107,53 @@ impl DeviceKind {
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 fn first(kind: DeviceKind, device_type: burn::tensor::DeviceType) -> Result<Device> {
     let unavailable = |why: &str| Error::failed_precondition(format!("device {kind} is not available: {why}"));
-    let device = guarded(kind, || Device::enumerate(device_type).into_iter().next())?
+    let broken = |said: String| unavailable("its driver failed while it was opened").with_source(said);
+    let device = guarded(|| Device::enumerate(device_type).into_iter().next())
+        .map_err(broken)?
         .ok_or_else(|| unavailable("this machine has no such adapter or driver"))?;
-    guarded(kind, || device.sync())?.map_err(|error| unavailable("its driver failed").with_source(error))?;
+    guarded(|| device.sync()).map_err(broken)?.map_err(|error| broken(error.to_string()))?;
     Ok(device)
 }
 
-/// Asks Burn, which panics where a driver does not keep its word.
-#[cfg(any(test, feature = "wgpu", feature = "cuda"))]
-fn guarded<T>(kind: DeviceKind, ask: impl FnOnce() -> T) -> Result<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask)).map_err(|_| {
-        Error::failed_precondition(format!("device {kind} is not available: its driver failed while it was opened"))
+/// Asks Burn, which panics where a driver does not keep its word; gives what it said then.
+pub(crate) fn guarded<T>(ask: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask)).map_err(|said| {
+        let said = said.downcast::<String>().map(|text| *text);
+        said.or_else(|said| said.downcast::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
     })
+}
+
+/// Computes on a device of a kind. Drivers of graphics processors fail by panics in the middle of an operation; what
+/// runs on the CPU panics for reasons of its own, which are left to the caller.
+///
+/// # Errors
+/// Those of `compute`; as [`failure`].
+pub(crate) fn on<T>(kind: DeviceKind, compute: impl FnOnce() -> Result<T>) -> Result<T> {
+    if kind == DeviceKind::Cpu {
+        return compute();
+    }
+    guarded(compute).unwrap_or_else(|said| Err(failure(&said)))
+}
+
+/// How Burn's runtimes and their drivers word that memory is used up.
+const NO_MEMORY: [&str; 4] = ["out of device memory", "can't allocate buffer", "out of memory", "not enough memory"];
+
+/// What a panic said during work on a device, as an error: `ResourceExhausted` when its memory is used up, else
+/// `FailedPrecondition`. Whether the driver panicked or code that a caller gave cannot be told apart.
+pub(crate) fn failure(said: &str) -> Error {
+    let cause = said.rsplit("Caused by:").next().unwrap_or(said).trim();
+    let cause = cause.lines().next().unwrap_or("it gave no reason");
+    let lower = said.to_lowercase();
+    if NO_MEMORY.iter().any(|words| lower.contains(words)) {
+        let fix = "lower batch_rows or make the network smaller";
+        return Error::resource_exhausted(format!("the memory of the device is used up: {cause}; {fix}"));
+    }
+    let hint = if lower.contains("poisoned") {
+        "the device is lost to this process until it is started again"
+    } else {
+        "unless a driver says so, the learner, the loader or an observer of the fit panicked"
+    };
+    Error::failed_precondition(format!("the device failed: {cause}; {hint}")).with_source(said.to_owned())
 }
 
 impl fmt::Display for DeviceKind {
@@ -195,7 +230,41 @@ mod tests {
 
     #[test]
     fn a_driver_that_panics_is_an_error() {
-        let error = guarded(DeviceKind::Wgpu, || panic!("no driver")).unwrap_err();
-        assert!(error.kind() == ErrorKind::FailedPrecondition && error.message().contains("wgpu"), "{error}");
+        assert_eq!(guarded(|| panic!("no driver")).unwrap_err(), "no driver");
+        assert_eq!(guarded(|| panic!("no driver {}", 7)).unwrap_err(), "no driver 7");
+        assert_eq!(guarded(|| 7), Ok(7));
+    }
+
+    #[test]
+    fn a_panic_on_a_graphics_processor_is_an_error_and_one_on_the_cpu_is_not() {
+        let full = || -> Result<()> { panic!("wgpu error: Out of Memory") };
+        assert_eq!(on(DeviceKind::Wgpu, full).unwrap_err().kind(), ErrorKind::ResourceExhausted);
+        assert!(guarded(|| on(DeviceKind::Cpu, full)).is_err());
+        assert_eq!(on(DeviceKind::Cuda, || Ok(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn used_up_memory_is_told_from_other_failures() {
+        let check = |said: &str, kind: ErrorKind, part: &str| {
+            let error = failure(said);
+            assert!(error.kind() == kind && error.message().contains(part), "{error}");
+        };
+        let full =
+            "An error happened during execution\nCaused by:\n  out of device memory allocating 7 bytes\n  at main";
+        check(full, ErrorKind::ResourceExhausted, "allocating 7 bytes; lower batch_rows");
+        check("can't allocate buffer of size: 9\nmain", ErrorKind::ResourceExhausted, "of size: 9; lower");
+        check("wgpu error: Out of Memory\n", ErrorKind::ResourceExhausted, "Out of Memory; lower");
+        check(
+            "Caused by:\n  the kernel trapped",
+            ErrorKind::FailedPrecondition,
+            "the device failed: the kernel trapped",
+        );
+        check("", ErrorKind::FailedPrecondition, "it gave no reason");
+        check(
+            "my loader broke",
+            ErrorKind::FailedPrecondition,
+            "my loader broke; unless a driver says so, the learner",
+        );
+        check("the server is poisoned", ErrorKind::FailedPrecondition, "poisoned; the device is lost");
     }
 }

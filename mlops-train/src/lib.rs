@@ -36,6 +36,7 @@
 //! | multi-layer perceptron on Burn, categories as learnt vectors | [`mlp`] |
 //! | transformer over the columns of a table | [`ft_transformer`] |
 //! | what is unlike the training rows | [`autoencoder`] |
+//! | more than two classes, with any of these trainers that learns two | [`one_vs_rest`] |
 //! | any Burn module in an own training loop | [`neural`] |
 //! | going on after a crash | [`checkpoint`] |
 //! | a stored package back into a model | [`package`] |
@@ -67,6 +68,7 @@ pub mod gbdt;
 pub mod linear;
 pub mod mlp;
 pub mod neural;
+pub mod one_vs_rest;
 pub mod package;
 mod params;
 pub mod preprocess;
@@ -96,6 +98,7 @@ pub use neural::{
     BurnSettings, BurnTrainer, Collective, EpochRecord, Learner, Loader, OptimizerKind, Pass, Precision, Schedule,
     ThreadGroup, Trained,
 };
+pub use one_vs_rest::{OneVsRestModel, OneVsRestTrainer};
 pub use package::{flavors, load_package};
 pub use params::{ParamValue, Params};
 pub use preprocess::{CategoryEncoding, Matrix, Preprocessor, PreprocessorSettings};

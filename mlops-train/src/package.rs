@@ -1,7 +1,8 @@
 //! Stored packages back into models, and the files that all flavors share.
 //!
-//! Every package holds `model.json` (what the flavor needs to know, versioned) and
-//! `preprocessor.json` (see [`crate::preprocess`]) beside the flavor's own weights.
+//! Every package holds `model.json` (what the flavor needs to know, versioned). Those of trainers of tables hold
+//! `preprocessor.json` (see [`crate::preprocess`]) beside the flavor's own weights; one that is made of other models
+//! holds the files of these.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     autoencoder, compress,
     data::{TableDataset, Task},
-    ft_transformer, gbdt, linear, mlp,
+    ft_transformer, gbdt, linear, mlp, one_vs_rest,
     preprocess::Preprocessor,
 };
 
@@ -30,13 +31,14 @@ const JSON_BYTES_MAX: usize = 256 << 20;
 
 /// The flavors that [`load_package`] reads.
 #[must_use]
-pub fn flavors() -> [&'static str; 6] {
+pub fn flavors() -> [&'static str; 7] {
     [
         gbdt::GbdtTrainer::FLAVOR,
         linear::LinearTrainer::FLAVOR,
         mlp::MlpTrainer::FLAVOR,
         ft_transformer::FtTransformerTrainer::FLAVOR,
         autoencoder::AutoencoderTrainer::FLAVOR,
+        one_vs_rest::OneVsRestTrainer::FLAVOR,
         compress::FLAVOR,
     ]
 }
@@ -53,6 +55,7 @@ pub fn load_package(package: &ModelPackage) -> Result<Arc<dyn Model>> {
         mlp::MlpTrainer::FLAVOR => Ok(Arc::new(mlp::load(package)?)),
         ft_transformer::FtTransformerTrainer::FLAVOR => Ok(Arc::new(ft_transformer::load(package)?)),
         autoencoder::AutoencoderTrainer::FLAVOR => Ok(Arc::new(autoencoder::load(package)?)),
+        one_vs_rest::OneVsRestTrainer::FLAVOR => Ok(Arc::new(one_vs_rest::load(package)?)),
         compress::FLAVOR => Ok(Arc::new(compress::load(package)?)),
         other => Err(Error::unimplemented(format!(
             "model package has flavor {other:?}; mlops-train reads {}",
@@ -143,7 +146,7 @@ impl Shell {
 }
 
 /// Writes a part of a package as JSON.
-fn to_json<T: Serialize>(path: &str, value: &T) -> Result<Vec<u8>> {
+pub(crate) fn to_json<T: Serialize>(path: &str, value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value)
         .map_err(|error| Error::internal(format!("{path} of a model package cannot be written")).with_source(error))
 }

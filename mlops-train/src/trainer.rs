@@ -176,6 +176,11 @@ impl FitContext {
         Self { seed, checkpoints: None, collective: None, ..self.clone() }
     }
 
+    /// The same for one of the models that make up a model, which writes its checkpoints apart from the others.
+    pub(crate) fn for_part(&self, name: &str) -> Self {
+        Self { checkpoints: self.checkpoints.as_ref().map(|checkpoints| checkpoints.below(name)), ..self.clone() }
+    }
+
     /// Where all random draws come from.
     #[must_use]
     pub fn seed(&self) -> u64 {

@@ -254,7 +254,8 @@ pub(crate) fn load(package: &ModelPackage) -> Result<AutoencoderModel> {
         && outputs == [DataType::Float64, DataType::Bool];
     if !known || (network.inputs(), network.outputs()) != (width, width) {
         return Err(Error::data_loss(format!(
-            "{MODEL_FILE} describes an autoencoder of {} inputs and {} outputs with activation {:?} and threshold {}, {PREPROCESSOR_FILE} gives {width}",
+            "{MODEL_FILE} describes an autoencoder of {} inputs and {} outputs with activation {:?} and threshold {}, \
+             {PREPROCESSOR_FILE} gives {width}",
             network.inputs(),
             network.outputs(),
             description.own.activation,

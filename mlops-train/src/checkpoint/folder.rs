@@ -123,16 +123,39 @@ pub(super) fn remove(directory: &Path, place: &Path) -> Result<()> {
     take_away(directory, place).map_err(|error| of_disk(place, error))
 }
 
-/// Takes all checkpoints away, oldest first and each as [`remove`] does, and then the directory; others may do so meanwhile.
+/// Takes all checkpoints away, those of parts of the fit in directories below first, oldest first and each as
+/// [`remove`] does, and then the directory; others may do so meanwhile.
 pub(super) fn remove_all(directory: &Path) -> Result<()> {
     let unless_gone = |path: &Path, outcome: io::Result<()>| match outcome {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_disk(path, error)),
         _ => Ok(()),
     };
+    for part in parts(directory)? {
+        remove_all(&part)?;
+    }
     for place in steps(directory)? {
         unless_gone(&place, take_away(directory, &place))?;
     }
     unless_gone(directory, fs::remove_dir_all(directory))
+}
+
+/// Directories that are neither a checkpoint nor on their way.
+fn parts(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| of_disk(directory, error))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| of_disk(directory, error))?;
+        let name = entry.file_name();
+        let is_own = |name: &str| name.starts_with(STEP_PREFIX) || name.starts_with('.');
+        // A link is no directory here: what it points to stays.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !name.to_str().is_some_and(is_own) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 fn take_away(directory: &Path, place: &Path) -> io::Result<()> {
@@ -159,4 +182,20 @@ fn sync(directory: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync(_directory: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_fit_are_told_from_its_checkpoints() {
+        let home = tempfile::tempdir().unwrap();
+        for name in ["class-0/step-000000000007", "step-000000000003", ".leaving-step-000000000001"] {
+            fs::create_dir_all(home.path().join(name)).unwrap();
+        }
+        fs::write(home.path().join(LOCK_FILE), b"").unwrap();
+        assert_eq!(parts(home.path()).unwrap(), [home.path().join("class-0")]);
+        assert!(parts(&home.path().join("absent")).unwrap().is_empty());
+    }
 }

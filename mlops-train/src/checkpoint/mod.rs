@@ -111,6 +111,12 @@ impl Checkpoints {
         folder::steps(&self.directory)?.into_iter().map(|path| Ok(manifest::read(&path)?.info(path))).collect()
     }
 
+    /// Those of a part of the fit, in a directory of its own below this one.
+    pub(crate) fn below(&self, part: &str) -> Self {
+        let origin = self.origin.as_ref().map(|origin| origin.join(part));
+        Self { directory: self.directory.join(part), origin, ..self.clone() }
+    }
+
     pub(crate) fn is_due(&self, step: u64) -> bool {
         step.is_multiple_of(self.every.get())
     }

@@ -47,8 +47,8 @@ impl Session {
     /// Takes the directory and reads its latest checkpoint, or while there is none the latest of its origin.
     ///
     /// # Errors
-    /// `FailedPrecondition` when another fit uses the directory or made its checkpoints, or the origin is not one of this
-    /// trainer, code and data; `DataLoss` naming a file that is damaged.
+    /// `FailedPrecondition` when another fit uses the directory or made its checkpoints, or the origin is not one of
+    /// this trainer, code and data; `DataLoss` naming a file that is damaged.
     pub(crate) fn open(checkpoints: &Checkpoints, mut identity: Identity) -> Result<(Self, Option<Saved>)> {
         let lock = folder::open(&checkpoints.directory)?;
         let (kept, saved) = read(checkpoints, &mut identity)?;

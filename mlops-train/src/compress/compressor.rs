@@ -64,7 +64,8 @@ impl Default for Quantization {
 /// let settings = MlpSettings { epochs: 30, batch_rows: 32, ..MlpSettings::default() };
 /// let model = MlpTrainer.fit_settings(&data, &settings, &FitContext::new(1))?;
 ///
-/// let compressor = Compressor::new().with_pruning(Pruning::Structured(0.25)).with_quantization(Quantization::default());
+/// let pruned = Compressor::new().with_pruning(Pruning::Structured(0.25));
+/// let compressor = pruned.with_quantization(Quantization::default());
 /// let small = compressor.compress(&model, data.batch())?;
 /// assert!(small.to_bytes().len() < 4_000);
 /// assert!((scores(&small, data.batch())?[0] - 4.0).abs() < 0.3);

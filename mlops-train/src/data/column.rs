@@ -3,7 +3,7 @@
 //! Invariant: a number is finite or NaN, and NaN means missing: nulls, NaN and infinities are all
 //! missing. A category is text or nothing. Not a place for anything learnt from data.
 
-use arrow_array::{Array, ArrayRef, cast::AsArray, types};
+use arrow_array::{AnyDictionaryArray, Array, ArrayRef, cast::AsArray, types};
 use mlops_core::{DataType, Error, Result, arrow_schema};
 
 /// Decoded values of one column.
@@ -15,12 +15,23 @@ pub(crate) enum Column<'a> {
     Categories(Vec<Option<&'a str>>),
 }
 
-/// Decodes a column that must be of `expected` type; large and view layouts count as plain.
+/// The type of a column's values, which for a dictionary is that of its entries.
+///
+/// # Errors
+/// `Unimplemented` for a type that models do not take.
+pub(crate) fn value_type(found: &arrow_schema::DataType) -> Result<DataType> {
+    match found {
+        arrow_schema::DataType::Dictionary(_, entries) => DataType::from_arrow(entries),
+        plain => DataType::from_arrow(plain),
+    }
+}
+
+/// Decodes a column that must be of `expected` type; large, view and dictionary layouts count as plain.
 ///
 /// # Errors
 /// `InvalidArgument` naming the column when its type is another one or no feature type.
 pub(crate) fn decode<'a>(name: &str, expected: DataType, array: &'a ArrayRef) -> Result<Column<'a>> {
-    let found = DataType::from_arrow(array.data_type());
+    let found = value_type(array.data_type());
     if !found.is_ok_and(|found| found == expected) {
         return Err(Error::invalid_argument(format!(
             "feature column {name:?} must be {expected}, found {}",
@@ -35,7 +46,7 @@ pub(crate) fn decode<'a>(name: &str, expected: DataType, array: &'a ArrayRef) ->
 /// # Errors
 /// `InvalidArgument` naming the column when it holds neither text, numbers nor switches.
 pub(crate) fn values<'a>(name: &str, array: &'a ArrayRef) -> Result<Column<'a>> {
-    match DataType::from_arrow(array.data_type()) {
+    match value_type(array.data_type()) {
         Ok(DataType::String) => Ok(Column::Categories(texts(name, array)?)),
         _ => Ok(Column::Numbers(numbers(name, array)?)),
     }
@@ -63,6 +74,10 @@ macro_rules! widen {
 /// # Errors
 /// `InvalidArgument` naming the column when it holds neither numbers nor switches.
 pub(crate) fn numbers(name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
+    if let Some(dictionary) = array.as_any_dictionary_opt() {
+        let entries = numbers(name, dictionary.values())?;
+        return Ok(by_key(dictionary, &entries, f64::NAN));
+    }
     let values: Option<Vec<f64>> = widen!(array,
         Int8 => Int8Type f64::from,
         Int16 => Int16Type f64::from,
@@ -95,15 +110,36 @@ pub(crate) fn texts<'a>(name: &str, array: &'a ArrayRef) -> Result<Vec<Option<&'
         arrow_schema::DataType::Utf8 => Ok(array.as_string::<i32>().iter().collect()),
         arrow_schema::DataType::LargeUtf8 => Ok(array.as_string::<i64>().iter().collect()),
         arrow_schema::DataType::Utf8View => Ok(array.as_string_view().iter().collect()),
+        arrow_schema::DataType::Dictionary(_, _) => {
+            let dictionary = array.as_any_dictionary();
+            let entries = texts(name, dictionary.values())?;
+            Ok(by_key(dictionary, &entries, None))
+        }
         other => Err(Error::invalid_argument(format!("column {name:?} must hold text, found {other}"))),
     }
+}
+
+/// The entry of every row, and `missing` where there is none.
+fn by_key<T: Copy>(dictionary: &dyn AnyDictionaryArray, entries: &[T], missing: T) -> Vec<T> {
+    if entries.is_empty() {
+        return vec![missing; dictionary.len()];
+    }
+    let keys = dictionary.normalized_keys().into_iter().enumerate();
+    let entry = |(row, key): (usize, usize)| match dictionary.keys().is_null(row) {
+        true => missing,
+        false => entries.get(key).copied().unwrap_or(missing),
+    };
+    keys.map(entry).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{BooleanArray, Float64Array, Int32Array, LargeStringArray, StringViewArray};
+    use arrow_array::{
+        BooleanArray, DictionaryArray, Float64Array, Int8Array, Int32Array, LargeStringArray, StringArray,
+        StringViewArray, types::Int8Type,
+    };
 
     use super::*;
 
@@ -126,6 +162,24 @@ mod tests {
         for array in &arrays {
             assert_eq!(texts("t", array).unwrap(), [Some("a"), None]);
         }
+    }
+
+    #[test]
+    fn dictionaries_read_as_their_entries() {
+        let keys = || Int8Array::from(vec![Some(1), None, Some(0), Some(2)]);
+        let of = |entries: ArrayRef| Arc::new(DictionaryArray::<Int8Type>::new(keys(), entries)) as ArrayRef;
+        let text = of(Arc::new(StringArray::from(vec![Some("a"), Some("b"), None])));
+        assert_eq!(texts("t", &text).unwrap(), [Some("b"), None, Some("a"), None]);
+        assert_eq!(value_type(text.data_type()).unwrap(), DataType::String);
+        let found = numbers("n", &of(Arc::new(Int32Array::from(vec![Some(7), Some(8), None])))).unwrap();
+        assert_eq!(found.iter().map(|v| v.is_nan()).collect::<Vec<_>>(), [false, true, false, true]);
+        assert_eq!((found[0], found[2]), (8.0, 7.0));
+        let nothing = DictionaryArray::<Int8Type>::new(
+            Int8Array::from(vec![None]),
+            Arc::new(StringArray::from_iter_values([""; 0])),
+        );
+        assert_eq!(texts("t", &(Arc::new(nothing) as ArrayRef)).unwrap(), [None]);
+        assert!(texts("t", &of(Arc::new(Int32Array::from(vec![1, 2, 3])))).is_err());
     }
 
     #[test]

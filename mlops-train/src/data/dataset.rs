@@ -10,7 +10,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, cast::AsArray, type
 use mlops_core::{DataType, Error, Result, Signature, TensorSpec, arrow_schema};
 
 use super::{
-    column::numbers,
+    column::{numbers, value_type},
     label::{self, Labels, Task},
 };
 
@@ -169,12 +169,13 @@ impl TableDatasetBuilder {
             return Err(Error::invalid_argument(format!("column {name:?} is the label and cannot be a feature too")));
         }
         let found = self.column("feature", name)?.data_type();
-        match DataType::from_arrow(found) {
+        match value_type(found) {
             Ok(data_type) if !matches!(data_type, DataType::Binary | DataType::Timestamp) => {
                 Ok(TensorSpec::column(name, data_type).nullable())
             }
             _ => Err(Error::invalid_argument(format!(
-                "feature column {name:?} must hold numbers, booleans or text, found {found}; derive such a feature or leave it out"
+                "feature column {name:?} must hold numbers, booleans or text, found {found}; derive such a feature or \
+                 leave it out"
             ))
             .with("column", name)),
         }
@@ -184,12 +185,20 @@ impl TableDatasetBuilder {
         let mut fields = Vec::with_capacity(features.len());
         let mut columns = Vec::with_capacity(features.len());
         for spec in features {
-            let column = self.column("feature", &spec.name)?;
+            let column = plain(self.column("feature", &spec.name)?)?;
             fields.push(arrow_schema::Field::new(&spec.name, column.data_type().clone(), true));
-            columns.push(Arc::clone(column));
+            columns.push(column);
         }
         Signature::new(features.iter().cloned(), [TensorSpec::column("output", DataType::Float64)])?;
         Ok(RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(fields)), columns)?)
+    }
+}
+
+/// The column with the entries of a dictionary in place, so that whatever changes columns meets plain ones.
+pub(crate) fn plain(column: &ArrayRef) -> Result<ArrayRef> {
+    match column.as_any_dictionary_opt() {
+        Some(dictionary) => Ok(arrow_select::take::take(dictionary.values(), dictionary.keys(), None)?),
+        None => Ok(Arc::clone(column)),
     }
 }
 
@@ -337,6 +346,21 @@ impl TableDataset {
         order
     }
 
+    /// The weighted variance of numbers to be predicted; one where they are one constant up to rounding, and in a
+    /// classification, whose losses have no unit.
+    pub(crate) fn label_variance(&self) -> f64 {
+        if self.task == Task::BinaryClassification {
+            return 1.0;
+        }
+        let weighted = self.labels.iter().enumerate().map(|(row, &label)| (label, self.weight(row)));
+        // A row without weight says nothing, whatever stands in it.
+        let weighted: Vec<(f64, f64)> = weighted.filter(|(_, weight)| *weight > 0.0).collect();
+        let total: f64 = weighted.iter().map(|(_, weight)| weight).sum();
+        let mean: f64 = weighted.iter().map(|(label, weight)| label * (weight / total)).sum();
+        let variance: f64 = weighted.iter().map(|(label, weight)| (label - mean).powi(2) * (weight / total)).sum();
+        if variance.sqrt() > mean.abs() * 1e-12 { variance } else { 1.0 }
+    }
+
     /// Fails when there are no labels, or a classification has rows of one class only.
     pub(crate) fn check_learnable(&self) -> Result<()> {
         if !self.labeled {
@@ -390,6 +414,24 @@ mod tests {
         assert_eq!(subset.labels(), [0.0, 0.0]);
         assert!(subset.check_learnable().is_err());
         assert!(data.take(&[3]).is_err());
+    }
+
+    #[test]
+    fn dictionaries_are_taken_as_their_entries() {
+        use arrow_array::{DictionaryArray, StringArray, types::Int32Type};
+
+        let words = |words: [Option<&'static str>; 3]| {
+            Arc::new(words.into_iter().collect::<DictionaryArray<Int32Type>>()) as ArrayRef
+        };
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("plan", words([Some("free"), None, Some("paid")]), true),
+            ("y", words([Some("no"), Some("yes"), Some("no")]), true),
+        ]);
+        let data = TableDataset::classification(batch.unwrap(), "y").build().unwrap();
+        assert_eq!((data.labels(), data.classes().unwrap()), (&[0.0, 1.0, 0.0][..], &["no".into(), "yes".into()]));
+        assert_eq!(data.features()[0].data_type, DataType::String);
+        let plain = data.batch().column(0).as_any().downcast_ref::<StringArray>().unwrap();
+        assert_eq!(plain.iter().collect::<Vec<_>>(), [Some("free"), None, Some("paid")]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use arrow_array::{Array, ArrayRef};
 use mlops_core::{DataType, Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::column::{numbers, texts};
+use super::column::{numbers, texts, value_type};
 
 /// What kind of label is predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,21 +41,75 @@ pub(crate) fn regression(name: &str, array: &ArrayRef) -> Result<Labels> {
 /// later in order is positive unless `positive` names one).
 ///
 /// # Errors
-/// `InvalidArgument` naming the column when it has nulls, one class or more than two.
+/// `InvalidArgument` naming the column when it has nulls, whole numbers of 2^53 and beyond, one class or more than two.
 pub(crate) fn classification(name: &str, array: &ArrayRef, positive: Option<&str>) -> Result<Labels> {
-    let names: Vec<String> = match DataType::from_arrow(array.data_type()) {
+    match texts_of(name, array)? {
+        Some(names) => two_classes(name, &names, positive),
+        None => two_numbers(name, &told_apart(name, array)?, positive),
+    }
+}
+
+/// The distinct values of a label column by name, and which one each row has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Classes {
+    /// Numbers in ascending order, texts and switches by name.
+    pub(crate) names: Vec<String>,
+    pub(crate) of_row: Vec<usize>,
+}
+
+impl Classes {
+    /// Reads a column of texts, switches or numbers.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the column when it has nulls, numbers that are not finite, or whole numbers of 2^53 and
+    /// beyond.
+    pub(crate) fn of(name: &str, array: &ArrayRef) -> Result<Self> {
+        if let Some(names) = texts_of(name, array)? {
+            return Ok(Self::among(&names, |a, b| a.cmp(b), Clone::clone));
+        }
+        // Adding zero makes one of the two zeros.
+        let numbers: Vec<f64> = told_apart(name, array)?.into_iter().map(|value| value + 0.0).collect();
+        Ok(Self::among(&numbers, f64::total_cmp, f64::to_string))
+    }
+
+    fn among<T>(values: &[T], order: impl Fn(&T, &T) -> std::cmp::Ordering, name: impl Fn(&T) -> String) -> Self {
+        let mut distinct: Vec<&T> = values.iter().collect();
+        distinct.sort_unstable_by(|a, b| order(a, b));
+        distinct.dedup_by(|a, b| order(a, b).is_eq());
+        let place = |value| distinct.partition_point(|other| order(other, value).is_lt());
+        Self { of_row: values.iter().map(place).collect(), names: distinct.iter().map(|value| name(value)).collect() }
+    }
+
+    /// Whether each row has this one.
+    pub(crate) fn is(&self, class: usize) -> Vec<bool> {
+        self.of_row.iter().map(|own| *own == class).collect()
+    }
+}
+
+/// The distinct values of a label column of texts, switches or numbers by name: numbers in ascending order, else by
+/// name.
+///
+/// # Errors
+/// `InvalidArgument` naming the column when it has nulls, numbers that are not finite, or whole numbers of 2^53 and
+/// beyond.
+pub fn label_classes(name: &str, column: &ArrayRef) -> Result<Vec<String>> {
+    Classes::of(name, column).map(|classes| classes.names)
+}
+
+/// The names of classes that are texts or switches; none of numbers.
+fn texts_of(name: &str, array: &ArrayRef) -> Result<Option<Vec<String>>> {
+    Ok(match value_type(array.data_type()) {
         Ok(DataType::String) => {
             no_nulls(name, array)?;
-            texts(name, array)?.into_iter().flatten().map(str::to_owned).collect()
+            Some(texts(name, array)?.into_iter().flatten().map(str::to_owned).collect())
         }
-        Ok(DataType::Bool) => finite(name, array)?.iter().map(|&v| (v > 0.5).to_string()).collect(),
-        _ => return two_numbers(name, &finite(name, array)?, positive),
-    };
-    two_classes(name, &names, positive)
+        Ok(DataType::Bool) => Some(finite(name, array)?.iter().map(|&v| (v > 0.5).to_string()).collect()),
+        _ => None,
+    })
 }
 
 fn no_nulls(name: &str, array: &ArrayRef) -> Result<()> {
-    match array.null_count() {
+    match array.logical_null_count() {
         0 => Ok(()),
         nulls => Err(Error::invalid_argument(format!(
             "label column {name:?} has {nulls} nulls; drop the rows whose label is not known yet"
@@ -72,12 +126,26 @@ fn finite(name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
     }
 }
 
+/// Numbers that stand for classes: whole ones that are one double would be one class.
+fn told_apart(name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
+    let values = finite(name, array)?;
+    let is_long = matches!(value_type(array.data_type()), Ok(DataType::Int64 | DataType::UInt64));
+    if is_long && values.iter().any(|value| value.abs() >= 2.0_f64.powi(53)) {
+        return Err(Error::invalid_argument(format!(
+            "label column {name:?} has classes of 2^53 or beyond, which doubles do not tell apart; make them text"
+        ))
+        .with("column", name));
+    }
+    Ok(values)
+}
+
 fn two_numbers(name: &str, values: &[f64], positive: Option<&str>) -> Result<Labels> {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if let Some(other) = values.iter().position(|&value| value != low && value != high) {
         return Err(Error::invalid_argument(format!(
-            "label column {name:?} has more than two values (row {other} has a third); use TableDataset::regression or derive two classes"
+            "label column {name:?} has more than two values (row {other} has a third); use \
+             TableDataset::regression for numbers and OneVsRestTrainer for classes"
         )));
     }
     let names = [low, high].map(|value| value.to_string());
@@ -96,7 +164,7 @@ fn two_classes(name: &str, names: &[String], positive: Option<&str>) -> Result<L
     let mut ordered = distinct.iter();
     let (Some(&first), Some(&second), None) = (ordered.next(), ordered.next(), ordered.next()) else {
         return Err(Error::invalid_argument(format!(
-            "label column {name:?} must have two classes, found {}",
+            "label column {name:?} must have two classes, found {}; OneVsRestTrainer learns more",
             distinct.len()
         )));
     };
@@ -146,6 +214,23 @@ mod tests {
     }
 
     #[test]
+    fn several_classes_are_numbered_in_order() {
+        let check = |array: &ArrayRef, names: &[&str], of_row: &[usize]| {
+            let classes = Classes::of("y", array).unwrap();
+            assert_eq!(
+                (classes.names, classes.of_row),
+                (names.iter().map(|n| (*n).to_owned()).collect(), of_row.into())
+            );
+        };
+        check(&array(Int64Array::from(vec![10, 9, -1, 9])), &["-1", "9", "10"], &[2, 1, 0, 1]);
+        check(&array(Float64Array::from(vec![0.5, 2.0])), &["0.5", "2"], &[0, 1]);
+        check(&array(StringArray::from(vec!["b", "a", "b"])), &["a", "b"], &[1, 0, 1]);
+        check(&array(BooleanArray::from(vec![true, false])), &["false", "true"], &[1, 0]);
+        assert!(Classes::of("y", &array(Int64Array::from(vec![Some(1), None]))).is_err());
+        assert!(Classes::of("y", &array(StringArray::from(vec![Some("a"), None]))).is_err());
+    }
+
+    #[test]
     fn bad_labels_are_named() {
         refused(&array(Int64Array::from(vec![1, 1])), None, "found 1");
         refused(&array(StringArray::from(vec!["a", "b", "c"])), None, "found 3");
@@ -153,5 +238,9 @@ mod tests {
         refused(&array(Int64Array::from(vec![Some(1), None])), None, "1 nulls");
         refused(&array(Float64Array::from(vec![0.0, f64::NAN])), None, "not finite");
         refused(&array(StringArray::from(vec!["a", "b"])), Some("z"), "no class \"z\"");
+        let long = array(Int64Array::from(vec![0, 1 << 53, (1 << 53) + 1]));
+        refused(&long, None, "2^53");
+        assert!(Classes::of("y", &long).unwrap_err().message().contains("2^53"));
+        assert_eq!(Classes::of("y", &array(Int64Array::from(vec![0, (1 << 53) - 1]))).unwrap().names.len(), 2);
     }
 }

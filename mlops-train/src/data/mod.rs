@@ -5,6 +5,8 @@ mod column;
 mod dataset;
 mod label;
 
-pub(crate) use column::{Column, decode, numbers, values};
+pub(crate) use column::{Column, decode, numbers, texts, value_type, values};
+pub(crate) use dataset::plain;
 pub use dataset::{TableDataset, TableDatasetBuilder};
-pub use label::Task;
+pub(crate) use label::Classes;
+pub use label::{Task, label_classes};

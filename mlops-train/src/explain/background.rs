@@ -2,11 +2,11 @@
 
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
-use mlops_core::{DataType, Error, Result};
+use mlops_core::{Error, Result};
 
 use super::kmeans::{KMeans, kmeans};
 use crate::{
-    data::{Column, decode},
+    data::{Column, values},
     preprocess::Matrix,
     rng::SeededRng,
 };
@@ -88,7 +88,8 @@ impl Background {
         let usable = weights.iter().all(|weight| *weight >= 0.0) && total > 0.0 && total.is_finite();
         if rows == 0 || weights.len() != rows || !usable {
             return Err(Error::invalid_argument(format!(
-                "a background needs rows and as many weights from 0 with a positive sum, found {rows} rows and {} weights of sum {total}",
+                "a background needs rows and as many weights from 0 with a positive sum, found {rows} rows and {} \
+                 weights of sum {total}",
                 weights.len()
             )));
         }
@@ -101,7 +102,7 @@ fn encode(rows: &RecordBatch) -> Result<Matrix> {
     let count = rows.num_rows();
     let mut columns: Vec<Vec<f64>> = Vec::new();
     for (field, array) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-        match decode(field.name(), DataType::from_arrow(field.data_type())?, array)? {
+        match values(field.name(), array)? {
             Column::Numbers(values) => columns.push(standardized(&values)),
             Column::Categories(values) => columns.extend(indicators(&values)),
         }

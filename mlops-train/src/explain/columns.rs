@@ -7,11 +7,11 @@ use arrow_array::{
     UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use mlops_core::{
-    DataType, Error, Result,
+    Error, Result,
     arrow_schema::{DataType as ArrowType, Schema},
 };
 
-use crate::data::{Column, decode};
+use crate::data::{Column, values};
 
 /// A column of numbers or switches, NaN where missing.
 ///
@@ -20,7 +20,7 @@ use crate::data::{Column, decode};
 pub(super) fn numbers(rows: &RecordBatch, name: &str) -> Result<Vec<f64>> {
     let missing = || Error::invalid_argument(format!("there is no column {name:?}"));
     let array = rows.column_by_name(name).ok_or_else(missing)?;
-    match decode(name, DataType::from_arrow(array.data_type())?, array)? {
+    match values(name, array)? {
         Column::Numbers(values) => Ok(values),
         Column::Categories(_) => Err(Error::invalid_argument(format!(
             "column {name:?} is text, which has no order; take partial dependence by its levels"

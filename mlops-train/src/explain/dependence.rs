@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
-use mlops_core::{DataType, Error, Model, Result};
+use mlops_core::{Error, Model, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     grid::{correlation, cunnane_quantile, quantile, sorted},
     target::answers,
 };
-use crate::data::{Column, decode};
+use crate::data::{Column, values};
 
 /// Places along a feature at most.
 const PLACES_MAX: usize = 1_000;
@@ -53,7 +53,8 @@ impl DependenceSettings {
             return Ok(());
         }
         Err(Error::invalid_argument(format!(
-            "following a feature needs rows, 2 to {PLACES_MAX} places and a tail from 0 to below 0.5, found {} rows, {} places and {}",
+            "following a feature needs rows, 2 to {PLACES_MAX} places and a tail from 0 to below 0.5, found {} rows, \
+             {} places and {}",
             rows.num_rows(),
             self.places,
             self.tail
@@ -218,7 +219,7 @@ pub fn partial_dependence(
 fn grid(rows: &RecordBatch, feature: &str, settings: &DependenceSettings) -> Result<Grid> {
     let missing = || Error::invalid_argument(format!("there is no column {feature:?}"));
     let array = rows.column_by_name(feature).ok_or_else(missing)?;
-    let grid = match decode(feature, DataType::from_arrow(array.data_type())?, array)? {
+    let grid = match values(feature, array)? {
         Column::Numbers(values) => Grid::Numbers(spread(&sorted(&values), settings, is_whole(rows, feature))),
         Column::Categories(values) => {
             let levels: std::collections::BTreeSet<&str> = values.into_iter().flatten().collect();

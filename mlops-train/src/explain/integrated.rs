@@ -82,7 +82,8 @@ pub fn integrated_gradients(
         rows.columns() == width && baseline.iter().all(|value| value.is_finite()) && (0..rows.rows()).all(finite);
     if !fits || !(1..=STEPS_MAX).contains(&settings.steps) {
         return Err(Error::invalid_argument(format!(
-            "integrated gradients need finite rows and a finite baseline of one width and from 1 to {STEPS_MAX} steps, found widths {} and {width} and {} steps",
+            "integrated gradients need finite rows and a finite baseline of one width and from 1 to {STEPS_MAX} \
+             steps, found widths {} and {width} and {} steps",
             rows.columns(),
             settings.steps
         )));

@@ -96,7 +96,8 @@ impl GroupRule {
 /// let fair = ThresholdOptimizer::fit(&groups, &labels, &scores, &ThresholdSettings::default())?;
 /// let share = |group: &str| -> Result<f64, mlops_core::Error> {
 ///     let of_group = groups.iter().zip(&scores).filter(|row| *row.0 == group);
-///     Ok(of_group.map(|row| fair.probability(group, *row.1)).collect::<Result<Vec<_>, _>>()?.iter().sum::<f64>() / 100.0)
+///     let called = of_group.map(|row| fair.probability(group, *row.1)).collect::<Result<Vec<f64>, _>>()?;
+///     Ok(called.iter().sum::<f64>() / 100.0)
 /// };
 /// assert!((share("a")? - share("b")?).abs() < 1e-9);
 /// assert_eq!(fair.decide("a", 0.7, "customer-17")?, fair.decide("a", 0.7, "customer-17")?);

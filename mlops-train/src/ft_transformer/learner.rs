@@ -55,7 +55,7 @@ fn table(values: &[f32], width: usize, device: &Device) -> Option<Param<Tensor<2
 }
 
 fn host(table: &Param<Tensor<2>>) -> Result<Vec<f32>> {
-    to_vec(table.val().into_data())
+    to_vec(table.val())
 }
 
 impl BurnNorm {
@@ -65,7 +65,7 @@ impl BurnNorm {
     }
 
     fn to_norm(&self) -> Result<Norm> {
-        Ok(Norm { scale: to_vec(self.scale.val().into_data())?, shift: to_vec(self.shift.val().into_data())? })
+        Ok(Norm { scale: to_vec(self.scale.val())?, shift: to_vec(self.shift.val())? })
     }
 
     fn forward(&self, tokens: Tensor<2>) -> Tensor<2> {
@@ -305,7 +305,7 @@ mod tests {
         let device = Device::flex();
         let module = BurnTransformer::from_network(&network, &device);
         let learner = learner(&shape);
-        let outputs = |noise| to_vec(learner.outputs(&module, &batch(noise), &device).into_data()).unwrap();
+        let outputs = |noise| to_vec(learner.outputs(&module, &batch(noise), &device)).unwrap();
         let expected = outputs(None);
         for (found, expected) in network.forward(&inputs).iter().zip(&expected) {
             assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found} {expected}");

@@ -31,7 +31,9 @@ use crate::{
 /// use std::sync::Arc;
 ///
 /// use mlops_core::arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
-/// use mlops_train::{BurnSettings, FitContext, FtTransformerSettings, FtTransformerTrainer, Metric, TableDataset, scores};
+/// use mlops_train::{
+///     BurnSettings, FitContext, FtTransformerSettings, FtTransformerTrainer, Metric, TableDataset, scores,
+/// };
 ///
 /// let x: Vec<f64> = (0..400).map(|i| f64::from(i % 80) / 40.0 - 1.0).collect();
 /// let kind: Vec<&str> = (0..400).map(|i| if i % 3 == 0 { "up" } else { "down" }).collect();
@@ -43,7 +45,8 @@ use crate::{
 /// ])?;
 /// let data = TableDataset::regression(batch, "y").build()?;
 /// let training = BurnSettings { epochs: 30, batch_rows: 32, learning_rate: 3e-3, ..BurnSettings::default() };
-/// let settings = FtTransformerSettings { token_width: 8, heads: 2, blocks: 2, training, ..FtTransformerSettings::default() };
+/// let size = FtTransformerSettings { token_width: 8, heads: 2, blocks: 2, ..FtTransformerSettings::default() };
+/// let settings = FtTransformerSettings { training, ..size };
 /// let model = FtTransformerTrainer.fit_settings(&data, &settings, &FitContext::new(1))?;
 /// assert!(Metric::R2.compute(data.labels(), &scores(&model, data.batch())?)? > 0.9);
 /// # Ok::<(), mlops_core::Error>(())
@@ -197,7 +200,8 @@ pub(crate) fn load(package: &ModelPackage) -> Result<FtTransformerModel> {
     let Shape { numbers, codes: tables, .. } = &description.own.shape;
     if !description.own.output.is_sound() || *numbers != counts.len() - codes.len() || *tables != codes {
         return Err(Error::data_loss(format!(
-            "{MODEL_FILE} describes a transformer of {numbers} numbers and codes {tables:?}, {PREPROCESSOR_FILE} gives {} and {codes:?}",
+            "{MODEL_FILE} describes a transformer of {numbers} numbers and codes {tables:?}, {PREPROCESSOR_FILE} \
+             gives {} and {codes:?}",
             counts.len() - codes.len()
         )));
     }

@@ -2,11 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow_array::{ArrayRef, BooleanArray, LargeStringArray, PrimitiveArray, RecordBatch, StringArray, types};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, LargeStringArray, PrimitiveArray, RecordBatch, StringArray, cast::AsArray, types,
+};
 use arrow_schema::{DataType, Field, Schema};
 use mlops_core::{Error, Result};
 
-use crate::{data::numbers, params::ParamValue};
+use crate::{
+    data::{numbers, plain},
+    params::ParamValue,
+};
 
 /// The column of this name with its place.
 pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<(usize, &'a ArrayRef)> {
@@ -15,6 +20,22 @@ pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<(usize, &
         Error::invalid_argument(format!("column {name:?} is not in the batch, which has {}", known.join(", ")))
             .with("column", name)
     })
+}
+
+/// The batch with the entries of dictionaries in place.
+pub(super) fn plain_columns(batch: &RecordBatch) -> Result<RecordBatch> {
+    if batch.columns().iter().all(|column| column.as_any_dictionary_opt().is_none()) {
+        return Ok(batch.clone());
+    }
+    let columns = batch.columns().iter().map(plain).collect::<Result<Vec<_>>>()?;
+    let fields = batch.schema_ref().fields().iter().zip(&columns);
+    // Entries may be null where no key is.
+    let as_is = |(field, column): (&Arc<Field>, &ArrayRef)| {
+        let nullable = field.is_nullable() || column.null_count() > 0;
+        field.as_ref().clone().with_data_type(column.data_type().clone()).with_nullable(nullable)
+    };
+    let fields: Vec<Field> = fields.map(as_is).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 /// The batch with one column replaced.

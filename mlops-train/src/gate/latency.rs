@@ -22,7 +22,8 @@ pub fn latency_per_row(
     let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
     if rows == 0 || !(1..=REPETITIONS_MAX).contains(&repetitions) {
         return Err(Error::invalid_argument(format!(
-            "latency needs rows and from 1 to {REPETITIONS_MAX} repetitions, found {rows} rows and {repetitions} repetitions"
+            "latency needs rows and from 1 to {REPETITIONS_MAX} repetitions, found {rows} rows and {repetitions} \
+             repetitions"
         )));
     }
     model.predict(batch)?;

@@ -60,11 +60,14 @@ impl Disturbance {
         }
     }
 
-    /// The batch disturbed; text only ever goes missing, switches keep their values.
+    /// The batch disturbed; text only ever goes missing, switches keep their values. Dictionaries come out as columns
+    /// of their entries.
     ///
     /// # Errors
-    /// `InvalidArgument` when a named column is missing or holds no numbers.
+    /// `InvalidArgument` when a named column is missing or holds no numbers, or a column has a type of numbers that
+    /// cannot be changed.
     pub fn apply(&self, batch: &RecordBatch, seed: u64) -> Result<RecordBatch> {
+        let batch = &columns::plain_columns(batch)?;
         let mut out = batch.clone();
         for (place, field) in batch.schema_ref().fields().iter().enumerate() {
             let mut rng = SeededRng::new(seed, 7_000 + place as u64);
@@ -94,9 +97,14 @@ impl Disturbance {
                         .map(|value| value + if noisy { scale * rng.normal() } else { scale })
                         .collect();
                     // Switches have no scale to disturb.
-                    if *array.data_type() != arrow_schema::DataType::Boolean
-                        && let Some(array) = columns::from_numbers(array.data_type(), &moved)
-                    {
+                    if *array.data_type() != arrow_schema::DataType::Boolean {
+                        let array = columns::from_numbers(array.data_type(), &moved).ok_or_else(|| {
+                            let (name, kind) = (field.name(), array.data_type());
+                            Error::invalid_argument(format!(
+                                "column {name:?} of type {kind} cannot be disturbed; make it Float32 or Float64"
+                            ))
+                            .with("column", name)
+                        })?;
                         out = columns::with_column(&out, place, array)?;
                     }
                 }
@@ -133,7 +141,11 @@ fn deviation(values: &[f64]) -> f64 {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{Array, ArrayRef, Float64Array, Int32Array, StringArray, cast::AsArray, types::Float64Type};
+    use arrow_array::{
+        Array, ArrayRef, DictionaryArray, Float64Array, Int32Array, StringArray,
+        cast::AsArray,
+        types::{Float64Type, Int32Type},
+    };
 
     use super::*;
 
@@ -160,6 +172,26 @@ mod tests {
         let missing = Disturbance::Missing { share: 0.2 }.apply(&batch(), 3).unwrap();
         let share = missing.columns().iter().map(|column| column.null_count()).sum::<usize>() as f64 / 1_500.0;
         assert!((share - 0.2).abs() < 0.05, "{share}");
+    }
+
+    #[test]
+    fn dictionaries_are_disturbed_as_their_entries() {
+        let words: DictionaryArray<Int32Type> = vec!["a", "b", "a", "b"].into_iter().collect();
+        let batch = |x: ArrayRef, text: ArrayRef| RecordBatch::try_from_iter([("x", x), ("text", text)]).unwrap();
+        let keys = Int32Array::from(vec![0, 1, 2, 1]);
+        let entries = Arc::new(Float64Array::from(vec![1.0, 2.0, 5.0]));
+        let kept = batch(Arc::new(DictionaryArray::new(keys, entries)), Arc::new(words));
+        let plain: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0, 5.0, 2.0]));
+        let plain = batch(plain, Arc::new(StringArray::from(vec!["a", "b", "a", "b"])));
+        for disturbance in [
+            Disturbance::Noise { deviations: 0.5 },
+            Disturbance::Missing { share: 0.5 },
+            Disturbance::Shift { column: Some("x".into()), deviations: 1.0 },
+        ] {
+            let (found, expected) = (disturbance.apply(&kept, 1).unwrap(), disturbance.apply(&plain, 1).unwrap());
+            assert!(expected != plain, "{disturbance:?}");
+            assert_eq!(found.columns(), expected.columns(), "{disturbance:?}");
+        }
     }
 
     #[test]

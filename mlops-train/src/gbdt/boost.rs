@@ -8,7 +8,7 @@ use super::{
     bins::BinnedTable,
     forest::Forest,
     grow::{Grower, Tree},
-    histogram::Histogram,
+    histogram::{Histogram, Limits},
     loss::{Derivatives, LossSum, base_score, derivatives_and_loss, loss},
     packed::PackedBins,
     resume::{resume, save},
@@ -38,6 +38,7 @@ pub(super) const SAMPLING_STREAM: u64 = 1;
 pub(super) struct Booster<'a> {
     task: Task,
     settings: &'a GbdtSettings,
+    limits: Limits<'a>,
     labels: &'a [f64],
     weights: Option<&'a [f64]>,
     table: BinnedTable,
@@ -108,6 +109,7 @@ impl<'a> Booster<'a> {
         Self {
             task: data.task(),
             settings,
+            limits: Limits::new(settings, data.label_variance()),
             labels: data.labels(),
             weights: data.weights(),
             table,
@@ -167,7 +169,8 @@ impl<'a> Booster<'a> {
         let bytes = Histogram::bytes(features).saturating_mul(self.settings.max_leaves);
         if bytes > HISTOGRAM_BYTES_MAX {
             return Err(Error::resource_exhausted(format!(
-                "histograms of {} leaves over {features} features need {bytes} bytes, at most {HISTOGRAM_BYTES_MAX} are allowed; lower max_leaves or keep fewer features",
+                "histograms of {} leaves over {features} features need {bytes} bytes, at most {HISTOGRAM_BYTES_MAX} \
+                 are allowed; lower max_leaves or keep fewer features",
                 self.settings.max_leaves
             )));
         }
@@ -201,7 +204,7 @@ impl<'a> Booster<'a> {
         let Some(packed) = sampled.as_ref().or(self.packed.as_ref()) else { return Tree::default() };
         let tree = Grower {
             table: &self.table,
-            settings: self.settings,
+            limits: self.limits,
             derivatives: &self.derivatives,
             packed,
             gains: &mut self.gains,

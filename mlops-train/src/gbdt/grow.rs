@@ -10,10 +10,9 @@ use std::ops::Range;
 use super::{
     bins::{BinnedTable, MISSING},
     forest::{LEAF, Node},
-    histogram::{Histogram, Split, Sums},
+    histogram::{Histogram, Limits, Split, Sums},
     loss::Derivatives,
     packed::PackedBins,
-    settings::GbdtSettings,
 };
 
 /// One tree, and what splitting on each feature gained.
@@ -55,7 +54,7 @@ struct Candidate {
 /// What a tree grows from.
 pub(crate) struct Grower<'a> {
     pub(crate) table: &'a BinnedTable,
-    pub(crate) settings: &'a GbdtSettings,
+    pub(crate) limits: Limits<'a>,
     pub(crate) derivatives: &'a [Derivatives],
     /// The bins of the features that this tree sees.
     pub(crate) packed: &'a PackedBins,
@@ -76,7 +75,7 @@ impl Grower<'_> {
         push_node(&mut tree);
         self.consider(&mut tree, &mut candidates, Leaf { node: 0, depth: 0, range: 0..rows.len(), total }, histogram);
         let mut leaves = 1;
-        while leaves < self.settings.max_leaves {
+        while leaves < self.limits.settings.max_leaves {
             let Some(best) = best_candidate(&candidates) else { break };
             let candidate = candidates.swap_remove(best);
             self.split(&mut tree, &mut candidates, candidate, rows, &mut scratch);
@@ -109,8 +108,8 @@ impl Grower<'_> {
     /// Keeps a leaf for splitting if it can be split, else closes it.
     fn consider(&mut self, tree: &mut Tree, candidates: &mut Vec<Candidate>, leaf: Leaf, histogram: Histogram) {
         let Leaf { node, depth, range, total } = leaf;
-        let split = match depth < self.settings.max_depth {
-            true => histogram.best_split(self.packed, total, self.settings),
+        let split = match depth < self.limits.settings.max_depth {
+            true => histogram.best_split(self.packed, total, &self.limits),
             false => None,
         };
         if let Some(split) = split {
@@ -123,7 +122,7 @@ impl Grower<'_> {
     }
 
     fn close(&self, tree: &mut Tree, node: usize, total: Sums) {
-        tree.nodes[node].value = self.settings.learning_rate * total.leaf_value(self.settings.lambda);
+        tree.nodes[node].value = self.limits.settings.learning_rate * total.leaf_value(self.limits.settings.lambda);
     }
 
     fn split(
@@ -151,7 +150,7 @@ impl Grower<'_> {
         let right = Leaf { node: right_node, depth: depth + 1, range: middle..range.end, total: right };
         let left_smaller = left.range.len() <= right.range.len();
         let (small, large) = if left_smaller { (left, right) } else { (right, left) };
-        if depth + 1 == self.settings.max_depth {
+        if depth + 1 == self.limits.settings.max_depth {
             self.spare.push(larger);
             for leaf in [small, large] {
                 self.close(tree, leaf.node, leaf.total);

@@ -115,16 +115,32 @@ impl Histogram {
 
     /// The split with the largest gain over all features; of equal gains the first feature and
     /// lowest bin. None when no split is allowed.
-    pub(crate) fn best_split(&self, packed: &PackedBins, total: Sums, settings: &GbdtSettings) -> Option<Split> {
+    pub(crate) fn best_split(&self, packed: &PackedBins, total: Sums, limits: &Limits<'_>) -> Option<Split> {
         let mut best: Option<Split> = None;
         for (feature, sums) in self.features(packed) {
             let missing = sums[usize::from(MISSING)];
-            scan(sums, feature, total, Side::of(missing, false), settings, &mut best);
+            scan(sums, feature, total, Side::of(missing, false), limits, &mut best);
             if missing.rows > 0 {
-                scan(sums, feature, total, Side::of(missing, true), settings, &mut best);
+                scan(sums, feature, total, Side::of(missing, true), limits, &mut best);
             }
         }
         best
+    }
+}
+
+/// What a split must keep to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits<'a> {
+    pub(crate) settings: &'a GbdtSettings,
+    /// The gain that is not enough: `min_gain`, or what rounding alone may give.
+    gain: f64,
+}
+
+impl<'a> Limits<'a> {
+    /// Of labels with this variance, in whose units gains are. That of large labels asks for no more than that of
+    /// labels around one: a few that are far off must not hide what tells the others apart.
+    pub(crate) fn new(settings: &'a GbdtSettings, variance: f64) -> Self {
+        Self { settings, gain: settings.min_gain.max(1e-12 * variance.min(1.0)) }
     }
 }
 
@@ -143,7 +159,8 @@ impl Side {
     }
 }
 
-fn scan(sums: &[Sums], feature: usize, total: Sums, side: Side, settings: &GbdtSettings, best: &mut Option<Split>) {
+fn scan(sums: &[Sums], feature: usize, total: Sums, side: Side, limits: &Limits<'_>, best: &mut Option<Split>) {
+    let settings = limits.settings;
     let parent = total.strength(settings.lambda);
     let rows_min = u32::try_from(settings.min_child_rows).unwrap_or(u32::MAX);
     let mut left = side.start;
@@ -163,7 +180,7 @@ fn scan(sums: &[Sums], feature: usize, total: Sums, side: Side, settings: &GbdtS
             break;
         }
         let gain = 0.5 * (left.strength(settings.lambda) + right.strength(settings.lambda) - parent);
-        if gain > settings.min_gain.max(1e-12) && best.is_none_or(|best| gain > best.gain) {
+        if gain > limits.gain && best.is_none_or(|best| gain > best.gain) {
             // Rows that lack a value where training rows had none follow the larger child.
             let missing_left = if side.missing_rows > 0 { side.missing_left } else { left.rows >= right.rows };
             *best = Some(Split { gain, feature, bin: bin as u8, missing_left, left });

@@ -54,15 +54,17 @@ pub(crate) fn minimize(
     let width = matrix.columns();
     if width > WIDTH_MAX {
         return Err(Error::invalid_argument(format!(
-            "a linear model takes at most {WIDTH_MAX} numbers per row, the columns give {width}; keep fewer categories or features"
+            "a linear model takes at most {WIDTH_MAX} numbers per row, the columns give {width}; keep fewer \
+             categories or features"
         )));
     }
     let objective = Objective::new(data, matrix, settings.l2);
+    let tolerance = settings.tolerance * data.label_variance().sqrt().min(1.0);
     let mut at = start(&objective, data, width, context)?;
     let mut here = objective.evaluate(&at);
     for step in 0..settings.steps_max {
         context.check_cancelled()?;
-        let is_minimum = here.gradient.iter().all(|entry| entry.abs() <= settings.tolerance);
+        let is_minimum = here.gradient.iter().all(|entry| entry.abs() <= tolerance);
         let next = if is_minimum { None } else { descend(&objective, &at, &mut here) };
         let Some((lower, reached)) = next else {
             // Either the gradient vanishes or rounding forbids any further descent: this is the minimum

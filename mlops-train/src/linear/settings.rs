@@ -12,7 +12,8 @@ pub struct LinearSettings {
     /// Weight `l2` of the penalty `l2 / 2 |w|^2` that is added to the sum of losses; the intercept
     /// is free. It is 1 / C of scikit-learn's `LogisticRegression` and alpha of its `Ridge`.
     pub l2: f64,
-    /// Stops when no entry of the gradient of the mean loss exceeds it.
+    /// Stops when no entry of the gradient of the mean loss exceeds it; of numbers whose deviation is below one, when
+    /// none exceeds that part of it.
     pub tolerance: f64,
     /// Newton steps at most, 1 to 1,000.
     pub steps_max: usize,

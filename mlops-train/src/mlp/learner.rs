@@ -71,7 +71,7 @@ impl BurnNetwork {
     pub(crate) fn to_network(&self) -> Result<Network> {
         let embedding = |table: &Param<Tensor<2>>| {
             let [codes, dimension] = table.val().dims();
-            Ok(Embedding { size: EmbeddingSize { codes, dimension }, weight: to_vec(table.val().into_data())? })
+            Ok(Embedding { size: EmbeddingSize { codes, dimension }, weight: to_vec(table.val())? })
         };
         let embeddings = self.embeddings.iter().map(embedding).collect::<Result<_>>()?;
         let layers = self.layers.iter().map(Dense::of).collect::<Result<_>>()?;
@@ -134,7 +134,7 @@ mod tests {
             noise: None,
         };
         let burn_network = BurnNetwork::from_network(&network, &device);
-        let expected = to_vec(burn_network.outputs(&batch, &device).into_data()).unwrap();
+        let expected = to_vec(burn_network.outputs(&batch, &device)).unwrap();
         let found = network.forward(&inputs);
         for (found, expected) in found.iter().zip(&expected) {
             assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{found} {expected}");

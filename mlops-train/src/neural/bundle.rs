@@ -30,8 +30,8 @@ pub(super) fn has(saved: &Saved, name: &str, prefix: &str) -> Result<bool> {
 /// Reads one vector back from the file `name` of a checkpoint.
 ///
 /// # Errors
-/// Naming the file, when a parameter is missing, of another shape or not finite: `DataLoss`, or `FailedPrecondition` where the
-/// checkpoint is another fit's.
+/// Naming the file, when a parameter is missing, of another shape or not finite: `DataLoss`, or `FailedPrecondition`
+/// where the checkpoint is another fit's.
 pub(super) fn decode(saved: &Saved, name: &str, parameters: &Parameters, prefix: &str) -> Result<Vec<f32>> {
     let damaged = |error: mlops_core::Error| saved.misfit(name, error.message());
     let file = WeightsFile::open(saved.file(name)?).map_err(damaged)?;

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, Draft, Identity, Saved, Session},
+    device,
     trainer::{FitContext, Progress},
 };
 
@@ -128,9 +129,11 @@ impl BurnTrainer {
     /// # Errors
     /// `InvalidArgument` for settings out of range, no rows or a loss that does not depend on the
     /// module; `FailedPrecondition` when the loss diverges (the message names the last good
-    /// checkpoint), when the device is not available or a checkpoint is of another fit; `DataLoss`
-    /// naming the file of a checkpoint that is damaged; `Cancelled` after a checkpoint was written;
-    /// those of the learner and the loader.
+    /// checkpoint), when the device is not available, fails or does not compute in the precision, or
+    /// a checkpoint is of another fit; `ResourceExhausted` when the memory of the device is used up;
+    /// `DataLoss` naming the file of a checkpoint that is damaged; `Cancelled` after a checkpoint was
+    /// written; those of the learner and the loader. On another device than the CPU every panic is a
+    /// `FailedPrecondition`, one of the learner, the loader or an observer, too: drivers fail by panics.
     pub fn fit<L: Learner>(
         &self,
         learner: &L,
@@ -174,27 +177,30 @@ impl BurnTrainer {
         valid: Option<&dyn Loader<Batch = L::Batch>>,
         context: &FitContext,
     ) -> Result<Trained<L::Module>> {
-        let settings = &self.settings;
-        let plain = context.device().open()?;
-        let device = plain.clone().autodiff();
-        let module = learner.init(context.seed(), &device)?;
-        let parameters = Parameters::of(&module)?;
-        let optimizer = Optimizer::new(settings.optimizer, parameters.len());
-        let group = context.collective().map(|collective| &**collective);
-        let world = World { learner, train, valid, settings, context, group, plain, device };
-        let state = State {
-            step_rows: settings.batch_rows * settings.accumulate,
-            loss_scale: LossScale::new(settings.precision),
-            ..State::default()
-        };
-        let mut run = Run { world, module, parameters, optimizer, best: None, state, session: None };
-        run.put();
-        run.resume(self)?;
-        run.state.world_size = run.world.size();
-        while !run.is_over() {
-            run.epoch()?;
-        }
-        run.finish()
+        device::on(context.device(), || {
+            let settings = &self.settings;
+            let plain = context.device().open()?;
+            settings.precision.check(&plain, context.device())?;
+            let device = plain.clone().autodiff();
+            let module = learner.init(context.seed(), &device)?;
+            let parameters = Parameters::of(&module)?;
+            let optimizer = Optimizer::new(settings.optimizer, parameters.len());
+            let group = context.collective().map(|collective| &**collective);
+            let world = World { learner, train, valid, settings, context, group, plain, device };
+            let state = State {
+                step_rows: settings.batch_rows * settings.accumulate,
+                loss_scale: LossScale::new(settings.precision),
+                ..State::default()
+            };
+            let mut run = Run { world, module, parameters, optimizer, best: None, state, session: None };
+            run.put();
+            run.resume(self)?;
+            run.state.world_size = run.world.size();
+            while !run.is_over() {
+                run.epoch()?;
+            }
+            run.finish()
+        })
     }
 }
 
@@ -378,6 +384,8 @@ impl<L: Learner> Run<'_, L> {
             ..std::mem::take(&mut self.state)
         };
         self.save(valid_loss)?;
+        // What an epoch left behind is given back, else it piles up on graphics processors.
+        self.world.plain.memory_cleanup();
         let steps_max = self.world.settings.epochs;
         if self.world.rank() == 0 {
             self.world.context.report(&Progress { step: epoch, steps_max, train_loss, valid_loss });
@@ -541,7 +549,7 @@ impl<L: Learner> Run<'_, L> {
 
 /// The one number of a loss.
 fn number(loss: &Tensor<1>) -> Result<f64> {
-    match to_vec(loss.clone().into_data())?.as_slice() {
+    match to_vec(loss.clone())?.as_slice() {
         [value] => Ok(f64::from(*value)),
         other => Err(Error::invalid_argument(format!("the learner's loss must be one number, found {}", other.len()))),
     }

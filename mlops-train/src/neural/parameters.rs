@@ -10,6 +10,8 @@ use burn::{
 };
 use mlops_core::{Error, Result};
 
+use crate::device;
+
 /// One parameter of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Slot {
@@ -124,8 +126,12 @@ impl Parameters {
     }
 }
 
-/// Numbers of a tensor on the host, in single precision.
-pub(crate) fn to_vec(data: TensorData) -> Result<Vec<f32>> {
+/// Numbers of a tensor on the host, in single precision. Here a device tells of all that failed since the last time.
+///
+/// # Errors
+/// As [`device::failure`].
+pub(crate) fn to_vec<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let data = tensor.try_into_data().map_err(|error| device::failure(&error.to_string()))?;
     data.convert::<f32>()
         .try_into_vec::<f32>()
         .map_err(|error| Error::internal(format!("tensor cannot be read in single precision: {error:?}")))
@@ -150,7 +156,7 @@ impl ModuleVisitor for Reader {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let (shape, trained) = (tensor.dims().to_vec(), tensor.is_require_grad());
-        match to_vec(tensor.into_data()) {
+        match to_vec(tensor) {
             Ok(values) => {
                 self.layout.push(Slot { name: self.path.join("."), shape, trained, length: values.len() });
                 self.values.extend(values);
@@ -185,7 +191,7 @@ struct GradientReader {
 
 impl ModuleVisitor for GradientReader {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        match self.gradients.remove::<D>(param.id).map(|gradient| to_vec(gradient.into_data())) {
+        match self.gradients.remove::<D>(param.id).map(to_vec) {
             Some(Ok(values)) => self.values.extend(values),
             Some(Err(error)) => self.fault = Some(error),
             None => self.values.resize(self.values.len() + param.val().shape().num_elements(), 0.0),

@@ -1,8 +1,11 @@
 //! Computing in half the bits: weights on the device are rounded, the host keeps them in single
 //! precision, and gradients that would round to zero are saved by scaling the loss.
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
+use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceKind;
 
 /// What the device computes with. Weights, moments and updates are in single precision regardless.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +27,22 @@ impl Precision {
             Self::Bf16 => DType::BF16,
             Self::F16 => DType::F16,
         }
+    }
+
+    /// Refuses a device that does not compute with it; Burn would compute something else.
+    ///
+    /// # Errors
+    /// `FailedPrecondition`.
+    pub(super) fn check(self, device: &Device, kind: DeviceKind) -> Result<()> {
+        if self == Self::F32 || device.supports_dtype(self.dtype()) {
+            return Ok(());
+        }
+        let name = match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        };
+        Err(Error::failed_precondition(format!("device {kind} does not compute in {name}; set precision to f32")))
     }
 }
 

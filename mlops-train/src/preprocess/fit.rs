@@ -197,9 +197,18 @@ fn median(values: &[f64]) -> f64 {
 }
 
 fn moments(values: &[f64]) -> (f64, f64) {
+    let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+    // Squares of such numbers leave the range of doubles. A power of two changes no digit of a number.
+    let unit = match largest {
+        _ if largest > 1e150 => 2.0_f64.powi(600),
+        _ if largest > 0.0 && largest < 1e-150 => 2.0_f64.powi(-600),
+        _ => 1.0,
+    };
     let n = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let mean = values.iter().map(|value| value / unit).sum::<f64>() / n;
+    let deviation = (values.iter().map(|value| (value / unit - mean).powi(2)).sum::<f64>() / n).sqrt();
+    // What is usable in that unit may be none in that of the column.
+    let (mean, deviation) = (mean * unit, deviation * unit);
     let usable = mean.is_finite() && deviation.is_normal() && deviation > mean.abs() * 1e-12;
     if usable { (mean, deviation) } else { (if mean.is_finite() { mean } else { 0.0 }, 1.0) }
 }
@@ -266,6 +275,26 @@ mod tests {
         assert_eq!(matrix.row(3)[1..], [0.0, 0.0, 0.0, 0.0, 1.0]);
         let later = preprocessor.transform(&batch(vec![Some(0.0)], vec![Some("new")])).unwrap();
         assert_eq!(later.row(0)[1..], [0.0, 0.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_standardized() {
+        let plain = [1.0, -2.0, 4.0, 5.5];
+        let values = |unit: f64| -> Vec<f64> {
+            let train = batch(plain.iter().map(|value| Some(value * unit)).collect(), vec![None; 4]);
+            fit(&PreprocessorSettings::for_networks(), train.clone()).transform(&train).unwrap().column(0).collect()
+        };
+        let expected = values(1.0);
+        for power in [-1_000, -600, 600, 1_000] {
+            assert_eq!(values(2.0_f64.powi(power)), expected, "2^{power}");
+        }
+    }
+
+    #[test]
+    fn a_deviation_below_the_normal_doubles_divides_nothing() {
+        let train = batch(vec![Some(0.0), Some(5e-324)], vec![None; 2]);
+        let matrix = fit(&PreprocessorSettings::for_networks(), train.clone()).transform(&train).unwrap();
+        assert!(matrix.column(0).all(|value| value.abs() <= 5e-324));
     }
 
     #[test]

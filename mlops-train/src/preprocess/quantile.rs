@@ -58,8 +58,8 @@ pub(super) fn normal_score(value: f64, quantiles: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    // scikit-learn 1.9.1: QuantileTransformer(n_quantiles=10, output_distribution="normal", subsample=None); at 2.5, which
-    // three quantiles share, by the definition: its search from above stops at the second of them.
+    // scikit-learn 1.9.1: QuantileTransformer(n_quantiles=10, output_distribution="normal", subsample=None); at 2.5,
+    // which three quantiles share, by the definition: its search from above stops at the second of them.
     #[test]
     fn scores_are_those_of_an_independent_program() {
         let train = vec![3.0, -1.0, 2.5, 2.5, 7.0, 0.0, 10.0, 2.5, 4.0, 1.0];

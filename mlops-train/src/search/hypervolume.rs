@@ -1,9 +1,9 @@
 //! The points of a front that together dominate most.
 //!
-//! Greedy subset selection: the point that adds most volume below the reference, again and again (Guerreiro, Fonseca and
-//! Paquete, "Greedy Hypervolume Subset Selection in Low Dimensions", Evolutionary Computation 24(3), 2016), with the rules
-//! of Optuna 5.0 for equal points and for the reference. Volumes by While, Bradstreet and Barone's algorithm (IEEE TEC
-//! 16(1), 2012). All objectives are minimized.
+//! Greedy subset selection: the point that adds most volume below the reference, again and again (Guerreiro, Fonseca
+//! and Paquete, "Greedy Hypervolume Subset Selection in Low Dimensions", Evolutionary Computation 24(3), 2016), with
+//! the rules of Optuna 5.0 for equal points and for the reference. Volumes by While, Bradstreet and Barone's algorithm
+//! (IEEE TEC 16(1), 2012). All objectives are minimized.
 
 use std::cmp::Ordering;
 

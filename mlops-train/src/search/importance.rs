@@ -1,8 +1,9 @@
 //! How much each parameter matters: the share of the variance of the objective that it explains alone.
 //!
-//! F. Hutter, H. Hoos and K. Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance" (ICML 2014), as
-//! Optuna does it: a forest of 64 full trees on bootstrap samples of the trials, and of each tree the variance of its mean
-//! over all other parameters. Trials of a tree see the values as they are searched: logarithms, and choices one-hot.
+//! F. Hutter, H. Hoos and K. Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance" (ICML 2014),
+//! as Optuna does it: a forest of 64 full trees on bootstrap samples of the trials, and of each tree the variance of
+//! its mean over all other parameters. Trials of a tree see the values as they are searched: logarithms, and choices
+//! one-hot.
 
 #![allow(clippy::indexing_slicing, reason = "columns and nodes are below the lengths built in this file")]
 

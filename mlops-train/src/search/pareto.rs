@@ -28,8 +28,8 @@ impl Candidate<'_> {
     }
 }
 
-/// Complete trials in fronts: the first is dominated by none, the second by the first alone, and so on, until `count` trials
-/// are in one.
+/// Complete trials in fronts: the first is dominated by none, the second by the first alone, and so on, until `count`
+/// trials are in one.
 pub(crate) fn fronts<'a>(view: &StudyView<'_>, trials: &[&'a Trial], count: usize) -> Vec<Vec<&'a Trial>> {
     let mut left: Vec<Candidate<'a>> = trials
         .iter()

@@ -21,8 +21,8 @@ pub struct Stretch {
     pub generation: usize,
     /// The trial whose checkpoint training goes on from; it begins anew when there is none.
     pub parent: Option<usize>,
-    /// How many stretches the parent's checkpoint has behind it. Without `synchronous`, or after failures, that may be more or
-    /// fewer than `generation`.
+    /// How many stretches the parent's checkpoint has behind it. Without `synchronous`, or after failures, that may be
+    /// more or fewer than `generation`.
     pub trained: usize,
 }
 
@@ -44,7 +44,8 @@ impl Study {
 
 /// Where the checkpoints of a population lie: a directory for each trial in one that all workers reach.
 ///
-/// Where rows are held out by chance, seed and share must be those of the other fit: train all members with one seed, and keep
+/// Where rows are held out by chance, seed and share must be those of the other fit: train all members with one seed,
+/// and keep
 /// `validation_share` and whether to stop early out of the space.
 ///
 /// ```
@@ -101,13 +102,13 @@ impl Population {
         Ok(stretch.parent.map_or(own.clone(), |parent| own.with_origin(self.of(parent))))
     }
 
-    /// Removes the checkpoints of trials that have ended and that no stretch will go on from, but those of the best trial.
-    /// Another worker may do the same meanwhile. A fit of a trial that was given up for dead may still write: see
-    /// [`Checkpoints::remove`].
+    /// Removes the checkpoints of trials that have ended and that no stretch will go on from, but those of the best
+    /// trial. Another worker may do the same meanwhile. A fit of a trial that was given up for dead may still write:
+    /// see [`Checkpoints::remove`].
     ///
     /// # Errors
-    /// `FailedPrecondition` when the study has no population; `PermissionDenied` and `Unavailable` naming the path for what
-    /// the disk refuses.
+    /// `FailedPrecondition` when the study has no population; `PermissionDenied` and `Unavailable` naming the path for
+    /// what the disk refuses.
     pub fn sweep(&self, study: &Study) -> Result<()> {
         let SamplerSettings::Pbt(settings) = study.sampler() else {
             return Err(Error::failed_precondition(format!("study {:?} has no population", study.name())));

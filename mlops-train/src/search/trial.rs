@@ -55,6 +55,9 @@ pub struct Trial {
     /// What samplers and pruners keep with the trial.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Value>,
+    /// What its evaluation noted about it; neither samplers nor pruners look at it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub user_attributes: BTreeMap<String, Value>,
     /// How many trials had ended before this one did; none before it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<usize>,
@@ -71,6 +74,7 @@ impl Trial {
             constraints: Vec::new(),
             reports: BTreeMap::new(),
             attributes,
+            user_attributes: BTreeMap::new(),
             ended: None,
         }
     }

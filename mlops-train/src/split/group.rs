@@ -83,7 +83,8 @@ impl LeaveOneGroupOut {
         let count = self.groups.count();
         if !(2..=FOLDS_MAX).contains(&count) {
             return Err(Error::invalid_argument(format!(
-                "leaving each group out in turn needs from 2 to {FOLDS_MAX} groups, found {count}; use GroupKFold for more"
+                "leaving each group out in turn needs from 2 to {FOLDS_MAX} groups, found {count}; use GroupKFold for \
+                 more"
             )));
         }
         Ok(kfold::folds_of(self.groups.of_row(), count))

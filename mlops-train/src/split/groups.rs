@@ -6,6 +6,8 @@ use arrow_array::{Array, ArrayRef, cast::AsArray, types::Int64Type};
 use arrow_schema::DataType;
 use mlops_core::{Error, Result};
 
+use crate::data::{texts, value_type};
+
 /// The group of each row, numbered from zero by the order of their names.
 ///
 /// ```
@@ -38,16 +40,17 @@ impl Groups {
     /// `InvalidArgument` when the column has another type or a null, as a row without a group
     /// belongs nowhere.
     pub fn of_column(name: &str, column: &ArrayRef) -> Result<Self> {
-        if column.null_count() > 0 {
+        let nulls = column.logical_null_count();
+        if nulls > 0 {
             return Err(Error::invalid_argument(format!(
-                "group column {name:?} has {} nulls; give every row a group",
-                column.null_count()
+                "group column {name:?} has {nulls} nulls; give every row a group"
             ))
             .with("column", name));
         }
+        if value_type(column.data_type()).is_ok_and(|found| found == mlops_core::DataType::String) {
+            return Ok(Self::of(&texts(name, column)?.into_iter().flatten().collect::<Vec<_>>()));
+        }
         match column.data_type() {
-            DataType::Utf8 => Ok(Self::of(&column.as_string::<i32>().iter().flatten().collect::<Vec<_>>())),
-            DataType::LargeUtf8 => Ok(Self::of(&column.as_string::<i64>().iter().flatten().collect::<Vec<_>>())),
             DataType::Int64 => Ok(Self::of(column.as_primitive::<Int64Type>().values())),
             other => Err(Error::invalid_argument(format!(
                 "group column {name:?} must be text or 64-bit integers, found {other}"

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use mlops_core::ErrorKind;
-use mlops_train::{DeviceKind, FitContext, MlpModel, MlpSettings, MlpTrainer};
+use mlops_train::{DeviceKind, FitContext, MlpModel, MlpSettings, MlpTrainer, Precision};
 
 use crate::common::xor;
 
@@ -57,10 +57,76 @@ fn neither_missing_drivers_nor_the_variable_of_burn_end_the_process() {
     }
 }
 
+/// Whether there is an adapter, or a line that says there is none.
+fn adapter() -> bool {
+    DeviceKind::Wgpu.open().inspect_err(|error| println!("skipped: {error}")).is_ok()
+}
+
+#[test]
+fn an_adapter_computes_in_half_precision_or_says_that_it_does_not() {
+    if !adapter() {
+        return;
+    }
+    for precision in [Precision::Bf16, Precision::F16] {
+        let settings =
+            MlpSettings { epochs: 12, batch_rows: 64, learning_rate: 0.01, precision, ..MlpSettings::default() };
+        let context = FitContext::new(1).with_device(DeviceKind::Wgpu);
+        match MlpTrainer.fit_settings(&xor(600, 4), &settings, &context) {
+            Ok(model) => {
+                let losses: Vec<f64> = model.history().iter().map(|epoch| epoch.train_loss).collect();
+                println!("{precision:?}: {losses:.4?}");
+                assert!(losses[losses.len() - 1] < 0.8 * losses[0], "{precision:?} does not learn: {losses:?}");
+            }
+            Err(error) => {
+                println!("{error}");
+                assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+                assert!(error.message().contains("does not compute in"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_no_room_on_an_adapter_is_an_error_and_the_next_fit_works() {
+    if !adapter() {
+        return;
+    }
+    // The outputs of the layer take 256 MiB, more than some drivers let one buffer have.
+    let size = MlpSettings { hidden_layers: 1, hidden_units: 1_024, batch_rows: 65_536, ..MlpSettings::default() };
+    let settings = MlpSettings { epochs: 1, early_stopping_epochs: 0, ..size };
+    let context = FitContext::new(1).with_device(DeviceKind::Wgpu);
+    match MlpTrainer.fit_settings(&xor(65_536, 4), &settings, &context) {
+        Ok(_) => println!("it has the room"),
+        Err(error) => {
+            println!("{error}");
+            assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+        }
+    }
+    fit(DeviceKind::Wgpu).unwrap();
+}
+
+#[test]
+fn memory_stays_flat_over_epochs_on_an_adapter() {
+    let resident = || -> Option<u64> {
+        let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+        pages.split(' ').nth(1)?.parse().ok()
+    };
+    let (true, Some(_)) = (adapter(), resident()) else { return };
+    let after = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&after);
+    let settings = MlpSettings { epochs: 50, batch_rows: 64, early_stopping_epochs: 0, ..MlpSettings::default() };
+    let context = FitContext::new(1)
+        .with_device(DeviceKind::Wgpu)
+        .with_progress(move |_| seen.lock().unwrap().push(resident().unwrap_or(0) * 4 / 1024));
+    MlpTrainer.fit_settings(&xor(600, 4), &settings, &context).unwrap();
+    let mib = after.lock().unwrap().clone();
+    println!("resident MiB after each epoch: {mib:?}");
+    assert!(mib.len() == 50 && mib[49] < mib[9] + 64, "it grows: {mib:?}");
+}
+
 #[test]
 fn a_network_learns_on_an_adapter_what_it_learns_on_the_cpu() {
-    if let Err(error) = DeviceKind::Wgpu.open() {
-        println!("skipped: {error}");
+    if !adapter() {
         return;
     }
     let losses = |device| -> Vec<(f64, f64)> {

@@ -10,11 +10,11 @@ use std::{
 
 use mlops_core::{
     Clock, ErrorKind, Model, ModelPackage, SystemClock,
-    arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch},
+    arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, cast::AsArray, types::Float64Type},
 };
 use mlops_train::{
-    CrossValidation, FitContext, GbdtSettings, GbdtTrainer, KFold, Metric, Params, StratifiedKFold, TableDataset,
-    TrainedModel, Trainer, load_package, scores,
+    CrossValidation, FitContext, GbdtSettings, GbdtTrainer, KFold, Metric, Params, PredefinedSplit, StratifiedKFold,
+    TableDataset, TrainedModel, Trainer, load_package, scores,
 };
 
 use crate::common::{check_round_trip, xor, xor_batch};
@@ -30,6 +30,65 @@ fn learns_an_interaction_without_main_effects() {
         importance.iter().filter(|(name, _)| name == "x0" || name == "x1").map(|(_, share)| share).sum();
     assert!(first_two > 0.8, "{importance:?}");
     check_round_trip(&model, test.batch());
+}
+
+/// Rows whose label is a curve of one column, in units of the label.
+fn curve(unit: f64) -> TableDataset {
+    let x: Vec<f64> = (0..800).map(|row| f64::from(row * 37 % 800) / 400.0).collect();
+    let y: Vec<f64> = x.iter().map(|x| (x.powi(3) + 1.0) * unit).collect();
+    let column = |values: Vec<f64>| Arc::new(Float64Array::from(values)) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([("x", column(x)), ("y", column(y))]).unwrap();
+    TableDataset::regression(batch, "y").build().unwrap()
+}
+
+#[test]
+fn the_unit_of_the_label_changes_nothing_but_the_unit() {
+    let fit = |unit: f64| -> Vec<f64> {
+        let data = curve(unit);
+        let settings = GbdtSettings { rounds: 30, early_stopping_rounds: 0, ..GbdtSettings::default() };
+        let model = GbdtTrainer.fit_settings(&data, &settings, &FitContext::new(0)).unwrap();
+        scores(&model, data.batch()).unwrap().iter().map(|score| score / unit).collect()
+    };
+    let plain = fit(1.0);
+    // Powers of two, so that even the last bit is the same.
+    for power in [-80, -40, 40] {
+        assert_eq!(fit(2.0_f64.powi(power)), plain, "2^{power}");
+    }
+}
+
+#[test]
+fn a_row_without_weight_sets_no_measure_for_the_others() {
+    let (plain, rows) = (curve(1e-4), 800);
+    let with_one_more = |values: &[f64], last: f64| -> ArrayRef {
+        Arc::new(values.iter().copied().chain([last]).map(Some).collect::<Float64Array>())
+    };
+    let x = with_one_more(plain.batch().column(0).as_primitive::<Float64Type>().values(), 1.0);
+    let batch = RecordBatch::try_from_iter([
+        ("x", x),
+        ("y", with_one_more(plain.labels(), 1e12)),
+        ("w", with_one_more(&vec![1.0; rows], 0.0)),
+    ]);
+    let data = TableDataset::regression(batch.unwrap(), "y").with_weight("w").build().unwrap();
+    let model = GbdtTrainer.fit(&data, &Params::new().with("early_stopping_rounds", 0), &FitContext::new(0)).unwrap();
+    let predicted = scores(&*model, plain.batch()).unwrap();
+    assert!(Metric::R2.compute(plain.labels(), &predicted).unwrap() > 0.99);
+}
+
+#[test]
+fn a_fold_whose_test_rows_have_no_metric_does_not_count() {
+    let data = curve(1.0);
+    // One row, then 399; the others are only learnt from.
+    let first: Vec<Option<usize>> = (0..800).map(|row| (row < 400).then_some(usize::from(row > 0))).collect();
+    let run = |folds: PredefinedSplit, metric: Metric| {
+        CrossValidation::new(folds, metric).run(&GbdtTrainer, &data, &Params::new(), &FitContext::new(1))
+    };
+    let result = run(PredefinedSplit::new(first.clone()), Metric::R2).unwrap();
+    assert_eq!((result.folds.len(), result.skipped), (1, 1), "R2 is not defined on one row");
+    assert_eq!(run(PredefinedSplit::new(first), Metric::Mae).unwrap().skipped, 0);
+    let alone = (0..800).map(|row| (row == 7).then_some(0)).collect();
+    let error = run(PredefinedSplit::new(alone), Metric::R2).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    assert!(error.message().contains("metric r2 is not defined"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use mlops_core::{
     ErrorKind,
-    arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch},
+    arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, cast::AsArray, types::Float64Type},
 };
 use mlops_train::{
     FitContext, LinearModel, LinearSettings, LinearTrainer, Metric, Params, TableDataset, TrainedModel, Trainer,
@@ -96,4 +96,40 @@ fn cancellation_and_bad_parameters_are_typed() {
     assert_eq!(LinearTrainer.fit(&data, &Params::new(), &context).unwrap_err().kind(), ErrorKind::Cancelled);
     let error = LinearTrainer.fit(&data, &Params::new().with("l2", -1.0), &FitContext::new(1)).unwrap_err();
     assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains("l2"), "{error}");
+}
+
+#[test]
+fn a_row_without_weight_sets_no_measure_for_small_labels() {
+    let x: ArrayRef = Arc::new(Float64Array::from_iter_values((0..50).map(f64::from)));
+    let label = |row: i32| if row == 49 { 1e9 } else { 1e-9 * (2.0 * f64::from(row) - 5.0) };
+    let y: ArrayRef = Arc::new(Float64Array::from_iter_values((0..50).map(label)));
+    let w: ArrayRef = Arc::new(Float64Array::from_iter_values((0..50).map(|row| f64::from(u8::from(row < 49)))));
+    let batch = RecordBatch::try_from_iter([("x", x), ("y", y), ("w", w)]).unwrap();
+    let data = TableDataset::regression(batch, "y").with_weight("w").build().unwrap();
+    let predicted = scores(&fit(&data, 0.0), data.batch()).unwrap();
+    for (predicted, label) in predicted.iter().zip(data.labels()).take(49) {
+        assert!((predicted - label).abs() < 1e-13, "{predicted} {label}");
+    }
+}
+
+#[test]
+fn small_labels_are_fitted_like_large_ones() {
+    let fit = |unit: f64| -> Vec<f64> {
+        let batch = sixty();
+        let score = batch.column_by_name("score").unwrap().as_primitive::<Float64Type>();
+        let scaled: ArrayRef =
+            Arc::new(score.values().iter().map(|score| Some(score * unit)).collect::<Float64Array>());
+        let columns = ["a", "b", "c"].map(|name| (name, Arc::clone(batch.column_by_name(name).unwrap())));
+        let batch = RecordBatch::try_from_iter(columns.into_iter().chain([("y", scaled)])).unwrap();
+        let data = TableDataset::regression(batch, "y").build().unwrap();
+        let model = LinearTrainer.fit(&data, &Params::new(), &FitContext::new(0)).unwrap();
+        scores(&*model, data.batch()).unwrap().iter().map(|score| score / unit).collect()
+    };
+    let plain = fit(1.0);
+    assert!(plain.iter().any(|score| (score - plain[0]).abs() > 1.0), "{plain:?}");
+    for unit in [1e-12, 1e-6, 1e9] {
+        for (found, expected) in fit(unit).iter().zip(&plain) {
+            assert!((found - expected).abs() < 1e-7, "{unit}: {found} {expected}");
+        }
+    }
 }

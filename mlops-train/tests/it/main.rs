@@ -21,6 +21,7 @@ mod mlp;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod neural;
+mod one_vs_rest;
 mod population;
 #[cfg(all(feature = "labeling", feature = "study-sql", feature = "postgres"))]
 mod postgres;

@@ -35,8 +35,8 @@ fn curvature(at: usize) -> f64 {
     if at.is_multiple_of(2) { 1.0 } else { 10.0 }
 }
 
-/// `STEPS` noisy gradient steps down a quadratic of curvatures 1 and 10: large rates are best far from the minimum, small
-/// ones near it. The noise is one of the seed and the step.
+/// `STEPS` noisy gradient steps down a quadratic of curvatures 1 and 10: large rates are best far from the minimum,
+/// small ones near it. The noise is one of the seed and the step.
 fn descend(mut theta: [f64; SIZE], rate: f64, seed: u64, generation: usize) -> [f64; SIZE] {
     let noise = SplitMix64::new(seed);
     for step in 0..STEPS {
@@ -106,8 +106,8 @@ fn beats_random_search_where_the_best_rate_changes_on_the_way() {
     assert!(bred < 0.6 * drawn && wins >= 16, "{bred} {drawn} {wins}");
 }
 
-/// The example of the paper (figure 2): `1.2 - a^2 - b^2` climbed by the gradient of `1.2 - h0 a^2 - h1 b^2`. Two members of
-/// which each sees one coordinate alone stay at 0.39; by taking turns they arrive.
+/// The example of the paper (figure 2): `1.2 - a^2 - b^2` climbed by the gradient of `1.2 - h0 a^2 - h1 b^2`. Two
+/// members of which each sees one coordinate alone stay at 0.39; by taking turns they arrive.
 #[test]
 fn two_blind_members_find_the_summit_together() {
     let space = || SearchSpace::new().with_float("h0", 0.0, 1.0).with_float("h1", 0.0, 1.0);

@@ -1,5 +1,5 @@
-//! Studies and the labelling queue in PostgreSQL, where the environment names a server: workers in several processes, some
-//! of which are killed.
+//! Studies and the labelling queue in PostgreSQL, where the environment names a server: workers in several processes,
+//! some of which are killed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

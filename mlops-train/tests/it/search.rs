@@ -350,3 +350,28 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Study>(&json).unwrap(), study);
     }
 }
+
+#[test]
+fn notes_stay_with_their_trial_and_are_bounded() {
+    let mut study = study(&mixed(), "tpe", 1);
+    let number = study.ask().unwrap().number;
+    study.set_user_attribute(number, "run", "7f3a").unwrap();
+    study.set_user_attribute(number, "run", serde_json::json!({"id": 7, "tags": ["a", null]})).unwrap();
+    let kind = |result: mlops_core::Result<()>| result.unwrap_err().kind();
+    assert_eq!(kind(study.set_user_attribute(number, "", 1)), ErrorKind::InvalidArgument);
+    assert_eq!(kind(study.set_user_attribute(number, &"n".repeat(513), 1)), ErrorKind::InvalidArgument);
+    assert_eq!(kind(study.set_user_attribute(number, "log", "x".repeat(70_000))), ErrorKind::ResourceExhausted);
+    assert_eq!(kind(study.set_user_attribute(9, "run", 1)), ErrorKind::NotFound);
+    for note in 1..1_000 {
+        study.set_user_attribute(number, &note.to_string(), note).unwrap();
+    }
+    assert_eq!(kind(study.set_user_attribute(number, "one more", 1)), ErrorKind::ResourceExhausted);
+    study.set_user_attribute(number, "7", 8).unwrap();
+    study.tell(number, 0.5).unwrap();
+    assert_eq!(kind(study.set_user_attribute(number, "late", 1)), ErrorKind::FailedPrecondition);
+    let stored = serde_json::to_string(&study).unwrap();
+    let back: Study = serde_json::from_str(&stored).unwrap();
+    assert_eq!(back, study);
+    let notes = &back.best().unwrap().user_attributes;
+    assert_eq!((notes.len(), &notes["run"]["id"], &notes["7"]), (1_000, &7.into(), &8.into()));
+}

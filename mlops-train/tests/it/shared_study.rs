@@ -6,7 +6,7 @@ use mlops_core::{
     Clock, ErrorKind, SystemClock, Timestamp,
     testing::{ManualClock, SplitMix64, acknowledge, run_and_kill},
 };
-use mlops_store::{MetaStore, SqliteMetaStore, SqliteSettings};
+use mlops_store::{MetaStore, MetaStoreExt, SqliteMetaStore, SqliteSettings};
 use mlops_train::{
     Direction, SamplerSettings, SearchSpace, Study, TrialState,
     search::{Outcome, SharedSettings, SharedStudy, export_optuna, import_optuna},
@@ -43,6 +43,8 @@ async fn workers_share_trials_and_propose_what_one_study_proposes() {
         assert_eq!(alone.ask().unwrap().params, second.params, "round {round}");
         assert!(!two.report(second.number, 3, 0.5).await.unwrap());
         alone.report(second.number, 3, 0.5).unwrap();
+        two.set_user_attribute(second.number, "round", round).await.unwrap();
+        alone.set_user_attribute(second.number, "round", round).unwrap();
         for trial in [&second, &first] {
             one.tell(trial.number, value(trial)).await.unwrap();
             alone.tell_outcome(trial.number, value(trial)).unwrap();
@@ -179,6 +181,7 @@ async fn a_study_goes_to_optuna_and_back() {
     for number in 0..30 {
         let trial = study.ask().unwrap();
         study.report(number, 1, number as f64 / 3.0).unwrap();
+        study.set_user_attribute(number, "größe", serde_json::json!({"trees": number, "of": [1.5, null]})).unwrap();
         match number % 5 {
             3 => study.prune(number).unwrap(),
             4 => study.fail(number).unwrap(),
@@ -196,4 +199,14 @@ async fn a_study_goes_to_optuna_and_back() {
     assert_eq!(back.trials(), study.trials());
     let error = import_optuna(&store, "absent", SamplerSettings::default(), 0).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+
+    // As versions before 3.0 keep infinities.
+    let of = |number: i64| format!("(SELECT trial_id FROM trials WHERE number = {number})");
+    store.execute(&format!("UPDATE trial_values SET value = 9e999 WHERE trial_id = {}", of(0)), &[]).await.unwrap();
+    let sql = format!("UPDATE trial_intermediate_values SET intermediate_value = -9e999 WHERE trial_id = {}", of(1));
+    store.execute(&sql, &[]).await.unwrap();
+    let back = import_optuna(&store, "there and back", SamplerSettings::default(), 0).await.unwrap();
+    assert_eq!((back.trials()[0].state, back.trials()[1].state), (TrialState::Failed, TrialState::Complete));
+    assert!(back.trials()[1].reports.is_empty() && !study.trials()[1].reports.is_empty());
+    assert_eq!(back.trials()[2..], study.trials()[2..]);
 }

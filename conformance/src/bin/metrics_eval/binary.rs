@@ -7,7 +7,7 @@ use mlops_metrics::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::inputs::{field, object, optional, part};
+use crate::inputs::{defined, existing, field, object, optional, part};
 
 pub(crate) fn section(input: &Value) -> Result<Value> {
     let rows = Rows::read(input)?;
@@ -45,7 +45,7 @@ impl Rows {
 
     fn metrics(&self, threshold: f64, weights: Option<&[f64]>) -> Result<Map<String, Value>> {
         let matrix = self.confusion(threshold, weights)?;
-        let of = |metric: Metric| metric.compute_weighted(&self.labels, &self.scores, weights);
+        let of = |metric: Metric| defined(metric.compute_weighted(&self.labels, &self.scores, weights));
         let mut found = object([
             ("accuracy", matrix.accuracy()),
             ("balanced_accuracy", matrix.balanced_accuracy()),
@@ -58,12 +58,12 @@ impl Rows {
             ("mcc", matrix.mcc()),
             ("kappa", matrix.kappa()),
             ("roc_auc", of(Metric::RocAuc)?),
-            ("roc_auc_max_fpr_0_2", partial_roc_auc(&self.labels, &self.scores, weights, 0.2)?),
+            ("roc_auc_max_fpr_0_2", defined(partial_roc_auc(&self.labels, &self.scores, weights, 0.2))?),
             ("average_precision", of(Metric::AveragePrecision)?),
-            ("pr_auc_trapezoid", precision_recall_auc(&self.labels, &self.scores, weights)?),
+            ("pr_auc_trapezoid", defined(precision_recall_auc(&self.labels, &self.scores, weights))?),
             ("log_loss", of(Metric::LogLoss)?),
             ("brier", of(Metric::Brier)?),
-            ("d2_log_loss", d2_log_loss(&self.labels, &self.scores, weights)?),
+            ("d2_log_loss", defined(d2_log_loss(&self.labels, &self.scores, weights))?),
         ]);
         let cells = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(label, called)| matrix.cell(label, called));
         found.insert("confusion_tn_fp_fn_tp".to_owned(), json!(cells));
@@ -71,16 +71,17 @@ impl Rows {
     }
 
     fn curves(&self) -> Result<Map<String, Value>> {
-        let roc = roc_curve(&self.labels, &self.scores, None)?;
-        let pr = precision_recall_curve(&self.labels, &self.scores, None)?;
-        let det = det_curve(&self.labels, &self.scores, None)?;
-        // The first threshold is infinite, which the vectors leave out.
-        let finite: Vec<f64> = roc.thresholds.iter().copied().filter(|at| at.is_finite()).collect();
-        let curves = json!({
-            "roc_curve": { "fpr": roc.false_positive_rates, "tpr": roc.true_positive_rates, "thresholds": finite },
-            "pr_curve": { "precision": pr.precisions, "recall": pr.recalls, "thresholds": pr.thresholds },
-            "det_curve": [det.false_positive_rates, det.false_negative_rates, det.thresholds],
+        let (labels, scores) = (&self.labels, &self.scores);
+        let roc = existing(roc_curve(labels, scores, None))?.map(|roc| {
+            // The first threshold is infinite, which the vectors leave out.
+            let finite: Vec<f64> = roc.thresholds.iter().copied().filter(|at| at.is_finite()).collect();
+            json!({ "fpr": roc.false_positive_rates, "tpr": roc.true_positive_rates, "thresholds": finite })
         });
+        let pr = existing(precision_recall_curve(labels, scores, None))?
+            .map(|pr| json!({ "precision": pr.precisions, "recall": pr.recalls, "thresholds": pr.thresholds }));
+        let det = existing(det_curve(labels, scores, None))?
+            .map(|det| json!([det.false_positive_rates, det.false_negative_rates, det.thresholds]));
+        let curves = json!({ "roc_curve": roc, "pr_curve": pr, "det_curve": det });
         Ok(curves.as_object().cloned().unwrap_or_default())
     }
 

@@ -1,6 +1,6 @@
 //! Reading inputs out of JSON, and writing numbers into it.
 
-use mlops_core::{Error, Result};
+use mlops_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,27 @@ pub(crate) fn optional<T: DeserializeOwned>(input: &Value, name: &str) -> Result
 
 pub(crate) fn part<'a>(input: &'a Value, name: &str) -> Result<&'a Value> {
     input.get(name).ok_or_else(|| Error::invalid_argument(format!("part {name:?} is missing")))
+}
+
+/// What does not exist for these inputs, such as a curve with one class, as nothing.
+pub(crate) fn existing<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == ErrorKind::FailedPrecondition => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+/// A number of labels that may lie outside of what the metric takes, such as a logarithm of negative ones.
+pub(crate) fn in_domain(found: Result<f64>) -> Result<f64> {
+    match found {
+        Err(error) if error.kind() == ErrorKind::InvalidArgument => Ok(f64::NAN),
+        found => defined(found),
+    }
+}
+
+/// A number that does not exist for these inputs as one that is not finite.
+pub(crate) fn defined(found: Result<f64>) -> Result<f64> {
+    Ok(existing(found)?.unwrap_or(f64::NAN))
 }
 
 /// Numbers by name; one that is not finite is null, as JSON has none.

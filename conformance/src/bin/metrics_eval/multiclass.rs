@@ -4,7 +4,7 @@ use mlops_core::Result;
 use mlops_metrics::{Average, ClassMetric, ClassRows};
 use serde_json::{Map, Value, json};
 
-use crate::inputs::{field, object};
+use crate::inputs::{defined, field, object};
 
 pub(crate) fn section(input: &Value) -> Result<Value> {
     let labels: Vec<usize> = field(input, "y")?;
@@ -35,15 +35,15 @@ fn scores(rows: &ClassRows<'_>) -> Result<Map<String, Value>> {
         ("kappa_linear", matrix.ordinal_kappa(false)),
         ("kappa_quadratic", matrix.ordinal_kappa(true)),
         ("mcc", matrix.mcc()),
-        ("log_loss", rows.log_loss()?),
+        ("log_loss", defined(rows.log_loss())?),
         ("balanced_accuracy", matrix.balanced_accuracy()),
-        ("top2_accuracy", rows.top_k_accuracy(2)?),
-        ("brier_multiclass_sum", rows.brier()?),
-        ("roc_auc_ovo_macro", rows.roc_auc_ovo(Average::Macro)?),
-        ("roc_auc_ovo_weighted", rows.roc_auc_ovo(Average::Weighted)?),
+        ("top2_accuracy", defined(rows.top_k_accuracy(2))?),
+        ("brier_multiclass_sum", defined(rows.brier())?),
+        ("roc_auc_ovo_macro", defined(rows.roc_auc_ovo(Average::Macro))?),
+        ("roc_auc_ovo_weighted", defined(rows.roc_auc_ovo(Average::Weighted))?),
     ]);
     for metric in ClassMetric::all().filter(|metric| *metric != ClassMetric::Kappa) {
-        found.insert(metric.to_string(), json!(metric.compute(rows)?));
+        found.insert(metric.to_string(), json!(defined(metric.compute(rows))?));
     }
     Ok(found)
 }

@@ -4,7 +4,7 @@ use mlops_core::Result;
 use mlops_metrics::{RankedList, dcg, ndcg};
 use serde_json::{Value, json};
 
-use crate::inputs::field;
+use crate::inputs::{defined, field};
 
 /// Items of at least this relevance are relevant where a metric knows no degrees.
 const RELEVANT_MIN: f64 = 2.0;
@@ -18,10 +18,10 @@ pub(crate) fn section(input: &Value) -> Result<Value> {
     let relevant: Vec<Vec<bool>> =
         relevance.iter().map(|list| list.iter().map(|degree| *degree >= RELEVANT_MIN).collect()).collect();
     let gains = |of: Gain| -> Result<f64> {
-        mean(relevance.iter().zip(&scores).map(|(relevance, scores)| of(relevance, scores)))
+        defined(mean(relevance.iter().zip(&scores).map(|(relevance, scores)| of(relevance, scores))))
     };
     let lists = |of: fn(&RankedList<'_>) -> Result<f64>| -> Result<f64> {
-        mean(relevant.iter().zip(&scores).map(|(relevant, scores)| of(&RankedList { relevant, scores })))
+        defined(mean(relevant.iter().zip(&scores).map(|(relevant, scores)| of(&RankedList { relevant, scores }))))
     };
     Ok(json!({ "expected": {
         "ndcg": gains(|relevance, scores| ndcg(relevance, scores, None, false))?,

@@ -4,19 +4,19 @@ use mlops_core::Result;
 use mlops_metrics::{Metric, RegressionMetric, huber_loss, mase, tweedie_deviance};
 use serde_json::{Map, Value, json};
 
-use crate::inputs::{field, object, optional};
+use crate::inputs::{defined, field, in_domain, object, optional};
 
 pub(crate) fn section(input: &Value) -> Result<Value> {
     let (labels, predictions): (Vec<f64>, Vec<f64>) = (field(input, "y")?, field(input, "pred")?);
     let quantiles = [field(input, "q10")?, field(input, "q90")?];
     let mut expected = both(&labels, &predictions, &quantiles, None)?;
-    let of = |metric: RegressionMetric| metric.compute(&labels, &predictions);
+    let of = |metric: RegressionMetric| defined(metric.compute(&labels, &predictions));
     expected.extend(object([
         ("max_error", of(RegressionMetric::MaxError)?),
         ("smape", of(RegressionMetric::Smape)?),
         ("wape", of(RegressionMetric::Wape)?),
-        ("huber_1", huber_loss(&labels, &predictions, None, 1.0)?),
-        ("mase_lag1", mase(&labels, &predictions, 1)?),
+        ("huber_1", defined(huber_loss(&labels, &predictions, None, 1.0))?),
+        ("mase_lag1", defined(mase(&labels, &predictions, 1))?),
         ("pearson", of(RegressionMetric::Pearson)?),
         ("spearman", of(RegressionMetric::Spearman)?),
         ("kendall_b", of(RegressionMetric::KendallTau)?),
@@ -37,10 +37,10 @@ fn both(
     quantiles: &[Vec<f64>; 2],
     weights: Option<&[f64]>,
 ) -> Result<Map<String, Value>> {
-    let score = |metric: Metric| metric.compute_weighted(labels, predictions, weights);
-    let of = |metric: RegressionMetric| metric.compute_weighted(labels, predictions, weights);
+    let score = |metric: Metric| defined(metric.compute_weighted(labels, predictions, weights));
+    let of = |metric: RegressionMetric| in_domain(metric.compute_weighted(labels, predictions, weights));
     let pinball = |percent: u8, predicted: &[f64]| {
-        RegressionMetric::Pinball { percent }.compute_weighted(labels, predicted, weights)
+        defined(RegressionMetric::Pinball { percent }.compute_weighted(labels, predicted, weights))
     };
     let [low, high] = quantiles;
     Ok(object([
@@ -57,7 +57,7 @@ fn both(
         ("pinball_0_9", pinball(90, high)?),
         ("poisson_dev", of(RegressionMetric::PoissonDeviance)?),
         ("gamma_dev", of(RegressionMetric::GammaDeviance)?),
-        ("tweedie_1_5", tweedie_deviance(labels, predictions, weights, 1.5)?),
+        ("tweedie_1_5", in_domain(tweedie_deviance(labels, predictions, weights, 1.5))?),
         ("d2_abs", of(RegressionMetric::D2Absolute)?),
     ]))
 }

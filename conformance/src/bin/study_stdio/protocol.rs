@@ -58,6 +58,8 @@ pub(crate) enum Operation {
         #[serde(default)]
         value: Option<f64>,
     },
+    /// Notes something about a trial.
+    Note { trial: usize, name: String, value: Value },
     /// Ends a trial.
     Tell {
         trial: usize,

@@ -87,6 +87,10 @@ impl Session {
                 let prune = held.report(runtime, trial, step, value.unwrap_or(f64::NAN))?;
                 Ok(json!({ "prune": prune }))
             }
+            Operation::Note { trial, name, value } => {
+                held.note(runtime, trial, &name, value)?;
+                Ok(json!({ "trial": trial }))
+            }
             Operation::Tell { trial, state, value, values, constraints } => {
                 let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
                 let outcome = match state {
@@ -147,6 +151,13 @@ impl Held {
         match self {
             Self::Here(study) => study.report(trial, step, value),
             Self::Shared(shared) => runtime.block_on(shared.report(trial, step, value)),
+        }
+    }
+
+    fn note(&mut self, runtime: &Runtime, trial: usize, name: &str, value: Value) -> Result<()> {
+        match self {
+            Self::Here(study) => study.set_user_attribute(trial, name, value),
+            Self::Shared(shared) => runtime.block_on(shared.set_user_attribute(trial, name, value)),
         }
     }
 

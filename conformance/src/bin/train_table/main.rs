@@ -1,6 +1,7 @@
 //! Trains a model on one Parquet file, predicts another, and prints one JSON line: metrics, seconds, CPU seconds, samples
 //! per second. Exit 2 with one sentence on bad input.
 
+mod classes;
 mod cpu;
 mod table;
 
@@ -36,7 +37,8 @@ struct Arguments {
     /// What to train.
     #[arg(long)]
     model: ModelKind,
-    /// Whether labels are two classes or numbers; by default two distinct values, text and booleans are classes.
+    /// Whether labels are classes or numbers; by default two distinct values, text and booleans are classes. More than
+    /// two classes are learnt by a model for each.
     #[arg(long, default_value = "auto")]
     task: TaskKind,
     /// Where networks are trained: cpu, wgpu or cuda.
@@ -112,11 +114,15 @@ fn run(arguments: &Arguments) -> Result<Value> {
         return Err(Error::invalid_argument(format!("model {model} runs on device cpu only, found --device {device}")));
     }
     device.open()?;
-    let (train, test) = datasets(arguments)?;
     let mut context = FitContext::new(arguments.seed).with_device(device).with_workers(arguments.workers);
     if let Some(directory) = &arguments.checkpoints {
         context = context.with_checkpoints(Checkpoints::new(directory).with_every(arguments.checkpoint_every));
     }
+    let files = [table::read(&arguments.train)?, table::read(&arguments.test)?];
+    if classes::several(arguments, &files[0]) {
+        return classes::run(arguments, &files, &params, &context);
+    }
+    let (train, test) = datasets(arguments, &files)?;
     let clock = SystemClock::default();
     let (fit_clock, fit_cpu) = (clock.monotonic(), cpu::seconds());
     let model = arguments
@@ -134,15 +140,23 @@ fn run(arguments: &Arguments) -> Result<Value> {
     let mut report = report(&*model, &train, &test, &output)?;
     // An epoch sees each training row once; a round of boosting does, too.
     let samples = train.rows() as f64 * model.steps().max(1) as f64;
-    report.insert("device".to_owned(), json!(device.name()));
-    report.insert("seed".to_owned(), json!(arguments.seed));
-    report.insert("fit_seconds".to_owned(), json!(fit.seconds));
-    report.insert("fit_cpu_seconds".to_owned(), json!(fit.cpu_seconds));
-    report.insert("samples_per_second".to_owned(), json!(samples / fit.seconds));
-    report.insert("samples_per_cpu_second".to_owned(), json!(fit.cpu_seconds.map(|seconds| samples / seconds)));
-    report.insert("predict_seconds".to_owned(), json!(predict.seconds));
-    report.insert("predict_cpu_seconds".to_owned(), json!(predict.cpu_seconds));
+    report.extend(costs(arguments, device, samples, &fit, &predict));
     Ok(Value::Object(report))
+}
+
+/// What the fit, which saw so many samples, and the predictions took.
+fn costs(arguments: &Arguments, device: DeviceKind, samples: f64, fit: &Spent, predict: &Spent) -> Map<String, Value> {
+    let fields = [
+        ("device", json!(device.name())),
+        ("seed", json!(arguments.seed)),
+        ("fit_seconds", json!(fit.seconds)),
+        ("fit_cpu_seconds", json!(fit.cpu_seconds)),
+        ("samples_per_second", json!(samples / fit.seconds)),
+        ("samples_per_cpu_second", json!(fit.cpu_seconds.map(|seconds| samples / seconds))),
+        ("predict_seconds", json!(predict.seconds)),
+        ("predict_cpu_seconds", json!(predict.cpu_seconds)),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// What one part of the work took.
@@ -173,10 +187,8 @@ fn parse_param(text: &str) -> Result<(String, ParamValue)> {
 }
 
 /// Both files as one dataset, so that classes mean the same in both, parted again.
-fn datasets(arguments: &Arguments) -> Result<(TableDataset, TableDataset)> {
-    let train = table::read(&arguments.train)?;
-    let test = table::read(&arguments.test)?;
-    let both = table::stack(&train, &test, &arguments.test)?;
+fn datasets(arguments: &Arguments, [train, test]: &[RecordBatch; 2]) -> Result<(TableDataset, TableDataset)> {
+    let both = table::stack(train, test, &arguments.test)?;
     let data = dataset(arguments, &both)?;
     let rows = |range: std::ops::Range<usize>| data.take(&range.collect::<Vec<_>>());
     Ok((rows(0..train.num_rows())?, rows(train.num_rows()..data.rows())?))

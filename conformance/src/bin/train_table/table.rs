@@ -3,7 +3,7 @@
 use std::{fs::File, path::Path, sync::Arc};
 
 use arrow_array::RecordBatch;
-use arrow_schema::{Field, Schema};
+use arrow_schema::{DataType, Field, Schema};
 use mlops_core::{Error, Result};
 use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
 
@@ -37,7 +37,7 @@ pub(crate) fn stack(train: &RecordBatch, test: &RecordBatch, test_path: &Path) -
                 test_path.display()
             )));
         };
-        if above.data_type() != below.data_type() {
+        let Some(both) = common(above.data_type(), below.data_type()) else {
             return Err(Error::invalid_argument(format!(
                 "column {:?} is {} in the training file and {} in {}",
                 field.name(),
@@ -45,11 +45,27 @@ pub(crate) fn stack(train: &RecordBatch, test: &RecordBatch, test_path: &Path) -
                 below.data_type(),
                 test_path.display()
             )));
-        }
+        };
+        let (above, below) = (arrow_cast::cast(above, &both)?, arrow_cast::cast(below, &both)?);
         columns.push(arrow_select::concat::concat(&[above.as_ref(), below.as_ref()])?);
-        fields.push(Field::new(field.name(), above.data_type().clone(), true));
+        fields.push(Field::new(field.name(), both, true));
     }
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// The type that holds the values of both columns: the entries of dictionaries, and doubles for numbers of two types,
+/// because writers of tables make doubles of whole numbers where one is missing.
+fn common(a: &DataType, b: &DataType) -> Option<DataType> {
+    let entries = |data_type: &DataType| match data_type {
+        DataType::Dictionary(_, entries) => (**entries).clone(),
+        plain => plain.clone(),
+    };
+    let (a, b) = (entries(a), entries(b));
+    match (a.is_numeric() && b.is_numeric(), a == b) {
+        (_, true) => Some(a),
+        (true, _) => Some(DataType::Float64),
+        _ => None,
+    }
 }
 
 /// Writes predictions.

@@ -132,7 +132,8 @@ impl LabelQueue {
     /// leases are free again.
     ///
     /// # Errors
-    /// `InvalidArgument` for an empty name or a count beyond [`BATCH_MAX`]; `Conflict` when other processes were faster a hundred times; `Unavailable`.
+    /// `InvalidArgument` for an empty name or a count beyond [`BATCH_MAX`]; `Conflict` when other processes were faster
+    /// a hundred times; `Unavailable`.
     pub async fn assign(&self, labeler: &str, count: usize) -> Result<Vec<Assignment>> {
         check_name("labeler", labeler)?;
         if count > BATCH_MAX {
@@ -144,7 +145,8 @@ impl LabelQueue {
     /// Extends the lease of a task that the labeler holds; its new end.
     ///
     /// # Errors
-    /// `FailedPrecondition` when the labeler does not hold the task any more; `Conflict` when other processes were faster a hundred times; `Unavailable`.
+    /// `FailedPrecondition` when the labeler does not hold the task any more; `Conflict` when other processes were
+    /// faster a hundred times; `Unavailable`.
     pub async fn renew(&self, labeler: &str, task: &str) -> Result<Timestamp> {
         self.retried(|| sql::renew(self, labeler, task)).await
     }
@@ -163,7 +165,8 @@ impl LabelQueue {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `InvalidArgument` for an empty or overlong label;
-    /// `FailedPrecondition` when the labeler does not hold the task or it is settled; `Conflict` when other processes were faster a hundred times; `Unavailable`.
+    /// `FailedPrecondition` when the labeler does not hold the task or it is settled; `Conflict` when other processes
+    /// were faster a hundred times; `Unavailable`.
     pub async fn submit(&self, labeler: &str, task: &str, label: &str) -> Result<TaskState> {
         check_name("labeler", labeler)?;
         check_name("label", label)?;
@@ -185,7 +188,8 @@ impl LabelQueue {
     ///
     /// # Errors
     /// `NotFound` for an unknown task; `FailedPrecondition` when it is not disputed;
-    /// `PermissionDenied` when the adjudicator has labelled it; `Conflict` when other processes were faster a hundred times; `Unavailable`.
+    /// `PermissionDenied` when the adjudicator has labelled it; `Conflict` when other processes were faster a hundred
+    /// times; `Unavailable`.
     pub async fn adjudicate(&self, adjudicator: &str, task: &str, label: &str) -> Result<()> {
         check_name("adjudicator", adjudicator)?;
         check_name("label", label)?;

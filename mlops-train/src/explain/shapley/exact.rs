@@ -14,7 +14,8 @@ pub(super) fn explain(game: &Game<'_>, rows: &RecordBatch) -> Result<Attribution
     let groups = game.groups();
     if groups > GROUPS_MAX {
         return Err(Error::failed_precondition(format!(
-            "exact Shapley values need at most {GROUPS_MAX} groups of features, found {groups}; group features or use the kernel estimate"
+            "exact Shapley values need at most {GROUPS_MAX} groups of features, found {groups}; group features or use \
+             the kernel estimate"
         )));
     }
     let base_value = game.of_none()?;

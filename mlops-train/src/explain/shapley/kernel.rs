@@ -53,7 +53,8 @@ pub(super) fn explain(game: &Game<'_>, rows: &RecordBatch, settings: &KernelSett
     let mut rng = SeededRng::new(game.context.seed(), 12);
     let plan = bounded.then(|| Plan::new(groups, settings.coalitions_max, &mut rng)).flatten().ok_or_else(|| {
         Error::failed_precondition(format!(
-            "the kernel estimate of {groups} groups of features (at most {GROUPS_MAX}) takes from {} to 1000000 coalitions, coalitions_max is {}",
+            "the kernel estimate of {groups} groups of features (at most {GROUPS_MAX}) takes from {} to 1000000 \
+             coalitions, coalitions_max is {}",
             2 * groups + 4,
             settings.coalitions_max
         ))
@@ -98,7 +99,8 @@ fn ask(game: &Game<'_>, plan: &Plan, row: &RecordBatch, rows_left: usize) -> Res
         if game.context.is_past(until) && !last {
             if said.len() < needed {
                 return Err(Error::deadline_exceeded(format!(
-                    "the time for a row was over after {} of at least {needed} coalitions; explain fewer rows or lower coalitions_max",
+                    "the time for a row was over after {} of at least {needed} coalitions; explain fewer rows or \
+                     lower coalitions_max",
                     said.len()
                 )));
             }

@@ -9,7 +9,10 @@
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::preprocess::Matrix;
+use crate::{explain::attribution::Attribution, preprocess::Matrix};
+
+/// How far sums of contributions may be from the prediction, relative to the largest term.
+const TOLERANCE: f64 = 1e-9;
 
 /// Splits above each other at most; guards the stack of recursive walks.
 const DEPTH_MAX: usize = 1_000;
@@ -167,6 +170,17 @@ impl TreeEnsemble {
     #[must_use]
     pub fn trees(&self) -> usize {
         self.trees.len()
+    }
+
+    /// The contributions to the scores of rows, once they add up.
+    ///
+    /// # Errors
+    /// As [`TreeEnsemble::predict`]; `Internal` when they do not add up.
+    pub(super) fn attribution(&self, base_value: f64, rows: &Matrix, attributions: Vec<f64>) -> Result<Attribution> {
+        let (features, predictions) = (self.names.clone(), self.predict(rows)?);
+        let attribution = Attribution { features, base_value, predictions, attributions };
+        attribution.check_additivity(TOLERANCE)?;
+        Ok(attribution)
     }
 
     /// The score of every row: the base, then tree after tree.

@@ -21,9 +21,6 @@ use crate::{
     preprocess::Matrix,
 };
 
-/// How far sums of contributions may be from the prediction, relative to the largest term.
-const TOLERANCE: f64 = 1e-9;
-
 /// Rows that walk together: the bits of a mask.
 const GROUP: usize = 64;
 
@@ -93,14 +90,7 @@ impl InterventionalTreeShap {
                 }
             }
         }
-        let attribution = Attribution {
-            features: self.ensemble.names.clone(),
-            base_value: self.base_value,
-            predictions: self.ensemble.predict(rows)?,
-            attributions,
-        };
-        attribution.check_additivity(TOLERANCE)?;
-        Ok(attribution)
+        self.ensemble.attribution(self.base_value, rows, attributions)
     }
 }
 

@@ -38,9 +38,6 @@ type Lanes = [f64; LANES];
 /// Rows that pass one tree before the next is brought into cache.
 const BLOCK_ROWS: usize = 32;
 
-/// How far sums of contributions may be from the prediction, relative to the largest term.
-const TOLERANCE: f64 = 1e-9;
-
 /// Explains trees by the rows they were grown on, through their covers.
 ///
 /// ```
@@ -129,14 +126,7 @@ impl PathDependentTreeShap {
             }
             attributions.extend(sums[..block.len() * features].iter().map(|lanes| lanes.iter().sum::<f64>()));
         }
-        let attribution = Attribution {
-            features: self.ensemble.names.clone(),
-            base_value: self.base_value,
-            predictions: self.ensemble.predict(rows)?,
-            attributions,
-        };
-        attribution.check_additivity(TOLERANCE)?;
-        Ok(attribution)
+        self.ensemble.attribution(self.base_value, rows, attributions)
     }
 }
 

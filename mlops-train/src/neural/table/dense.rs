@@ -40,9 +40,9 @@ impl Dense {
     /// `Internal` when a tensor cannot be read.
     pub(crate) fn of(layer: &Linear) -> Result<Self> {
         let [inputs, outputs] = layer.weight.val().dims();
-        let weight = to_vec(layer.weight.val().into_data())?;
+        let weight = to_vec(layer.weight.val())?;
         let bias = match &layer.bias {
-            Some(bias) => to_vec(bias.val().into_data())?,
+            Some(bias) => to_vec(bias.val())?,
             None => vec![0.0; outputs],
         };
         Ok(Self { inputs, outputs, weight, bias })

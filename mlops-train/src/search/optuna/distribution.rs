@@ -19,6 +19,30 @@ pub(super) enum Distribution {
     /// Choices.
     #[serde(rename = "CategoricalDistribution")]
     Categorical { choices: Vec<Value> },
+    /// Real numbers, as Optuna before 3.0 wrote them and later ones still read them.
+    #[serde(rename = "UniformDistribution")]
+    Uniform { low: f64, high: f64 },
+    /// Real numbers by their logarithm, before 3.0.
+    #[serde(rename = "LogUniformDistribution")]
+    LogUniform { low: f64, high: f64 },
+    /// Real numbers in steps, before 3.0.
+    #[serde(rename = "DiscreteUniformDistribution")]
+    DiscreteUniform { low: f64, high: f64, q: f64 },
+    /// Whole numbers, before 3.0.
+    #[serde(rename = "IntUniformDistribution")]
+    IntUniform {
+        low: i64,
+        high: i64,
+        #[serde(default = "one")]
+        step: i64,
+    },
+    /// Whole numbers by their logarithm, before 3.0, when the step meant nothing.
+    #[serde(rename = "IntLogUniformDistribution")]
+    IntLogUniform { low: i64, high: i64 },
+}
+
+fn one() -> i64 {
+    1
 }
 
 impl Distribution {
@@ -37,6 +61,11 @@ impl Distribution {
         Ok(match self {
             Self::Float { step, low, high, log } => ParamSpace::Float { low, high, log, step },
             Self::Int { log, step, low, high } => ParamSpace::Int { low, high, log, step },
+            Self::Uniform { low, high } => ParamSpace::Float { low, high, log: false, step: None },
+            Self::LogUniform { low, high } => ParamSpace::Float { low, high, log: true, step: None },
+            Self::DiscreteUniform { low, high, q } => ParamSpace::Float { low, high, log: false, step: Some(q) },
+            Self::IntUniform { low, high, step } => ParamSpace::Int { low, high, log: false, step },
+            Self::IntLogUniform { low, high } => ParamSpace::Int { low, high, log: true, step: 1 },
             Self::Categorical { choices } => {
                 let read = |choice: Value| {
                     let fault =
@@ -83,5 +112,57 @@ pub(super) fn union(a: &ParamSpace, b: &ParamSpace) -> Option<ParamSpace> {
             Some(ParamSpace::Int { low: *low.min(low_b), high: *high.max(high_b), log: *log, step: 1 })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distributions_of_every_age_are_read() {
+        let check = |json: &str, expected: ParamSpace| {
+            let distribution: Distribution = serde_json::from_str(json).unwrap();
+            assert_eq!(distribution.into_space("x").unwrap(), expected, "{json}");
+        };
+        let float = |low, high, log, step| ParamSpace::Float { low, high, log, step };
+        let int = |low, high, log, step| ParamSpace::Int { low, high, log, step };
+        // Each as `optuna.distributions.distribution_to_json` of the version wrote it.
+        check(
+            r#"{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}"#,
+            float(0.0, 1.0, false, None),
+        );
+        check(
+            r#"{"name": "IntDistribution", "attributes": {"log": true, "step": 1, "low": 1, "high": 8}}"#,
+            int(1, 8, true, 1),
+        );
+        check(
+            r#"{"name": "UniformDistribution", "attributes": {"low": 0.0, "high": 1.0}}"#,
+            float(0.0, 1.0, false, None),
+        );
+        check(
+            r#"{"name": "LogUniformDistribution", "attributes": {"low": 0.1, "high": 1.0}}"#,
+            float(0.1, 1.0, true, None),
+        );
+        check(
+            r#"{"name": "DiscreteUniformDistribution", "attributes": {"low": 0.0, "high": 1.0, "q": 0.25}}"#,
+            float(0.0, 1.0, false, Some(0.25)),
+        );
+        check(
+            r#"{"name": "IntUniformDistribution", "attributes": {"low": 1, "high": 9, "step": 2}}"#,
+            int(1, 9, false, 2),
+        );
+        check(r#"{"name": "IntUniformDistribution", "attributes": {"low": 1, "high": 9}}"#, int(1, 9, false, 1));
+        check(
+            r#"{"name": "IntLogUniformDistribution", "attributes": {"low": 1, "high": 9, "step": 1}}"#,
+            int(1, 9, true, 1),
+        );
+        check(
+            r#"{"name": "CategoricalDistribution", "attributes": {"choices": ["a", 2, true]}}"#,
+            ParamSpace::Categorical {
+                choices: vec![ParamValue::Text("a".to_owned()), ParamValue::Int(2), ParamValue::Bool(true)],
+            },
+        );
+        assert!(serde_json::from_str::<Distribution>(r#"{"name": "Other", "attributes": {}}"#).is_err());
     }
 }

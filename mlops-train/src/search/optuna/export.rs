@@ -117,6 +117,10 @@ async fn write_trial(tx: &mut dyn Transaction, study: &Study, trial: &Trial, id:
             VALUES ($1, $2, $3, 'FINITE')";
         tx.execute(sql, params![trial_id, *step, *value]).await?;
     }
+    for (name, value) in &trial.user_attributes {
+        let sql = "INSERT INTO trial_user_attributes (trial_id, \"key\", value_json) VALUES ($1, $2, $3)";
+        tx.execute(sql, params![trial_id, name, value.to_string()]).await?;
+    }
     for (index, value) in trial.constraints.iter().enumerate() {
         let sql = "INSERT INTO trial_system_attributes (trial_id, \"key\", value_json) VALUES ($1, $2, $3)";
         let json = serde_json::to_string(value).unwrap_or_default();

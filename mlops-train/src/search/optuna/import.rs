@@ -1,13 +1,14 @@
 //! Reads a study that Optuna wrote.
 //!
-//! Optuna's spaces are defined by running: a parameter that only some trials have is made to depend on one that all have
-//! and whose values tell the two apart; where there is none, the study cannot be read.
+//! Optuna's spaces are defined by running: a parameter that only some trials have is made to depend on one that all
+//! have and whose values tell the two apart; where there is none, the study cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mlops_core::{Error, Result};
 use mlops_metrics::Direction;
 use mlops_store::{MetaStore, MetaStoreExt, params};
+use serde_json::Value;
 
 use super::{
     CONSTRAINT,
@@ -32,6 +33,7 @@ struct Raw {
     finite: bool,
     reports: BTreeMap<u64, f64>,
     constraints: BTreeMap<String, f64>,
+    user_attributes: BTreeMap<String, Value>,
 }
 
 /// Reads the study of a name from Optuna's tables; it goes on with the sampler and the seed that are given. Trials that
@@ -71,7 +73,8 @@ async fn read(store: &dyn MetaStore, id: i64) -> Result<BTreeMap<i64, Raw>> {
     }
     let of = |columns: &str, table: &str| {
         format!(
-            "SELECT t.number AS number, {columns} FROM {table} v JOIN trials t ON v.trial_id = t.trial_id WHERE t.study_id = $1"
+            "SELECT t.number AS number, {columns} FROM {table} v JOIN trials t ON v.trial_id = t.trial_id WHERE \
+             t.study_id = $1"
         )
     };
     let sql = of("v.param_name AS name, v.param_value AS value, v.distribution_json AS json", "trial_params");
@@ -88,15 +91,23 @@ async fn read(store: &dyn MetaStore, id: i64) -> Result<BTreeMap<i64, Raw>> {
     for row in store.query(&sql, params![id]).await? {
         let raw = raws.entry(row.get("number")?).or_default();
         match row.get::<Option<f64>>("value")? {
-            Some(value) => drop(raw.values.insert(row.get("objective")?, value)),
-            None => raw.finite = false,
+            Some(value) if value.is_finite() => drop(raw.values.insert(row.get("objective")?, value)),
+            // Versions before 3.0 kept infinities as numbers, later ones beside a null.
+            _ => raw.finite = false,
         }
     }
     let sql = of("v.step AS step, v.intermediate_value AS value", "trial_intermediate_values");
     for row in store.query(&sql, params![id]).await? {
-        if let Some(value) = row.get::<Option<f64>>("value")? {
+        if let Some(value) = row.get::<Option<f64>>("value")?.filter(|value| value.is_finite()) {
             raws.entry(row.get("number")?).or_default().reports.insert(row.get("step")?, value);
         }
+    }
+    let sql = of("v.\"key\" AS name, v.value_json AS json", "trial_user_attributes");
+    for row in store.query(&sql, params![id]).await? {
+        let (name, json) = (row.get::<String>("name")?, row.get::<String>("json")?);
+        // Optuna writes `NaN` there, too, which is no JSON: that one is kept as the text it is.
+        let value = serde_json::from_str(&json).unwrap_or(Value::String(json));
+        raws.entry(row.get("number")?).or_default().user_attributes.insert(name, value);
     }
     let sql = of("v.\"key\" AS name, v.value_json AS json", "trial_system_attributes");
     for row in store.query(&sql, params![id]).await? {
@@ -174,6 +185,7 @@ impl Raw {
             trial.constraints = self.constraints.into_values().collect();
         }
         trial.reports = self.reports;
+        trial.user_attributes = self.user_attributes;
         trial.ended = Some(number);
         Ok(trial)
     }

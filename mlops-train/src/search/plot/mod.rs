@@ -1,4 +1,5 @@
-//! Charts of a study as one HTML page that needs nothing else: history, importance, slices, contour, parallel coordinates.
+//! Charts of a study as one HTML page that needs nothing else: history, importance, slices, contour, parallel
+//! coordinates.
 //!
 //! Everything is drawn here as SVG; the page runs no script and loads nothing.
 

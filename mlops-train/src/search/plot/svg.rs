@@ -56,7 +56,8 @@ impl Chart {
         // Writing to a string cannot fail.
         let _ = write!(
             self.marks,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{color}\" fill-opacity=\".75\"><title>{}</title></circle>",
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{color}\" \
+             fill-opacity=\".75\"><title>{}</title></circle>",
             escape(title)
         );
     }

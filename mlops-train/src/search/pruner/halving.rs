@@ -2,8 +2,8 @@
 //!
 //! Rung `r` ends at step `min_resource * factor^(rate + r)`; a trial's value there is its first report at or after that
 //! step, so that rungs need not be stored. Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys
-//! 2020), algorithm 2, with `promote`: a trial that is not among the best of its rung is paused, and resumed once enough
-//! trials have reached the rung that it is. Without, it is stopped for good, as Optuna does.
+//! 2020), algorithm 2, with `promote`: a trial that is not among the best of its rung is paused, and resumed once
+//! enough trials have reached the rung that it is. Without, it is stopped for good, as Optuna does.
 
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +72,8 @@ impl HalvingSettings {
         values.len() > self.bootstrap && count.checked_sub(1).and_then(|at| values.get(at)).is_some_and(|b| value <= *b)
     }
 
-    /// Judges a trial that may have reached the end of a rung with its last report; `of` are the trials it competes with.
+    /// Judges a trial that may have reached the end of a rung with its last report; `of` are the trials it competes
+    /// with.
     pub(super) fn judge(&self, view: &StudyView<'_>, trial: &Trial, of: impl Fn(&Trial) -> bool) -> Judgement {
         let (Some(resource), Some((step, _))) = (self.resource(view), trial.last_report()) else {
             return Judgement::Continue;

@@ -1,7 +1,7 @@
 //! Which trials are stopped early.
 //!
-//! A pruner is plain data and judges from the reports of the trials alone, so that every worker of a study judges alike.
-//! Values are compared in the direction of the first objective.
+//! A pruner is plain data and judges from the reports of the trials alone, so that every worker of a study judges
+//! alike. Values are compared in the direction of the first objective.
 
 mod halving;
 mod hyperband;

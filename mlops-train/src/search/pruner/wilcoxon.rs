@@ -13,8 +13,8 @@ const EXACT_MAX: usize = 50;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WilcoxonSettings {
-    /// Probability below which a trial is stopped. The test is repeated at every step: the chance to stop a trial that is
-    /// as good as the best is larger. Default 0.1.
+    /// Probability below which a trial is stopped. The test is repeated at every step: the chance to stop a trial that
+    /// is as good as the best is larger. Default 0.1.
     pub p: f64,
     /// Common steps before which nothing is stopped. Default 2, which is also the least.
     pub startup_steps: usize,

@@ -1,7 +1,7 @@
 //! Every combination once.
 //!
-//! Invariant: the combinations are a function of the space and the settings, their order of these and the seed. Which of
-//! them a trial is stands in its attribute `grid`, so that trials added by hand take no place.
+//! Invariant: the combinations are a function of the space and the settings, their order of these and the seed. Which
+//! of them a trial is stands in its attribute `grid`, so that trials added by hand take no place.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! How the next parameters are chosen.
 //!
-//! A [`Sampler`] sees parameters by name: values of two parameters with equal bounds are never confused. Which sampler a
-//! study uses is plain data ([`SamplerSettings`]); what a sampler has learnt is rebuilt from the trials, so that it need
-//! not be stored.
+//! A [`Sampler`] sees parameters by name: values of two parameters with equal bounds are never confused. Which sampler
+//! a study uses is plain data ([`SamplerSettings`]); what a sampler has learnt is rebuilt from the trials, so that it
+//! need not be stored.
 
 mod cmaes;
 mod gp;
@@ -91,7 +91,8 @@ pub trait Sampler: fmt::Debug + Send + Sync {
     /// Values for every parameter that exists, all inside their bounds.
     ///
     /// # Errors
-    /// `ResourceExhausted` when there is nothing left to try, `Unavailable` when there will be once a running trial is told.
+    /// `ResourceExhausted` when there is nothing left to try, `Unavailable` when there will be once a running trial is
+    /// told.
     fn propose(&mut self, view: &StudyView<'_>, number: usize) -> Result<Proposal>;
 }
 

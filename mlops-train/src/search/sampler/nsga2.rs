@@ -3,8 +3,8 @@
 //! Deb et al., "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II" (IEEE TEC 6(2), 2002), with uniform
 //! crossover as in Optuna: each parameter comes from either parent, and is drawn anew with a small probability.
 //!
-//! Invariant: generation `g` is what trials with the attribute `nsga2` equal to `g` are bred from; it is full once as many
-//! trials of it have ended as the population holds.
+//! Invariant: generation `g` is what trials with the attribute `nsga2` equal to `g` are bred from; it is full once as
+//! many trials of it have ended as the population holds.
 
 use std::collections::BTreeMap;
 

@@ -1,12 +1,12 @@
 //! A study in a database, for workers in several processes.
 //!
-//! Every operation is one transaction: it reads what others have written since, does to the study what [`Study`] does, and
-//! writes what changed. So trial numbers have no gaps and no doubles, every proposal knows all trials told before it, and
-//! what was answered is durable. A running trial is leased to its worker; when the lease has run out, whoever asks next
-//! fails the trial and tries its parameters again.
+//! Every operation is one transaction: it reads what others have written since, does to the study what [`Study`] does,
+//! and writes what changed. So trial numbers have no gaps and no doubles, every proposal knows all trials told before
+//! it, and what was answered is durable. A running trial is leased to its worker; when the lease has run out, whoever
+//! asks next fails the trial and tries its parameters again.
 //!
-//! Invariant: the study in memory is what the database held at `revision`, unless it is `dirty`: an operation that failed or
-//! was dropped halfway may have changed it, so the next one reads it anew.
+//! Invariant: the study in memory is what the database held at `revision`, unless it is `dirty`: an operation that
+//! failed or was dropped halfway may have changed it, so the next one reads it anew.
 
 mod tables;
 
@@ -83,8 +83,8 @@ impl SharedStudy {
     /// Opens the study of this name, or creates it as it is given; the trials of `study` are not looked at.
     ///
     /// # Errors
-    /// `FailedPrecondition` when a study of this name has another space, sampler, pruner, direction or seed; `Conflict` when
-    /// others were faster a hundred times;
+    /// `FailedPrecondition` when a study of this name has another space, sampler, pruner, direction or seed; `Conflict`
+    /// when others were faster a hundred times;
     /// `InvalidArgument` when the lease has no length; `DataLoss` when stored trials are damaged; those of the store.
     pub async fn open(
         store: Arc<dyn MetaStore>,
@@ -114,8 +114,8 @@ impl SharedStudy {
         Ok(shared)
     }
 
-    /// The study as it was at the last operation. After one that failed or was dropped it may hold what was not stored, until
-    /// the next one.
+    /// The study as it was at the last operation. After one that failed or was dropped it may hold what was not stored,
+    /// until the next one.
     #[must_use]
     pub fn study(&self) -> &Study {
         &self.study
@@ -124,7 +124,8 @@ impl SharedStudy {
     /// Reads what others have written.
     ///
     /// # Errors
-    /// `DataLoss` when stored trials are damaged; `Conflict` when others were faster a hundred times; those of the store.
+    /// `DataLoss` when stored trials are damaged; `Conflict` when others were faster a hundred times; those of the
+    /// store.
     pub async fn refresh(&mut self) -> Result<()> {
         let mut attempts = Attempts::default();
         loop {
@@ -166,6 +167,14 @@ impl SharedStudy {
     /// As [`Study::tell_outcome`]; `Conflict` when other workers were faster a hundred times; those of the store.
     pub async fn tell(&mut self, number: usize, outcome: Outcome) -> Result<()> {
         self.write(Change::Tell(number, outcome)).await.map(drop)
+    }
+
+    /// Notes something about a trial, which renews the lease.
+    ///
+    /// # Errors
+    /// As [`Study::set_user_attribute`]; `Conflict` when other workers were faster a hundred times; those of the store.
+    pub async fn set_user_attribute(&mut self, number: usize, name: &str, value: impl Into<Value>) -> Result<()> {
+        self.write(Change::Note(number, name.to_owned(), value.into())).await.map(drop)
     }
 
     /// Renews the leases of all trials that run on this worker; returns how many there are.
@@ -211,8 +220,8 @@ impl SharedStudy {
         }
     }
 
-    /// Begins a transaction that holds the study's row, with the revision it writes. Writers wait for each other here, so
-    /// that one which loses a race has nothing to undo.
+    /// Begins a transaction that holds the study's row, with the revision it writes. Writers wait for each other here,
+    /// so that one which loses a race has nothing to undo.
     async fn take(&self) -> Result<(Box<dyn Transaction>, i64)> {
         let mut tx = self.store.begin().await?;
         let sql = "UPDATE mlops_study SET revision = revision + 1 WHERE id = $1 RETURNING revision";
@@ -227,7 +236,8 @@ impl SharedStudy {
         change: Change,
     ) -> Result<Option<Trial>> {
         self.sync(tx.as_mut(), revision - 1).await?;
-        // Until the commit has returned, every way out of here, a dropped future too, leaves memory ahead of the database.
+        // Until the commit has returned, every way out of here, a dropped future too, leaves memory ahead of the
+        // database.
         self.dirty = true;
         let mut touched = Vec::new();
         let mut answer = Ok(None);
@@ -264,6 +274,10 @@ impl SharedStudy {
                 }
                 touched.push(number);
                 answer = Ok(self.study.trials().get(number).filter(|_| stop).cloned());
+            }
+            Change::Note(number, name, value) => {
+                self.study.set_user_attribute(number, &name, value)?;
+                touched.push(number);
             }
             Change::Tell(number, outcome) => {
                 self.study.tell_outcome(number, outcome)?;
@@ -361,5 +375,6 @@ enum Change {
     Ask,
     Enqueue(Params),
     Report(usize, u64, f64),
+    Note(usize, String, Value),
     Tell(usize, Outcome),
 }

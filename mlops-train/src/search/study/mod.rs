@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use mlops_core::{Error, Result};
 use mlops_metrics::Direction;
 use serde::{Deserialize, Serialize};
-#[cfg(feature = "study-sql")]
 use serde_json::Value;
 
 pub use self::builder::StudyBuilder;
@@ -31,6 +30,11 @@ pub(crate) const TRIALS_MAX: usize = 100_000;
 
 /// Reports that one trial may have.
 const REPORTS_MAX: usize = 100_000;
+
+/// Notes that one trial may have, bytes of a note's name as Optuna stores it at most, and bytes of a note as JSON.
+const USER_ATTRIBUTES_MAX: usize = 1_000;
+const USER_ATTRIBUTE_NAME_MAX: usize = 512;
+const USER_ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
 
 /// Objectives and constraints that one study may have.
 pub(crate) const VALUES_MAX: usize = 100;
@@ -137,12 +141,12 @@ impl Study {
         StudyBuilder::new(space, directions.into_iter().collect())
     }
 
-    /// Proposes the next trial, which counts as running until told. With a pruner that pauses trials this may be one that
-    /// has reports already: it goes on after the last of them.
+    /// Proposes the next trial, which counts as running until told. With a pruner that pauses trials this may be one
+    /// that has reports already: it goes on after the last of them.
     ///
     /// # Errors
-    /// `ResourceExhausted` when the study holds 100,000 trials or its grid or population is used up; `Unavailable` when a
-    /// population waits for trials that run.
+    /// `ResourceExhausted` when the study holds 100,000 trials or its grid or population is used up; `Unavailable` when
+    /// a population waits for trials that run.
     pub fn ask(&mut self) -> Result<Trial> {
         if let Some(number) = self.pruner.as_ref().and_then(|pruner| pruner.resumes(&self.view())) {
             return self.change(number, |trial| trial.state = TrialState::Running);
@@ -304,8 +308,8 @@ impl Study {
     }
 
     /// Reports a value on the way and asks whether to stop: true when the trial should be given up, after which
-    /// [`Study::prune`] ends it (a paused one may come back from [`Study::ask`]). A value that is not finite is not kept,
-    /// and stops the trial when there is a pruner.
+    /// [`Study::prune`] ends it (a paused one may come back from [`Study::ask`]). A value that is not finite is not
+    /// kept, and stops the trial when there is a pruner.
     ///
     /// # Errors
     /// `NotFound` for an unknown number, `FailedPrecondition` when the trial does not run, `ResourceExhausted` beyond
@@ -337,12 +341,56 @@ impl Study {
         Ok(judgement != Judgement::Continue)
     }
 
+    /// Notes something about a trial that has not ended, such as the run it was tracked by or its number of trees; it
+    /// is kept with the trial and goes to Optuna as a user attribute. A note of the same name is replaced.
+    ///
+    /// ```
+    /// use mlops_train::{Direction, SearchSpace, Study};
+    ///
+    /// let mut study = Study::builder(SearchSpace::new().with_float("x", 0.0, 1.0), Direction::Minimize).build()?;
+    /// let trial = study.ask()?;
+    /// study.set_user_attribute(trial.number, "run_id", "7f3a")?;
+    /// study.tell(trial.number, 0.5)?;
+    /// assert_eq!(study.best().expect("one is complete").user_attributes["run_id"], "7f3a");
+    /// # Ok::<(), mlops_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown number, `FailedPrecondition` when the trial has ended, `InvalidArgument` for a name
+    /// that is empty or longer than 512 bytes, `ResourceExhausted` beyond 1,000 notes or 64 KiB of one as JSON.
+    pub fn set_user_attribute(&mut self, number: usize, name: &str, value: impl Into<Value>) -> Result<()> {
+        let (trial, value) = (self.trial(number)?, value.into());
+        if trial.state.is_ended() {
+            return Err(Error::failed_precondition(format!("trial {number} has ended, its attributes are closed")));
+        }
+        if !(1..=USER_ATTRIBUTE_NAME_MAX).contains(&name.len()) {
+            let expected = format!("the name of a user attribute takes from 1 to {USER_ATTRIBUTE_NAME_MAX} bytes");
+            return Err(Error::invalid_argument(format!("{expected}, found {}", name.len())));
+        }
+        let is_new = !trial.user_attributes.contains_key(name);
+        if is_new && trial.user_attributes.len() >= USER_ATTRIBUTES_MAX {
+            let fault = format!("trial {number} has {USER_ATTRIBUTES_MAX} user attributes, the most it may");
+            return Err(Error::resource_exhausted(fault));
+        }
+        let bytes = value.to_string().len();
+        if bytes > USER_ATTRIBUTE_BYTES_MAX {
+            return Err(Error::resource_exhausted(format!(
+                "user attribute {name:?} of trial {number} takes {bytes} bytes as JSON, at most \
+                 {USER_ATTRIBUTE_BYTES_MAX} are kept; log large values as artifacts"
+            )));
+        }
+        if let Some(trial) = self.trials.get_mut(number) {
+            trial.user_attributes.insert(name.to_owned(), value);
+        }
+        Ok(())
+    }
+
     /// Tells the value of a trial. Telling the same value again changes nothing; a value that is
     /// not finite counts as failure.
     ///
     /// # Errors
-    /// `NotFound` for an unknown number, `AlreadyExists` when the trial ended otherwise, `InvalidArgument` when the study
-    /// has several objectives.
+    /// `NotFound` for an unknown number, `AlreadyExists` when the trial ended otherwise, `InvalidArgument` when the
+    /// study has several objectives.
     pub fn tell(&mut self, number: usize, value: f64) -> Result<()> {
         self.tell_outcome(number, Outcome::Complete { values: vec![value], constraints: Vec::new() })
     }
@@ -363,8 +411,8 @@ impl Study {
         self.tell_outcome(number, Outcome::Pruned)
     }
 
-    /// Tells what a trial came to. Telling the same again changes nothing; a value or constraint that is not finite counts
-    /// as failure.
+    /// Tells what a trial came to. Telling the same again changes nothing; a value or constraint that is not finite
+    /// counts as failure.
     ///
     /// # Errors
     /// `NotFound` for an unknown number, `AlreadyExists` when the trial ended otherwise, `InvalidArgument` for a wrong

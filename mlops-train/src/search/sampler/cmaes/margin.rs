@@ -1,5 +1,5 @@
-//! Numbers with steps in the evolution strategy: every step keeps at least a margin of probability, so that a coordinate
-//! does not get stuck on one of them.
+//! Numbers with steps in the evolution strategy: every step keeps at least a margin of probability, so that a
+//! coordinate does not get stuck on one of them.
 //!
 //! R. Hamano et al., "CMA-ES with Margin" (GECCO 2022), in the form of the package `cmaes` 0.13.
 

@@ -1,5 +1,5 @@
-//! Covariance matrix adaptation with margin for the numbers; choices and parameters that depend on others are learnt one
-//! by one with the tree-structured Parzen estimator.
+//! Covariance matrix adaptation with margin for the numbers; choices and parameters that depend on others are learnt
+//! one by one with the tree-structured Parzen estimator.
 //!
 //! Invariant: the state is what the trials with the attribute `cmaes:generation` made of it in the order of their ends.
 

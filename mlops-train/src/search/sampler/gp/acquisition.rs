@@ -1,8 +1,8 @@
 //! How much a point promises: the logarithm of the expected improvement, plus that of the probability that constraints
 //! are kept.
 //!
-//! S. Ament et al., "Unexpected Improvements to Expected Improvement" (NeurIPS 2023): the logarithm has a usable gradient
-//! where the improvement itself is zero in double precision.
+//! S. Ament et al., "Unexpected Improvements to Expected Improvement" (NeurIPS 2023): the logarithm has a usable
+//! gradient where the improvement itself is zero in double precision.
 
 use mlops_metrics::stats::normal_cdf;
 

@@ -1,8 +1,8 @@
 //! A Gaussian process over the values seen, and the point with the largest expected improvement.
 //!
-//! Settings are those of Optuna 5.0's sampler. What takes time is bounded, whatever the number of trials. The process is
-//! decomposed once for each proposal, with the cube of its points: beyond [`GpSettings::points_max`] the best half and the
-//! latest half of the trials are kept. Its lengths, scale and noise need some dozens of decompositions: beyond
+//! Settings are those of Optuna 5.0's sampler. What takes time is bounded, whatever the number of trials. The process
+//! is decomposed once for each proposal, with the cube of its points: beyond [`GpSettings::points_max`] the best half
+//! and the latest half of the trials are kept. Its lengths, scale and noise need some dozens of decompositions: beyond
 //! [`FITTED_MAX`] they are learnt from the best half and the latest half of so many. Trials that run are added by their
 //! border, with the square of the points, the latest [`RUNNING_MAX`] of them.
 

@@ -1,7 +1,8 @@
 //! A Gaussian process with Matern's kernel of smoothness 5/2, a length for each coordinate, and noise.
 //!
-//! `k(a, b) = scale (1 + r + r^2/3) e^-r` with `r^2 = 5 sum_j w_j d_j^2`; `d` is the difference of coordinates, or whether
-//! choices differ (Hamming). Weights, scale and noise maximize the marginal likelihood times Optuna 5.0's priors.
+//! `k(a, b) = scale (1 + r + r^2/3) e^-r` with `r^2 = 5 sum_j w_j d_j^2`; `d` is the difference of coordinates, or
+//! whether choices differ (Hamming). Weights, scale and noise maximize the marginal likelihood times Optuna 5.0's
+//! priors.
 
 #![allow(clippy::indexing_slicing, reason = "rows are below the number of points, coordinates below the dimension")]
 
@@ -60,8 +61,8 @@ pub(super) struct Hyperparameters {
 }
 
 impl Hyperparameters {
-    /// The most likely ones for points and standardized values. Takes time with the cube of the points, for each of some
-    /// dozens of steps.
+    /// The most likely ones for points and standardized values. Takes time with the cube of the points, for each of
+    /// some dozens of steps.
     pub(super) fn fit(points: &[Vec<f64>], values: &[f64], choices: &[bool]) -> Self {
         let pairs = pairs(points, choices);
         let start = vec![0.0; choices.len()].into_iter().chain([0.0, (0.01_f64 + 0.01 * NOISE_MIN).ln()]).collect();
@@ -78,7 +79,8 @@ fn pairs(points: &[Vec<f64>], choices: &[bool]) -> Vec<Vec<f64>> {
 }
 
 impl Process {
-    /// The process that has seen standardized values at points; none when these leave no positive definite kernel matrix.
+    /// The process that has seen standardized values at points; none when these leave no positive definite kernel
+    /// matrix.
     pub(super) fn new(
         points: Vec<Vec<f64>>,
         values: &[f64],
@@ -95,8 +97,10 @@ impl Process {
 
     /// Lets the process see its own mean at a point that still runs.
     ///
-    /// The inverse grows by its border, with `v = K^-1 k` and the variance `s` of a value there: `K^-1 + v v'/s`, `-v/s` and
-    /// `1/s` (time with the square of the points). The mean says nothing new, so the point's weight in later means is zero.
+    /// The inverse grows by its border, with `v = K^-1 k` and the variance `s` of a value there: `K^-1 + v v'/s`,
+    /// `-v/s` and
+    /// `1/s` (time with the square of the points). The mean says nothing new, so the point's weight in later means is
+    /// zero.
     pub(super) fn believe(&mut self, point: Vec<f64>) {
         let k = self.kernels(&point);
         let v = times(&self.inverse, &k);
@@ -179,8 +183,8 @@ fn kernel(pairs: &[Vec<f64>], weights: &[f64], scale: f64, noise: f64, n: usize)
 
 /// Negative logarithm of marginal likelihood and priors, with its gradient in the raw parameters.
 ///
-/// With `W = (K^-1 y)(K^-1 y)' - K^-1`, the likelihood's derivative in a parameter is `tr(W dK)/2` (Rasmussen and Williams,
-/// "Gaussian Processes for Machine Learning", 5.9).
+/// With `W = (K^-1 y)(K^-1 y)' - K^-1`, the likelihood's derivative in a parameter is `tr(W dK)/2` (Rasmussen and
+/// Williams, "Gaussian Processes for Machine Learning", 5.9).
 fn loss(raw: &[f64], pairs: &[Vec<f64>], values: &[f64]) -> (f64, Vec<f64>) {
     let (n, d) = (values.len(), raw.len() - 2);
     let (weights, scale, noise) = unpack(raw);

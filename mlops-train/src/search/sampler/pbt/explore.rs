@@ -18,8 +18,8 @@ pub(super) fn near(settings: &PbtSettings, space: &SearchSpace, of: &Params, rng
     })
 }
 
-/// The value multiplied by `1 + by`, or moved by the share `by` of its range where that may lie at or below zero; at least to
-/// the next step where there are steps, and never beyond the bounds.
+/// The value multiplied by `1 + by`, or moved by the share `by` of its range where that may lie at or below zero; at
+/// least to the next step where there are steps, and never beyond the bounds.
 fn moved(param: &ParamSpace, value: &ParamValue, by: f64) -> ParamValue {
     let (Some(range), Some(number)) = (param.range(), value.as_f64()) else { return value.clone() };
     let put = |number: f64| param.at(range.axis(number.clamp(range.low, range.high)));

@@ -1,13 +1,14 @@
 //! Population based training.
 //!
-//! Jaderberg et al., "Population Based Training of Neural Networks" (2017), arXiv:1711.09846. A trial is a *stretch*: one
-//! member of the population trained for one generation. Before each further stretch the worst members give up what they
-//! learnt and go on from a copy of one of the best (exploit, by truncation), with parameters near those of that one
-//! (explore); the others go on as they are. What is copied is the checkpoint of the trial that the attribute `pbt:parent`
-//! names; see [`Study::stretch`](crate::search::Study::stretch).
+//! Jaderberg et al., "Population Based Training of Neural Networks" (2017), arXiv:1711.09846. A trial is a *stretch*:
+//! one member of the population trained for one generation. Before each further stretch the worst members give up what
+//! they learnt and go on from a copy of one of the best (exploit, by truncation), with parameters near those of that
+//! one (explore); the others go on as they are. What is copied is the checkpoint of the trial that the attribute
+//! `pbt:parent` names; see [`Study::stretch`](crate::search::Study::stretch).
 //!
-//! Invariant: all state is in the trials. With `synchronous` a stretch is a function of the seed, its member, its generation
-//! and the results of the generation before, so it depends neither on how many workers there are nor on how fast they are.
+//! Invariant: all state is in the trials. With `synchronous` a stretch is a function of the seed, its member, its
+//! generation and the results of the generation before, so it depends neither on how many workers there are nor on how
+//! fast they are.
 
 mod explore;
 mod roster;
@@ -35,12 +36,13 @@ pub struct PbtSettings {
     pub population: usize,
     /// Stretches that each member is trained for, 1 to 10,000. Default 10.
     pub generations: usize,
-    /// Share of the members that are replaced by copies of as many of the best, in (0, 1/2]; at least one. Default 0.25.
+    /// Share of the members that are replaced by copies of as many of the best, in (0, 1/2]; at least one. Default
+    /// 0.25.
     pub quantile: f64,
     /// Probability that a parameter of a copy is drawn anew rather than perturbed, in [0, 1]. Default 0.25.
     pub resample: f64,
-    /// How far a parameter is perturbed, in (0, 1): numbers whose bounds are above zero are multiplied by one more or less
-    /// this, others moved by this share of their range; choices are kept. Default 0.2.
+    /// How far a parameter is perturbed, in (0, 1): numbers whose bounds are above zero are multiplied by one more or
+    /// less this, others moved by this share of their range; choices are kept. Default 0.2.
     pub perturbation: f64,
     /// Whether a generation begins after all members have ended the one before. Otherwise a member is compared with the
     /// last results of the others, nobody waits, and what is proposed depends on who was faster. Default true.
@@ -176,8 +178,8 @@ impl Sampler for Pbt {
 }
 
 impl Pbt {
-    /// Trials whose checkpoints may still be gone on from: of the generation that others are compared with, the last of each
-    /// member, and parents of trials under way.
+    /// Trials whose checkpoints may still be gone on from: of the generation that others are compared with, the last of
+    /// each member, and parents of trials under way.
     pub(crate) fn needed(&self, trials: &[Trial]) -> Vec<usize> {
         let population = self.settings.population;
         let roster = Roster::of(trials, population);

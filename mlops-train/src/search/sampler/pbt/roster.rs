@@ -13,7 +13,8 @@ pub(super) const PARENT: &str = "pbt:parent";
 
 /// The trials of each member by generation; of trials that were tried again the last one.
 ///
-/// Trials that a caller enqueued have no attributes: each is the first generation of the next member that has not begun.
+/// Trials that a caller enqueued have no attributes: each is the first generation of the next member that has not
+/// begun.
 #[derive(Debug)]
 pub(crate) struct Roster<'a> {
     members: Vec<Vec<&'a Trial>>,

@@ -1,8 +1,8 @@
 //! Direction numbers of Sobol's sequence: for each dimension after the first, the inner coefficients of its primitive
 //! polynomial as bits, and the initial numbers, as many as its degree.
 //!
-//! S. Joe and F. Y. Kuo, "Constructing Sobol sequences with better two-dimensional projections" (SIAM J. Sci. Comput. 30,
-//! 2008), file `new-joe-kuo-6`, the first 128 dimensions.
+//! S. Joe and F. Y. Kuo, "Constructing Sobol sequences with better two-dimensional projections" (SIAM J. Sci. Comput.
+//! 30, 2008), file `new-joe-kuo-6`, the first 128 dimensions.
 
 /// Coefficients and initial numbers of dimensions 2 to 128.
 pub(super) const DIRECTIONS: &[(u32, &[u32])] = &[

@@ -1,8 +1,8 @@
 //! Points of a scrambled Sobol sequence: even over the space, blind to values.
 //!
-//! Trial `n` is point `n`, so workers need not know of one another. Scrambling is nested and uniform (Owen, "Scrambled net
-//! variance", Annals of Statistics 25, 1997): each digit is flipped by a hash of the seed, the dimension and the digits
-//! before it, which keeps the points a net and makes every point uniform.
+//! Trial `n` is point `n`, so workers need not know of one another. Scrambling is nested and uniform (Owen, "Scrambled
+//! net variance", Annals of Statistics 25, 1997): each digit is flipped by a hash of the seed, the dimension and the
+//! digits before it, which keeps the points a net and makes every point uniform.
 
 #![allow(clippy::indexing_slicing, reason = "digits are below 32, degrees below 19")]
 

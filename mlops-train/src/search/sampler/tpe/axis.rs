@@ -1,9 +1,9 @@
 //! The kernels of one parameter, one per component of the mixture, and what each says about a point.
 //!
 //! Invariant: for a point of the space, `constants[i] + term(point, i)` is the logarithm of the density (for numbers
-//! without steps) or probability of component `i`; `constants` has the parts that do not depend on the point. Terms are in
-//! single precision, which tells candidates apart as well and sums four times as fast: relative errors of a density are up to
-//! about 1e-4 with the default `good_width` and grow as that shrinks.
+//! without steps) or probability of component `i`; `constants` has the parts that do not depend on the point. Terms are
+//! in single precision, which tells candidates apart as well and sums four times as fast: relative errors of a density
+//! are up to about 1e-4 with the default `good_width` and grow as that shrinks.
 
 #![allow(
     clippy::indexing_slicing,
@@ -247,8 +247,8 @@ impl Step {
     /// Logarithm of the integral of `e^(-z^2)`, `z` as in [`Term::Square`], over the step.
     ///
     /// Up to half a kernel's width: the middle's value times `1 + h^2 He2(z)/24 + h^4 He4(z)/1920 + h^6 He6(z)/322560`
-    /// with `z` and the step `h` in widths and Hermite's polynomials `He`, the Taylor series of the mean density; beyond,
-    /// Simpson's rule. To 1e-8 relative where the density is not negligible.
+    /// with `z` and the step `h` in widths and Hermite's polynomials `He`, the Taylor series of the mean density;
+    /// beyond, Simpson's rule. To 1e-8 relative where the density is not negligible.
     #[inline]
     pub(super) fn exponent(self, mean: f64, scale: f64) -> f64 {
         let z = (self.middle - mean) * scale * std::f64::consts::SQRT_2;

@@ -9,8 +9,8 @@ use crate::{rng::SeededRng, search::space::ParamSpace};
 /// equals.
 ///
 /// What is summed of `rest(x)` only grows, so `log good(x) - log (summed part)` bounds the candidate from above. The
-/// candidate with the largest bound is summed on, newest components first; once it is summed wholly and still leads, the
-/// others cannot pass it. Most candidates are dropped after a small part of the components.
+/// candidate with the largest bound is summed on, newest components first; once it is summed wholly and still leads,
+/// the others cannot pass it. Most candidates are dropped after a small part of the components.
 pub(super) fn choose(
     good: &mut Parzen,
     rest: &mut Parzen,

@@ -1,11 +1,12 @@
 //! The tree-structured Parzen estimator: draw from the density of good trials, keep the candidate that is most likelier
 //! under it than under the rest.
 //!
-//! Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (2011), in the form that Optuna 5.0 gives it: joint over
-//! the parameters that all trials have, alone for the others; the best `min(ceil(0.1 n), 25)` trials against the rest;
-//! trials that still run count among the rest, so that parallel askers spread out. Three things are others by default,
-//! because the best values of several hundred seeds are lower with them: kernels of good trials may be narrower, there are
-//! more candidates, and the first trials are points of a Sobol sequence. [`TpeSettings::optuna`] has none of them.
+//! Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (2011), in the form that Optuna 5.0 gives it: joint
+//! over the parameters that all trials have, alone for the others; the best `min(ceil(0.1 n), 25)` trials against the
+//! rest; trials that still run count among the rest, so that parallel askers spread out. Three things are others by
+//! default, because the best values of several hundred seeds are lower with them: kernels of good trials may be
+//! narrower, there are more candidates, and the first trials are points of a Sobol sequence. [`TpeSettings::optuna`]
+//! has none of them.
 //!
 //! Densities are kept while trials come: a proposal sums only as many kernels as it takes to tell which candidate wins.
 
@@ -43,8 +44,8 @@ use crate::{
 pub struct TpeSettings {
     /// Ended trials before which parameters are drawn evenly. Default 10.
     pub startup_trials: usize,
-    /// Whether these first trials are points of a scrambled Sobol sequence, as far as it has dimensions, instead of random
-    /// ones. Default true.
+    /// Whether these first trials are points of a scrambled Sobol sequence, as far as it has dimensions, instead of
+    /// random ones. Default true.
     pub startup_sobol: bool,
     /// Candidates drawn per proposal, 1 to 10,000. Default 64; of more than a thousand ended trials fewer, in inverse
     /// proportion but at least 24 (or this number when it is less), so that the time of a proposal grows no further.

@@ -6,8 +6,8 @@ use std::{cmp::Ordering, collections::BTreeSet};
 
 use crate::search::{hypervolume, pareto, sampler::StudyView, trial::Trial};
 
-/// Place of a trial in the order of Optuna 5.0: complete trials by value; then pruned ones by how far they came and what
-/// they reported last; then infeasible ones by their violation; the earlier of equals first.
+/// Place of a trial in the order of Optuna 5.0: complete trials by value; then pruned ones by how far they came and
+/// what they reported last; then infeasible ones by their violation; the earlier of equals first.
 #[derive(Debug, Clone, Copy)]
 struct Rank {
     class: u8,
@@ -78,8 +78,8 @@ impl Ranking {
         self.ranks.keys().copied()
     }
 
-    /// Ranks a trial, anew if it was ranked before. Returns the trials whose side may have changed, with whether they are
-    /// good now.
+    /// Ranks a trial, anew if it was ranked before. Returns the trials whose side may have changed, with whether they
+    /// are good now.
     pub(super) fn insert(&mut self, view: &StudyView<'_>, trial: &Trial) -> Vec<(usize, bool)> {
         if let Some(old) = self.ranks.remove(&trial.number) {
             self.good.remove(&old);
@@ -114,8 +114,8 @@ impl Ranking {
     }
 }
 
-/// The good ones of trials with several objectives: a tenth, by fronts of those that are complete and feasible, the last
-/// front by the volume its trials dominate; then as [`Ranking`] has the others (Optuna 5.0, `_split_trials`).
+/// The good ones of trials with several objectives: a tenth, by fronts of those that are complete and feasible, the
+/// last front by the volume its trials dominate; then as [`Ranking`] has the others (Optuna 5.0, `_split_trials`).
 pub(super) fn good_of_several(view: &StudyView<'_>, ranking: &Ranking) -> BTreeSet<usize> {
     let count = ranking.len().div_ceil(10);
     let of_class = |complete: bool| {

@@ -1,11 +1,12 @@
 //! Means and widths of the kernels of one number, kept while observations come and go.
 //!
-//! A width is the larger distance to a neighbor among the observations, where the first and last of two or more have only
-//! their inner one; within `narrow * range / min(100, 1 + kernels)` and the range (Optuna 5.0, `_ParzenEstimator`, where
+//! A width is the larger distance to a neighbor among the observations, where the first and last of two or more have
+//! only their inner one; within `narrow * range / min(100, 1 + kernels)` and the range (Optuna 5.0, `_ParzenEstimator`,
+//! where
 //! `narrow` is one).
 //!
-//! Invariant: `sorted` holds the means ascending with their trial numbers, and every width is what the rule above gives;
-//! an observation changes at most the widths beside it once there are a hundred.
+//! Invariant: `sorted` holds the means ascending with their trial numbers, and every width is what the rule above
+//! gives; an observation changes at most the widths beside it once there are a hundred.
 
 #![allow(
     clippy::indexing_slicing,
@@ -46,8 +47,8 @@ impl Widths {
         std::f64::consts::FRAC_1_SQRT_2 * (self.high - self.low) / width
     }
 
-    /// Adds an observation as component `at`; `numbers` are the trials of all components, this one included. Returns the
-    /// components whose width is new.
+    /// Adds an observation as component `at`; `numbers` are the trials of all components, this one included. Returns
+    /// the components whose width is new.
     pub(super) fn insert(&mut self, at: usize, mean: f64, numbers: &[usize]) -> Vec<usize> {
         let rank = self.rank(mean, numbers[at]);
         self.sorted.insert(rank, (mean, numbers[at]));
