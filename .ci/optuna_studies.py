@@ -37,6 +37,7 @@ def same(ours, theirs):
     if ours["state"] == "complete":
         assert ours["values"] == theirs.values
         assert sorted(ours.get("constraints", [])) == sorted(theirs.constraints.values())
+    assert ours.get("user_attributes", {}) == theirs.user_attrs, (ours, theirs)
     reports = {int(step): value for step, value in ours.get("reports", {}).items()}
     assert reports == {s: v for s, v in theirs.intermediate_values.items() if math.isfinite(v)}
 
@@ -50,6 +51,8 @@ def main():
     for number in range(40):
         trial = ours("ask")
         ours("report", trial=number, step=1, value=number / 3)
+        if number % 3 == 0:
+            ours("note", trial=number, name="größe", value={"trees": number, "of": [1.5, None, "x"]})
         if number % 7 == 3:
             ours("tell", trial=number, state="pruned")
         elif number % 7 == 5:
@@ -72,6 +75,7 @@ def main():
         value += trial.suggest_int("k", 1, 64, log=True) / 64
         trial.report(value, 2)
         trial.set_constraint("c", value - 1)
+        trial.set_user_attr("run", {"id": trial.number, "tags": ["a", None]})
         if trial.number % 9 == 4:
             raise optuna.TrialPruned()
         return float("inf") if trial.number % 11 == 7 else value
