@@ -1,5 +1,5 @@
 //! Questions and their answers, each in one version. All of them are of the time before "flexible" versions, which
-//! every broker from 2.1 to 4.x still speaks. See "The Messages" of the Kafka protocol guide.
+//! brokers from 2.1 to 4.x are to speak. See "The Messages" of the Kafka protocol guide.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -13,8 +13,9 @@
 //! | questions and answers byte by byte | `wire`, `messages` |
 //! | messages in batches, compressed, in transactions | `records`, `compression` |
 //!
-//! The protocol is spoken by hand in the few fixed versions that brokers from 2.1 to 4.x have in common: the sizes that
-//! a broker tells are checked before anything is allocated, and every answer is waited for with a limit.
+//! The protocol is spoken by hand in few fixed versions, which by its documentation brokers from 2.1 to 4.x have in
+//! common; tests run against the cluster for tests that librdkafka has. The sizes that a broker tells are checked before
+//! anything is allocated, and every answer is waited for with a limit.
 
 mod cluster;
 mod compression;
