@@ -71,7 +71,6 @@ impl RunCache {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         for (Revision { run, number }, record) in read {
             let kept = Kept { revision: number, bytes: bytes_of(record), run: Arc::clone(record) };
-            generations.old.remove(&run);
             generations.add(run, kept, self.bytes_max);
         }
     }
@@ -93,8 +92,9 @@ impl Generations {
         if self.young_bytes + kept.bytes > half {
             self.old = mem::take(&mut self.young);
             self.young_bytes = 0;
-            self.old.remove(&run);
         }
+        // Else an earlier state would come back over this one.
+        self.old.remove(&run);
         self.young_bytes += kept.bytes;
         if let Some(before) = self.young.insert(run, kept) {
             self.young_bytes -= before.bytes;
