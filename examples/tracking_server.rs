@@ -8,6 +8,9 @@
 //! The same address has pages for people. It asks nobody who they are. With `--admin NAME` it does: the first start makes that user with the password in
 //! `MLFLOW_AUTH_ADMIN_PASSWORD`, who manages the others by MLflow's `AuthServiceClient`.
 //!
+//! The secrets of the AI gateway's configuration are sealed under the passphrase in `MLFLOW_CRYPTO_KEK_PASSPHRASE`, or else
+//! under the key in the file `gateway.key` of the home directory, which the first start makes.
+//!
 //! Ctrl-C or a termination signal ends it after the last answer.
 
 #[path = "common/program.rs"]
@@ -30,6 +33,7 @@ use mlops::{
         ArtifactStore, MlflowServer, SqlEvaluationStore, SqlLoggedModelStore, SqlModelRegistry, SqlTraceStore,
         SqlTrackingStore,
         access::SqlAccessStore,
+        gateway::{LocalKeys, SqlGatewayStore},
         mlflow::Auth,
         tracking::tail::{LiveTail, TailSettings},
         webhooks::{HttpWebhookSender, SqlWebhookStore, WebhookSettings, WebhookTargets, WebhookWorker},
@@ -46,6 +50,14 @@ const BLOCKING_THREADS: usize = 4;
 /// Connections to PostgreSQL at most.
 #[cfg(feature = "postgres")]
 const CONNECTIONS_MAX: u32 = 16;
+
+/// The passphrase of the gateway's secrets and its version, and whether they may send requests to private addresses, as with
+/// MLflow's own server.
+const PASSPHRASE: &str = "MLFLOW_CRYPTO_KEK_PASSPHRASE";
+const PASSPHRASE_VERSION: &str = "MLFLOW_CRYPTO_KEK_VERSION";
+const PRIVATE_PROVIDERS: &str = "MLFLOW_GATEWAY_API_BASE_ALLOW_PRIVATE_IPS";
+/// The file of the key, where there is no passphrase.
+const KEY_FILE: &str = "gateway.key";
 
 /// The variable by which webhooks to private addresses are allowed, as with MLflow's own server.
 const PRIVATE_TARGETS: &str = "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS";
@@ -115,6 +127,7 @@ async fn run(options: &Options) -> Result<()> {
     let registry = registry.with_changes(hooks);
     let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await?;
     let evaluation = SqlEvaluationStore::builder(Arc::clone(&meta)).build().await?;
+    let gateway = gateway(Arc::clone(&meta), &home).await?;
     let registry = Arc::new(registry.build().await?);
     let live = LiveTail::new(Arc::new(tracking), TailSettings::default())?;
     let mut server = MlflowServer::new(Arc::new(live.clone()), Arc::<SqlModelRegistry>::clone(&registry), files)
@@ -124,6 +137,7 @@ async fn run(options: &Options) -> Result<()> {
         .with_logged_models(Arc::new(models))
         .with_traces(Arc::new(traces))
         .with_evaluation(Arc::new(evaluation))
+        .with_gateway(Arc::new(gateway))
         .with_tail(live.clone());
     for directory in shared.iter().chain(&options.local_artifacts) {
         server = server.with_local_directory(directory)?;
@@ -165,6 +179,24 @@ async fn webhooks(meta: Arc<dyn MetaStore>) -> Result<(Arc<SqlWebhookStore>, Web
     let sender = Arc::new(HttpWebhookSender::new(targets)?);
     let worker = WebhookWorker::new(Arc::<SqlWebhookStore>::clone(&store), sender, WebhookSettings::default())?;
     Ok((store, worker))
+}
+
+/// What an AI gateway is configured by. Its secrets are sealed under the key of `MLFLOW_CRYPTO_KEK_PASSPHRASE`, or of a file
+/// with a random key in the home directory: keep either apart from the database, and a copy of it.
+#[allow(clippy::disallowed_methods, reason = "a program reads its environment")]
+async fn gateway(meta: Arc<dyn MetaStore>, home: &Home) -> Result<SqlGatewayStore> {
+    let keys = match std::env::var(PASSPHRASE).ok().filter(|passphrase| !passphrase.is_empty()) {
+        Some(passphrase) => {
+            let version = std::env::var(PASSPHRASE_VERSION).unwrap_or_else(|_| "1".to_owned());
+            let wrong =
+                |_| Error::invalid_argument(format!("{PASSPHRASE_VERSION} is {version:?}; it must be a number"));
+            LocalKeys::from_passphrase(&passphrase, version.parse().map_err(wrong)?)?
+        }
+        None => LocalKeys::from_file(&home.join(KEY_FILE))?,
+    };
+    let private = std::env::var(PRIVATE_PROVIDERS).ok().map_or(Ok(false), |value| flag(PRIVATE_PROVIDERS, &value))?;
+    let targets = WebhookTargets { http: private, private };
+    SqlGatewayStore::builder(meta, keys).with_targets(targets).build().await
 }
 
 /// A truth value as MLflow writes it in the environment.

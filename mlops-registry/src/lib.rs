@@ -13,6 +13,7 @@
 //! | registered models, versions, aliases and who moved them | [`registry`]: [`ModelRegistry`], [`SqlModelRegistry`] |
 //! | traces of applications: spans, previews, assessments | [`traces`]: [`TraceStore`], [`SqlTraceStore`] |
 //! | datasets to evaluate applications with | [`evaluation`]: [`EvaluationStore`], [`SqlEvaluationStore`] |
+//! | secrets, models, endpoints, budgets and guardrails of an AI gateway | `gateway` (feature `mlflow`): `GatewayStore`, `SqlGatewayStore` |
 //! | telling other systems what changes in the registry | [`webhooks`]: [`SqlWebhookStore`](webhooks::SqlWebhookStore), [`WebhookWorker`](webhooks::WebhookWorker) |
 //! | stages, trash, garbage collection, lineage of versions | [`registry`]: [`Stage`], [`Trash`], [`GarbageCollector`], [`lineage()`] |
 //! | who agreed to which package, and what an alias asks for | [`approval`]: [`Approvals`], [`AliasPolicy`] |
@@ -71,6 +72,8 @@ pub mod conformance;
 pub mod documents;
 pub mod evaluation;
 pub mod export;
+#[cfg(feature = "mlflow")]
+pub mod gateway;
 mod id_source;
 pub mod import;
 pub mod limits;

@@ -66,6 +66,11 @@ pub const SEARCH_EXPERIMENTS_MAX: usize = 30_000;
 
 /// Refuses text over `max` characters, naming it as `what`, whose last word is the field as clients name it.
 pub(crate) fn check_length(what: &str, text: &str, max: usize) -> Result<()> {
+    check_length_at(what, ("", field(what)), text, max)
+}
+
+/// The same of a field that clients know by this name at this place.
+fn check_length_at(what: &str, (place, field): (&str, &str), text: &str, max: usize) -> Result<()> {
     // A string of `max` bytes has at most `max` characters; most need no counting.
     if text.len() <= max {
         return Ok(());
@@ -74,9 +79,8 @@ pub(crate) fn check_length(what: &str, text: &str, max: usize) -> Result<()> {
     if length <= max {
         return Ok(());
     }
-    let field = field(what);
     Err(Error::invalid_argument(format!(
-        "{what} is too long: '{field}' exceeds the maximum length of {max} characters, it has {length}"
+        "{what} is too long: '{place}{field}' exceeds the maximum length of {max} characters, it has {length}"
     )))
 }
 
@@ -114,29 +118,30 @@ pub(crate) fn run_tag_value(text: &str) -> &str {
 /// Checks the key of a metric, param or tag: letters, digits and `_ - . / :` and blank, and as a
 /// path it stays where it is (no `..`, no doubled, leading or trailing slash).
 pub(crate) fn check_key(what: &str, key: &str) -> Result<()> {
+    check_key_at(what, "", key)
+}
+
+/// The same of a key at a place of a request, such as `tags[3].`.
+pub(crate) fn check_key_at(what: &str, place: &str, key: &str) -> Result<()> {
+    let field = if what.starts_with("metric") { "name" } else { "key" };
     if key.is_empty() {
         return Err(Error::invalid_argument(format!("{what} is empty")));
     }
-    check_length(what, key, KEY_MAX)?;
+    check_length_at(what, (place, field), key, KEY_MAX)?;
+    let invalid = |why: &str| {
+        let shown = serde_json::Value::from(key);
+        Error::invalid_argument(format!(
+            "Invalid value {shown} for parameter '{place}{field}' supplied: as a {what} {why}"
+        ))
+    };
     let permitted = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':' | ' ');
     if let Some(bad) = key.chars().find(|&c| !permitted(c)) {
-        return Err(invalid_key(
-            what,
-            key,
-            &format!("it contains {bad:?}; letters, digits, blanks and _ - . / : are allowed"),
-        ));
+        return Err(invalid(&format!("it contains {bad:?}; letters, digits, blanks and _ - . / : are allowed")));
     }
     if key.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-        return Err(invalid_key(what, key, "it is not a plain relative path; remove empty, \".\" and \"..\" parts"));
+        return Err(invalid("it is not a plain relative path; remove empty, \".\" and \"..\" parts"));
     }
     Ok(())
-}
-
-/// Says what is wrong with a key, with the key as JSON and its field as clients name it.
-fn invalid_key(what: &str, key: &str, why: &str) -> Error {
-    let field = if what.starts_with("metric") { "name" } else { "key" };
-    let shown = serde_json::Value::from(key);
-    Error::invalid_argument(format!("Invalid value {shown} for parameter '{field}' supplied: as a {what} {why}"))
 }
 
 /// Checks a key of anything: of a sane length.

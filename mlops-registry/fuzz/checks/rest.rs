@@ -26,6 +26,9 @@ const ROUTES: &[&str] = &[
     "3.0/mlflow/traces/search",
     "3.0/mlflow/datasets/create",
     "3.0/mlops/runs/append-tag",
+    "3.0/mlflow/gateway/secrets/create",
+    "3.0/mlflow/gateway/endpoints/create",
+    "3.0/mlflow/gateway/budgets/create",
 ];
 
 thread_local! {

@@ -10,6 +10,7 @@ use axum::{
 use mlops_registry::{
     ArtifactStore, IdSource, MlflowServer, RandomIds, SqlEvaluationStore, SqlLoggedModelStore, SqlModelRegistry,
     SqlTraceStore, SqlTrackingStore,
+    gateway::{LocalKeys, SqlGatewayStore},
 };
 use mlops_store::{BlobStore, MetaStore, SqliteMetaStore};
 use serde_json::{Value, json};
@@ -70,8 +71,10 @@ async fn router() -> mlops_core::Result<Router> {
         SqlLoggedModelStore::builder(Arc::clone(&meta), Arc::new(tracking.clone())).with_ids(ids).build().await?;
     let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await?;
     let evaluation = SqlEvaluationStore::builder(Arc::clone(&meta)).build().await?;
+    let keys = LocalKeys::from_passphrase("correct horse battery staple", 1)?;
+    let gateway = SqlGatewayStore::builder(Arc::clone(&meta), keys).build().await?;
     let registry = SqlModelRegistry::builder(meta, BlobStore::in_memory()).build().await?;
     let server = MlflowServer::new(Arc::new(tracking), Arc::new(registry), ArtifactStore::in_memory());
     let server = server.with_logged_models(Arc::new(models)).with_traces(Arc::new(traces));
-    Ok(server.with_evaluation(Arc::new(evaluation)).router())
+    Ok(server.with_evaluation(Arc::new(evaluation)).with_gateway(Arc::new(gateway)).router())
 }

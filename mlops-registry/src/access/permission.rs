@@ -12,8 +12,9 @@ use super::{
 };
 
 /// Decides by MLflow's rules: administrators may everything; everybody else what their grants on the resource come to,
-/// or the default permission where nothing is granted. Whoever can sign in may create experiments and models, which is
-/// asked as [`Action::Write`] on the resource [`EVERY`]. Any other kind of resource is for administrators.
+/// or the default permission where nothing is granted. Whoever can sign in may create experiments, models and what a
+/// gateway is configured by, which is asked as [`Action::Write`] on the resource [`EVERY`]. Any other kind of resource is
+/// for administrators.
 ///
 /// Grants are read at each decision, so that a change counts at once.
 ///

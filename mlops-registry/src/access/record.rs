@@ -95,11 +95,23 @@ pub enum ResourceKind {
     Experiment,
     /// A registered model by its name, with its versions.
     RegisteredModel,
+    /// A secret of the gateway by its id.
+    GatewaySecret,
+    /// An endpoint of the gateway by its id, with what is bound to it.
+    GatewayEndpoint,
+    /// A model of the gateway by its id.
+    GatewayModelDefinition,
 }
 
 impl ResourceKind {
-    /// Both kinds.
-    pub const ALL: [Self; 2] = [Self::Experiment, Self::RegisteredModel];
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Experiment,
+        Self::RegisteredModel,
+        Self::GatewaySecret,
+        Self::GatewayEndpoint,
+        Self::GatewayModelDefinition,
+    ];
 
     /// The name, as MLflow writes it.
     #[must_use]
@@ -107,15 +119,18 @@ impl ResourceKind {
         match self {
             Self::Experiment => "experiment",
             Self::RegisteredModel => "registered_model",
+            Self::GatewaySecret => "gateway_secret",
+            Self::GatewayEndpoint => "gateway_endpoint",
+            Self::GatewayModelDefinition => "gateway_model_definition",
         }
     }
 
-    /// The kind of core's [`Resource`](mlops_core::Resource): `experiment` or `model`.
+    /// The kind of core's [`Resource`](mlops_core::Resource): `model` for a registered model, else the name.
     #[must_use]
     pub fn resource_kind(self) -> &'static str {
         match self {
-            Self::Experiment => "experiment",
             Self::RegisteredModel => "model",
+            other => other.name(),
         }
     }
 }
@@ -135,7 +150,7 @@ impl FromStr for ResourceKind {
 pub struct Grant {
     /// The kind.
     pub kind: ResourceKind,
-    /// Number of an experiment, name of a model, or [`EVERY`](super::EVERY).
+    /// Number of an experiment, name of a model, id of something of the gateway, or [`EVERY`](super::EVERY).
     pub resource: String,
     /// The level.
     pub permission: Permission,

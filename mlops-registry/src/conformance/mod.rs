@@ -10,6 +10,8 @@
 )]
 
 mod evaluation;
+#[cfg(feature = "mlflow")]
+mod gateway;
 mod governance;
 mod logged_models;
 mod traces;
@@ -27,6 +29,8 @@ use crate::{
 };
 
 pub use evaluation::evaluation_store;
+#[cfg(feature = "mlflow")]
+pub use gateway::gateway_store;
 pub use governance::{approvals, trash};
 pub use logged_models::logged_model_store;
 pub use traces::trace_store;

@@ -29,6 +29,15 @@ pub(super) fn bad_request(message: impl Into<String>) -> Error {
     Error::invalid_argument(message).with(CODE, "BAD_REQUEST")
 }
 
+/// What MLflow calls a state that does not allow the request, rather than an invalid parameter. It answers 500 then,
+/// which its clients would repeat for minutes; the status stays that of a caller's error.
+pub(super) fn invalid_state(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::FailedPrecondition => error.with(CODE, "INVALID_STATE"),
+        _ => error,
+    }
+}
+
 /// What MLflow adds to a code for those who count errors: a class, and a state in the manner of SQL. Some codes have
 /// none.
 fn classified(code: &str) -> Option<(&'static str, &'static str)> {

@@ -41,6 +41,7 @@ mod experiments;
 mod failure;
 mod file_type;
 mod files;
+mod gateway;
 mod graphql;
 mod history;
 mod issues;
@@ -86,14 +87,17 @@ pub use self::{
     protect::ServerLimits,
 };
 use self::{
-    auth::{Caller, Guard, GuardedEvaluation, GuardedLoggedModels, GuardedRegistry, GuardedTraces, GuardedTracking},
+    auth::{
+        Caller, Guard, GuardedEvaluation, GuardedGateway, GuardedLoggedModels, GuardedRegistry, GuardedTraces,
+        GuardedTracking,
+    },
     failure::Failure,
     protect::Gate,
     request::Params,
 };
 use crate::{
     ArtifactStore, EvaluationStore, LoggedModelStore, ModelRegistry, Packages, TraceStore, TrackingStore,
-    tracking::tail::LiveTail, webhooks::WebhookWorker,
+    gateway::GatewayStore, tracking::tail::LiveTail, webhooks::WebhookWorker,
 };
 
 /// The release of MLflow whose API is spoken; clients choose features by it.
@@ -108,6 +112,7 @@ struct Inner {
     logged_models: Option<Arc<dyn LoggedModelStore>>,
     traces: Option<Arc<dyn TraceStore>>,
     evaluation: Option<Arc<dyn EvaluationStore>>,
+    gateway: Option<Arc<dyn GatewayStore>>,
     webhooks: Option<Arc<WebhookWorker>>,
     packages: Option<Arc<dyn Packages>>,
     ui: bool,
@@ -136,6 +141,10 @@ impl Inner {
             .evaluation
             .clone()
             .map(|inner| Arc::new(GuardedEvaluation { inner, guard: Arc::clone(&guard) }) as Arc<dyn EvaluationStore>);
+        let gateway = self
+            .gateway
+            .clone()
+            .map(|inner| Arc::new(GuardedGateway { inner, guard: Arc::clone(&guard) }) as Arc<dyn GatewayStore>);
         Self {
             artifacts: self.artifacts.guarded(Arc::clone(&guard), Arc::clone(&tracking)),
             tracking: Arc::new(GuardedTracking {
@@ -147,6 +156,7 @@ impl Inner {
             logged_models,
             traces,
             evaluation,
+            gateway,
             // Their routes are for administrators.
             webhooks: self.webhooks.clone(),
             // Manifests of versions that the registry has allowed to be read.
@@ -207,6 +217,7 @@ impl MlflowServer {
             logged_models: None,
             traces: None,
             evaluation: None,
+            gateway: None,
             webhooks: None,
             packages: None,
             ui: false,
@@ -237,6 +248,13 @@ impl MlflowServer {
     #[must_use]
     pub fn with_evaluation(mut self, evaluation: Arc<dyn EvaluationStore>) -> Self {
         self.inner.evaluation = Some(evaluation);
+        self
+    }
+
+    /// Keeps what an AI gateway is configured by; requests to models are not forwarded. Default: its routes answer 501.
+    #[must_use]
+    pub fn with_gateway(mut self, gateway: Arc<dyn GatewayStore>) -> Self {
+        self.inner.gateway = Some(gateway);
         self
     }
 
@@ -337,6 +355,7 @@ impl MlflowServer {
             .route("/graphql", on(GET.or(POST), graphql::execute))
             .merge(ui_files::routes())
             .merge(traces::otlp_routes())
+            .merge(gateway::invocation_routes())
             .merge(if self.inner.ui { crate::ui::routes() } else { Router::new() })
             .route("/health", routing::get(async || "OK"))
             .route("/version", routing::get(async || MLFLOW_VERSION))
@@ -380,12 +399,13 @@ fn third_routes() -> Router<Api> {
         .merge(evaluation::routes())
         .merge(scorers::routes())
         .merge(issues::routes())
+        .merge(gateway::routes())
         .merge(auth::routes_3())
 }
 
 /// What only pages ask for.
 fn page_routes() -> Router<Api> {
-    Router::new()
+    gateway::page_routes()
         .route("/2.0/mlflow/runs/create-promptlab-run", on(POST, promptlab::create))
         .route("/2.0/mlflow/get-trace-artifact", routing::get(traces::artifact))
         .route("/3.0/mlflow/get-trace-artifact", routing::get(traces::artifact))
@@ -476,7 +496,7 @@ async fn server_info(State(api): State<Api>) -> Json<Value> {
         "multipart_downloads_enabled": can.signed_downloads,
         "presigned_upload_run_id_supported": false,
         "presigned_upload_model_id_supported": false,
-        "features_enabled": { "gateway": false },
+        "features_enabled": { "gateway": api.gateway.is_some() },
     }))
 }
 

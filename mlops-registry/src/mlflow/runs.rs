@@ -5,7 +5,10 @@ use mlops_core::{Error, Metric, Result, RunId, RunStatus, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Api, auth::Caller, batch_body, files::Answer, request::Params, run_answer};
-use crate::{Batch, CreateRun, ModelMetric, RunUpdate};
+use crate::{
+    Batch, CreateRun, ModelMetric, RunUpdate,
+    tracking::{check_param, check_point, check_tag},
+};
 
 const STATUSES: [(&str, i64, RunStatus); 5] = [
     ("RUNNING", 1, RunStatus::Running),
@@ -88,19 +91,19 @@ fn model_metric(params: &Params) -> Result<Option<ModelMetric>> {
 }
 
 pub(super) async fn log_metric(api: Api, params: Params) -> Result<Value> {
-    let run = params.run_id()?;
-    let batch = Batch {
-        metrics: vec![metric(&params)?],
-        model_metrics: model_metric(&params)?.into_iter().collect(),
-        ..Batch::default()
-    };
+    let (run, point) = (params.run_id()?, metric(&params)?);
+    // What is wrong with one alone is not named as that of a list.
+    check_point("", &point)?;
+    let batch =
+        Batch { metrics: vec![point], model_metrics: model_metric(&params)?.into_iter().collect(), ..Batch::default() };
     api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
 
 pub(super) async fn log_parameter(api: Api, params: Params) -> Result<Value> {
-    let run = params.run_id()?;
-    let batch = Batch { params: vec![params.pair()?], ..Batch::default() };
+    let (run, param) = (params.run_id()?, params.pair()?);
+    check_param("", &param.0)?;
+    let batch = Batch { params: vec![param], ..Batch::default() };
     api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }
@@ -128,8 +131,9 @@ fn batch_of(params: &Params) -> Result<(RunId, Batch)> {
 }
 
 pub(super) async fn set_tag(api: Api, params: Params) -> Result<Value> {
-    let run = params.run_id()?;
-    let batch = Batch { tags: vec![params.pair()?], ..Batch::default() };
+    let (run, tag) = (params.run_id()?, params.pair()?);
+    check_tag("", &tag.0)?;
+    let batch = Batch { tags: vec![tag], ..Batch::default() };
     api.tracking.log_batch(&run, &batch).await?;
     Ok(json!({}))
 }

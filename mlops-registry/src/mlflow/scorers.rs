@@ -22,11 +22,11 @@ pub(super) fn routes() -> Router<Api> {
         .route("/scorers/delete", on(DELETE, delete))
 }
 
-fn store(api: &Api) -> Result<&Arc<dyn EvaluationStore>> {
+pub(super) fn store(api: &Api) -> Result<&Arc<dyn EvaluationStore>> {
     part(&api.evaluation, "scorers", "with_evaluation")
 }
 
-fn answer(scorer: &Scorer) -> Value {
+pub(super) fn answer(scorer: &Scorer) -> Value {
     json!({
         "experiment_id": scorer.experiment.0,
         "scorer_name": scorer.name,

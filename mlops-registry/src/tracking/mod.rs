@@ -21,6 +21,8 @@ pub use record::{
     Batch, CreateExperiment, CreateRun, DatasetInput, Experiment, ExperimentId, LoggedDataset, RunHome, RunRecord,
     RunUpdate,
 };
+#[cfg(feature = "mlflow")]
+pub(crate) use record::{check_param, check_point, check_tag};
 pub use sql::{SqlTrackingStore, SqlTrackingStoreBuilder};
 #[cfg(feature = "remote")]
 pub(crate) use store::appended;

@@ -14,7 +14,7 @@ use crate::{
     limits::{
         BATCH_DATASETS_MAX, BATCH_ITEMS_MAX, BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, DATASET_NAME_MAX,
         DATASET_PROFILE_MAX, DATASET_SCHEMA_MAX, DATASET_SOURCE_MAX, INPUT_TAG_KEY_MAX, INPUT_TAG_VALUE_MAX, KEY_MAX,
-        check_key, check_length,
+        check_key, check_key_at, check_length,
     },
     logged_models::ModelMetric,
 };
@@ -203,21 +203,47 @@ impl Batch {
                 "a batch can have at most {max} {what}, found {size}; log them in parts"
             )));
         }
-        for metric in self.metrics.iter().chain(self.model_metrics.iter().map(|point| &point.metric)) {
-            check_key("metric name", &metric.key)?;
-            if metric.timestamp < Timestamp::default() {
-                return Err(Error::invalid_argument(format!("timestamp of metric {:?} is negative", metric.key)));
-            }
+        let points = self.metrics.iter().enumerate();
+        let of_models = self.model_metrics.iter().map(|point| &point.metric).enumerate();
+        for (at, metric) in points.chain(of_models) {
+            placed("metrics", at, |place| check_point(place, metric))?;
         }
         let mut seen = BTreeSet::new();
-        for (key, _) in &self.params {
-            check_key("param name", key)?;
+        for (at, (key, _)) in self.params.iter().enumerate() {
+            placed("params", at, |place| check_param(place, key))?;
             if !seen.insert(key) {
                 return Err(Error::invalid_argument(format!("Duplicate parameter keys have been submitted: {key:?}")));
             }
         }
-        self.tags.iter().try_for_each(|(key, _)| check_key("tag name", key))
+        self.tags.iter().enumerate().try_for_each(|(at, (key, _))| placed("tags", at, |place| check_tag(place, key)))
     }
+}
+
+/// Checks the item of a list. Most are right, so the place is only written down for one that is wrong.
+fn placed(list: &str, at: usize, check: impl Fn(&str) -> Result<()>) -> Result<()> {
+    check("").or_else(|_| check(&format!("{list}[{at}].")))
+}
+
+/// Checks a point of a metric; `place` says where it is in a request, as `metrics[3].`, or is empty.
+pub(crate) fn check_point(place: &str, metric: &Metric) -> Result<()> {
+    check_key_at("metric name", place, &metric.key)?;
+    if metric.timestamp >= Timestamp::default() {
+        return Ok(());
+    }
+    let (key, time) = (&metric.key, metric.timestamp.as_millis());
+    Err(Error::invalid_argument(format!(
+        "Invalid value {time} for parameter '{place}timestamp' supplied: timestamp of metric {key:?} is negative"
+    )))
+}
+
+/// Checks the key of a param at a place of a request.
+pub(crate) fn check_param(place: &str, key: &str) -> Result<()> {
+    check_key_at("param name", place, key)
+}
+
+/// Checks the key of a tag at a place of a request.
+pub(crate) fn check_tag(place: &str, key: &str) -> Result<()> {
+    check_key_at("tag name", place, key)
 }
 
 /// A dataset that a run reads, as it describes itself.

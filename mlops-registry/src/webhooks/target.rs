@@ -34,17 +34,22 @@ impl WebhookTargets {
     /// # Errors
     /// `InvalidArgument`; the message does not repeat the address, which may hold a secret.
     pub fn check(&self, url: &str) -> Result<Url> {
-        let wrong = |why: &str| Error::invalid_argument(format!("Invalid webhook URL: {why}"));
         if url.trim().is_empty() {
             return Err(Error::invalid_argument("Webhook URL cannot be empty or just whitespace"));
         }
+        self.check_as("webhook URL", url)
+    }
+
+    /// The same of an address that is called `what`.
+    pub(crate) fn check_as(&self, what: &str, url: &str) -> Result<Url> {
+        let wrong = |why: &str| Error::invalid_argument(format!("Invalid {what}: {why}"));
         let parsed = Url::parse(url.trim()).map_err(|error| wrong(&error.to_string()))?;
         match parsed.scheme() {
             "https" => {}
             "http" if self.http => {}
             other => {
                 let allowed = if self.http { "http, https" } else { "https" };
-                let message = format!("Invalid webhook URL scheme: {other:?} is not allowed; use {allowed}");
+                let message = format!("Invalid {what} scheme: {other:?} is not allowed; use {allowed}");
                 return Err(Error::invalid_argument(message));
             }
         }

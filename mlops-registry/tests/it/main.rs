@@ -16,6 +16,7 @@ mod crash_governance;
 mod export;
 mod full_disk;
 mod fuzz_seeds;
+mod gateway;
 mod governance;
 mod import;
 mod import_server;
@@ -89,6 +90,7 @@ async fn sqlite_in_memory_keeps_the_promises() {
     conformance::logged_model_store(async || logged(in_memory().await).await).await;
     conformance::trace_store(async || traces(in_memory().await).await).await;
     conformance::evaluation_store(async || evaluation(in_memory().await).await).await;
+    conformance::gateway_store(async || gateway::store(in_memory().await).await).await;
     conformance::approvals(async || registry(in_memory().await).await).await;
     conformance::trash(async || registry(in_memory().await).await).await;
     conformance::transfer(async || registry(in_memory().await).await).await;
@@ -102,6 +104,7 @@ async fn sqlite_file_keeps_the_promises() {
     conformance::logged_model_store(async || logged(in_file(dir.path(), &counter).await).await).await;
     conformance::trace_store(async || traces(in_file(dir.path(), &counter).await).await).await;
     conformance::evaluation_store(async || evaluation(in_file(dir.path(), &counter).await).await).await;
+    conformance::gateway_store(async || gateway::store(in_file(dir.path(), &counter).await).await).await;
     conformance::approvals(async || registry(in_file(dir.path(), &counter).await).await).await;
     conformance::trash(async || registry(in_file(dir.path(), &counter).await).await).await;
     conformance::transfer(async || registry(in_file(dir.path(), &counter).await).await).await;
@@ -133,6 +136,7 @@ async fn postgres_keeps_the_promises() {
     conformance::logged_model_store(async || logged(fresh().await).await).await;
     conformance::trace_store(async || traces(fresh().await).await).await;
     conformance::evaluation_store(async || evaluation(fresh().await).await).await;
+    conformance::gateway_store(async || gateway::store(fresh().await).await).await;
     conformance::approvals(async || registry(fresh().await).await).await;
     conformance::trash(async || registry(fresh().await).await).await;
     conformance::transfer(async || registry(fresh().await).await).await;

@@ -175,11 +175,12 @@ async fn all_of(api: &Api, user: &User) -> Result<Value> {
     Ok(json!({ "is_admin": user.admin, "permissions": rows }))
 }
 
-/// The fields by which older clients name a resource of a kind and its permission.
+/// The fields by which older clients name a resource of a kind and its permission. They know experiments and registered
+/// models alone.
 fn fields(kind: ResourceKind) -> (&'static str, &'static str) {
     match kind {
         ResourceKind::Experiment => ("experiment_id", "experiment_permission"),
-        ResourceKind::RegisteredModel => ("name", "registered_model_permission"),
+        _ => ("name", "registered_model_permission"),
     }
 }
 

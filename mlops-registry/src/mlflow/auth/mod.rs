@@ -11,6 +11,7 @@
 mod address;
 mod evaluation;
 mod files;
+mod gateway;
 mod grants;
 mod guard;
 mod known;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::files::Files;
 pub(super) use self::{
     evaluation::GuardedEvaluation,
+    gateway::GuardedGateway,
     guard::Guard,
     logged_models::GuardedLoggedModels,
     registry::GuardedRegistry,
@@ -181,7 +183,8 @@ impl AuthBuilder {
     }
 
     /// Is told before experiments or runs are deleted or restored, before logged models, traces or evaluation datasets
-    /// are deleted, and before users, their tokens, roles or permissions change; what it refuses to keep does not happen.
+    /// are deleted, before secrets, budgets or guardrails of the gateway change and anything of it is deleted, and before
+    /// users, their tokens, roles or permissions change; what it refuses to keep does not happen.
     /// That whoever creates an experiment or model may manage it is no such change. Alias moves and deletions in the
     /// registry are recorded by the registry itself, in their transaction (`SqlModelRegistryBuilder::with_audit`).
     pub fn with_audit(mut self, audit: Arc<dyn AuditSink>) -> Self {

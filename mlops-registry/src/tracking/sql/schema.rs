@@ -159,5 +159,13 @@ CREATE INDEX tracking_run_tag_by_value ON tracking_run_tag (key, substr(value, 1
         sql: "ALTER TABLE tracking_run ADD COLUMN revision BIGINT NOT NULL DEFAULT 0;
 ",
     },
+    Migration {
+        version: 5,
+        name: "runs are walked in order without being read",
+        // So that a walk through many runs reads the rows of those alone that it finds.
+        sql: "CREATE INDEX tracking_run_in_order ON tracking_run (experiment, started DESC, id, deleted);
+DROP INDEX tracking_run_by_start;
+",
+    },
     ],
 };

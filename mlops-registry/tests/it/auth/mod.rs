@@ -1,6 +1,7 @@
 //! Signing in, permissions and what stands before the routes, on the wire.
 
 mod families;
+mod gateway;
 mod reach;
 
 use std::sync::{
@@ -135,6 +136,7 @@ impl Server {
         let models = SqlLoggedModelStore::builder(Arc::clone(&meta), Arc::new(tracking.clone())).build().await.unwrap();
         let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await.unwrap();
         let evaluation = SqlEvaluationStore::builder(Arc::clone(&meta)).build().await.unwrap();
+        let gateway = crate::gateway::store(Arc::clone(&meta)).await;
         let registry: Arc<dyn ModelRegistry> = Arc::new(registry(meta).await);
         let live = LiveTail::new(Arc::new(tracking), TailSettings::default()).unwrap();
         let server = MlflowServer::new(Arc::new(live.clone()), Arc::clone(&registry), ArtifactStore::in_memory())
@@ -142,6 +144,7 @@ impl Server {
             .with_logged_models(Arc::new(models))
             .with_traces(Arc::new(traces))
             .with_evaluation(Arc::new(evaluation))
+            .with_gateway(Arc::new(gateway))
             .with_ui();
         let this = Self { router: server.with_auth(auth).router(), meta: counted, registry, clock, log };
         for name in ["ann", "bob"] {

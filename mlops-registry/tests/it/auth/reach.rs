@@ -131,3 +131,57 @@ async fn what_may_not_be_seen_is_left_out_of_what_leads_to_it() {
     server.grant("ann", "bob", "experiment", &hers, "NO_PERMISSIONS").await.ok();
     assert!(!shown().await, "a link that was made before hides what it leads to");
 }
+
+#[tokio::test]
+async fn searches_of_the_registry_find_what_may_be_read() {
+    let server = closed().await;
+    for n in 0..5 {
+        let name = format!("m{n}");
+        server.post("ann", "registered-models/create", json!({ "name": name })).await.ok();
+        for _ in 0..2 {
+            let version = json!({ "name": name, "source": "s3://b/m" });
+            server.post("ann", "model-versions/create", version).await.ok();
+        }
+    }
+    // What a search finds, page after page.
+    let found =
+        async |user: &str, path: &str, list: &str, size: usize| {
+            let (mut found, mut token) = (Vec::new(), String::new());
+            loop {
+                let join = if path.contains('?') { '&' } else { '?' };
+                let page = format!("2.0/mlflow/{path}{join}max_results={size}&page_token={token}");
+                let page = server.get(user, &page).await.ok();
+                let items = page[list].as_array().cloned().unwrap_or_default();
+                assert!(items.len() <= size);
+                found.extend(items.iter().map(|item| {
+                    format!("{}/{}", item["name"].as_str().unwrap(), item["version"].as_str().unwrap_or("*"))
+                }));
+                match page["next_page_token"].as_str() {
+                    Some(next) if !next.is_empty() => token = next.to_owned(),
+                    _ => break,
+                }
+            }
+            found.sort_unstable();
+            found
+        };
+    let models = async |user: &str, size| found(user, "registered-models/search", "registered_models", size).await;
+    let versions = async |user: &str, size| found(user, "model-versions/search", "model_versions", size).await;
+    assert_eq!((models("bob", 10).await.len(), versions("bob", 10).await.len()), (0, 0));
+    for name in ["m1", "m3"] {
+        server.grant("ann", "bob", "registered_model", name, "READ").await.ok();
+    }
+    for size in [1, 2, 3, 10] {
+        assert_eq!(models("bob", size).await, ["m1/*", "m3/*"], "{size}");
+        assert_eq!(versions("bob", size).await, ["m1/1", "m1/2", "m3/1", "m3/2"], "{size}");
+    }
+    let one = async |name: &str| {
+        let path = format!("model-versions/search?filter=name%3D%27{name}%27");
+        found("bob", &path, "model_versions", 10).await
+    };
+    assert_eq!((one("m0").await.len(), one("m1").await.len()), (0, 2));
+    server.grant("root", "bob", "registered_model", "*", "READ").await.ok();
+    assert_eq!((models("bob", 2).await.len(), versions("bob", 3).await.len()), (5, 10));
+    server.grant("ann", "bob", "registered_model", "m2", "DENY").await.ok();
+    assert_eq!((models("bob", 2).await.len(), versions("bob", 3).await.len()), (4, 8), "a denial wins");
+    assert_eq!((models("root", 2).await.len(), versions("ann", 3).await.len()), (5, 10));
+}

@@ -243,6 +243,64 @@ async fn refusals_are_in_the_words_that_clients_look_for() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_in_a_batch_is_named_with_its_place() {
+    let client = Client::new().await;
+    let run = client.run().await;
+    let point = |key: &str, time: i64| json!({ "key": key, "value": 1, "timestamp": time, "step": 0 });
+    let pair = |key: &str| json!({ "key": key, "value": "v" });
+    let long = "x".repeat(251);
+    for (field, items, words) in [
+        ("metrics", json!([point("a", 0), point("a;b", 0)]), r#"Invalid value "a;b" for parameter 'metrics[1].name'"#),
+        ("metrics", json!([point("../a", 0)]), r#"Invalid value "../a" for parameter 'metrics[0].name'"#),
+        ("metrics", json!([point("a", 0), point("b", -1)]), "Invalid value -1 for parameter 'metrics[1].timestamp'"),
+        ("metrics", json!([point(&long, 0)]), "'metrics[0].name' exceeds the maximum length of 250 characters"),
+        (
+            "metrics",
+            json!([{ "key": "a", "value": 1 }]),
+            "Missing value for required parameter 'metrics[0].timestamp'.",
+        ),
+        ("metrics", json!([{ "value": 1, "timestamp": 1 }]), "Missing value for required parameter 'metrics[0].key'."),
+        (
+            "metrics",
+            json!([{ "key": "a", "timestamp": 1 }]),
+            "Missing value for required parameter 'metrics[0].value'.",
+        ),
+        (
+            "metrics",
+            json!([{ "key": "a", "value": "x", "timestamp": 1 }]),
+            r#"Invalid value "x" for parameter 'metrics[0].value'"#,
+        ),
+        (
+            "metrics",
+            json!([{ "key": 5, "value": 1, "timestamp": 1 }]),
+            "Invalid value 5 for parameter 'metrics[0].key'",
+        ),
+        ("params", json!([pair("a"), pair("/b")]), r#"Invalid value "/b" for parameter 'params[1].key'"#),
+        ("params", json!([{ "value": "v" }]), "Missing value for required parameter 'params[0].key'."),
+        ("params", json!([pair("a"), pair("a")]), "Duplicate parameter keys have been submitted"),
+        ("tags", json!([pair("a,b")]), r#"Invalid value "a,b" for parameter 'tags[0].key'"#),
+        ("tags", json!([pair(&long)]), "'tags[0].key' exceeds the maximum length of 250 characters"),
+        ("tags", json!([{ "key": "a", "value": 5 }]), "Invalid value 5 for parameter 'tags[0].value'"),
+        ("tags", json!("a"), r#"Invalid value "a" for parameter 'tags'"#),
+    ] {
+        let message = client.refused("runs/log-batch", json!({ "run_id": run, field: items }), 400, INVALID).await;
+        assert!(message.contains(words), "{message}");
+    }
+    // One alone is in no list.
+    for (path, body, words) in [
+        ("log-metric", point("a;b", 0), r#"Invalid value "a;b" for parameter 'name'"#),
+        ("log-metric", point("a", -1), "Invalid value -1 for parameter 'timestamp'"),
+        ("log-parameter", pair("a;b"), r#"Invalid value "a;b" for parameter 'key'"#),
+        ("set-tag", pair("a;b"), r#"Invalid value "a;b" for parameter 'key'"#),
+    ] {
+        let mut body = body;
+        body["run_id"] = json!(run);
+        let message = client.refused(&format!("runs/{path}"), body, 400, INVALID).await;
+        assert!(message.contains(words), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_to_read_may_say_what_in_its_body() {
     let client = Client::new().await;
     let id = client.run().await;
