@@ -1,7 +1,7 @@
 //! What a search among vectors costs, exactly and by a graph: `cargo bench -p mlops-features --bench vectors`.
 //!
 //! 64 numbers a vector around 200 centres, 10 neighbours by cosine. Before the benchmarks it prints what the graph finds
-//! of the nearest, and what building took.
+//! of the nearest, and what building took, then the same once two of three vectors were replaced by others.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -54,10 +54,12 @@ fn schema() -> SchemaRef {
     Arc::new(Schema::new(fields.map(|(name, data_type)| Field::new(name, data_type, true)).to_vec()))
 }
 
-fn rows(numbers: std::ops::Range<u64>) -> RecordBatch {
-    let keys = Int64Array::from_iter_values(numbers.clone().map(|number| number as i64));
-    let times = TimestampMicrosecondArray::from_iter_values(numbers.clone().map(|_| 1)).with_timezone("UTC");
-    let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>(numbers.map(|number| Some(vector(number))));
+/// For each of `entities` a row of `time`, its vector is another one for each time.
+fn rows(entities: &[u64], time: u64) -> RecordBatch {
+    let keys = Int64Array::from_iter_values(entities.iter().map(|entity| *entity as i64));
+    let times = TimestampMicrosecondArray::from_iter_values(entities.iter().map(|_| time as i64)).with_timezone("UTC");
+    let vectors = entities.iter().map(|entity| Some(vector(entity + 1_000_000 * time)));
+    let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>(vectors);
     let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(times), Arc::new(vectors)];
     RecordBatch::try_new(schema(), columns).unwrap()
 }
@@ -75,10 +77,15 @@ fn built(search: VectorSearch, count: u64) -> VectorIndex {
         let store = store.build().await.unwrap();
         store.vector_index(&feature, mlops_features::Scan::latest()).await.unwrap()
     });
-    for begin in (0..count).step_by(10_000) {
-        index.push(&rows(begin..count.min(begin + 10_000))).unwrap();
-    }
+    write(&index, 0..count, 1);
     index
+}
+
+fn write(index: &VectorIndex, entities: impl Iterator<Item = u64>, time: u64) {
+    let entities: Vec<u64> = entities.collect();
+    for entities in entities.chunks(10_000) {
+        index.push(&rows(entities, time)).unwrap();
+    }
 }
 
 fn hnsw() -> VectorSearch {
@@ -106,18 +113,28 @@ fn found(index: &VectorIndex, question: &VectorQuery) -> Vec<i64> {
 
 fn print_recall(count: u64) {
     let clock = SystemClock::new();
-    let start = clock.monotonic();
-    let graph = built(hnsw(), count);
-    let took = clock.monotonic() - start;
-    let common: usize = (0..QUESTIONS)
-        .map(question)
-        .map(|question| {
-            let exact = found(of(&EXACT, count), &question);
-            found(&graph, &question).iter().filter(|entity| exact.contains(entity)).count()
-        })
-        .sum();
-    let recall = common as f64 / (QUESTIONS as usize * NEIGHBOURS) as f64;
-    println!("{count} vectors: graph built in {took:?}, finds {recall:.4} of the nearest");
+    let timed = |work: &dyn Fn()| {
+        let start = clock.monotonic();
+        work();
+        clock.monotonic() - start
+    };
+    let (exact, graph) = (built(VectorSearch::Exact, 0), built(hnsw(), 0));
+    let (all, some) = (|| 0..count, || (0..count).filter(|entity| entity % 3 > 0));
+    write(&exact, all(), 1);
+    let took = timed(&|| write(&graph, all(), 1));
+    println!("{count} vectors: graph built in {took:?}, finds {:.4} of the nearest", recall(&exact, &graph));
+    write(&exact, some(), 2);
+    let took = timed(&|| write(&graph, some(), 2));
+    println!("{count} vectors: two of three replaced in {took:?}, finds {:.4} of the nearest", recall(&exact, &graph));
+}
+
+/// Which share of the nearest a graph finds.
+fn recall(exact: &VectorIndex, graph: &VectorIndex) -> f64 {
+    let common = |question: VectorQuery| {
+        let exact = found(exact, &question);
+        found(graph, &question).iter().filter(|entity| exact.contains(entity)).count()
+    };
+    (0..QUESTIONS).map(question).map(common).sum::<usize>() as f64 / (QUESTIONS as usize * NEIGHBOURS) as f64
 }
 
 #[divan::bench(args = COUNTS)]

@@ -1,8 +1,8 @@
 //! What windows cost in process, read, written and for a training set: `cargo bench -p mlops-features --bench windows`.
 //!
-//! One entity with so many events in the last 7 days, evenly spread, windows of an hour and of 7 days. `tiled` are sum,
-//! mean, standard deviation, greatest value and count, which tiles answer; `whole` are the median and the number of
-//! different values, which look at every event.
+//! One entity with so many events in the last 7 days, evenly spread, windows of an hour and of 7 days. `moments` are sum,
+//! mean, standard deviation, greatest value and count, for which a tile keeps some numbers; `values` are the median and
+//! the number of different values, all of them different, for which it keeps its values in order.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
@@ -33,17 +33,17 @@ fn main() {
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    Tiled,
-    Whole,
+    Moments,
+    Values,
 }
 
-const KINDS: [Kind; 2] = [Kind::Tiled, Kind::Whole];
+const KINDS: [Kind; 2] = [Kind::Moments, Kind::Values];
 
 fn view(kind: Kind) -> FeatureView {
     use Function as F;
     let functions = match kind {
-        Kind::Tiled => vec![F::Sum, F::Mean, F::Std, F::Max, F::Count],
-        Kind::Whole => vec![F::ApproxQuantile(Quantile::new(0.5).unwrap()), F::ApproxDistinct],
+        Kind::Moments => vec![F::Sum, F::Mean, F::Std, F::Max, F::Count],
+        Kind::Values => vec![F::ApproxQuantile(Quantile::new(0.5).unwrap()), F::ApproxDistinct],
     };
     let mut view = FeatureView::builder("v", Entity::new("e", ["k"]).unwrap(), "events");
     for function in functions {
@@ -107,19 +107,19 @@ fn read(bencher: Bencher<'_, '_>, kind: Kind, count: usize) {
 
 /// All windows of one entity.
 #[divan::bench(args = EVENTS)]
-fn read_tiled(bencher: Bencher<'_, '_>, count: usize) {
-    read(bencher, Kind::Tiled, count);
+fn read_moments(bencher: Bencher<'_, '_>, count: usize) {
+    read(bencher, Kind::Moments, count);
 }
 
 #[divan::bench(args = EVENTS)]
-fn read_whole(bencher: Bencher<'_, '_>, count: usize) {
-    read(bencher, Kind::Whole, count);
+fn read_values(bencher: Bencher<'_, '_>, count: usize) {
+    read(bencher, Kind::Values, count);
 }
 
 /// The next event of an entity that has so many.
 #[divan::bench(args = EVENTS, sample_count = 200, sample_size = 1)]
 fn push_one(bencher: Bencher<'_, '_>, count: usize) {
-    let world = world(Kind::Tiled, count);
+    let world = world(Kind::Moments, count);
     let mut next = 0;
     let event = || {
         next += 1;

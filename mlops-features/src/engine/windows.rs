@@ -198,7 +198,8 @@ impl WindowJoin {
         let Some(reach) = self.reach(spine)? else { return Ok(Events::All(RecordBatch::new_empty(schema))) };
         let (threads, memory) = self.shares(&columns);
         let held = AtomicUsize::new(0);
-        let cells = EVENT_BYTES + CELL_BYTES * self.view.plan.columns.len();
+        let plan = &self.view.plan;
+        let cells = EVENT_BYTES + CELL_BYTES * plan.columns.len() + plan.parts().bytes_per_event();
         let fits = |more: usize| held.fetch_add(more, Ordering::Relaxed) + more <= memory;
         let parts: Vec<usize> = (0..self.rows.parts().len()).filter(|part| self.may_hold(*part, &reach)).collect();
         let found = spread(threads, &parts, |part| {

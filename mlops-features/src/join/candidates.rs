@@ -54,7 +54,8 @@ impl Candidates {
 
     /// Each slot that has a winner, with the row that wins it; a winner older than `ttl` is none.
     pub(crate) fn winners(&self, timeline: &Timeline, ttl: Option<i64>) -> Vec<(u64, u32)> {
-        let mut winners = Vec::new();
+        // As many as there can be: a list that doubles would take more.
+        let mut winners = Vec::with_capacity(self.0.len());
         for slots in timeline.groups() {
             let mut best = Rank::NONE;
             for slot in slots {

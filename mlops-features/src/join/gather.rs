@@ -23,7 +23,7 @@ impl Picks {
     /// Of `winners`, source row and slot. The parts of the source begin at the rows `firsts`.
     pub(super) fn new(mut winners: Vec<(u64, u32)>, timeline: &Timeline, firsts: &[u64]) -> Self {
         winners.sort_unstable();
-        let (mut rows, mut of_slot): (Vec<u64>, _) = (Vec::new(), vec![None; timeline.len()]);
+        let (mut rows, mut of_slot): (Vec<u64>, _) = (Vec::with_capacity(winners.len()), vec![None; timeline.len()]);
         for (row, slot) in winners {
             if rows.last() != Some(&row) {
                 rows.push(row);
@@ -34,6 +34,7 @@ impl Picks {
         }
         let place = |slot: &Option<u32>| of_slot.get((*slot)? as usize).copied().flatten();
         let places = timeline.slots().iter().map(place).collect();
+        rows.shrink_to_fit();
         let bounds = firsts.iter().map(|first| rows.partition_point(|row| row < first)).chain([rows.len()]);
         let bounds: Vec<usize> = bounds.collect();
         let parts = bounds.iter().zip(bounds.iter().skip(1)).map(|(begin, end)| *begin..*end).enumerate();

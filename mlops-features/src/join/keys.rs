@@ -11,6 +11,15 @@ use mlops_core::{Error, Result};
 
 use crate::time::column;
 
+/// A key, its number and the byte by which a hash table knows it.
+type Entry<K> = (K, u32, u8);
+
+/// A hash table that doubles has up to two places and two sevenths for a key, and half as many more while it grows.
+const PLACES_PER_KEY: usize = 4;
+
+/// What an encoded key takes beside its values.
+const ROW_BYTES: usize = 16;
+
 /// The distinct keys of one side, and how to look up those of the other.
 pub(crate) enum KeyIndex {
     /// No key columns: one group for all.
@@ -55,6 +64,21 @@ impl KeyIndex {
             });
         }
         Ok((Self::Rows(converter, index), groups))
+    }
+
+    /// About how many bytes one distinct key of rows like those of `batch` takes while the keys are numbered.
+    pub(crate) fn bytes_per_key(batch: &RecordBatch, names: &[impl AsRef<str>]) -> Result<usize> {
+        let columns = key_columns(batch, names)?;
+        Ok(match columns.as_slice() {
+            [] => 0,
+            [one] if one.data_type() == &DataType::Int64 => size_of::<Entry<i64>>() * PLACES_PER_KEY,
+            _ => {
+                let bytes = |key: &ArrayRef| key.to_data().get_slice_memory_size().unwrap_or(0);
+                let key = columns.iter().map(bytes).sum::<usize>() / batch.num_rows().max(1);
+                // Once among the rows and once by itself, each with where it begins or a word for the allocator.
+                2 * (key + ROW_BYTES) + size_of::<Entry<Box<[u8]>>>() * PLACES_PER_KEY
+            }
+        })
     }
 
     /// How many distinct keys there are.

@@ -10,7 +10,7 @@ use arrow_schema::{Schema, SchemaRef};
 use mlops_core::{Result, ResultExt};
 
 use super::{
-    JoinSettings, JoinView, Knowledge,
+    JoinSettings, JoinView, KeyIndex, Knowledge,
     candidates::Candidates,
     gather::Picks,
     pieces::bytes,
@@ -28,6 +28,9 @@ pub(super) struct Pass<'a> {
     schema: SchemaRef,
 }
 
+/// Columns of keys of the spine, and the unit of its moments.
+type Line<'a> = (&'a [Arc<str>], Ticks);
+
 /// A view beside the moments of the spine that it is searched for.
 struct Side<'a> {
     view: &'a ResolvedView<'a>,
@@ -35,11 +38,16 @@ struct Side<'a> {
     candidates: Mutex<Candidates>,
 }
 
-/// Key, moment and slot of a spine row, with what sorting them takes.
-const TIMELINE_BYTES: usize = 96;
+/// Moment and slot of a spine row beside its key, with what sorting them takes, and what stays of them.
+const LINE_BYTES: usize = 64;
+const LINE_BYTES_KEPT: usize = 16;
 
-/// A candidate, a winner and its place, with what sorting them takes.
-const WINNER_BYTES: usize = 72;
+/// The best offer of a slot, and a winner with its place while winners are sorted.
+const CANDIDATE_BYTES: usize = 24;
+const WINNER_BYTES: usize = 40;
+
+/// A winner and its place once they are sorted.
+const PICK_BYTES: usize = 16;
 
 /// Keys, times and offers of a row while a batch is searched.
 const OFFER_BYTES: usize = 88;
@@ -66,16 +74,41 @@ impl<'a> Pass<'a> {
 
     /// What the memory is used for while rows like those of `spine` are joined.
     pub(super) fn shares(&self, spine: &RecordBatch) -> Result<Shares> {
-        // Of each view the winners' values, the answer, and once more what is being put together.
-        let outputs: usize = self.views.iter().map(|view| 3 * view.output_bytes() + WINNER_BYTES).sum();
+        let row = bytes(spine) / spine.num_rows().max(1);
+        let (lines, views) = (self.lines().0, self.views.len());
+        let keys = lines.iter().map(|(keys, _)| KeyIndex::bytes_per_key(spine, keys)).sum::<Result<usize>>()?;
+        let outputs: usize = self.views.iter().map(ResolvedView::output_bytes).sum();
+        // What a row takes beside itself in each step; the next one begins when it is over.
+        let steps = [
+            // The piece is put together from batches.
+            row,
+            keys + LINE_BYTES * lines.len(),
+            keys + LINE_BYTES_KEPT * lines.len() + (CANDIDATE_BYTES + WINNER_BYTES) * views,
+            // The winners' values, once more while they are put together, and the answer.
+            PICK_BYTES * views + 3 * outputs,
+        ];
         let thread = |view: &ResolvedView<'_>| {
             let row = 2 * view.search_bytes().max(view.output_bytes()) + OFFER_BYTES;
             self.settings.batch_rows * row + view.buffer_bytes()
         };
         self.settings.shares(Costs {
-            spine_row: 2 * bytes(spine) / spine.num_rows().max(1) + TIMELINE_BYTES + outputs,
+            spine_row: row + steps.into_iter().max().unwrap_or(0),
             thread: self.views.iter().map(thread).max().unwrap_or(0),
         })
+    }
+
+    /// By which columns and in which unit the spine is turned round, and which of these each view goes by.
+    fn lines(&self) -> (Vec<Line<'_>>, Vec<usize>) {
+        let mut lines: Vec<Line<'_>> = Vec::new();
+        let of_view = |view: &ResolvedView<'a>| {
+            let line = (view.view.spine_keys.as_slice(), view.unit);
+            lines.iter().position(|known| *known == line).unwrap_or_else(|| {
+                lines.push(line);
+                lines.len() - 1
+            })
+        };
+        let of_view = self.views.iter().map(of_view).collect();
+        (lines, of_view)
     }
 
     /// The joined rows of `spine`, at most `u32::MAX`.
@@ -89,16 +122,8 @@ impl<'a> Pass<'a> {
 
     /// The winners of every view.
     fn search(&self, spine: &RecordBatch, threads: usize) -> Result<Vec<Picks>> {
-        let mut wanted: Vec<(&[Arc<str>], Ticks)> = Vec::new();
-        let of_view = |view: &ResolvedView<'a>| {
-            let lines = (view.view.spine_keys.as_slice(), view.unit);
-            wanted.iter().position(|known| *known == lines).unwrap_or_else(|| {
-                wanted.push(lines);
-                wanted.len() - 1
-            })
-        };
-        let of_view: Vec<usize> = self.views.iter().map(of_view).collect();
-        let timelines = spread(threads, &wanted, |(keys, unit)| Timeline::build(spine, keys, self.timestamp, *unit))?;
+        let (lines, of_view) = self.lines();
+        let timelines = spread(threads, &lines, |(keys, unit)| Timeline::build(spine, keys, self.timestamp, *unit))?;
         let sides = self.views.iter().zip(&of_view).filter_map(|(view, line)| {
             let timeline = timelines.get(*line)?;
             Some(Side { view, timeline, candidates: Mutex::new(Candidates::new(timeline.len())) })

@@ -165,8 +165,8 @@ impl PointInTimeJoin {
         let mut shares = pass.shares(&self.spine)?;
         for batch in spine {
             let batch = batch?;
+            pieces.push(batch.clone())?;
             shares = pass.shares(&batch)?;
-            pieces.push(batch)?;
             while pieces.rows() > shares.spine_rows {
                 sink(pass.run(&pieces.take(shares.spine_rows)?, shares.threads)?)?;
             }

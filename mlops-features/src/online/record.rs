@@ -1,8 +1,9 @@
 //! What is kept online for one entity in one view, and how a write changes it.
 //!
-//! Layout, version 2, little endian: u8 `2`; u8 whether there is a latest row; if so i64 event time, u8 whether and
+//! Layout, version 3, little endian: u8 `3`; u8 whether there is a latest row; if so i64 event time, u8 whether and
 //! i64 when created, u32 cells, the cells of the view's columns; then the events as `AggregateState` writes them.
-//! Version 1, which is read and replaced by the next write, has the events without tiles.
+//! Version 2 is the same but for tiles that have neither numbers in order nor different values, version 1 has the
+//! events without tiles. Both are read, and replaced by the next write.
 
 use bytes::Bytes;
 use mlops_core::{Error, Result};
@@ -18,7 +19,7 @@ use crate::{
     window::Parts,
 };
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Events are in no tiles.
 const VERSION_UNTILED: u8 = 1;
 /// Bytes of what stands before the cells of a row.
@@ -62,13 +63,13 @@ impl<'a> Stored<'a> {
     pub(crate) fn open(bytes: &'a [u8]) -> Result<Self> {
         let mut from = Decoder(bytes);
         let version = from.u8()?;
-        if version != VERSION && version != VERSION_UNTILED {
+        if !(VERSION_UNTILED..=VERSION).contains(&version) {
             return Err(Error::failed_precondition(format!(
                 "an online record has format {version}; this version reads up to {VERSION}; materialize the view again"
             )));
         }
         let latest = if from.u8()? == 0 { None } else { Some(LatestHead::decode(&mut from)?) };
-        Ok(Self { latest, tiled: version == VERSION, from })
+        Ok(Self { latest, tiled: version != VERSION_UNTILED, from })
     }
 
     /// The cells of the newest row, in order; call it once.
@@ -208,7 +209,7 @@ impl Update {
                 let mut events = stored.map(Stored::events).transpose()?.unwrap_or_default();
                 events.insert(&self.events, &self.limits)?;
                 let mut out = begin(32 + 48 * events.len());
-                events.encode(&mut out);
+                events.encode(&mut out)?;
                 Ok(out)
             }
         }
@@ -218,6 +219,7 @@ impl Update {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Function;
 
     fn update(time: i64, created: Option<i64>, value: i64) -> Update {
         let mut update = Update::new(StateLimits::new(100, 10, Parts::NONE));
@@ -247,34 +249,67 @@ mod tests {
         bytes
     }
 
-    #[test]
-    fn layout_of_version_2_is_fixed() {
-        let limits =
-            StateLimits::new(640, 10, Parts::of(1, [(0, crate::Function::Sum), (0, crate::Function::Max)].into_iter()));
-        let mut update = Update::new(limits);
+    /// Eight events with the value -1 and one of null, in tiles of ten microseconds that keep what `functions` want.
+    fn tiled(functions: &[Function]) -> Update {
+        let parts = Parts::of(1, functions.iter().map(|function| (0, *function)));
+        let mut update = Update::new(StateLimits::new(640, 10, parts));
         update.add_row(Latest::of(1, None, &[Value::Text("a".into())]));
         (0..8).for_each(|time| update.add_event(Event { time, identity: 9, values: vec![Value::Int(-1)] }));
         update.add_event(Event { time: 10, identity: 9, values: vec![Value::Null] });
-        let mut expected = row_bytes(2);
-        expected.extend([0; 9]);
-        expected.extend(10_i64.to_le_bytes());
-        expected.extend([2, 0, 0, 0, 1, 0, 0, 0, 5]);
-        let head = |first: i64, last: i64, count: u32, partials: u32, events: u32| {
-            let numbers = [count, partials, events].map(u32::to_le_bytes);
-            [first.to_le_bytes().as_slice(), &last.to_le_bytes(), numbers.as_flattened()].concat()
+        update
+    }
+
+    /// The same as bytes, with `kept` and partial aggregates as they are given.
+    fn tiled_bytes(version: u8, kept: u8, partials: &[u8]) -> Vec<u8> {
+        let mut bytes = row_bytes(version);
+        bytes.extend([0; 9]);
+        bytes.extend(10_i64.to_le_bytes());
+        bytes.extend([2, 0, 0, 0, 1, 0, 0, 0, kept]);
+        let head = |first: i64, last: i64, numbers: [u32; 3]| {
+            [first.to_le_bytes().as_slice(), &last.to_le_bytes(), numbers.map(u32::to_le_bytes).as_flattened()].concat()
         };
         let event = |time: i64| [time.to_le_bytes(), 9_i64.to_le_bytes()].concat();
-        expected.extend(head(0, 7, 8, 29, 200));
-        // Count; the sum: below zero, from the limb of units on, one limb; least and greatest value.
-        expected.extend([8, 0, 0, 0, 1, 68, 1, 8, 0, 0, 0]);
-        (0..2).for_each(|_| expected.extend([[3].as_slice(), &(-1_i64).to_le_bytes()].concat()));
+        bytes.extend(head(0, 7, [8, u32::try_from(partials.len()).unwrap(), 200]));
+        bytes.extend(partials);
         for time in 0..8 {
-            expected.extend([event(time).as_slice(), &[3], &(-1_i64).to_le_bytes()].concat());
+            bytes.extend([event(time), minus_one()].concat());
         }
-        expected.extend(head(10, 10, 1, 0, 17));
-        expected.extend([event(10), vec![0]].concat());
-        assert_eq!(update.apply(None).unwrap(), expected);
-        assert!(Record::decode(&[3]).unwrap_err().message().contains("format 3"));
+        bytes.extend(head(10, 10, [1, 0, 17]));
+        bytes.extend([event(10), vec![0]].concat());
+        bytes
+    }
+
+    fn minus_one() -> Vec<u8> {
+        [[3].as_slice(), &(-1_i64).to_le_bytes()].concat()
+    }
+
+    /// Count; the sum: below zero, from the limb of units on, one limb; least and greatest value.
+    fn moments() -> Vec<u8> {
+        [vec![8, 0, 0, 0, 1, 68, 1, 8, 0, 0, 0], minus_one(), minus_one()].concat()
+    }
+
+    #[test]
+    fn layout_of_version_3_is_fixed() {
+        let median = Function::ApproxQuantile(crate::Quantile::new(0.5).unwrap());
+        let all = tiled(&[Function::Sum, Function::Max, median, Function::ApproxDistinct]);
+        // How many numbers, and these; how many bytes of different values, and these.
+        let numbers = [vec![8, 0, 0, 0], (-1_f64).to_le_bytes().repeat(8)].concat();
+        let lists = [numbers, vec![9, 0, 0, 0], minus_one()].concat();
+        assert_eq!(all.apply(None).unwrap(), tiled_bytes(3, 29, &[moments(), lists].concat()));
+        assert!(Record::decode(&[4]).unwrap_err().message().contains("format 4"));
+    }
+
+    #[test]
+    fn version_2_is_read_and_replaced() {
+        let old = tiled_bytes(2, 5, &moments());
+        assert_eq!(Record::decode(&old).unwrap().events, 9);
+        let update = tiled(&[Function::Sum, Function::Max]);
+        let next = update.apply(Some(&old)).unwrap();
+        assert_eq!(next, tiled_bytes(3, 5, &moments()), "it has these events already");
+        assert_eq!(Update::new(update.limits.clone()).apply(Some(&old)).unwrap(), next);
+        // Tiles are made anew where more is wanted of them.
+        let distinct = [vec![8, 0, 0, 0, 9, 0, 0, 0], minus_one()].concat();
+        assert_eq!(tiled(&[Function::ApproxDistinct]).apply(Some(&old)).unwrap(), tiled_bytes(3, 16, &distinct));
     }
 
     #[test]
@@ -288,7 +323,7 @@ mod tests {
         let mut update = Update::new(StateLimits::new(100, 10, Parts::NONE));
         update.add_event(Event { time: 7, identity: 9, values: vec![Value::Int(5)] });
         let next = update.apply(Some(&old)).unwrap();
-        assert_eq!((next[0], Record::decode(&next).unwrap().events), (2, 1));
+        assert_eq!((next[0], Record::decode(&next).unwrap().events), (3, 1));
         assert_eq!(Update::new(StateLimits::new(100, 10, Parts::NONE)).apply(Some(&old)).unwrap(), next);
     }
 }

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use futures::{FutureExt as _, future::Either};
 use mlops_core::{Error, Result};
 
+#[cfg(feature = "kafka")]
+pub use super::kafka::takes_any_answer_of_kafka;
 use super::{Positions, StreamBatch, StreamSource};
 
 /// Puts rows into the stream under test, into whatever partitions it likes.

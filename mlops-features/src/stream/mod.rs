@@ -17,6 +17,8 @@
 mod channel;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod given_name;
 mod ingest;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use mlops_core::{Error, ErrorKind, FeatureRef, Result, Timestamp};
 
 use super::{
+    matrix::Matrix,
     query::{EntityFilter, VECTOR_LENGTH_MAX, VectorQuery},
-    vectors::{Found, Matrix, Vectors},
+    vectors::{Found, Vectors},
 };
 use crate::{
     cell::{Cell, ColumnBuilder},

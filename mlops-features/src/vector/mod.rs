@@ -8,6 +8,7 @@
 mod graph;
 mod index;
 mod indexed;
+mod matrix;
 mod metric;
 mod query;
 mod search;

@@ -1,13 +1,16 @@
 //! The aggregate functions over a window that is cut into stretches, oldest first. Null cells are skipped.
 
-use hashbrown::HashSet;
 use mlops_core::{Error, Result};
 
-use super::tile::{Extremes, Moments, Partial, float_order};
+use super::{
+    different::{self, DifferentBuilder},
+    sorted::{self, Run},
+    tile::{Extremes, Moments, Partial, number},
+};
 use crate::{
     cell::Cell,
     definition::{Function, Quantile},
-    value::{Value, encode_cell},
+    value::Value,
 };
 
 /// Neighbouring events of a window, of which one column is looked at.
@@ -154,47 +157,33 @@ fn may_have_values(stretch: &impl Stretch) -> bool {
 }
 
 fn distinct(window: &[impl Stretch]) -> Result<usize> {
-    let bytes = |cell: Cell<'_>| {
-        let cell = match cell {
-            Cell::Float(float) if float.is_nan() => Cell::Float(f64::NAN),
-            // Makes 0 of -0.
-            Cell::Float(float) => Cell::Float(float + 0.0),
-            other => other,
-        };
-        let mut bytes = Vec::new();
-        encode_cell(&cell, &mut bytes);
-        bytes
-    };
-    let mut found: HashSet<Vec<u8>> = HashSet::new();
+    let (mut parts, mut loose) = (Vec::new(), DifferentBuilder::default());
     for stretch in window {
-        each(stretch, |cell| {
-            found.insert(bytes(cell));
-        })?;
+        match stretch.partial()?.and_then(|partial| partial.different) {
+            Some(different) => parts.push(different),
+            None => each(stretch, |cell| loose.add(&cell))?,
+        }
     }
-    Ok(found.len())
+    parts.push(loose.all());
+    different::count(&parts)
 }
 
 fn quantile_of(window: &[impl Stretch], quantile: Quantile) -> Result<Value> {
-    let mut numbers: Vec<f64> = Vec::new();
+    let (mut runs, mut loose): (Vec<Run<'_>>, Vec<f64>) = (Vec::new(), Vec::new());
     for stretch in window {
-        each(stretch, |cell| numbers.extend(number(&cell)))?;
+        match stretch.partial()?.and_then(|partial| partial.sorted) {
+            Some(run) => runs.push(run),
+            None => each(stretch, |cell| loose.extend(number(&cell)))?,
+        }
     }
-    numbers.sort_unstable_by(|left, right| float_order(*left, *right));
-    let (below, share) = quantile.place(numbers.len());
-    let Some(low) = numbers.get(below) else { return Ok(Value::Null) };
-    Ok(match numbers.get(below + 1) {
-        Some(high) if share > 0.0 => Value::Float(low + (high - low) * share),
-        _ => Value::Float(*low),
+    let loose = sorted::run(loose);
+    runs.push(&loose);
+    let (below, share) = quantile.place(runs.iter().map(|run| run.len()).sum());
+    Ok(match sorted::at(&runs, below) {
+        None => Value::Null,
+        Some((low, Some(high))) if share > 0.0 => Value::Float(low + (high - low) * share),
+        Some((low, _)) => Value::Float(low),
     })
-}
-
-#[allow(clippy::cast_precision_loss, reason = "integers enter quantiles as the nearest double")]
-const fn number(cell: &Cell<'_>) -> Option<f64> {
-    match cell {
-        Cell::Int(int) => Some(*int as f64),
-        Cell::Float(float) => Some(*float),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub(crate) fn history_columns(
     let is_wanted = |aggregation: &&PlannedAggregation| wanted.contains(&aggregation.name.as_ref());
     let aggregations: Vec<_> = plan.aggregations.iter().filter(is_wanted).collect();
     let mut history = History::read(&index, source, view, plan, knowledge)?;
-    history.tile(&groups, &aggregations);
+    history.tile(&groups, &aggregations)?;
     let times = micros(spine, spine_timestamp)?;
     let mut columns = Vec::with_capacity(wanted.len());
     for aggregation in aggregations {
@@ -134,9 +134,9 @@ impl History {
     }
 
     /// Makes tiles for the groups of which enough is asked by rows of a spine, whose groups are `asked`.
-    fn tile(&mut self, asked: &[Option<u32>], wanted: &[&PlannedAggregation]) {
+    fn tile(&mut self, asked: &[Option<u32>], wanted: &[&PlannedAggregation]) -> Result<()> {
         if !wanted.iter().any(|aggregation| aggregation.reads_tiles()) {
-            return;
+            return Ok(());
         }
         let functions = wanted.iter().map(|aggregation| (aggregation.column, aggregation.function));
         self.parts = Parts::of(self.cells.len(), functions);
@@ -149,12 +149,13 @@ impl History {
         let mut groups = std::mem::take(&mut self.groups);
         for (group, _) in groups.iter_mut().zip(questions).filter(|(_, count)| *count >= QUESTIONS_MIN) {
             let (tiles, _) = group.events.as_chunks::<TILE_EVENTS>();
-            group.tiles = tiles.iter().map(|events| self.tile_of(events)).collect();
+            group.tiles = tiles.iter().map(|events| self.tile_of(events)).collect::<Result<_>>()?;
         }
         self.groups = groups;
+        Ok(())
     }
 
-    fn tile_of(&mut self, events: &[Occurrence]) -> Tile {
+    fn tile_of(&mut self, events: &[Occurrence]) -> Result<Tile> {
         let moments = events.iter().flat_map(|(_, row)| [self.created_at(*row), self.retracted_at(*row)]);
         let settled = moments.flatten().max().unwrap_or(i64::MIN);
         let mut partials = std::mem::take(&mut self.partials);
@@ -166,10 +167,10 @@ impl History {
         for (number, column) in self.cells.iter().enumerate() {
             let kept = Part::of_column(self.parts.as_bytes(), number);
             let rows = events.iter().map(|(_, row)| *row).filter(|row| counts(*row));
-            Partial::encode(kept, rows.filter_map(|row| column.get(row).map(Cell::from)), &mut partials);
+            Partial::encode(kept, rows.filter_map(|row| column.get(row).map(Cell::from)), &mut partials)?;
         }
         self.partials = partials;
-        Tile { settled, partials: begin..self.partials.len() }
+        Ok(Tile { settled, partials: begin..self.partials.len() })
     }
 
     fn created_at(&self, row: usize) -> Option<i64> {
@@ -259,7 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Aggregation, Entity, FeatureView, Function, value::encode};
+    use crate::{Aggregation, Entity, FeatureView, Function, Quantile, value::encode};
 
     const WINDOWS: [u64; 3] = [1, 40, 400];
 
@@ -298,15 +299,17 @@ mod tests {
 
     fn view() -> FeatureView {
         use Function as F;
-        let functions = [F::Count, F::Sum, F::Mean, F::Min, F::Max, F::Std, F::Var, F::Last, F::First, F::LastN(3)];
+        let moments = [F::Count, F::Sum, F::Mean, F::Min, F::Max, F::Std, F::Var, F::ApproxDistinct];
+        let quantiles = [0.0, 0.3, 0.5, 1.0].map(|share| F::ApproxQuantile(Quantile::new(share).unwrap()));
+        let functions = [moments.as_slice(), &quantiles, &[F::Last, F::First, F::LastN(3)]].concat();
         let mut view = FeatureView::builder("v", Entity::new("e", ["k"]).unwrap(), "t")
             .with_created("created")
             .with_event_id("id")
             .with_retraction("back");
         for (window, column) in WINDOWS.into_iter().flat_map(|window| [(window, "x"), (window, "n")]) {
-            for (number, function) in functions.into_iter().enumerate() {
+            for (number, function) in functions.iter().enumerate() {
                 let name = format!("{column}_{window}_{number}");
-                view = view.with_aggregation(Aggregation::new(name, function, column, Duration::from_micros(window)));
+                view = view.with_aggregation(Aggregation::new(name, *function, column, Duration::from_micros(window)));
             }
         }
         view.build().unwrap()
@@ -339,7 +342,7 @@ mod tests {
                 bytes
             };
             let of_events = answers(&history);
-            history.tile(&groups, &wanted);
+            history.tile(&groups, &wanted).unwrap();
             prop_assert!(history.groups.iter().any(|group| !group.tiles.is_empty()));
             prop_assert_eq!(answers(&history), of_events);
         }

@@ -36,7 +36,7 @@ impl PlannedAggregation {
     /// Whether tiles spare it looking at events.
     pub(super) const fn reads_tiles(&self) -> bool {
         use Function as F;
-        matches!(self.function, F::Count | F::Sum | F::Mean | F::Min | F::Max | F::Std | F::Var)
+        !matches!(self.function, F::Last | F::First | F::LastN(_))
     }
 }
 

@@ -244,14 +244,14 @@ impl<'a> AggregateState<'a> {
     /// per event, a byte of [`Part`] for each of these; then every tile: i64 first and last time, u32 events, u32 bytes
     /// of partial aggregates, u32 bytes of events, the partial aggregates of each column as [`Partial::encode`] writes
     /// them (none in a tile of few events), and the events: i64 time, u64 identity, cells.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         out.push(u8::from(self.forgotten_until.is_some()));
         out.extend(self.forgotten_until.unwrap_or(0).to_le_bytes());
         out.extend(self.width.to_le_bytes());
         out.extend(length(self.tiles.len()));
         out.extend(length(self.cells));
         out.extend((0..self.cells).map(|column| Part::of_column(&self.parts, column).to_byte()));
-        self.tiles.iter().for_each(|tile| tile.encode(&self.parts, self.cells, out));
+        self.tiles.iter().try_for_each(|tile| tile.encode(&self.parts, self.cells, out))
     }
 
     pub(crate) fn decode(from: &mut Decoder<'a>) -> Result<Self> {
@@ -346,7 +346,7 @@ impl<'a> Tile<'a> {
         Ok(kept.chain(opened.iter().copied()))
     }
 
-    fn encode(&self, parts: &[u8], cells: usize, out: &mut Vec<u8>) {
+    fn encode(&self, parts: &[u8], cells: usize, out: &mut Vec<u8>) -> Result<()> {
         out.extend(self.first.to_le_bytes());
         out.extend(self.last.to_le_bytes());
         out.extend(length(self.count));
@@ -364,7 +364,7 @@ impl<'a> Tile<'a> {
                 for column in (0..cells).filter(|_| self.count >= TILE_EVENTS_MIN) {
                     let kept = events.iter().filter(|event| !event.is_retraction());
                     let cells = kept.filter_map(|event| event.values.get(column).map(Cell::from));
-                    Partial::encode(Part::of_column(parts, column), cells, out);
+                    Partial::encode(Part::of_column(parts, column), cells, out)?;
                 }
                 let middle = out.len();
                 events.iter().for_each(|event| event.encode(out));
@@ -374,6 +374,7 @@ impl<'a> Tile<'a> {
                 }
             }
         }
+        Ok(())
     }
 
     fn decode(from: &mut Decoder<'a>) -> Result<Self> {
@@ -472,7 +473,7 @@ mod tests {
 
     fn bytes(state: &AggregateState<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        state.encode(&mut bytes);
+        state.encode(&mut bytes).unwrap();
         bytes
     }
 
@@ -649,7 +650,7 @@ mod tests {
                 let mut state = if kept.is_empty() { AggregateState::default() } else { AggregateState::decode(&mut Decoder(&kept)).unwrap() };
                 state.insert(write, &limits).unwrap();
                 let mut next = Vec::new();
-                state.encode(&mut next);
+                state.encode(&mut next).unwrap();
                 kept = next;
             }
             let state = AggregateState::decode(&mut Decoder(&kept)).unwrap();

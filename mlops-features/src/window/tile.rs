@@ -1,15 +1,19 @@
 //! Partial aggregates of neighbouring events: what a window takes from a tile that lies wholly inside it.
 //!
 //! For every column of a plan a tile keeps how many cells are not null and, where a function wants it of that column,
-//! the exact sum, the exact sum of squares, the least and the greatest value. All of these can be put together in any
-//! order without a change of a bit. Values by place (first, last, last n), distinct values and quantiles are taken from
-//! the events.
+//! the exact sum, the exact sum of squares, the least and the greatest value, the numbers in order, the different values.
+//! All of these can be put together in any order without a change of a bit, and none of them estimates. Values by place
+//! (first, last, last n) are taken from the events.
 
 use std::{cmp::Ordering, sync::Arc};
 
 use mlops_core::Result;
 
-use super::exact::{Accumulator, Digits};
+use super::{
+    different::{Different, DifferentBuilder},
+    exact::{Accumulator, Digits},
+    sorted::{self, Run},
+};
 use crate::{
     cell::Cell,
     definition::Function,
@@ -42,6 +46,16 @@ impl Parts {
         Self(Some(parts.into()))
     }
 
+    /// About how many bytes of an event the lists take that grow with their tile, as they are made.
+    pub(crate) fn bytes_per_event(&self) -> usize {
+        let lists = |part: &u8| {
+            let part = Part(*part);
+            // A number, and a cell with its tag and a length; a list that doubles may be half empty.
+            2 * (8 * usize::from(part.has(Part::SORTED)) + 16 * usize::from(part.has(Part::DIFFERENT)))
+        };
+        self.as_bytes().iter().map(lists).sum()
+    }
+
     /// A byte for each column; those without one keep nothing.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_deref().unwrap_or_default()
@@ -52,12 +66,16 @@ impl Part {
     const SUM: Self = Self(1);
     const SQUARES: Self = Self(2);
     const EXTREMES: Self = Self(4);
+    const SORTED: Self = Self(8);
+    const DIFFERENT: Self = Self(16);
 
     const fn of(function: Function) -> Self {
         match function {
             Function::Sum | Function::Mean => Self::SUM,
             Function::Std | Function::Var => Self(Self::SUM.0 | Self::SQUARES.0),
             Function::Min | Function::Max => Self::EXTREMES,
+            Function::ApproxQuantile(_) => Self::SORTED,
+            Function::ApproxDistinct => Self::DIFFERENT,
             _ => Self(0),
         }
     }
@@ -85,6 +103,9 @@ pub(crate) struct Partial<'a> {
     pub(super) squares: Option<Digits<'a>>,
     /// The least and the greatest value, null when there is none.
     pub(super) extremes: Option<(Cell<'a>, Cell<'a>)>,
+    /// The numbers in order.
+    pub(super) sorted: Option<Run<'a>>,
+    pub(super) different: Option<Different<'a>>,
 }
 
 impl<'a> Partial<'a> {
@@ -102,13 +123,16 @@ impl<'a> Partial<'a> {
         let mut digits = |part| if kept.has(part) { Digits::decode(from).map(Some) } else { Ok(None) };
         let (sum, squares) = (digits(Part::SUM)?, digits(Part::SQUARES)?);
         let extremes = if kept.has(Part::EXTREMES) { Some((from.cell()?, from.cell()?)) } else { None };
-        Ok(Self { count, sum, squares, extremes })
+        let sorted = if kept.has(Part::SORTED) { Some(decode_run(from)?) } else { None };
+        let different = if kept.has(Part::DIFFERENT) { Some(Different::decode(from)?) } else { None };
+        Ok(Self { count, sum, squares, extremes, sorted, different })
     }
 
-    /// Appends the bytes of what `cells` add up to: u32 count; where `kept` has them the two sums, then least and
-    /// greatest value.
-    pub(super) fn encode<'c>(kept: Part, cells: impl Iterator<Item = Cell<'c>>, out: &mut Vec<u8>) {
+    /// Appends the bytes of what `cells` add up to: u32 count; where `kept` has them the two sums, least and greatest
+    /// value, u32 how many numbers and these in order, u32 bytes of the different cells and these.
+    pub(super) fn encode<'c>(kept: Part, cells: impl Iterator<Item = Cell<'c>>, out: &mut Vec<u8>) -> Result<()> {
         let (mut moments, mut extremes) = (Moments::default(), Extremes::default());
+        let (mut numbers, mut different) = (Vec::new(), DifferentBuilder::default());
         for cell in cells.filter(|cell| *cell != Cell::Null) {
             moments.count += 1;
             if kept.has(Part::SUM) {
@@ -116,6 +140,12 @@ impl<'a> Partial<'a> {
             }
             if kept.has(Part::SQUARES) {
                 moments.add_square(&cell);
+            }
+            if kept.has(Part::SORTED) {
+                numbers.extend(number(&cell));
+            }
+            if kept.has(Part::DIFFERENT) {
+                different.add(&cell);
             }
             if kept.has(Part::EXTREMES) {
                 extremes.add(cell);
@@ -132,6 +162,30 @@ impl<'a> Partial<'a> {
             encode_cell(&extremes.least.unwrap_or(Cell::Null), out);
             encode_cell(&extremes.greatest.unwrap_or(Cell::Null), out);
         }
+        if kept.has(Part::SORTED) {
+            let run = sorted::run(numbers);
+            out.extend(u32::try_from(run.len()).unwrap_or(u32::MAX).to_le_bytes());
+            out.extend(run.as_flattened());
+        }
+        if kept.has(Part::DIFFERENT) {
+            different.encode(out)?;
+        }
+        Ok(())
+    }
+}
+
+fn decode_run<'a>(from: &mut Decoder<'a>) -> Result<Run<'a>> {
+    let length = from.u32()? as usize;
+    Ok(from.take(8 * length)?.as_chunks().0)
+}
+
+/// A cell as quantiles see it.
+#[allow(clippy::cast_precision_loss, reason = "integers enter quantiles as the nearest double")]
+pub(super) const fn number(cell: &Cell<'_>) -> Option<f64> {
+    match cell {
+        Cell::Int(int) => Some(*int as f64),
+        Cell::Float(float) => Some(*float),
+        _ => None,
     }
 }
 

@@ -12,11 +12,14 @@
 //! | one connection, from TCP over TLS to the broker's greeting | `connection`, `sasl` |
 //! | questions and answers byte by byte | `wire`, `messages` |
 //! | messages in batches, compressed, in transactions | `records`, `compression` |
+//! | what must hold for any bytes of a broker | `any_answer` |
 //!
 //! The protocol is spoken by hand in few fixed versions, which by its documentation brokers from 2.1 to 4.x have in
 //! common; tests run against the cluster for tests that librdkafka has. The sizes that a broker tells are checked before
 //! anything is allocated, and every answer is waited for with a limit.
 
+#[cfg(any(test, feature = "conformance"))]
+mod any_answer;
 mod cluster;
 mod compression;
 mod connection;
@@ -29,5 +32,7 @@ mod server;
 mod source;
 mod wire;
 
+#[cfg(any(test, feature = "conformance"))]
+pub use any_answer::takes_any_answer_of_kafka;
 pub use server::KafkaServer;
 pub use source::{KafkaSource, KafkaSourceSettings, StartAt};

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The one format of batches that is read.
-const FORMAT: i8 = 2;
+pub(super) const FORMAT: i8 = 2;
 
 /// Bytes before a batch's length is known, and those up to its format.
 const LENGTH_ENDS: usize = 12;
@@ -68,7 +68,6 @@ pub(super) fn read(bytes: Bytes, from: u64, aborted: &[Aborted], bytes_max: usiz
     aborted.sort_unstable_by_key(|transaction| std::cmp::Reverse(transaction.first));
     let mut reading = Reading {
         fields: Fields(bytes),
-        from,
         aborted,
         open: BTreeSet::new(),
         bytes_max,
@@ -91,7 +90,6 @@ pub(super) fn read(bytes: Bytes, from: u64, aborted: &[Aborted], bytes_max: usiz
 /// How far batches are read.
 struct Reading {
     fields: Fields,
-    from: u64,
     /// Transactions that were given up and have not begun yet, the first one last.
     aborted: Vec<Aborted>,
     /// Producers whose transaction is one that is given up.
@@ -113,9 +111,10 @@ impl Reading {
             if batch.aborts()? {
                 self.open.remove(&batch.producer);
             }
-        } else if !of_aborted && next > self.from {
+        } else if !of_aborted && next > self.found.next {
             let left = self.bytes_max.saturating_sub(self.found.bytes);
-            self.found.bytes += batch.messages(self.from, left, &mut self.found.messages)?;
+            // Not from where this read began: a broker that gives batches twice gives no message twice.
+            self.found.bytes += batch.messages(self.found.next, left, &mut self.found.messages)?;
         }
         self.found.next = self.found.next.max(next);
         Ok(true)
@@ -357,6 +356,13 @@ pub(super) mod tests {
         // From the marker of a transaction on whose messages were passed before.
         let found = read(log(&batches[6..]), 6, &[], 1_000).unwrap();
         assert_eq!(values(&found), [(7, "two")]);
+    }
+
+    #[test]
+    fn batches_that_come_twice_or_overlap_give_each_message_once() {
+        let batches = [Kept::of(0, &["a", "b"]), Kept::of(0, &["a", "b"]), Kept::of(1, &["b", "c"])];
+        let found = read(log(&batches), 0, &[], 1_000).unwrap();
+        assert_eq!((values(&found), found.next), (vec![(0, "a"), (1, "b"), (2, "c")], 3));
     }
 
     #[test]

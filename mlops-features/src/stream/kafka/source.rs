@@ -20,13 +20,20 @@ use super::{
     server::KafkaServer,
     wire::Malformed,
 };
-use crate::stream::{MessageDecoder, Positions, ReadSettings, StreamBatch, StreamSource, message::Entry, read::Reader};
+use crate::stream::{
+    MessageDecoder, Positions, ReadSettings, StreamBatch, StreamSource, given_name::NameRule, message::Entry,
+    read::Reader,
+};
 
 /// Longest look for new messages where several brokers lead: each of them is waited for.
 const WAIT_OF_SEVERAL: Duration = Duration::from_millis(100);
 
-/// Longest name of a topic, which Kafka sets.
-const TOPIC_BYTES_MAX: usize = 249;
+const TOPIC: NameRule = NameRule {
+    thing: "topic of Kafka",
+    bytes_max: 249,
+    allows: |letter| letter.is_ascii_alphanumeric() || "._-".contains(letter),
+    allowed: "letters, digits and . _ -",
+};
 
 /// Where a partition begins of which nothing is durable yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -139,7 +146,7 @@ impl KafkaSource {
         decoder: Arc<dyn MessageDecoder>,
         settings: KafkaSourceSettings,
     ) -> Result<Self> {
-        check_name(topic)?;
+        TOPIC.check(topic)?;
         let reader = Reader::new(name, decoder, settings.read.clone());
         let (client, timeout, bytes_max) = (Arc::clone(&reader.name), reader.settings.timeout, settings.bytes_max);
         let cluster = Cluster::new(server, topic, Limits { client, timeout, bytes_max });
@@ -368,17 +375,6 @@ fn unreadable(at: &str, bytes_max: usize, fault: Fault) -> Error {
             format!("{at}: messages take more than {bytes_max} bytes when they are expanded; raise bytes_max"),
         ),
     }
-}
-
-fn check_name(topic: &str) -> Result<()> {
-    let good = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-    if topic.is_empty() || topic.len() > TOPIC_BYTES_MAX || !topic.chars().all(good) {
-        return Err(Error::invalid_argument(format!(
-            "\"{}\" can be no topic of Kafka: 1 to {TOPIC_BYTES_MAX} letters, digits and . _ -",
-            topic.chars().take(TOPIC_BYTES_MAX).collect::<String>()
-        )));
-    }
-    Ok(())
 }
 
 #[async_trait]

@@ -17,11 +17,16 @@ use super::{
 };
 use crate::stream::{
     MessageDecoder, Positions, ReadSettings, StreamBatch, StreamSource,
+    given_name::NameRule,
     read::{Reader, tell_each},
 };
 
-/// Longest name of a stream of JetStream.
-const STREAM_BYTES_MAX: usize = 255;
+const STREAM: NameRule = NameRule {
+    thing: "stream of NATS",
+    bytes_max: 255,
+    allows: |letter| !(letter.is_whitespace() || letter.is_control() || ".*>/\\".contains(letter)),
+    allowed: "without spaces and without . * > / \\",
+};
 
 /// Shortest time that a server is asked to keep an idle consumer, whatever the settings say.
 const IDLE_MIN: Duration = Duration::from_millis(100);
@@ -86,7 +91,7 @@ impl NatsSource {
         if streams.is_empty() {
             return Err(Error::invalid_argument(format!("source \"{name}\" needs at least one stream of NATS")));
         }
-        streams.values().try_for_each(|stream| check_name(stream))?;
+        streams.values().try_for_each(|stream| STREAM.check(stream))?;
         let reader = Reader::new(name, decoder, settings.read.clone());
         // One more, for what ends an answer.
         let link = server.connect(name, reader.settings.timeout, reader.settings.messages_max + 1).await?;
@@ -213,17 +218,6 @@ impl NatsSource {
     fn readings(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Reading>> {
         self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn check_name(stream: &str) -> Result<()> {
-    let bad = |letter: char| letter.is_whitespace() || letter.is_control() || ".*>/\\".contains(letter);
-    if stream.is_empty() || stream.len() > STREAM_BYTES_MAX || stream.contains(bad) {
-        return Err(Error::invalid_argument(format!(
-            "\"{}\" can be no stream of NATS: 1 to {STREAM_BYTES_MAX} bytes without spaces and without . * > / \\",
-            stream.chars().take(STREAM_BYTES_MAX).collect::<String>()
-        )));
-    }
-    Ok(())
 }
 
 #[async_trait]
