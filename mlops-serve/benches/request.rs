@@ -9,6 +9,7 @@
 //!
 //! The difference of two counts, divided by that of the requests, is an answer with everything around it: HTTP, checks,
 //! metrics, and the hand-over of the prediction to a log. `--kind echo` gives the body back by a bare axum handler.
+//! With `--listen` nobody asks: it prints its address and answers whatever load program comes, on a thread for each core.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
 
@@ -128,15 +129,20 @@ fn main() {
     };
     let kind = value("--kind").unwrap_or_else(|| "binary".to_owned());
     let count = value("--count").map_or(1000, |count| count.parse().unwrap());
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    let listens = arguments.iter().any(|argument| argument == "--listen");
+    let mut runtime = if listens { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    runtime.enable_all().build().unwrap().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, request) = (listener.local_addr().unwrap(), request(&kind));
-        std::thread::spawn(move || {
-            // The server would go on without a client.
-            let asked = catch_unwind(|| ask(address, &request, count));
-            std::process::exit(i32::from(asked.is_err()));
-        });
+        if listens {
+            println!("http://{address}");
+        } else {
+            std::thread::spawn(move || {
+                // The server would go on without a client.
+                let asked = catch_unwind(|| ask(address, &request, count));
+                std::process::exit(i32::from(asked.is_err()));
+            });
+        }
         if kind == "echo" {
             let router = Router::new().route("/", post(|body: Bytes| async move { body }));
             axum::serve(listener, router).await.unwrap();

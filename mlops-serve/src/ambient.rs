@@ -21,7 +21,16 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::observe::TraceContext;
 
 thread_local! {
-    static HERE: RefCell<Option<Arc<Ambient>>> = const { RefCell::new(None) };
+    static HERE: RefCell<Here> = const { RefCell::new(Here::Nobody) };
+}
+
+/// For whom this thread predicts.
+#[derive(Debug)]
+enum Here {
+    Nobody,
+    /// A request that this thread alone knows, as long as nobody asked for it.
+    Alone(Ambient),
+    Shared(Arc<Ambient>),
 }
 
 /// For whom a prediction is made.
@@ -81,12 +90,36 @@ impl Ambient {
 
     /// That of the prediction on this thread.
     pub(crate) fn current() -> Option<Arc<Self>> {
-        HERE.with_borrow(Clone::clone)
+        HERE.with_borrow_mut(|here| {
+            let shared = match std::mem::replace(here, Here::Nobody) {
+                Here::Nobody => return None,
+                Here::Alone(ambient) => Arc::new(ambient),
+                Here::Shared(shared) => shared,
+            };
+            *here = Here::Shared(Arc::clone(&shared));
+            Some(shared)
+        })
     }
 
     /// Predicts for it on this thread until the guard is dropped.
     pub(crate) fn enter(self: Arc<Self>) -> Entered {
-        Entered(HERE.replace(Some(self)))
+        Entered(HERE.replace(Here::Shared(self)))
+    }
+
+    /// Predicts for it on this thread while its caller waits, and says whether another server was asked. Most predictions
+    /// ask nobody anything, and cost no more for it.
+    pub(crate) fn alone<T>(self, predict: impl FnOnce() -> T) -> (T, bool) {
+        let entered = Entered(HERE.replace(Here::Alone(self)));
+        let predicted = predict();
+        let asked_elsewhere = HERE.with_borrow(|here| match here {
+            Here::Shared(shared) => {
+                shared.waited_for.close();
+                shared.asked_elsewhere()
+            }
+            Here::Alone(_) | Here::Nobody => false,
+        });
+        drop(entered);
+        (predicted, asked_elsewhere)
     }
 
     /// Ends it when the guard is dropped: its caller has an answer, or has gone.
@@ -147,11 +180,11 @@ pub(crate) fn gone() -> Error {
 /// A thread that predicts for a request.
 #[derive(Debug)]
 #[must_use = "the thread forgets the request when this is dropped"]
-pub(crate) struct Entered(Option<Arc<Ambient>>);
+pub(crate) struct Entered(Here);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        HERE.set(self.0.take());
+        HERE.set(std::mem::replace(&mut self.0, Here::Nobody));
     }
 }
 
@@ -192,6 +225,25 @@ mod tests {
         assert_eq!(both.check().unwrap_err().kind(), ErrorKind::Cancelled);
         let endless = Ambient::shared(vec![first, Arc::default()]);
         assert_eq!(endless.ends, None, "who waits for ever is not cut short by a neighbour");
+    }
+
+    #[test]
+    fn who_predicts_alone_is_known_to_those_who_ask_and_gone_afterwards() {
+        let limited = || Ambient::within(Duration::from_secs(60));
+        assert_eq!(limited().alone(|| 7), (7, false));
+        let (shared, _) = limited().alone(|| {
+            let (first, second) = (Ambient::current().unwrap(), Ambient::current().unwrap());
+            assert!(Arc::ptr_eq(&first, &second) && !first.is_given_up());
+            first
+        });
+        assert!(shared.is_given_up() && Ambient::current().is_none());
+    }
+
+    #[cfg(feature = "remote")]
+    #[test]
+    fn who_asks_another_server_for_it_says_so() {
+        let (_, asked) = Ambient::default().alone(|| Ambient::current().unwrap().asks_elsewhere());
+        assert!(asked);
     }
 
     #[test]

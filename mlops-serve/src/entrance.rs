@@ -43,9 +43,21 @@ impl<H: Handler<T, Server>, T> Handler<Behind<T>, Server> for Guarded<H> {
 
     fn call(self, request: Request, server: Server) -> Self::Future {
         let Self { handler, purpose } = self;
-        let door = Door { server: server.clone(), purpose, wire: Wire::Http };
-        through(door, request, move |request| handler.call(request, server)).boxed()
+        guarded(server.clone(), purpose, request, move |request| handler.call(request, server))
     }
+}
+
+/// Lets a request over HTTP in for `purpose`, and `inside` answer it.
+pub(crate) fn guarded<F>(
+    server: Server,
+    purpose: Purpose,
+    request: Request,
+    inside: impl FnOnce(Request) -> F + Send + 'static,
+) -> BoxFuture<'static, Response>
+where
+    F: Future<Output = Response> + Send + 'static,
+{
+    through(Door { server, purpose, wire: Wire::Http }, request, inside).boxed()
 }
 
 /// The layer of one route.
@@ -99,15 +111,24 @@ where
     }
 }
 
-async fn through<F>(door: Door, request: Request, inside: impl FnOnce(Request) -> F + Send) -> Response
+fn through<F>(
+    door: Door,
+    request: Request,
+    inside: impl FnOnce(Request) -> F + Send,
+) -> impl Future<Output = Response> + Send
 where
     F: Future<Output = Response> + Send,
 {
-    let answer = |request: Request| async {
-        match access::enter(&door, &request).await {
-            Ok(()) => limits::admit(&door, request, inside).await,
-            Err(refused) => refused,
+    observe::watch(door.server.clone(), request, move |request| async move {
+        if let Err(refused) = access::enter(&door, &request).await {
+            return refused;
         }
-    };
-    observe::watch(&door.server, request, answer).await
+        let place = match limits::admit(&door, &request) {
+            Ok(place) => place,
+            Err(error) => return door.wire.refuse(error),
+        };
+        let response = inside(limits::prepared(&door, request)).await;
+        drop(place);
+        limits::answered(&door, response)
+    })
 }

@@ -49,6 +49,7 @@ mod executor;
 mod explain;
 mod features;
 mod feedback;
+mod front;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "lambda")]

@@ -2,7 +2,7 @@
 
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
     handler::Handler as _,
     http::StatusCode,
     response::{IntoResponse as _, Response},
@@ -92,16 +92,27 @@ pub(crate) fn router(server: Server) -> Router {
         .with_state(server)
 }
 
-async fn unknown_path(request: Request) -> Response {
+async fn unknown_path(State(server): State<Server>, request: Request) -> Response {
     #[cfg(feature = "grpc")]
     if let Some(answer) = crate::grpc::unknown_method(request.headers()) {
         return answer;
     }
-    // Only calls are told apart by their headers.
-    drop(request);
-    Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path").into_response()
+    let failure = Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path");
+    told(&server, request.uri().path(), failure)
 }
 
-async fn wrong_method() -> Failure {
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+async fn wrong_method(State(server): State<Server>, request: Request) -> Response {
+    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method");
+    told(&server, request.uri().path(), failure)
+}
+
+/// A failure in the words of the protocol that the first word of the path belongs to.
+fn told(server: &Server, path: &str, failure: Failure) -> Response {
+    let protocols = &server.inner.settings.protocols;
+    match path.split('/').nth(1).unwrap_or_default() {
+        "predictions" | "explanations" | "models" if protocols.torchserve => torchserve::nowhere(&failure),
+        "invocations" | "models" if protocols.invocations => scoring::told(&failure),
+        "score" | "swagger.json" if protocols.azureml => azureml::told(&failure),
+        _ => failure.into_response(),
+    }
 }

@@ -11,7 +11,7 @@
 use libfuzzer_sys::fuzz_target;
 use mlops_serve_fuzz::{chosen, post};
 
-const WAYS: [(&str, &str); 7] = [
+const WAYS: [(&str, &str); 11] = [
     ("/invocations", "text/csv"),
     ("/invocations", "application/json"),
     ("/invocations", "application/jsonlines"),
@@ -19,6 +19,10 @@ const WAYS: [(&str, &str); 7] = [
     ("/predictions/number", "application/json"),
     ("/predictions/pair", "text/csv"),
     ("/score", "application/json"),
+    ("/predictions/row", "multipart/form-data; boundary=b"),
+    ("/predictions/word", "multipart/form-data; boundary=b"),
+    ("/predictions/bytes", "application/octet-stream"),
+    ("/invocations", "application/vnd.sagemaker-triton.binary+json;json-header-size=64"),
 ];
 
 fuzz_target!(|data: &[u8]| {

@@ -35,9 +35,7 @@ pub(crate) fn enter<'a>(
             inner.traffic.refused(if unknown { Refusal::Unauthenticated } else { Refusal::PermissionDenied });
             door.wire.refuse(error)
         })?;
-        if let Some(notes) = observe::current() {
-            notes.write(|noted| noted.principal = Some(Arc::new(principal)));
-        }
+        observe::note(|noted| noted.principal = Some(Arc::new(principal)));
         Ok(())
     }
 }

@@ -11,8 +11,10 @@ use serde_json::json;
 
 use super::convert;
 use crate::{
-    protocol::{Failure, Incoming, Operation, Queried, Routes, Target, only_model},
-    server::Server,
+    protocol::{Failure, Incoming, Operation, Queried, Routes, Shown, Target, only_model, predict},
+    repository::LoadedVersion,
+    server::{Server, TensorReply},
+    tensor::Tensor,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
@@ -21,6 +23,7 @@ const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-reque
 pub(crate) fn routes() -> Routes {
     Routes::new()
         .get("/", Operation::new("Whether the server answers").gives_text().probes(), alive)
+        .get("/score", Operation::new("Predicts the row of the query").gives("Anything").predicts(), score_query)
         .post("/score", Operation::new("Predicts rows").takes("Anything").gives("Anything").predicts(), score)
         .options("/score", Operation::new("For browsers that ask first"), preflight)
         .get("/swagger.json", Operation::new("Description of /score").gives("Object"), swagger)
@@ -59,12 +62,33 @@ async fn swagger(State(server): State<Server>, wanted: Result<Queried<Wanted>, F
 }
 
 async fn score(State(server): State<Server>, incoming: Incoming) -> Response {
+    answer(&server, incoming, Ok(|body: &[u8], version: &_| convert::FORM.read(body, version))).await
+}
+
+/// The query has a value for each input.
+async fn score_query(
+    State(server): State<Server>,
+    query: Result<Queried<Vec<(String, String)>>, Failure>,
+    incoming: Incoming,
+) -> Response {
+    let read = query.map(|Queried(query)| move |_: &[u8], version: &_| convert::FORM.read_query(&query, version));
+    answer(&server, incoming, read).await
+}
+
+async fn answer<R>(server: &Server, incoming: Incoming, read: Result<R, Failure>) -> Response
+where
+    R: FnOnce(&[u8], &LoadedVersion) -> mlops_core::Result<(Vec<Tensor>, Shown)> + Send + 'static,
+{
     let begun = server.inner.clock.monotonic();
     let given = |name: &HeaderName| incoming.headers.get(name).cloned();
     let (request_id, client_request_id) = (given(&REQUEST_ID), given(&CLIENT_REQUEST_ID));
-    let answer = match only_model(&server) {
-        Ok(model) => convert::FORM.predict(&server, Target::model(model), incoming).await,
-        Err(error) => Err(error.into()),
+    let asked = read.and_then(|read| Ok((read, only_model(server)?)));
+    let answer = match asked {
+        Ok((read, model)) => {
+            let write = |reply: &TensorReply, shown| convert::FORM.write(reply, shown);
+            predict(server, Target::model(model), incoming, read, write).await
+        }
+        Err(failure) => Err(failure),
     };
     let failed = answer.is_err();
     let mut response = answer.unwrap_or_else(|failure| told(&failure));
@@ -94,6 +118,7 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
-fn told(failure: &Failure) -> Response {
+/// An error in the words of Azure's inference server.
+pub(crate) fn told(failure: &Failure) -> Response {
     failure.told_as(&json!({ "message": failure.text }))
 }

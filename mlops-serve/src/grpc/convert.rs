@@ -83,6 +83,8 @@ pub(super) fn data_bytes(request: &ModelInferRequest) -> usize {
 pub(super) fn check(request: ModelInferRequest, version: &LoadedVersion) -> Result<Question<Wish>> {
     let raw = &request.raw_input_contents;
     if !raw.is_empty() && raw.len() != request.inputs.len() {
+        // Those in shared memory have no entry.
+        request.inputs.iter().try_for_each(|input| wish::not_shared("input", &input.name, &input.parameters))?;
         return Err(Error::invalid_argument(format!(
             "raw_input_contents has {} entries for {} inputs; one per input, or none, is expected",
             raw.len(),
@@ -103,7 +105,10 @@ pub(super) fn check(request: ModelInferRequest, version: &LoadedVersion) -> Resu
                 )));
             }
             (None, None) if count == 0 => binary::decode(&info.name, info.data_type, 0, &[])?,
-            (None, None) => return Err(Error::invalid_argument(format!("input {:?} has no data", info.name))),
+            (None, None) => {
+                wish::not_shared("input", &info.name, &input.parameters)?;
+                return Err(Error::invalid_argument(format!("input {:?} has no data", info.name)));
+            }
         };
         inputs.push(Tensor::new(&info.name, info.data_type, shape, values)?);
     }

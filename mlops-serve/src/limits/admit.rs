@@ -30,7 +30,7 @@ pub(crate) struct Tenant(Arc<str>);
 
 impl Server {
     fn admit(&self, tenant: impl FnOnce() -> String) -> Result<Place> {
-        let admitted = self.inner.tenants.enter(tenant, self.inner.clock.monotonic());
+        let admitted = self.inner.tenants.enter(tenant, || self.inner.clock.monotonic());
         admitted.map_err(|(reason, error)| {
             self.inner.traffic.refused(reason);
             error
@@ -47,29 +47,29 @@ impl Server {
     }
 }
 
-/// Lets a request in as far as the limits go, and holds its place until the answer has begun. Health checks always find
-/// a place.
-pub(crate) async fn admit<F: Future<Output = Response>>(
-    door: &Door,
-    request: Request,
-    run: impl FnOnce(Request) -> F,
-) -> Response {
-    let place = match door.purpose {
-        Purpose::Health => None,
-        _ => match door.server.admit(|| tenant(request.headers())) {
-            Ok(place) => Some(place),
-            Err(error) => return door.wire.refuse(error),
-        },
-    };
-    let inner = &door.server.inner;
-    let limit = Duration::from_millis(inner.settings.limits.body_timeout_ms);
-    let response = run(prepared(door.wire, request, limit)).await;
-    drop(place);
+/// Lets a request in as far as the limits go; its place is held until the answer has begun. Health checks always find a
+/// place.
+///
+/// # Errors
+/// `Unavailable` when the server has enough to do, `ResourceExhausted` when the tenant has.
+pub(crate) fn admit(door: &Door, request: &Request) -> Result<Option<Place>> {
+    match door.purpose {
+        Purpose::Health => Ok(None),
+        _ => door.server.admit(|| tenant(request.headers())).map(Some),
+    }
+}
+
+/// What is told of an answer: where the body of its request did not come in time, that.
+pub(crate) fn answered(door: &Door, response: Response) -> Response {
     if observe::is_body_late() {
-        inner.traffic.refused(Refusal::BodyTimeout);
-        return refuse_slow(door.wire, limit);
+        door.server.inner.traffic.refused(Refusal::BodyTimeout);
+        return refuse_slow(door.wire, body_time(door));
     }
     response
+}
+
+fn body_time(door: &Door) -> Duration {
+    Duration::from_millis(door.server.inner.settings.limits.body_timeout_ms)
 }
 
 /// Whose request it is; keys are named by their digest.
@@ -84,17 +84,17 @@ fn tenant(headers: &HeaderMap) -> String {
 
 /// The request as its handler needs it: those over HTTP keep the time of a body themselves where they read it.
 #[cfg(feature = "grpc")]
-fn prepared(wire: Wire, request: Request, limit: Duration) -> Request {
-    match wire {
+pub(crate) fn prepared(door: &Door, request: Request) -> Request {
+    match door.wire {
         Wire::Http => request,
-        Wire::Call => timed(request, limit),
+        Wire::Call => timed(request, body_time(door)),
         Wire::Stream => with_tenant(request),
     }
 }
 
 /// Without gRPC there is nothing to prepare.
 #[cfg(not(feature = "grpc"))]
-fn prepared(_: Wire, request: Request, _: Duration) -> Request {
+pub(crate) fn prepared(_: &Door, request: Request) -> Request {
     request
 }
 

@@ -12,6 +12,6 @@ mod timed;
 
 #[cfg(feature = "grpc")]
 pub(crate) use admit::Tenant;
-pub(crate) use admit::admit;
+pub(crate) use admit::{admit, answered, prepared};
 pub use settings::{LimitSettings, TenantLimits};
 pub(crate) use tenants::Tenants;

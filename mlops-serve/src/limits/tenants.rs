@@ -107,11 +107,15 @@ impl Tenants {
         Self { any: settings.any(), settings: settings.clone(), known: Mutex::default(), in_flight: Arc::default() }
     }
 
-    /// Lets one more request in; `tenant` says whose it is.
+    /// Lets one more request in; `tenant` says whose it is, where that matters, and `now` when it came.
     ///
     /// # Errors
     /// `Unavailable` when the server has enough to do, `ResourceExhausted` when the tenant has.
-    pub(crate) fn enter(&self, tenant: impl FnOnce() -> String, now: Duration) -> Result<Place, (Refusal, Error)> {
+    pub(crate) fn enter(
+        &self,
+        tenant: impl FnOnce() -> String,
+        now: impl FnOnce() -> Duration,
+    ) -> Result<Place, (Refusal, Error)> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let mut place = Place { all: Arc::clone(&self.in_flight), tenant: None };
         if before >= self.settings.in_flight_max {
@@ -119,7 +123,7 @@ impl Tenants {
             return Err((Refusal::InFlight, Error::unavailable(text)));
         }
         if self.any {
-            place.tenant = self.enter_tenant(&tenant(), now)?;
+            place.tenant = self.enter_tenant(&tenant(), now())?;
         }
         Ok(place)
     }
@@ -161,14 +165,14 @@ mod tests {
     }
 
     fn refused(tenants: &Tenants, name: &str, now: Duration) -> (Refusal, ErrorKind) {
-        let (refusal, error) = tenants.enter(|| name.to_owned(), now).unwrap_err();
+        let (refusal, error) = tenants.enter(|| name.to_owned(), || now).unwrap_err();
         (refusal, error.kind())
     }
 
     #[test]
     fn the_server_and_each_tenant_have_their_own_bounds() {
         let tenants = tenants(r#"{"in_flight_max": 3, "tenants": {"a": {"in_flight_max": 1}}}"#);
-        let enter = |name: &str| tenants.enter(|| name.to_owned(), Duration::ZERO);
+        let enter = |name: &str| tenants.enter(|| name.to_owned(), || Duration::ZERO);
         let first = enter("a").unwrap();
         assert_eq!(refused(&tenants, "a", Duration::ZERO), (Refusal::TenantInFlight, ErrorKind::ResourceExhausted));
         let others = [enter("b").unwrap(), enter("b").unwrap()];
@@ -182,18 +186,18 @@ mod tests {
     #[test]
     fn a_fast_tenant_is_told_when_to_come_again_and_others_are_not_slowed() {
         let tenants = tenants(r#"{"tenant": {"requests_per_second": 0.25, "burst": 1}}"#);
-        drop(tenants.enter(|| "a".into(), Duration::ZERO).unwrap());
-        let (_, error) = tenants.enter(|| "a".into(), Duration::ZERO).unwrap_err();
+        drop(tenants.enter(|| "a".into(), || Duration::ZERO).unwrap());
+        let (_, error) = tenants.enter(|| "a".into(), || Duration::ZERO).unwrap_err();
         assert_eq!(error.context(), [(RETRY_AFTER, "4".to_owned())]);
-        drop(tenants.enter(|| "b".into(), Duration::ZERO).unwrap());
-        drop(tenants.enter(|| "a".into(), Duration::from_secs(4)).unwrap());
+        drop(tenants.enter(|| "b".into(), || Duration::ZERO).unwrap());
+        drop(tenants.enter(|| "a".into(), || Duration::from_secs(4)).unwrap());
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
         let tenants = tenants(r#"{"tenants_max": 2, "tenant": {"requests_per_second": 1.0}}"#);
         for (second, name) in ["a", "b", "c", "d", "b"].into_iter().enumerate() {
-            drop(tenants.enter(|| name.into(), Duration::from_millis(second as u64)).unwrap());
+            drop(tenants.enter(|| name.into(), || Duration::from_millis(second as u64)).unwrap());
         }
         let known = tenants.known.lock().unwrap();
         assert_eq!(known.by_turn.values().map(AsRef::as_ref).collect::<Vec<_>>(), ["d", "b"], "the quietest went");
@@ -203,7 +207,7 @@ mod tests {
     #[test]
     fn who_waits_for_an_answer_is_not_forgotten_before_who_does_not() {
         let tenants = tenants(r#"{"tenants_max": 2, "tenant": {"in_flight_max": 1}}"#);
-        let enter = |name: &str| tenants.enter(|| name.to_owned(), Duration::ZERO);
+        let enter = |name: &str| tenants.enter(|| name.to_owned(), || Duration::ZERO);
         let busy = enter("busy").unwrap();
         drop(enter("idle").unwrap());
         drop(enter("new").unwrap());

@@ -11,7 +11,7 @@ mod watch;
 
 #[cfg(feature = "grpc")]
 pub(crate) use notes::carry;
-pub(crate) use notes::{Notes, body_is_late, current, is_body_late};
+pub(crate) use notes::{Notes, body_is_late, current, is_body_late, note};
 pub use settings::ObserveSettings;
 pub(crate) use trace::SpanIds;
 #[cfg(feature = "remote")]

@@ -47,7 +47,7 @@ impl Notes {
         look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn write(&self, change: impl FnOnce(&mut Noted)) {
+    fn write(&self, change: impl FnOnce(&mut Noted)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -57,11 +57,15 @@ pub(crate) fn current() -> Option<Notes> {
     NOTES.try_with(Notes::clone).ok()
 }
 
+/// Writes into the notes of the request that this task answers, if it has any.
+pub(crate) fn note(change: impl FnOnce(&mut Noted)) {
+    // A call in process has none, and nobody who would read them.
+    let _ = NOTES.try_with(|notes| notes.write(change));
+}
+
 /// Notes that the body of the request that this task answers was given up for coming too slowly.
 pub(crate) fn body_is_late() {
-    if let Some(notes) = current() {
-        notes.write(|noted| noted.body_late = true);
-    }
+    note(|noted| noted.body_late = true);
 }
 
 /// Whether it was.

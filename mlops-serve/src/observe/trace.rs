@@ -83,9 +83,14 @@ impl SpanIds {
         }
     }
 
+    /// So many ids.
+    fn next<const COUNT: usize>(&self) -> [u64; COUNT] {
+        let first = self.count.fetch_add(COUNT as u64, Ordering::Relaxed);
+        std::array::from_fn(|place| self.mixed(first.wrapping_add(place as u64)))
+    }
+
     /// Mixes seed and number (SplitMix64's output function is a bijection, so numbers give different ids).
-    fn next(&self) -> u64 {
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
+    fn mixed(&self, number: u64) -> u64 {
         let mut mixed = self.seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -95,11 +100,12 @@ impl SpanIds {
 
     /// A span below `parent`, or the first of a new trace that nobody records.
     pub(crate) fn span(&self, parent: Option<TraceContext>) -> TraceContext {
-        let span = self.next();
-        match parent {
-            Some(parent) => TraceContext { span, ..parent },
-            None => TraceContext { trace: (u128::from(self.next()) << 64) | u128::from(self.next()), span, flags: 0 },
+        if let Some(parent) = parent {
+            let [span] = self.next();
+            return TraceContext { span, ..parent };
         }
+        let [span, high, low] = self.next();
+        TraceContext { trace: (u128::from(high) << 64) | u128::from(low), span, flags: 0 }
     }
 }
 

@@ -20,11 +20,13 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Watches one request that `run` answers.
-pub(crate) async fn watch<F: Future<Output = Response>>(
-    server: &Server,
+///
+/// The request is looked at, and given to `run`, before the future is polled: so the future has no room for it.
+pub(crate) fn watch<F: Future<Output = Response>>(
+    server: Server,
     request: Request,
     run: impl FnOnce(Request) -> F,
-) -> Response {
+) -> impl Future<Output = Response> {
     let inner = &server.inner;
     let begun = inner.clock.monotonic();
     let parent = request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.to_str().ok()?));
@@ -38,26 +40,49 @@ pub(crate) async fn watch<F: Future<Output = Response>>(
         span_id = %format_args!("{:016x}", context.span),
         parent_id = parent.map(|parent| tracing::field::display(format!("{:016x}", parent.span))),
     );
-    let notes = Notes::begun(context);
-    let _in_flight = inner.traffic.begin();
-    let mut response = notes::carry(Some(notes.clone()), run(request).instrument(span.clone())).await;
-    notes.with(|noted| add_headers(server, &mut response, noted));
-    if inner.is_draining() && version <= Version::HTTP_11 {
-        // Its client then knows that the connection ends with this answer, and sends nothing into the void.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    // Whoever wraps a future moves all of it, and this is a large one.
+    let answer = Box::pin(run(request)).instrument(span.clone());
+    let watched = Watched { server, begun, version, line, notes: Notes::begun(context), span };
+    async move {
+        let response = {
+            let _in_flight = watched.server.inner.traffic.begin();
+            notes::carry(Some(watched.notes.clone()), answer).await
+        };
+        watched.answered(response)
     }
-    if trailers::is_open(&response) {
-        let server = server.clone();
-        return trailers::when_ended(response, move |status| {
-            let took = server.inner.clock.monotonic().saturating_sub(begun);
-            ended(&server, status, took, line, &notes, &span);
-        });
+}
+
+/// A request that is being answered.
+struct Watched {
+    server: Server,
+    begun: Duration,
+    version: Version,
+    line: Option<Line>,
+    notes: Notes,
+    span: Span,
+}
+
+impl Watched {
+    /// Completes the answer, and counts it once its status is known.
+    fn answered(self, mut response: Response) -> Response {
+        let Self { server, begun, version, line, notes, span } = self;
+        notes.with(|noted| add_headers(&server, &mut response, noted));
+        if server.inner.is_draining() && version <= Version::HTTP_11 {
+            // Its client then knows that the connection ends with this answer, and sends nothing into the void.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if trailers::is_open(&response) {
+            return trailers::when_ended(response, move |status| {
+                let took = server.inner.clock.monotonic().saturating_sub(begun);
+                ended(&server, status, took, line, &notes, &span);
+            });
+        }
+        let took = server.inner.clock.monotonic().saturating_sub(begun);
+        // gRPC tells a failure without messages beside a 200.
+        let status = trailers::status_in(response.headers()).unwrap_or_else(|| response.status());
+        ended(&server, status, took, line, &notes, &span);
+        response
     }
-    let took = inner.clock.monotonic().saturating_sub(begun);
-    // gRPC tells a failure without messages beside a 200.
-    let status = trailers::status_in(response.headers()).unwrap_or_else(|| response.status());
-    ended(server, status, took, line, &notes, &span);
-    response
 }
 
 /// Counts an answer and writes its line.
@@ -77,19 +102,34 @@ fn add_headers(server: &Server, response: &mut Response, noted: &Noted) {
     {
         headers.insert(TRACEPARENT, value);
     }
-    if settings.timing_headers && noted.answered_by.is_some() {
-        let (queue, compute) = (noted.queue.as_micros(), noted.compute.as_micros());
-        let text = format!(
-            "queue;dur={}.{:03}, compute;dur={}.{:03}",
-            queue / 1_000,
-            queue % 1_000,
-            compute / 1_000,
-            compute % 1_000
-        );
-        if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(SERVER_TIMING, value);
-        }
+    if settings.timing_headers
+        && noted.answered_by.is_some()
+        && let Ok(value) = HeaderValue::from_bytes(&timing(noted.queue, noted.compute))
+    {
+        headers.insert(SERVER_TIMING, value);
     }
+}
+
+/// The header of a request that waited and was computed for so long, in milliseconds. Written by hand, for every answer has
+/// it and the formatter takes longer than the model.
+fn timing(queue: Duration, compute: Duration) -> Vec<u8> {
+    let mut text = Vec::with_capacity(64);
+    for (name, took) in [("queue;dur=", queue), (", compute;dur=", compute)] {
+        text.extend_from_slice(name.as_bytes());
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        push_decimal(micros / 1_000, 1, &mut text);
+        text.push(b'.');
+        push_decimal(micros % 1_000, 3, &mut text);
+    }
+    text
+}
+
+/// A number of at least so many digits.
+fn push_decimal(number: u64, digits: u32, text: &mut Vec<u8>) {
+    if number >= 10 || digits > 1 {
+        push_decimal(number / 10, digits.saturating_sub(1), text);
+    }
+    text.push(b"0123456789".get((number % 10) as usize).copied().unwrap_or(b'0'));
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -130,5 +170,19 @@ impl Line {
             compute_ms = millis(noted.compute),
             "answered"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_milliseconds_with_three_places() {
+        let micros = Duration::from_micros;
+        let text = |queue, compute| String::from_utf8(timing(micros(queue), micros(compute))).unwrap();
+        assert_eq!(text(0, 7), "queue;dur=0.000, compute;dur=0.007");
+        assert_eq!(text(1_050, 12_345_600), "queue;dur=1.050, compute;dur=12345.600");
+        assert!(text(u64::MAX, 0).starts_with("queue;dur=18446744073709551.615, "));
     }
 }

@@ -60,10 +60,10 @@ pub(super) async fn repository_index(State(server): State<Server>, mut incoming:
 }
 
 fn index_line(status: ModelStatus) -> Value {
-    let mut line = json!({ "name": status.name, "state": status.state });
-    if let Some(fields) = line.as_object_mut() {
-        fields.extend(status.version.map(|version| ("version".to_owned(), json!(version.to_string()))));
-        fields.extend(status.reason.map(|reason| ("reason".to_owned(), json!(reason))));
+    // Clients of MLServer read no line without a reason.
+    let mut line = json!({ "name": status.name, "state": status.state, "reason": status.reason.unwrap_or_default() });
+    if let (Some(fields), Some(version)) = (line.as_object_mut(), status.version) {
+        fields.insert("version".to_owned(), json!(version.to_string()));
     }
     line
 }

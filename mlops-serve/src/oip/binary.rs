@@ -80,11 +80,19 @@ fn decode_bytes(name: &str, count: usize, mut bytes: &[u8]) -> Result<BinaryArra
 }
 
 /// The bytes of a tensor's values.
+#[cfg(any(feature = "grpc", feature = "remote", test))]
 pub(crate) fn encode(values: &ArrayRef) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    append(values, &mut bytes);
+    bytes
+}
+
+/// The same, behind what `bytes` holds.
+pub(crate) fn append(values: &ArrayRef, bytes: &mut Vec<u8>) {
     macro_rules! plain {
         ($($type:ty),*) => {
             $(if let Some(array) = values.as_primitive_opt::<$type>() {
-                return array.values().to_byte_slice().to_vec();
+                return bytes.extend_from_slice(array.values().to_byte_slice());
             })*
         };
     }
@@ -102,9 +110,8 @@ pub(crate) fn encode(values: &ArrayRef) -> Vec<u8> {
         Float64Type
     );
     if let Some(array) = values.as_boolean_opt() {
-        return (0..array.len()).map(|index| u8::from(array.value(index))).collect();
+        return bytes.extend((0..array.len()).map(|index| u8::from(array.value(index))));
     }
-    let mut bytes = Vec::new();
     if let Some(array) = values.as_binary_opt::<i32>() {
         for element in array.iter() {
             let element = element.unwrap_or_default();
@@ -112,7 +119,6 @@ pub(crate) fn encode(values: &ArrayRef) -> Vec<u8> {
             bytes.extend_from_slice(element);
         }
     }
-    bytes
 }
 
 #[cfg(test)]

@@ -137,7 +137,10 @@ fn read_input(input: &RequestInput<'_>, binary_part: &mut Bytes, inputs: &Inputs
         (Some(_), Some(_)) => {
             return Err(Error::invalid_argument(format!("input {name:?} has both data and binary_data_size")));
         }
-        (None, None) => return Err(Error::invalid_argument(format!("input {name:?} has no data"))),
+        (None, None) => {
+            wish::not_shared("input", name, &input.parameters)?;
+            return Err(Error::invalid_argument(format!("input {name:?} has no data")));
+        }
     };
     Tensor::new(name, data_type, shape, values)
 }
@@ -149,7 +152,7 @@ pub(super) fn respond(
     tensors: &[Tensor],
     wish: &Wish,
 ) -> Result<(Vec<u8>, Option<usize>)> {
-    let (mut body, mut tail) = (Vec::with_capacity(ANSWER_BYTES), Vec::new());
+    let (mut body, mut tail) = (Vec::with_capacity(ANSWER_BYTES), None);
     body.extend_from_slice(b"{\"model_name\":");
     append(model, &mut body)?;
     body.extend_from_slice(b",\"model_version\":\"");
@@ -170,9 +173,10 @@ pub(super) fn respond(
         write_output(&output.name, &*output.granted(tensors)?, binary, place, (&mut body, &mut tail))?;
     }
     body.extend_from_slice(b"]}");
-    let header_length = (!tail.is_empty()).then_some(body.len());
-    body.extend(tail.into_iter().flatten());
-    Ok((body, header_length))
+    let Some(tail) = tail else { return Ok((body, None)) };
+    let header_length = body.len();
+    body.extend_from_slice(&tail);
+    Ok((body, Some(header_length)))
 }
 
 fn write_output(
@@ -180,7 +184,7 @@ fn write_output(
     tensor: &Tensor,
     binary: bool,
     place: usize,
-    (body, tail): (&mut Vec<u8>, &mut Vec<Vec<u8>>),
+    (body, tail): (&mut Vec<u8>, &mut Option<Vec<u8>>),
 ) -> Result<()> {
     body.extend_from_slice(if place == 0 { b"{\"name\":" } else { b",{\"name\":" });
     append(name, body)?;
@@ -189,11 +193,12 @@ fn write_output(
     body.extend_from_slice(b",\"datatype\":\"");
     body.extend_from_slice(tensor.data_type().name().as_bytes());
     if binary {
-        let bytes = binary::encode(tensor.values());
+        let tail = tail.get_or_insert_default();
+        let before = tail.len();
+        binary::append(tensor.values(), tail);
         body.extend_from_slice(b"\",\"parameters\":{\"binary_data_size\":");
-        append(&bytes.len(), body)?;
+        append(&(tail.len() - before), body)?;
         body.push(b'}');
-        tail.push(bytes);
     } else {
         body.extend_from_slice(b"\",\"data\":");
         tensor_json::encode(name, tensor.values(), body)?;

@@ -71,7 +71,7 @@ fn read_body(body: &[u8], version: &LoadedVersion) -> Result<Question<Option<Str
             None => return Err(Error::invalid_argument("the parameters of the request are not an object")),
         }
     }
-    let options = wish::options(id.as_deref(), &None::<super::wire::Parameters>)?;
+    let options = wish::options(id.as_deref(), &None::<super::parameters::Parameters<'_>>)?;
     Ok(Question { tensors: inputs.finish()?, options, wish: id })
 }
 

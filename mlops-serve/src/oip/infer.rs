@@ -5,10 +5,11 @@
 
 use axum::{
     body::Body,
-    extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
-    response::Response,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    response::{IntoResponse, Response},
 };
+use futures::FutureExt as _;
 
 use super::convert::{self, Wish};
 use crate::{
@@ -22,8 +23,27 @@ use crate::{
 
 pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
-/// Room for every header of an answer, so that it is made once.
-const HEADERS_MAX: usize = 12;
+/// Room for the headers of most answers, so that it is made once; what holds more is of a size that takes the allocator
+/// longer.
+const HEADERS_USUAL: usize = 6;
+
+/// The model that a request asks for a prediction, where its path says so plainly and by one word: nearly all do.
+pub(crate) fn plainly_asked(request: &Request) -> Option<&str> {
+    let model = request.uri().path().strip_prefix("/v2/models/")?.strip_suffix("/infer")?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let is_plain = request.method() == Method::POST && !model.is_empty() && model.bytes().all(plain);
+    is_plain.then_some(model)
+}
+
+/// Answers a request that asks `model` plainly, as the router would let [`infer`] answer it.
+pub(crate) fn infer_plainly(
+    server: Server,
+    model: Named,
+    request: Request,
+) -> impl Future<Output = Response> + Send + use<> {
+    let incoming = Incoming::of(request, &server);
+    infer(State(server), model, incoming).map(IntoResponse::into_response)
+}
 
 pub(super) async fn infer(State(server): State<Server>, named: Named, mut incoming: Incoming) -> Answer {
     let target = named.target()?;
@@ -45,7 +65,14 @@ struct Written {
     encoding: Option<Encoding>,
 }
 
-async fn write(server: &Server, model: String, reply: TensorReply, wish: Wish, accepted: Option<Encoding>) -> Answer {
+/// The answer in the form that the request wished, compressed where its sender takes that.
+pub(super) async fn write(
+    server: &Server,
+    model: String,
+    reply: TensorReply,
+    wish: Wish,
+    accepted: Option<Encoding>,
+) -> Answer {
     let bytes = bytes_of(&reply.outputs);
     let encoding = accepted.filter(|_| bytes >= server.inner.settings.compress_bytes_min);
     // Compression is work whatever the size.
@@ -64,7 +91,7 @@ async fn write(server: &Server, model: String, reply: TensorReply, wish: Wish, a
 
 fn respond(written: Written) -> Response {
     let mut response = Response::new(Body::from(written.body));
-    let mut headers = HeaderMap::with_capacity(HEADERS_MAX);
+    let mut headers = HeaderMap::with_capacity(HEADERS_USUAL);
     let binary = written.header_length.is_some();
     let content_type = if binary { "application/octet-stream" } else { "application/json" };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -10,12 +10,15 @@ mod convert;
 pub(crate) mod describe;
 mod explain;
 mod generate;
+pub(crate) mod hosted;
 mod infer;
 pub(crate) mod load;
+mod parameters;
 mod routes;
 mod wire;
 pub(crate) mod wish;
 
+pub(crate) use infer::{infer_plainly, plainly_asked};
 #[cfg(feature = "grpc")]
 pub(crate) use routes::extensions;
 pub(crate) use routes::routes;

@@ -68,6 +68,11 @@ pub(crate) fn routes(server: &Server) -> Routes {
                 &format!("{base}/unregister"),
                 Operation::new("Forgets regions: there are none").reads(),
                 nothing_to_forget,
+            )
+            .post(
+                &format!("{base}/region/{{region}}/unregister"),
+                Operation::new("Forgets a region, of which there are none").reads(),
+                nothing_to_forget,
             );
     }
     if server.inner.settings.repository_api {

@@ -1,22 +1,22 @@
 //! The JSON of Open Inference v2, field for field. Unknown fields are ignored, as the specification asks.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
-pub(super) type Parameters = BTreeMap<String, Value>;
+use super::parameters::Parameters;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct InferRequest<'a> {
     #[serde(default)]
     pub(super) id: Option<String>,
-    #[serde(default)]
-    pub(super) parameters: Option<Parameters>,
+    #[serde(default, borrow)]
+    pub(super) parameters: Option<Parameters<'a>>,
     #[serde(borrow)]
     pub(super) inputs: Vec<RequestInput<'a>>,
-    #[serde(default)]
-    pub(super) outputs: Option<Vec<RequestOutput>>,
+    #[serde(default, borrow)]
+    pub(super) outputs: Option<Vec<RequestOutput<'a>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,17 +26,18 @@ pub(super) struct RequestInput<'a> {
     pub(super) shape: Vec<u64>,
     #[serde(borrow)]
     pub(super) datatype: Cow<'a, str>,
-    #[serde(default)]
-    pub(super) parameters: Option<Parameters>,
+    #[serde(default, borrow)]
+    pub(super) parameters: Option<Parameters<'a>>,
     #[serde(default, borrow)]
     pub(super) data: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct RequestOutput {
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) parameters: Option<Parameters>,
+pub(super) struct RequestOutput<'a> {
+    #[serde(borrow)]
+    pub(super) name: Cow<'a, str>,
+    #[serde(default, borrow)]
+    pub(super) parameters: Option<Parameters<'a>>,
 }
 
 #[derive(Debug, Serialize)]

@@ -1,10 +1,9 @@
 //! What a request says beside its tensors, over REST and gRPC alike: which outputs it wants in which form, and how
 //! urgent it is.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use mlops_core::{Error, Result};
-use serde_json::Value;
 
 use crate::{
     executor::Priority,
@@ -21,21 +20,6 @@ pub(crate) trait Parameters {
     /// A whole number that is not negative.
     fn number(&self, name: &str) -> Option<u64>;
     fn flag(&self, name: &str) -> Option<bool>;
-}
-
-impl Parameters for BTreeMap<String, Value> {
-    fn has(&self, name: &str) -> bool {
-        self.contains_key(name)
-    }
-    fn text(&self, name: &str) -> Option<&str> {
-        self.get(name)?.as_str()
-    }
-    fn number(&self, name: &str) -> Option<u64> {
-        self.get(name)?.as_u64()
-    }
-    fn flag(&self, name: &str) -> Option<bool> {
-        self.get(name)?.as_bool()
-    }
 }
 
 impl<P: Parameters> Parameters for Option<P> {
@@ -68,6 +52,19 @@ pub(crate) fn options(id: Option<&str>, parameters: &impl Parameters) -> Result<
     })
 }
 
+/// Refuses a tensor that is to lie in shared memory, which clients of Triton register beforehand; here it cannot be.
+///
+/// # Errors
+/// `InvalidArgument` naming the region.
+pub(crate) fn not_shared(what: &str, name: &str, parameters: &impl Parameters) -> Result<()> {
+    match parameters.text("shared_memory_region") {
+        Some(region) => Err(Error::invalid_argument(format!(
+            "{what} {name:?} is to lie in the shared memory region {region:?}, and this server takes none; send the values"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// How one output should look.
 #[derive(Debug)]
 pub(crate) struct WishedOutput {
@@ -82,9 +79,11 @@ impl WishedOutput {
     /// Reads a requested output.
     ///
     /// # Errors
-    /// `InvalidArgument` for an output that the model does not have, and a number of classes that is none.
+    /// `InvalidArgument` for an output that the model does not have, one that is to lie in shared memory, and a number of
+    /// classes that is none.
     pub(crate) fn of(name: &str, parameters: &impl Parameters, version: &LoadedVersion) -> Result<Self> {
         let name = known_output(version, name)?.name.clone();
+        not_shared("output", &name, parameters)?;
         let classes = parameters.number("classification").and_then(|count| usize::try_from(count).ok());
         let classes = classes.filter(|count| *count > 0);
         if classes.is_none() && parameters.has("classification") {

@@ -23,6 +23,11 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// Of a path that names nothing else.
+    pub(crate) fn model(model: &str) -> Self {
+        Self { model: model.to_owned(), version: None, label: None }
+    }
+
     /// The version, where the path has one.
     ///
     /// # Errors

@@ -33,14 +33,18 @@ impl FromRequest<Server> for Incoming {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, server: &Server) -> std::result::Result<Self, Infallible> {
-        let settings = &server.inner.settings;
-        let (parts, body) = request.into_parts();
-        let time_max = Duration::from_millis(settings.limits.body_timeout_ms);
-        Ok(Self { headers: parts.headers, body, bytes_max: settings.body_bytes_max, time_max })
+        Ok(Self::of(request, server))
     }
 }
 
 impl Incoming {
+    pub(crate) fn of(request: Request, server: &Server) -> Self {
+        let settings = &server.inner.settings;
+        let (parts, body) = request.into_parts();
+        let time_max = Duration::from_millis(settings.limits.body_timeout_ms);
+        Self { headers: parts.headers, body, bytes_max: settings.body_bytes_max, time_max }
+    }
+
     /// Waits for the whole body, once.
     ///
     /// # Errors
@@ -79,7 +83,7 @@ impl Body {
             Inflated::Body(body) => parse(body).map(Some),
             Inflated::TooLarge => Ok(None),
         };
-        server.inner.executor.run(work).await?.ok_or_else(|| {
+        Box::pin(server.inner.executor.run(work)).await?.ok_or_else(|| {
             Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body inflates to more than {limit} bytes"))
         })
     }
@@ -95,7 +99,7 @@ pub(crate) async fn offload<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     if bytes > server.inner.settings.offload_bytes {
-        return server.inner.executor.run(work).await;
+        return Box::pin(server.inner.executor.run(work)).await;
     }
     guarded(work)
 }
@@ -110,7 +114,7 @@ pub(crate) async fn finish<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     if bytes > server.inner.settings.offload_bytes {
-        return server.inner.executor.finish(work).await;
+        return Box::pin(server.inner.executor.finish(work)).await;
     }
     guarded(work)
 }

@@ -4,14 +4,18 @@
 //! Invariant: no adapter hands the server a tensor that did not pass [`Inputs`], so every protocol refuses the same
 //! requests. Nothing here knows the words of one protocol.
 
+mod cell;
 mod classes;
 pub(crate) mod encoding;
+mod event;
 mod explained;
 mod extract;
 mod failure;
+mod fields;
 mod inputs;
 mod intake;
 pub(crate) mod json;
+pub(crate) mod multipart;
 mod predict;
 mod records;
 mod routes;
@@ -19,10 +23,13 @@ mod settings;
 mod target;
 mod whole;
 
+pub(crate) use cell::json_of;
 pub(crate) use classes::largest;
+pub(crate) use event::{Envelope, media_type};
 pub(crate) use explained::explained_rows;
 pub(crate) use extract::{Named, Queried};
 pub(crate) use failure::{Answer, Failure};
+pub(crate) use fields::Field;
 pub(crate) use inputs::{Inputs, known_output};
 #[cfg(feature = "grpc")]
 pub(crate) use intake::offload;

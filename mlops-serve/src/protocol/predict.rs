@@ -67,7 +67,9 @@ pub(crate) async fn ask<W: Send + 'static>(
     let options = InferOptions { version: target.version, variant: target.variant, ..options };
     let options = asked.complete(options, &incoming.headers)?;
     asked.keep_by_cookie(server, &options);
-    Ok((server.infer_tensors(asked, tensors, options, started).await?, wish))
+    // Of its own, for each of the futures around it would move it.
+    let reply = Box::pin(server.infer_tensors(asked, tensors, options, started)).await?;
+    Ok((reply, wish))
 }
 
 /// Reads a body with `read` and explains what the target says of it; the body's wishes of how to be answered are its own.

@@ -11,16 +11,11 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{
-    Answer, Incoming, Inputs, Target,
+    Inputs,
     inputs::check_shape,
     json::{Scalars, decode_rows, decode_whole},
-    predict,
 };
-use crate::{
-    repository::LoadedVersion,
-    server::{Server, TensorReply},
-    tensor::Tensor,
-};
+use crate::{repository::LoadedVersion, server::TensorReply, tensor::Tensor};
 
 /// How the value of a key is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,15 +98,6 @@ impl Form {
     /// As [`write`].
     pub(crate) fn write(&self, reply: &TensorReply, shown: Shown) -> Result<Vec<u8>> {
         write(reply, shown, false, self.answer)
-    }
-
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// What the body, the model or the server refuses.
-    pub(crate) async fn predict(&'static self, server: &Server, target: Target, incoming: Incoming) -> Answer {
-        let read = |body: &[u8], version: &LoadedVersion| self.read(body, version);
-        predict(server, target, incoming, read, |reply, shown| self.write(reply, shown)).await
     }
 }
 

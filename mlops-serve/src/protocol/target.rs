@@ -2,7 +2,7 @@
 
 use mlops_core::{Error, ModelName, Result, Version};
 
-use crate::server::Server;
+use crate::{repository::not_served, server::Server};
 
 /// A segment that is no number of ours names a version that does not exist.
 pub(crate) fn parse_version(text: &str) -> Result<Version> {
@@ -11,7 +11,7 @@ pub(crate) fn parse_version(text: &str) -> Result<Version> {
 
 /// A name that cannot be one names nothing.
 pub(crate) fn known_model(model: &str) -> Result<ModelName> {
-    model.parse().map_err(|_| Error::not_found(format!("model {model:?} is not served here")))
+    model.parse().map_err(|_| not_served(model))
 }
 
 /// The model of protocols whose paths name none: the one of the settings, else the only one there is.

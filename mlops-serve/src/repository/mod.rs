@@ -4,6 +4,7 @@
 //! and swaps it in. A new version is loaded and warmed up before it is visible; an old one lives until its last
 //! request is answered.
 
+mod adopt;
 mod bare;
 mod budget;
 mod config;
@@ -341,7 +342,7 @@ impl ModelRepository {
     pub(crate) fn entry(&self, name: &str) -> Result<Arc<Entry>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.get(name);
-        entry.cloned().ok_or_else(|| Error::not_found(format!("model {name:?} is not served here")))
+        entry.cloned().ok_or_else(|| not_served(name))
     }
 
     /// The rollout of a model, to store or show.
@@ -350,6 +351,11 @@ impl ModelRepository {
         let entry = self.entry(name.as_str()).ok()?;
         entry.state().rollout.as_ref().map(|active| active.snapshot())
     }
+}
+
+/// A name that nothing is served under. Clients of Triton know it by the first words of the text.
+pub(crate) fn not_served(name: &str) -> Error {
+    Error::not_found(format!("Request for unknown model: {name:?} is not served here"))
 }
 
 impl EntryState {

@@ -69,10 +69,11 @@ impl ModelRepository {
         }
     }
 
-    /// Loads or reloads one model, also one that was unloaded, and puts it into service.
+    /// Loads or reloads one model, also one that was unloaded or came into the source since, and puts it into service.
     ///
     /// # Errors
-    /// `NotFound` for a name that is not served, else what kept the version from loading; an old version stays in service.
+    /// `NotFound` for a name that is neither served nor in the source, else what kept the version from loading; an old
+    /// version stays in service, and a model that was not served before is not served then.
     pub async fn load(&self, name: &ModelName) -> Result<()> {
         self.load_with(name, None).await
     }
@@ -83,7 +84,12 @@ impl ModelRepository {
     /// As [`ModelRepository::load`], and what a version refuses of the wish; what is in service stays as it was then.
     pub(crate) async fn load_with(&self, name: &ModelName, wish: Option<&Wish>) -> Result<()> {
         let _one_at_a_time = self.sync_lock.lock().await;
-        let entry = self.entry(name.as_str())?;
+        let served = self.entry(name.as_str()).ok();
+        let is_new = served.is_none();
+        let entry = match served {
+            Some(entry) => entry,
+            None => self.adopt(name).await?,
+        };
         let (unloaded, known) = (entry.state().unloaded, known_version(&entry, wish)?);
         let settle = |version: &LoadedVersion| match known {
             Some(batching) => Ok(batching),
@@ -93,6 +99,9 @@ impl ModelRepository {
         if loaded.is_err() && wish.is_some() {
             // The next synchronisation would load it whatever was wished.
             entry.update(|state| state.unloaded |= unloaded);
+        }
+        if loaded.is_err() && is_new {
+            self.disown(name);
         }
         loaded
     }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::csv::{self, Cell};
 use crate::{
-    protocol::{Form, Layout, Shown, columns, json::Scalars},
+    protocol::{Form, Layout, Shown, columns, json::Scalars, json_of},
     repository::LoadedVersion,
     server::TensorReply,
     tensor::{Tensor, TensorInfo, TensorType},
@@ -34,10 +34,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// By the content type; JSON when there is none.
-    pub(super) fn of(content_type: &str) -> Option<Self> {
-        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match kind.as_str() {
+    /// By the media type; JSON when there is none.
+    pub(super) fn of(media_type: &str) -> Option<Self> {
+        match media_type.to_ascii_lowercase().as_str() {
             "" | "application/json" => Some(Self::Json),
             "application/jsonlines" | "application/x-jsonlines" | "application/x-ndjson" => Some(Self::JsonLines),
             "text/csv" => Some(Self::Csv),
@@ -113,27 +112,15 @@ fn kind_of(name: &str, version: &LoadedVersion) -> TensorType {
 }
 
 /// Cells of one type as a JSON array: an empty one that was not quoted is null.
-///
-/// Every cell is checked to be one value, so that none can change the structure of the array.
 fn json_array<'a>(cells: impl Iterator<Item = &'a Cell>, kind: TensorType) -> Result<String> {
     let mut array = String::from("[");
     for cell in cells {
         if array.len() > 1 {
             array.push(',');
         }
-        let text = cell.text.trim();
-        match kind {
-            _ if cell.text.is_empty() && !cell.quoted => array.push_str("null"),
-            TensorType::Bytes => array.push_str(&serde_json::Value::from(cell.text.as_str()).to_string()),
-            TensorType::Bool if text.eq_ignore_ascii_case("true") => array.push_str("true"),
-            TensorType::Bool if text.eq_ignore_ascii_case("false") => array.push_str("false"),
-            TensorType::Bool => {
-                return Err(Error::invalid_argument("a cell of the CSV is neither true nor false, as BOOL asks"));
-            }
-            _ if serde_json::from_str::<serde_json::Number>(text).is_ok() => array.push_str(text),
-            other => {
-                return Err(Error::invalid_argument(format!("a cell of the CSV is not a number that {other} holds")));
-            }
+        match cell.text.is_empty() && !cell.quoted {
+            true => array.push_str("null"),
+            false => array.push_str(&json_of(&cell.text, kind, "a cell of the CSV")?),
         }
     }
     array.push(']');

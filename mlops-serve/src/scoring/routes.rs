@@ -3,15 +3,17 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use mlops_core::ErrorKind;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::convert::{self, Kind};
 use crate::{
-    protocol::{Answer, Failure, Incoming, Named, Operation, Routes, Target, only_model, predict},
+    oip::hosted::{Rows, SAGEMAKER},
+    protocol::{Answer, Failure, Incoming, Named, Operation, Queried, Routes, Target, media_type, only_model},
     server::{Server, TensorReply},
 };
 
@@ -54,8 +56,22 @@ async fn parameters(State(server): State<Server>) -> Response {
     Json(body).into_response()
 }
 
-async fn invocations(State(server): State<Server>, incoming: Incoming) -> Response {
-    let model = only_model(&server).map_err(Failure::from);
+/// The model, as TorchServe's clients name it here.
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    #[serde(default)]
+    model_name: Option<String>,
+}
+
+async fn invocations(
+    State(server): State<Server>,
+    wanted: Result<Queried<Wanted>, Failure>,
+    incoming: Incoming,
+) -> Response {
+    let model = wanted.and_then(|Queried(wanted)| match wanted.model_name {
+        Some(model) => Ok(model),
+        None => only_model(&server).map_err(Failure::from),
+    });
     passing_attributes(&server, model, incoming).await
 }
 
@@ -78,19 +94,27 @@ async fn passing_attributes(server: &Server, model: Result<String, Failure>, inc
 
 async fn score(server: &Server, target: Target, incoming: Incoming) -> Answer {
     let headers = &incoming.headers;
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = Kind::of(content_type).ok_or_else(|| {
+    let kind = if SAGEMAKER.is_binary(headers) { Kind::Json } else { kind_of(headers)? };
+    let csv = accepts_csv(headers);
+    let rows = Rows {
+        read: move |body: &[u8], version: &_| convert::read_body(kind, body, version),
+        write: move |reply: &TensorReply, shown| match csv {
+            true => convert::write_csv(reply),
+            false => convert::FORM.write(reply, shown),
+        },
+        content_type: if csv { "text/csv" } else { "application/json" },
+    };
+    SAGEMAKER.answer(server, target, incoming, rows).await
+}
+
+fn kind_of(headers: &HeaderMap) -> Result<Kind, Failure> {
+    let kind = media_type(headers);
+    Kind::of(kind).ok_or_else(|| {
         let text = "the content type must be application/json, application/jsonlines or text/csv";
-        Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
-    })?;
-    let read = move |body: &[u8], version: &_| convert::read_body(kind, body, version);
-    if !accepts_csv(headers) {
-        return predict(server, target, incoming, read, |reply, shown| convert::FORM.write(reply, shown)).await;
-    }
-    let write = |reply: &TensorReply, _| convert::write_csv(reply);
-    let mut response = predict(server, target, incoming, read, write).await?;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv"));
-    Ok(response)
+        let malformed = kind.split('/').filter(|word| !word.is_empty()).count() != 2;
+        let status = if malformed { StatusCode::BAD_REQUEST } else { StatusCode::UNSUPPORTED_MEDIA_TYPE };
+        Failure::new(status, text)
+    })
 }
 
 /// Whether CSV is asked for, and nothing else.
@@ -100,9 +124,12 @@ fn accepts_csv(headers: &HeaderMap) -> bool {
 }
 
 /// An error in MLflow's words.
-fn told(failure: &Failure) -> Response {
+pub(crate) fn told(failure: &Failure) -> Response {
     let code = match failure.status {
-        StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::PAYLOAD_TOO_LARGE => "BAD_REQUEST",
+        StatusCode::BAD_REQUEST
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::PAYLOAD_TOO_LARGE => "BAD_REQUEST",
         status => ErrorKind::from_http_status(status.as_u16()).mlflow_code(),
     };
     failure.told_as(&json!({ "error_code": code, "message": failure.text }))

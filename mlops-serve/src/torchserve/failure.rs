@@ -25,6 +25,19 @@ impl From<Error> for Told {
     }
 }
 
+/// What there is no route for.
+pub(crate) fn nowhere(failure: &Failure) -> Response {
+    match failure.status {
+        StatusCode::METHOD_NOT_ALLOWED => told_as(failure, "MethodNotAllowedException"),
+        _ => told_as(failure, "ResourceNotFoundException"),
+    }
+}
+
+fn told_as(failure: &Failure, name: &str) -> Response {
+    let code = failure.status.as_u16();
+    failure.told_as(&json!({ "code": code, "type": name, "message": failure.text }))
+}
+
 impl IntoResponse for Told {
     fn into_response(self) -> Response {
         let Self(mut failure) = self;
@@ -40,7 +53,6 @@ impl IntoResponse for Told {
             status if status.is_client_error() => "BadRequestException",
             _ => "InternalServerException",
         };
-        let code = failure.status.as_u16();
-        failure.told_as(&json!({ "code": code, "type": name, "message": failure.text }))
+        told_as(&failure, name)
     }
 }

@@ -12,26 +12,29 @@ use mlops_core::{Error, ModelName, Result, Version};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::failure::Told;
+use super::{failure::Told, page::Page, scale::scale};
 use crate::{
     protocol::{Failure, Incoming, Named, Operation, Queried, Routes, known_model, parse_version},
     server::Server,
 };
 
-type Answer = std::result::Result<Response, Told>;
-type Asked = std::result::Result<Named, Failure>;
-
-/// Most models on one page, unless the client asks for fewer.
-const PAGE_MAX: usize = 100;
+pub(super) type Answer = std::result::Result<Response, Told>;
+pub(super) type Asked = std::result::Result<Named, Failure>;
 
 pub(crate) fn management() -> Routes {
     const DESCRIBE: Operation = Operation::new("Loaded versions of a model").gives("Anything");
+    const SCALE: Operation =
+        Operation::new("Loads a model, or unloads it when it is to have no workers").gives("Object");
+    const UNLOAD: Operation = Operation::new("Unloads a model").gives("Object");
     Routes::new()
         .get("/models", Operation::new("Names of the models").gives("Models"), list)
         .post("/models", Operation::new("Loads a model").takes("LoadModel").gives("Object"), register)
         .get("/models/{model}", DESCRIBE, describe)
         .get("/models/{model}/{version}", DESCRIBE, describe)
-        .delete("/models/{model}", Operation::new("Unloads a model").gives("Object"), unregister)
+        .put("/models/{model}", SCALE, scale)
+        .put("/models/{model}/{version}", SCALE, scale)
+        .delete("/models/{model}", UNLOAD, unregister)
+        .delete("/models/{model}/", UNLOAD, unregister)
         .delete(
             "/models/{model}/{version}",
             Operation::new("Unloads a model whose version in service this is").gives("Object"),
@@ -44,18 +47,9 @@ pub(crate) fn management() -> Routes {
         )
 }
 
-#[derive(Debug, Deserialize)]
-struct Page {
-    #[serde(default)]
-    limit: Option<usize>,
-    /// The number of models on the pages before.
-    #[serde(default)]
-    next_page_token: Option<usize>,
-}
-
 async fn list(State(server): State<Server>, page: std::result::Result<Queried<Page>, Failure>) -> Answer {
     let Queried(page) = page?;
-    let (from, limit) = (page.next_page_token.unwrap_or(0), page.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX));
+    let (from, limit) = (page.from()?, page.limit()?);
     let names = server.repository().names();
     let models: Vec<Value> = names.iter().skip(from).take(limit).map(|name| named(name.as_str())).collect();
     let next = from.saturating_add(limit);
@@ -75,7 +69,12 @@ async fn describe(State(server): State<Server>, named: Asked) -> Answer {
     let Named { model, version, .. } = named?;
     let version = version.as_deref().filter(|version| *version != "all").map(parse_version).transpose()?;
     let entry = server.inner.repository.entry(&model)?;
+    let settings = &server.inner.settings;
+    if !settings.protocols.torchserve {
+        return Ok(Json(self::named(&model)).into_response());
+    }
     let state = entry.state();
+    let workers = if state.champion().is_some() { settings.workers } else { 0 };
     let loaded = state.versions.keys().filter(|loaded| version.is_none_or(|wanted| wanted == **loaded));
     let described: Vec<Value> = loaded
         .map(|loaded| {
@@ -84,8 +83,11 @@ async fn describe(State(server): State<Server>, named: Asked) -> Answer {
                 "modelVersion": loaded.to_string(),
                 "modelUrl": model,
                 "isDefault": state.default == Some(*loaded),
+                "minWorkers": workers,
+                "maxWorkers": workers,
                 "batchSize": entry.batching(&state).rows_max,
-                "workers": [],
+                "maxBatchDelay": u64::try_from(entry.batching(&state).delay.as_millis()).unwrap_or(u64::MAX),
+                "workers": (0..workers).map(worker).collect::<Vec<_>>(),
             })
         })
         .collect();
@@ -95,6 +97,11 @@ async fn describe(State(server): State<Server>, named: Asked) -> Answer {
         }
         _ => Ok(Json(described).into_response()),
     }
+}
+
+/// One of those that all models share.
+fn worker(id: usize) -> Value {
+    json!({ "id": id.to_string(), "status": "READY" })
 }
 
 /// The names that TorchServe takes in the query and SageMaker in the body. What else they say (handlers, workers) has
@@ -113,7 +120,7 @@ async fn register(
     mut incoming: Incoming,
 ) -> Answer {
     let Queried(query) = query?;
-    let named = |register: Register| register.model_name.or(register.url);
+    let named = |register: Register| register.model_name.or_else(|| register.url.as_deref().map(archived));
     let name = match named(query) {
         Some(name) => Some(name),
         // A body that is no JSON names no model.
@@ -123,11 +130,18 @@ async fn register(
     };
     let name = name.ok_or_else(|| Error::invalid_argument("model_name is missing"))?;
     let name = known_model(&name)?;
-    if server.inner.repository.entry(name.as_str())?.state().champion().is_some() {
+    let served = server.inner.repository.entry(name.as_str());
+    if served.is_ok_and(|entry| entry.state().champion().is_some()) {
         return Err(Error::already_exists(format!("model \"{name}\" is loaded already")).into());
     }
     server.repository().load(&name).await?;
     Ok(status(&format!("Model \"{name}\" registered")))
+}
+
+/// The name of the model that an archive or directory holds, as TorchServe takes it from its URL.
+fn archived(url: &str) -> String {
+    let last = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    last.strip_suffix(".mar").unwrap_or(last).to_owned()
 }
 
 fn status(text: &str) -> Response {
@@ -145,7 +159,7 @@ async fn unregister(State(server): State<Server>, named: Asked) -> Answer {
 }
 
 /// Versions beside others are unloaded by the repository, when nothing refers to them.
-fn check_only(server: &Server, name: &ModelName, version: Version) -> Result<()> {
+pub(super) fn check_only(server: &Server, name: &ModelName, version: Version) -> Result<()> {
     let state = server.inner.repository.entry(name.as_str())?.state();
     if !state.versions.contains_key(&version) {
         return Err(Error::not_found(format!("model \"{name}\" has no loaded version {version}")));

@@ -44,12 +44,12 @@ fn not_json(error: serde_json::Error) -> Error {
     Error::invalid_argument(format!("the body is not the JSON of this call: {error}"))
 }
 
-/// Writes the answer to `:predict`.
+/// Writes the answer to `:predict`; `tokens` as in [`json::Scalars::of`].
 ///
 /// # Errors
 /// As [`write`].
-pub(super) fn write_predict(reply: &TensorReply, shown: Shown) -> Result<Vec<u8>> {
-    write(reply, shown, true, Some(if shown == Shown::Columns { "outputs" } else { "predictions" }))
+pub(super) fn write_predict(reply: &TensorReply, shown: Shown, tokens: bool) -> Result<Vec<u8>> {
+    write(reply, shown, tokens, Some(if shown == Shown::Columns { "outputs" } else { "predictions" }))
 }
 
 /// Reads the body of `:classify` and `:regress`: one object of features per example, completed by the context.
@@ -98,7 +98,7 @@ fn is_float(tensor: &Tensor) -> bool {
 ///
 /// # Errors
 /// `FailedPrecondition` for a model without such an output.
-pub(super) fn write_classes(reply: &TensorReply, (): ()) -> Result<Vec<u8>> {
+pub(super) fn write_classes(reply: &TensorReply, (): (), tokens: bool) -> Result<Vec<u8>> {
     let scores = reply.outputs.iter().find(|tensor| is_float(tensor) && tensor.shape().len() == 2);
     let scores = scores.ok_or_else(|| {
         Error::failed_precondition("the model gives no score per class, so it cannot classify; call :predict")
@@ -110,7 +110,7 @@ pub(super) fn write_classes(reply: &TensorReply, (): ()) -> Result<Vec<u8>> {
         [scores.rows() * classes],
         std::sync::Arc::clone(scores.values()),
     )?;
-    let values = json::Scalars::of(&per_class, true)?;
+    let values = json::Scalars::of(&per_class, tokens)?;
     let mut out = b"{\"result\":[".to_vec();
     for row in 0..scores.rows() {
         out.extend_from_slice(if row > 0 { b",[" } else { b"[" });
@@ -130,14 +130,14 @@ pub(super) fn write_classes(reply: &TensorReply, (): ()) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// `FailedPrecondition` for a model without such an output.
-pub(super) fn write_values(reply: &TensorReply, (): ()) -> Result<Vec<u8>> {
+pub(super) fn write_values(reply: &TensorReply, (): (), tokens: bool) -> Result<Vec<u8>> {
     let one = |tensor: &&Tensor| is_float(tensor) && matches!(tensor.shape(), [_] | [_, 1]);
     let value = reply.outputs.iter().find(one).ok_or_else(|| {
         Error::failed_precondition("the model gives no single number per row, so it cannot regress; call :predict")
     })?;
     let flat = Tensor::new(value.name(), value.data_type(), [value.rows()], std::sync::Arc::clone(value.values()))?;
     let mut out = b"{\"result\":".to_vec();
-    json::Scalars::of(&flat, true)?.whole(&mut out)?;
+    json::Scalars::of(&flat, tokens)?.whole(&mut out)?;
     out.push(b'}');
     Ok(out)
 }

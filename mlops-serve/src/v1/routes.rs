@@ -9,9 +9,11 @@ use super::{
     wire::{Metadata, ModelSpec, ModelState, SignatureDefs, SignatureMetadata, VersionState},
 };
 use crate::{
-    protocol::{Answer, Failure, Incoming, Named, Operation, Routes, Target, parse_version, predict},
+    protocol::{Answer, Envelope, Failure, Incoming, Named, Operation, Routes, Target, parse_version, predict},
+    repository::LoadedVersion,
     rollout::Variant,
-    server::Server,
+    server::{Server, TensorReply},
+    tensor::Tensor,
 };
 
 pub(crate) fn routes() -> Routes {
@@ -69,12 +71,32 @@ async fn label_call(State(server): State<Server>, named: Named, incoming: Incomi
 
 async fn answer(server: &Server, target: Target, verb: &str, incoming: Incoming) -> Answer {
     match verb {
-        "predict" => predict(server, target, incoming, convert::read_predict, convert::write_predict).await,
-        "classify" => predict(server, target, incoming, convert::read_examples, convert::write_classes).await,
-        "regress" => predict(server, target, incoming, convert::read_examples, convert::write_values).await,
+        "predict" => told(server, target, incoming, convert::read_predict, convert::write_predict).await,
+        "classify" => told(server, target, incoming, convert::read_examples, convert::write_classes).await,
+        "regress" => told(server, target, incoming, convert::read_examples, convert::write_values).await,
         "explain" => explain::explain(server, target, incoming).await,
         _ => Err(Failure::new(StatusCode::NOT_FOUND, format!("there is no call {verb:?}"))),
     }
+}
+
+/// What a body asks of a version: its inputs, and how the answer is to be written.
+type Read<W> = fn(&[u8], &LoadedVersion) -> Result<(Vec<Tensor>, W)>;
+
+/// The answer to a call, in an event where it came in one.
+async fn told<W: Send + 'static>(
+    server: &Server,
+    target: Target,
+    incoming: Incoming,
+    read: Read<W>,
+    write: fn(&TensorReply, W, bool) -> Result<Vec<u8>>,
+) -> Answer {
+    let envelope = Envelope::of(&incoming.headers)?;
+    let answered = envelope.answer(server, &target.model);
+    let label = answered.clone();
+    let read = move |body: &[u8], version: &LoadedVersion| read(&envelope.data(body)?, version);
+    let tokens = answered.takes_tokens();
+    let write = move |reply: &TensorReply, wish| write(reply, wish, tokens).map(|body| answered.wrap(body));
+    Ok(label.label(predict(server, target, incoming, read, write).await?))
 }
 
 /// The version and the side of a rollout that a label means.

@@ -37,6 +37,23 @@ async fn azure_scores_with_its_headers() {
 }
 
 #[tokio::test]
+async fn azure_scores_a_query() {
+    let router = everything("add");
+    let get = async |path: &str| {
+        let request = Request::get(path).header("x-ms-client-request-id", "c7").body(Body::empty()).unwrap();
+        let (status, headers, answer) = send(&router, request).await;
+        assert_eq!(headers["x-ms-client-request-id"], "c7");
+        (status, headers["x-ms-run-function-failed"].to_str().unwrap().to_owned(), answer)
+    };
+    assert_eq!(get("/score?a=1.5&b=2").await, (StatusCode::OK, "False".to_owned(), json!(3.5)));
+    for path in ["/score", "/score?a=x", "/score?c=1", "/score?a=1&a=2"] {
+        let (status, failed, answer) = get(path).await;
+        assert_eq!((status, failed.as_str()), (StatusCode::BAD_REQUEST, "True"), "{path}");
+        assert!(answer["message"].is_string(), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn azure_describes_itself_and_lives() {
     let router = everything("add");
     assert_eq!(call(&router, "GET", "/", Body::empty()).await, (StatusCode::OK, json!("Healthy")));
@@ -103,6 +120,19 @@ async fn what_cannot_be_taken_from_a_request_is_told_in_the_protocols_form() {
         let (status, answer) = call(&router, method, path, "{}").await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {answer}");
         assert!(answer[key].is_string(), "{path}: {answer}");
+    }
+    for (method, path, status, key) in [
+        ("GET", "/nothing", 404, "error"),
+        ("GET", "/v2/models/add/infer", 405, "error"),
+        ("GET", "/predictions", 404, "type"),
+        ("DELETE", "/predictions/add", 405, "type"),
+        ("PUT", "/models", 405, "type"),
+        ("GET", "/invocations", 405, "error_code"),
+        ("PUT", "/score", 405, "message"),
+    ] {
+        let (found, answer) = call(&router, method, path, "{}").await;
+        assert_eq!(found.as_u16(), status, "{method} {path}: {answer}");
+        assert!(answer[key].is_string(), "{method} {path}: {answer}");
     }
     let settings = mlops_serve::ServerSettings { body_bytes_max: 8, ..mlops_serve::ServerSettings::default() };
     let router = mlops_serve::Server::builder(models()).with_settings(settings).build().unwrap().into_router();

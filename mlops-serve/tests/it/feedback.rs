@@ -123,7 +123,8 @@ async fn what_is_wrong_is_refused_before_any_label_is_taken() {
     }
     let (status, answer) =
         call(&router, "POST", "/v2/models/none/feedback", json!({"labels": [good]}).to_string()).await;
-    assert_eq!((status, answer), (StatusCode::NOT_FOUND, json!({"error": "model \"none\" is not served here"})));
+    let text = "Request for unknown model: \"none\" is not served here";
+    assert_eq!((status, answer), (StatusCode::NOT_FOUND, json!({ "error": text })));
     assert!(sink.0.lock().unwrap().is_empty());
 }
 

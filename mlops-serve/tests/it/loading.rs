@@ -1,15 +1,18 @@
-//! What the repository does with packages that cannot be loaded.
+//! What the repository does with packages that cannot be loaded, and with those that came while it runs.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
+use axum::http::StatusCode;
 use mlops_core::{
     DataType, Error, ErrorKind, Model, ModelName, ModelPackage, ModelRef, Result, Selector, Signature, TensorSpec,
     Version,
 };
-use mlops_serve::{ClosureModel, DirectorySource, ModelConfig, ModelRepository, Runtime, Runtimes};
+use mlops_serve::{ClosureModel, DirectorySource, ModelConfig, ModelRepository, Runtime, Runtimes, Server};
+
+use crate::client::{call, protocols};
 
 #[tokio::test]
 async fn a_package_that_fails_is_not_loaded_again_until_it_changes_or_somebody_asks() {
@@ -77,4 +80,42 @@ async fn what_depends_on_others_is_loaded_again_at_the_next_synchronisation() {
     repository.add(ModelConfig::new(ModelRef { name: name.clone(), selector: Selector::Latest })).unwrap();
     assert_eq!(repository.sync().await.failed[0].1.kind(), ErrorKind::FailedPrecondition);
     assert_eq!(repository.sync().await.into_result().unwrap(), [(name, Version(1))]);
+}
+
+#[tokio::test]
+async fn a_model_that_came_into_the_source_since_is_loaded_by_its_name() {
+    let root = tempfile::tempdir().unwrap();
+    let source = DirectorySource::new(root.path());
+    let column = TensorSpec::column("x", DataType::Float64);
+    let package = |flavor: &str| ModelPackage::new(flavor, Signature::new([column.clone()], [column.clone()]).unwrap());
+    let runtimes = Runtimes::new().with("broken", |_| Err(Error::data_loss("a tree has no root"))).with(
+        "echo",
+        |package: &ModelPackage| {
+            Ok(Arc::new(ClosureModel::new(package.manifest.signature.clone(), |batch| Ok(batch.clone()))))
+        },
+    );
+    let repository = Arc::new(ModelRepository::with_source(Arc::new(source.clone()), runtimes));
+    let settings = mlops_serve::ServerSettings {
+        repository_api: true,
+        protocols: protocols("late"),
+        ..mlops_serve::ServerSettings::default()
+    };
+    let router = Server::builder(Arc::clone(&repository)).with_settings(settings).build().unwrap().into_router();
+    let load = async |path: &str| call(&router, "POST", path, "").await.0;
+    assert_eq!(load("/v2/repository/models/late/load").await, StatusCode::NOT_FOUND);
+
+    source.write(&"late".parse().unwrap(), Version(1), &package("echo")).unwrap();
+    source.write(&"later".parse().unwrap(), Version(1), &package("echo")).unwrap();
+    source.write(&"bad".parse().unwrap(), Version(1), &package("broken")).unwrap();
+    assert_eq!(repository.names(), [], "nobody asked for them");
+    assert_eq!(load("/v2/repository/models/late/load").await, StatusCode::OK);
+    assert_eq!(load("/models?url=/opt/ml/models/later.mar").await, StatusCode::OK);
+    for name in ["late", "later"] {
+        let answer = call(&router, "POST", &format!("/predictions/{name}"), "[1.5]").await;
+        assert_eq!(answer, (StatusCode::OK, serde_json::json!([1.5])), "{name}");
+    }
+    assert_eq!(load("/models?url=later").await, StatusCode::CONFLICT);
+    assert_eq!(load("/v2/repository/models/bad/load").await, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(load("/v2/models/bad/infer").await, StatusCode::NOT_FOUND, "what does not load is not kept");
+    assert!(repository.is_ready());
 }

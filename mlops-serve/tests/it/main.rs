@@ -13,9 +13,11 @@ mod client;
 mod clouds;
 mod connections;
 mod ensembles;
+mod events;
 mod explain;
 mod faults;
 mod feedback;
+mod hosted;
 #[cfg(feature = "lambda")]
 mod lambda;
 mod limits;

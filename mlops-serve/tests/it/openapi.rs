@@ -15,9 +15,14 @@ async fn every_described_path_is_a_route_and_every_schema_exists() {
     for (path, item) in paths {
         for (method, operation) in item.as_object().unwrap() {
             identifiers.push(operation["operationId"].to_string());
-            let filled = path.replace("{version}", "1").replace("{label}", "stable").replace("{model}", "add");
+            let filled = path
+                .replace("{version}", "1")
+                .replace("{label}", "stable")
+                .replace("{model}", "add")
+                .replace("{region}", "r");
             let (status, answer) = call(&router, &method.to_uppercase(), &filled, "{}").await;
-            let routed = status != StatusCode::METHOD_NOT_ALLOWED && answer["error"] != "there is nothing at this path";
+            let nowhere = answer.to_string().contains("there is nothing at this path");
+            let routed = status != StatusCode::METHOD_NOT_ALLOWED && !nowhere;
             assert!(routed, "{method} {filled}: {status} {answer}");
         }
     }

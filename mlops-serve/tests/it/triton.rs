@@ -97,8 +97,27 @@ async fn clients_may_forget_shared_memory_that_there_is_not() {
     let router = everything("add");
     for kind in ["system", "cuda"] {
         let base = format!("/v2/{kind}sharedmemory");
-        assert_eq!(call(&router, "POST", &format!("{base}/unregister"), Body::empty()).await.0, StatusCode::OK);
+        for path in ["unregister", "region/r/unregister"] {
+            assert_eq!(call(&router, "POST", &format!("{base}/{path}"), Body::empty()).await.0, StatusCode::OK);
+        }
         assert_eq!(call(&router, "GET", &format!("{base}/status"), Body::empty()).await.1, json!([]));
+    }
+}
+
+#[tokio::test]
+async fn tensors_in_shared_memory_are_refused_by_its_name() {
+    let router = everything("add");
+    let region = json!({"shared_memory_region": "r", "shared_memory_byte_size": 8});
+    let given = json!({"name": "X", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]});
+    let mut shared = given.clone();
+    shared.as_object_mut().unwrap().remove("data");
+    shared["parameters"] = region.clone();
+    for body in
+        [json!({"inputs": [shared]}), json!({"inputs": [given], "outputs": [{"name": "scores", "parameters": region}]})]
+    {
+        let (status, answer) = call(&router, "POST", "/v2/models/pair/infer", body.to_string()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains("shared memory region \"r\""), "{body}: {answer}");
     }
 }
 
@@ -290,6 +309,7 @@ async fn fields_that_are_null_are_fields_that_are_not_there() {
     let router = everything("add");
     let index = post(&router, "/v2/repository/index", r#"{"ready":null}"#).await;
     assert_eq!(index, post(&router, "/v2/repository/index", "{}").await);
+    assert_eq!((&index[0]["state"], &index[0]["reason"]), (&json!("READY"), &json!("")));
     let request = r#"{"id":null,"parameters":{"headers":null},"outputs":null,
         "inputs":[{"name":"text","shape":[1],"datatype":"BYTES","parameters":null,"data":["a"]}]}"#;
     let (status, answer) = call(&router, "POST", "/v2/models/word/infer", Body::from(request)).await;

@@ -18,7 +18,7 @@ use mlops_core::{Error, Result};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::element::Element;
+use super::{element::Element, number::number};
 use crate::tensor::{Tensor, TensorInfo, TensorType};
 
 /// Deepest nesting of `data`; shapes have few dimensions.
@@ -191,9 +191,8 @@ fn numbers<T: Element>(data: &RawValue, count: usize) -> Option<Vec<T>> {
             }
             b' ' | b'\n' | b'\r' | b'\t' | b',' => 1,
             b'-' | b'0'..=b'9' => {
-                let length = rest.bytes().position(|byte| matches!(byte, b',' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
-                let length = length.unwrap_or(rest.len());
-                values.push(number(rest.get(..length)?)?);
+                let (value, length) = number(rest)?;
+                values.push(value);
                 length
             }
             _ => return None,
@@ -204,22 +203,6 @@ fn numbers<T: Element>(data: &RawValue, count: usize) -> Option<Vec<T>> {
         rest = rest.get(length..)?;
     }
     (values.len() == count).then_some(values)
-}
-
-/// A number of JSON, whole where it is written so.
-fn number<T: Element>(token: &str) -> Option<T> {
-    if token.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
-        return T::from_f64(token.parse().ok()?);
-    }
-    if let Ok(whole) = token.parse() {
-        return T::from_u64(whole);
-    }
-    match token.parse() {
-        // JSON's zero has a sign only where it stands for a float.
-        Ok(0) => T::from_f64(-0.0),
-        Ok(whole) => T::from_i64(whole),
-        Err(_) => T::from_f64(token.parse().ok()?),
-    }
 }
 
 /// Where values without a declared shape stand.

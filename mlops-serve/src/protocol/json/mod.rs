@@ -4,6 +4,7 @@ mod decode;
 mod element;
 mod encode;
 mod non_finite;
+mod number;
 
 pub(crate) use decode::{decode, decode_rows, decode_whole};
 #[cfg(feature = "remote")]

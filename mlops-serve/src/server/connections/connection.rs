@@ -2,22 +2,21 @@
 
 use std::{pin::pin, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::{body::Body, http::Request};
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
-    service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
     time::sleep,
 };
-use tower::ServiceExt as _;
 
 use super::{ConnectionSettings, opening::Opening, timer::HeadTimer};
-use crate::access::PeerCertificate;
+use crate::{access::PeerCertificate, front::Front};
 
 /// HTTP with the bounds of the settings, for one connection.
 pub(super) fn http(settings: &ConnectionSettings) -> Builder<TokioExecutor> {
@@ -43,20 +42,19 @@ pub(super) fn http(settings: &ConnectionSettings) -> Builder<TokioExecutor> {
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     certificate: Option<PeerCertificate>,
-    router: Router,
+    front: Front,
     settings: &ConnectionSettings,
     mut closing: watch::Receiver<bool>,
 ) {
     let stream = Opening::new(stream, Duration::from_millis(settings.header_timeout_ms));
-    let service = router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        request.map(Body::new)
+        front.answer(request.map(Body::new))
     });
     let builder = http(settings);
-    let mut connection =
-        pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     // Polled when it was woken itself, and not whenever the connection is: all connections wait for the same.
     let mut lingered = FuturesUnordered::from_iter([async {
         // The sender lives as long as the server listens.

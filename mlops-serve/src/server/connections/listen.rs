@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use futures::FutureExt as _;
 use mlops_core::{Error, Result};
 use tokio::{
@@ -19,7 +18,7 @@ use tokio::{
 };
 
 use super::{ConnectionSettings, connection};
-use crate::server::Server;
+use crate::{front::Front, server::Server};
 
 /// How long nothing is accepted after the operating system had no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -81,7 +80,7 @@ impl Server {
         if inner.settings.readiness_check_ms > 0 {
             checks.spawn(self.clone().keep_checking());
         }
-        let mut open = Open { router: self.into_router(), transport, settings, closing, connections: JoinSet::new() };
+        let mut open = Open { front: Front::new(self), transport, settings, closing, connections: JoinSet::new() };
         open.accept(&listener, &mut stop).await;
         open.accept_waiting(&listener);
         drop(listener);
@@ -111,7 +110,7 @@ impl Server {
 
 /// The connections that are open; dropping it closes them.
 struct Open {
-    router: Router,
+    front: Front,
     transport: Transport,
     settings: ConnectionSettings,
     /// Whether nothing is accepted any more.
@@ -155,11 +154,10 @@ impl Open {
     fn spawn(&mut self, stream: TcpStream) {
         // A failure costs latency, nothing else.
         drop(stream.set_nodelay(true));
-        let (router, settings, closing) = (self.router.clone(), self.settings.clone(), self.closing.clone());
+        let (front, settings, closing) = (self.front.clone(), self.settings.clone(), self.closing.clone());
         match &self.transport {
             Transport::Plain => {
-                self.connections
-                    .spawn(async move { connection::serve(stream, None, router, &settings, closing).await });
+                self.connections.spawn(async move { connection::serve(stream, None, front, &settings, closing).await });
             }
             #[cfg(feature = "tls")]
             Transport::Tls(tls) => {
@@ -168,7 +166,7 @@ impl Open {
                     let limit = Duration::from_millis(settings.header_timeout_ms);
                     match timeout(limit, tls.accept(stream)).await {
                         Ok(Ok((stream, certificate))) => {
-                            connection::serve(stream, certificate, router, &settings, closing).await;
+                            connection::serve(stream, certificate, front, &settings, closing).await;
                         }
                         Ok(Err(error)) => tracing::debug!(error = %error, "a TLS handshake failed"),
                         Err(_) => tracing::debug!("a TLS handshake took too long"),

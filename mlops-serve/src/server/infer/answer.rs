@@ -72,17 +72,12 @@ impl Inner {
             Ok(_) => routed.version.counters.answered(rows, took, self.clock.now()),
             Err(error) => routed.version.counters.failed(Failed::of(error), took),
         }
-        self.note(routed, rows);
-        self.measure(routed, took, outcome.as_ref().err());
-        outcome
-    }
-
-    fn note(&self, routed: &Routed, rows: usize) {
-        let Some(notes) = observe::current() else { return };
-        notes.write(|noted| {
+        observe::note(|noted| {
             noted.answered_by = Some((routed.entry.config.name.clone(), routed.version.version, routed.variant));
             noted.rows = rows;
         });
+        self.measure(routed, took, outcome.as_ref().err());
+        outcome
     }
 
     fn measure(&self, routed: &Routed, took: Duration, error: Option<&Error>) {
@@ -115,11 +110,10 @@ impl Inner {
             return Err(Error::internal("a model on raw tensors was given rows"));
         };
         let begun = self.clock.monotonic();
-        let now = self.clock.now();
         let (completed, at) = match &routed.entry.config.features {
             Some(lookup) => {
                 let time = lookup.as_of.as_deref().and_then(|name| common_time(sent.column_by_name(name)?));
-                (lookup.complete(&sent, model.signature(), now).await?, time)
+                (Box::pin(lookup.complete(&sent, model.signature(), self.clock.now())).await?, time)
             }
             None => (sent, None),
         };

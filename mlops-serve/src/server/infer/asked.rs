@@ -154,7 +154,7 @@ impl Inner {
     pub(crate) async fn awake(&self, name: &str, version: Option<Version>) -> Result<Wanted> {
         if let Some(sleeping) = self.repository.touch(name) {
             let limit = Duration::from_millis(self.settings.timeout_ms);
-            let awake = tokio::time::timeout(limit, self.repository.wake_all(name, sleeping)).await;
+            let awake = tokio::time::timeout(limit, Box::pin(self.repository.wake_all(name, sleeping))).await;
             awake.unwrap_or_else(|_| {
                 let limit = limit.as_millis();
                 Err(Error::deadline_exceeded(format!("model {name:?} was not loaded within {limit} ms; ask again")))

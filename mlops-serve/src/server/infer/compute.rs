@@ -20,47 +20,65 @@ use crate::{model::ServedModel, remote::RemoteModel};
 impl Inner {
     /// Runs a prediction: inline when recent small calls of this version were cheap, else on a worker.
     pub(super) async fn compute(&self, routed: &Routed, rows: usize, inputs: Payload) -> Result<Payload> {
-        let (version, counters) = (&routed.version, &routed.version.counters);
+        let counters = &routed.version.counters;
         #[cfg(feature = "remote")]
-        if let (ServedModel::Remote(model), Payload::Rows(batch)) = (&version.model, &inputs) {
+        if let (ServedModel::Remote(model), Payload::Rows(batch)) = (&routed.version.model, &inputs) {
             return Box::pin(self.compute_there(routed, model, batch)).await;
         }
-        let ambient = version.model.may_ask_others().then(|| Arc::new(self.ambient(routed)));
-        let _waiting = ambient.as_ref().map(Ambient::waiting);
-        let _asking = ambient.as_ref().map(|ambient| Asking { version, ambient: Arc::clone(ambient) });
         let small = rows <= self.settings.inline_rows_max;
         let predicted = if small && counters.is_cheap(Duration::from_micros(self.settings.inline_below_us)) {
-            let begun = self.clock.monotonic();
-            let here = ambient.clone();
-            let outputs = guarded(|| {
-                let _here = here.map(Ambient::enter);
-                version.predict(inputs)
-            })?;
-            let took = self.clock.monotonic().saturating_sub(begun);
-            counters.executed(rows, took, Close::Inline);
-            Predicted { outputs, waited: Duration::ZERO, took }
+            self.compute_here(routed, rows, inputs)?
         } else {
-            let Batching { rows_max, delay } = routed.batching;
-            let policy = BatchPolicy { rows_max: if version.batches() { rows_max } else { 1 }, delay };
-            let deadline = routed.started.saturating_add(routed.timeout);
-            let (priority, ambient) = (routed.priority, ambient.clone());
-            let ask = Ask { version, inputs, rows, policy, priority, deadline, ambient };
-            self.executor.predict(ask).await?
+            Box::pin(self.compute_on_worker(routed, rows, inputs)).await?
         };
         counters.queue.add(predicted.waited);
         counters.compute_infer.add(predicted.took);
-        if let Some(notes) = observe::current() {
-            notes.write(|noted| (noted.queue, noted.compute) = (predicted.waited, predicted.took));
-        }
+        observe::note(|noted| (noted.queue, noted.compute) = (predicted.waited, predicted.took));
         if small {
             counters.small_call(predicted.took);
         }
         Ok(predicted.outputs)
     }
 
+    /// Predicts on this thread.
+    fn compute_here(&self, routed: &Routed, rows: usize, inputs: Payload) -> Result<Predicted> {
+        let version = &routed.version;
+        let begun = self.clock.monotonic();
+        let predict = || guarded(|| version.predict(inputs));
+        let (outputs, asked_elsewhere) = if version.model.may_ask_others() {
+            self.ambient_at(routed, begun).alone(predict)
+        } else {
+            (predict(), false)
+        };
+        if asked_elsewhere {
+            version.counters.asks_elsewhere();
+        }
+        let outputs = outputs?;
+        let took = self.clock.monotonic().saturating_sub(begun);
+        version.counters.executed(rows, took, Close::Inline);
+        Ok(Predicted { outputs, waited: Duration::ZERO, took })
+    }
+
+    /// Lets a worker predict.
+    async fn compute_on_worker(&self, routed: &Routed, rows: usize, inputs: Payload) -> Result<Predicted> {
+        let version = &routed.version;
+        let ambient = version.model.may_ask_others().then(|| Arc::new(self.ambient(routed)));
+        let _waiting = ambient.as_ref().map(Ambient::waiting);
+        let _asking = ambient.as_ref().map(|ambient| Asking { version, ambient: Arc::clone(ambient) });
+        let Batching { rows_max, delay } = routed.batching;
+        let policy = BatchPolicy { rows_max: if version.batches() { rows_max } else { 1 }, delay };
+        let deadline = routed.started.saturating_add(routed.timeout);
+        let ask = Ask { version, inputs, rows, policy, priority: routed.priority, deadline, ambient };
+        self.executor.predict(ask).await
+    }
+
     /// What a prediction knows of a request.
     pub(super) fn ambient(&self, routed: &Routed) -> Ambient {
-        let spent = self.clock.monotonic().saturating_sub(routed.started);
+        self.ambient_at(routed, self.clock.monotonic())
+    }
+
+    fn ambient_at(&self, routed: &Routed, now: Duration) -> Ambient {
+        let spent = now.saturating_sub(routed.started);
         let ambient = Ambient::within(routed.timeout.saturating_sub(spent));
         #[cfg(feature = "remote")]
         let ambient = {
@@ -79,9 +97,7 @@ impl Inner {
         let counters = &routed.version.counters;
         counters.executed(inputs.num_rows(), took, Close::Inline);
         counters.compute_infer.add(took);
-        if let Some(notes) = observe::current() {
-            notes.write(|noted| noted.compute = took);
-        }
+        observe::note(|noted| noted.compute = took);
         outcome.map(Payload::Rows)
     }
 }

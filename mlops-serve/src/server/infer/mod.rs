@@ -10,7 +10,7 @@ mod record;
 mod route;
 mod sent;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use arrow_array::RecordBatch;
 use mlops_core::{Error, ModelName, Result, Version};
@@ -129,7 +129,8 @@ impl Server {
         let made_id = nameless.then(|| Arc::clone(&routed.request_id));
         match (routed.version.model.rows(), sent) {
             (Some(model), Some(sent)) => {
-                let reply = inner.answer(&routed, rows, inner.answer_rows(&routed, sent)).await?;
+                let work = pin!(inner.answer_rows(&routed, sent));
+                let reply = inner.answer(&routed, rows, work).await?;
                 let begun = inner.clock.monotonic();
                 let outputs = from_batch(model.signature(), &reply.outputs, rows)?;
                 routed.version.counters.compute_output.add(inner.clock.monotonic().saturating_sub(begun));
@@ -137,7 +138,8 @@ impl Server {
                 Ok(TensorReply { outputs, version, variant, made_id, cookie })
             }
             _ => {
-                let outputs = inner.answer(&routed, rows, inner.answer_tensors(&routed, tensors, rows)).await?;
+                let work = pin!(inner.answer_tensors(&routed, tensors, rows));
+                let outputs = inner.answer(&routed, rows, work).await?;
                 let (version, variant) = (routed.version.version, routed.variant);
                 Ok(TensorReply { outputs, version, variant, made_id, cookie })
             }
