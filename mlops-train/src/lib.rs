@@ -75,6 +75,8 @@ pub mod preprocess;
 mod rng;
 pub mod search;
 pub mod split;
+mod strands;
+mod svg;
 pub mod tracking;
 pub mod trainer;
 mod weights;

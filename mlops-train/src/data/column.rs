@@ -61,7 +61,10 @@ macro_rules! widen {
             $(arrow_schema::DataType::$variant => {
                 let convert: fn(_) -> f64 = $convert;
                 let values = $array.as_primitive::<types::$arrow>();
-                Some(values.iter().map(|v| v.map_or(f64::NAN, convert)).collect::<Vec<f64>>())
+                Some(match values.null_count() {
+                    0 => values.values().iter().map(|&v| convert(v)).collect::<Vec<f64>>(),
+                    _ => values.iter().map(|v| v.map_or(f64::NAN, convert)).collect(),
+                })
             })*
             _ => None,
         }
@@ -97,7 +100,7 @@ pub(crate) fn numbers(name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
             array.data_type()
         )));
     };
-    values.iter_mut().filter(|value| value.is_infinite()).for_each(|value| *value = f64::NAN);
+    values.iter_mut().for_each(|value| *value = if value.is_infinite() { f64::NAN } else { *value });
     Ok(values)
 }
 

@@ -12,6 +12,7 @@ use mlops_core::{DataType, Error, Result, Signature, TensorSpec, arrow_schema};
 use super::{
     column::{numbers, value_type},
     label::{self, Labels, Task},
+    roles::{Roles, role_methods},
 };
 
 /// Feature columns that one dataset may have; models address them with sixteen bits.
@@ -59,41 +60,25 @@ pub struct TableDatasetBuilder {
     /// None where nothing is to be predicted.
     label: Option<String>,
     positive: Option<String>,
-    features: Option<Vec<String>>,
-    weight: Option<String>,
-    time: Option<String>,
+    roles: Roles,
 }
 
 impl TableDatasetBuilder {
     fn new(task: Task, batch: RecordBatch, label: Option<String>) -> Self {
-        Self { task, batch, label, positive: None, features: None, weight: None, time: None }
+        Self { task, batch, label, positive: None, roles: Roles::default() }
     }
 
-    /// Learns from these columns, in this order; otherwise from every column without another role.
-    #[must_use]
-    pub fn with_features<N: Into<String>>(mut self, columns: impl IntoIterator<Item = N>) -> Self {
-        self.features = Some(columns.into_iter().map(Into::into).collect());
-        self
+    role_methods!();
+
+    /// Names all of these columns at once.
+    pub(crate) fn with_roles(self, roles: Roles) -> Self {
+        Self { roles, ..self }
     }
 
     /// Names the class whose probability is predicted; otherwise the later of the two in order.
     #[must_use]
     pub fn with_positive_class(mut self, class: impl Into<String>) -> Self {
         self.positive = Some(class.into());
-        self
-    }
-
-    /// Weighs rows by a column of numbers that are not negative.
-    #[must_use]
-    pub fn with_weight(mut self, column: impl Into<String>) -> Self {
-        self.weight = Some(column.into());
-        self
-    }
-
-    /// Names the event time, a timestamp in microseconds; splits that respect time order by it.
-    #[must_use]
-    pub fn with_time(mut self, column: impl Into<String>) -> Self {
-        self.time = Some(column.into());
         self
     }
 
@@ -123,8 +108,9 @@ impl TableDatasetBuilder {
         let labeled = self.label.is_some();
         let features = self.feature_specs()?;
         let batch = self.feature_batch(&features)?;
-        let weights = self.weight.as_deref().map(|name| weights(name, self.column("weight", name)?)).transpose()?;
-        let times_us = self.time.as_deref().map(|name| times(name, self.column("time", name)?)).transpose()?;
+        let Roles { weight, time, .. } = &self.roles;
+        let weights = weight.as_deref().map(|name| weights(name, self.column("weight", name)?)).transpose()?;
+        let times_us = time.as_deref().map(|name| times(name, self.column("time", name)?)).transpose()?;
         Ok(TableDataset {
             task: self.task,
             features: features.into(),
@@ -143,18 +129,10 @@ impl TableDatasetBuilder {
         })
     }
 
-    fn feature_names(&self) -> Vec<String> {
-        if let Some(features) = &self.features {
-            return features.clone();
-        }
-        let taken = [self.label.as_ref(), self.weight.as_ref(), self.time.as_ref()];
-        let schema = self.batch.schema();
-        let names = schema.fields().iter().map(|field| field.name());
-        names.filter(|name| !taken.contains(&Some(*name))).cloned().collect()
-    }
-
     fn feature_specs(&self) -> Result<Vec<TensorSpec>> {
-        let names = self.feature_names();
+        let schema = self.batch.schema();
+        let columns = schema.fields().iter().map(|field| field.name());
+        let names = self.roles.feature_names(self.label.as_ref(), columns);
         if names.is_empty() || names.len() > FEATURES_MAX {
             return Err(Error::invalid_argument(format!(
                 "dataset must have from 1 to {FEATURES_MAX} feature columns, found {}",

@@ -5,6 +5,7 @@
 //! order, so the same data and settings give the same bytes.
 
 mod cholesky;
+mod curvature;
 mod model;
 mod newton;
 mod passes;

@@ -1,6 +1,6 @@
 //! The penalized mean loss and its derivatives: one pass over the rows.
 //!
-//! Invariant: sums run in row order and in lanes of a fixed number, so they have the same bits on
+//! Invariant: sums run in row order and in strands of a fixed number, so they have the same bits on
 //! every processor.
 
 #![allow(
@@ -8,17 +8,15 @@
     reason = "parameters are as many as columns plus the intercept, rows below their count"
 )]
 
+use pulp::NullaryFnOnce;
+
+use super::{cholesky::Factor, curvature::Curvature};
 use crate::{
     data::TableDataset,
     gbdt::loss::{LossSum, derivatives_and_loss},
     preprocess::Matrix,
+    strands::dot,
 };
-
-/// Rows whose products are added to the second derivatives together.
-const BLOCK: usize = 4;
-
-/// Lanes of a sum of products.
-const LANES: usize = 4;
 
 /// Share of zeros from which on only pairs of other numbers are multiplied, as where most columns are
 /// categories.
@@ -36,13 +34,19 @@ pub(super) struct Objective<'a> {
     sparse: bool,
 }
 
-/// What a pass came to.
+/// Value and gradient at a point.
 #[derive(Debug)]
-pub(super) struct Evaluation {
+pub(super) struct Slopes {
     pub(super) value: f64,
     pub(super) gradient: Vec<f64>,
-    /// The lower triangle of the second derivatives, row-major.
-    pub(super) curvature: Vec<f64>,
+}
+
+impl Slopes {
+    /// The size of the entry of the gradient that is farthest from zero; NaN if one is.
+    pub(super) fn steepest(&self) -> f64 {
+        let steeper = |most: f64, entry: &f64| if entry.abs() > most || entry.is_nan() { entry.abs() } else { most };
+        self.gradient.iter().fold(0.0, steeper)
+    }
 }
 
 impl<'a> Objective<'a> {
@@ -61,122 +65,75 @@ impl<'a> Objective<'a> {
         Self { stride, weight_sum, l2: self.l2 * weight_sum / self.weight_sum, ..*self }
     }
 
-    /// The value alone.
-    pub(super) fn value(&self, at: &[f64]) -> f64 {
+    /// The value without coefficients.
+    pub(super) fn value_of(&self, intercept: f64) -> f64 {
         let mut losses = LossSum::default();
-        pulp::Arch::new().dispatch(|| {
-            for row in (0..self.data.rows()).step_by(self.stride) {
-                let score = self.score(at, row);
-                derivatives_and_loss(
-                    self.data.task(),
-                    score,
-                    self.data.labels()[row],
-                    self.data.weight(row),
-                    &mut losses,
-                );
-            }
-        });
-        self.penalized(losses.total(), at)
-    }
-
-    /// Value, gradient and second derivatives.
-    pub(super) fn evaluate(&self, at: &[f64]) -> Evaluation {
-        let size = at.len();
-        let mut found = Evaluation { value: 0.0, gradient: vec![0.0; size], curvature: vec![0.0; size * size] };
-        let mut losses = LossSum::default();
-        pulp::Arch::new().dispatch(|| self.add_rows(at, &mut found, &mut losses));
-        let width = size - 1;
-        for (index, value) in at.iter().enumerate().take(width) {
-            found.gradient[index] += self.l2 * value;
-            found.curvature[index * size + index] += self.l2;
-        }
-        found.gradient.iter_mut().chain(&mut found.curvature).for_each(|value| *value /= self.weight_sum);
-        found.value = self.penalized(losses.total(), at);
-        found
-    }
-
-    fn penalized(&self, losses: f64, at: &[f64]) -> f64 {
-        let squares: f64 = at[..at.len() - 1].iter().map(|value| value * value).sum();
-        (losses + 0.5 * self.l2 * squares) / self.weight_sum
-    }
-
-    #[inline(always)]
-    fn score(&self, at: &[f64], row: usize) -> f64 {
-        let width = self.matrix.columns();
-        at[width] + dot(&at[..width], self.matrix.row(row))
-    }
-
-    #[inline(always)]
-    fn add_rows(&self, at: &[f64], found: &mut Evaluation, losses: &mut LossSum) {
-        let (size, width) = (at.len(), at.len() - 1);
-        // Rows with a one for the intercept behind them, and how much each curves.
-        let mut block = vec![1.0; BLOCK * size];
-        let mut curvatures = [0.0; BLOCK];
-        let mut present = Vec::with_capacity(size);
-        let mut filled = 0;
         for row in (0..self.data.rows()).step_by(self.stride) {
-            let score = self.score(at, row);
             let (label, weight) = (self.data.labels()[row], self.data.weight(row));
-            let slope = derivatives_and_loss(self.data.task(), score, label, weight, losses);
-            let extended = &mut block[filled * size..(filled + 1) * size];
-            extended[..width].copy_from_slice(self.matrix.row(row));
-            found.gradient.iter_mut().zip(&*extended).for_each(|(sum, value)| *sum += slope.gradient * value);
-            if self.sparse {
-                add_pairs(&mut found.curvature, extended, slope.curvature, &mut present);
-                continue;
+            derivatives_and_loss(self.data.task(), intercept, label, weight, &mut losses);
+        }
+        losses.total() / self.weight_sum
+    }
+
+    /// Value and gradient.
+    pub(super) fn slopes(&self, at: &[f64]) -> Slopes {
+        pulp::Arch::new().dispatch(Pass { objective: self, at, curvature: None })
+    }
+
+    /// The same in one pass with the second derivatives.
+    pub(super) fn evaluate(&self, at: &[f64]) -> (Slopes, Factor) {
+        let size = at.len();
+        let mut curvature = Curvature::new(size);
+        let slopes = pulp::Arch::new().dispatch(Pass { objective: self, at, curvature: Some(&mut curvature) });
+        let mut matrix = curvature.into_sums();
+        (0..size - 1).for_each(|index| matrix[index * size + index] += self.l2);
+        matrix.iter_mut().for_each(|value| *value /= self.weight_sum);
+        (slopes, Factor::of(size, matrix))
+    }
+}
+
+/// One pass over the rows: value and gradient, and second derivatives where they are wanted. Not a closure: the compiler keeps a large one out of the code that it writes for newer
+/// processors.
+struct Pass<'p, 'a> {
+    objective: &'p Objective<'a>,
+    at: &'p [f64],
+    curvature: Option<&'p mut Curvature>,
+}
+
+impl NullaryFnOnce for Pass<'_, '_> {
+    type Output = Slopes;
+
+    #[inline(always)]
+    fn call(mut self) -> Slopes {
+        let Objective { data, matrix, stride, weight_sum, l2, sparse } = *self.objective;
+        let size = self.at.len();
+        let width = size - 1;
+        let (coefficients, intercept) = (&self.at[..width], self.at[width]);
+        let (mut gradient, mut losses) = (vec![0.0; size], LossSum::default());
+        // A row with a one for the intercept behind it.
+        let mut extended = vec![0.0; self.curvature.as_deref().map_or(size, Curvature::stride)];
+        extended[width] = 1.0;
+        let mut present = Vec::with_capacity(size);
+        for row in (0..data.rows()).step_by(stride) {
+            let numbers = matrix.row(row);
+            let score = intercept + dot(coefficients, numbers);
+            let (label, weight) = (data.labels()[row], data.weight(row));
+            let slope = derivatives_and_loss(data.task(), score, label, weight, &mut losses);
+            gradient.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += slope.gradient * number);
+            gradient[width] += slope.gradient;
+            if let Some(curvature) = self.curvature.as_deref_mut() {
+                extended[..width].copy_from_slice(numbers);
+                match sparse {
+                    true => curvature.add_pairs(&extended, slope.curvature, &mut present),
+                    false => curvature.add(&extended, slope.curvature),
+                }
             }
-            curvatures[filled] = slope.curvature;
-            filled += 1;
-            if filled == BLOCK {
-                add_products(&mut found.curvature, &block, &curvatures, size);
-                filled = 0;
-            }
         }
-        if filled > 0 {
-            curvatures[filled..].fill(0.0);
-            add_products(&mut found.curvature, &block, &curvatures, size);
-        }
+        gradient.iter_mut().zip(coefficients).for_each(|(sum, weight)| *sum += l2 * weight);
+        gradient.iter_mut().for_each(|sum| *sum /= weight_sum);
+        let squares = dot(coefficients, coefficients);
+        Slopes { value: (losses.total() + 0.5 * l2 * squares) / weight_sum, gradient }
     }
-}
-
-/// Adds `c x x^T` of a block of rows to a lower triangle.
-#[inline(always)]
-fn add_products(curvature: &mut [f64], block: &[f64], curvatures: &[f64; BLOCK], size: usize) {
-    for index in 0..size {
-        let scaled: [f64; BLOCK] = std::array::from_fn(|row| curvatures[row] * block[row * size + index]);
-        let line = &mut curvature[index * size..=index * size + index];
-        let [first, second, third, fourth]: [&[f64]; BLOCK] =
-            std::array::from_fn(|row| &block[row * size..=row * size + index]);
-        let rows = first.iter().zip(second).zip(third.iter().zip(fourth));
-        for (sum, ((first, second), (third, fourth))) in line.iter_mut().zip(rows) {
-            *sum += (scaled[0] * first + scaled[1] * second) + (scaled[2] * third + scaled[3] * fourth);
-        }
-    }
-}
-
-/// The same of one row, of which only what is not zero is looked at.
-#[inline(always)]
-fn add_pairs(curvature: &mut [f64], row: &[f64], factor: f64, present: &mut Vec<usize>) {
-    present.clear();
-    present.extend(row.iter().enumerate().filter(|(_, value)| **value != 0.0).map(|(index, _)| index));
-    for (place, &index) in present.iter().enumerate() {
-        let scaled = factor * row[index];
-        let line = &mut curvature[index * row.len()..=index * row.len() + index];
-        present[..=place].iter().for_each(|&other| line[other] += scaled * row[other]);
-    }
-}
-
-/// A sum of products in a fixed number of lanes.
-#[inline(always)]
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a.iter().zip(b) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
-    }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
 }
 
 #[cfg(test)]
@@ -211,20 +168,29 @@ mod tests {
             assert_eq!(objective.sparse, sparse);
             for objective in [objective.every(1), objective.every(5)] {
                 let at: Vec<f64> = (0..10).map(|index| 0.3 * f64::from(index) - 1.2).collect();
-                let found = objective.evaluate(&at);
-                assert_eq!(found.value, objective.value(&at));
+                let found = objective.slopes(&at);
+                let (same, factor) = objective.evaluate(&at);
+                assert_eq!((found.value, &found.gradient), (same.value, &same.gradient));
+                let constant: Vec<f64> = (0..10).map(|index| if index < 9 { 0.0 } else { 0.4 }).collect();
+                assert!((objective.slopes(&constant).value - objective.value_of(0.4)).abs() < 1e-14);
                 let moved = |index: usize, by: f64| {
                     let mut moved = at.clone();
                     moved[index] += by;
-                    objective.evaluate(&moved)
+                    objective.slopes(&moved)
                 };
                 for index in 0..10 {
                     let (above, below) = (moved(index, 1e-5), moved(index, -1e-5));
                     let slope = (above.value - below.value) / 2e-5;
                     assert!((found.gradient[index] - slope).abs() < 1e-8, "{index}");
-                    for other in 0..=index {
-                        let curve = (above.gradient[other] - below.gradient[other]) / 2e-5;
-                        assert!((found.curvature[index * 10 + other] - curve).abs() < 1e-8, "{index} {other}");
+                    // The second derivatives times what solves for the unit vector are that vector.
+                    let unit: Vec<f64> = (0..10).map(|other| f64::from(u8::from(other == index))).collect();
+                    let solved = factor.solve(&unit);
+                    let step = |by: f64| -> Vec<f64> {
+                        let next: Vec<f64> = at.iter().zip(&solved).map(|(at, step)| at + by * step).collect();
+                        objective.slopes(&next).gradient
+                    };
+                    for ((above, below), unit) in step(1e-5).iter().zip(step(-1e-5)).zip(unit) {
+                        assert!(((above - below) / 2e-5 - unit).abs() < 1e-5, "{index}");
                     }
                 }
             }

@@ -23,7 +23,7 @@ pub struct LinearSettings {
 
 impl Default for LinearSettings {
     fn default() -> Self {
-        Self { l2: 1.0, tolerance: 1e-10, steps_max: 100, encoding: CategoryEncoding::OneHot }
+        Self { l2: 1.0, tolerance: 1e-12, steps_max: 100, encoding: CategoryEncoding::OneHot }
     }
 }
 

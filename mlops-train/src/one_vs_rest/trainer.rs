@@ -10,7 +10,7 @@ use super::model::{Description, OneVsRestModel};
 use crate::{
     autoencoder::AutoencoderTrainer,
     compress,
-    data::{Classes, TableDataset},
+    data::{Classes, Roles, TableDataset, role_methods},
     package::flavors,
     params::Params,
     trainer::{FitContext, TrainedModel, Trainer},
@@ -48,9 +48,7 @@ pub(super) const CLASSES_MAX: usize = 100;
 #[derive(Debug, Clone)]
 pub struct OneVsRestTrainer {
     base: Arc<dyn Trainer>,
-    features: Option<Vec<String>>,
-    weight: Option<String>,
-    time: Option<String>,
+    roles: Roles,
 }
 
 impl OneVsRestTrainer {
@@ -61,30 +59,10 @@ impl OneVsRestTrainer {
     /// [`crate::MlpTrainer`] or [`crate::FtTransformerTrainer`], or a trainer around one of these, of the same name.
     #[must_use]
     pub fn new(base: impl Trainer) -> Self {
-        Self { base: Arc::new(base), features: None, weight: None, time: None }
+        Self { base: Arc::new(base), roles: Roles::default() }
     }
 
-    /// Learns from these columns, in this order; otherwise from every column without another role.
-    #[must_use]
-    pub fn with_features<N: Into<String>>(mut self, columns: impl IntoIterator<Item = N>) -> Self {
-        self.features = Some(columns.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// Weighs rows by a column of numbers that are not negative.
-    #[must_use]
-    pub fn with_weight(mut self, column: impl Into<String>) -> Self {
-        self.weight = Some(column.into());
-        self
-    }
-
-    /// Names the event time, a timestamp in microseconds; trainers that hold rows out hold out the latest. It is no
-    /// feature.
-    #[must_use]
-    pub fn with_time(mut self, column: impl Into<String>) -> Self {
-        self.time = Some(column.into());
-        self
-    }
+    role_methods!();
 
     /// Fits a model for each class that the label column has: distinct texts, numbers or switches, from 2 to 100.
     ///
@@ -151,17 +129,7 @@ impl OneVsRestTrainer {
             fields.push(if is_label { plain() } else { Arc::clone(field) });
         }
         let binary = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-        let mut builder = TableDataset::classification(binary, label);
-        if let Some(features) = &self.features {
-            builder = builder.with_features(features.iter().cloned());
-        }
-        if let Some(weight) = &self.weight {
-            builder = builder.with_weight(weight);
-        }
-        if let Some(time) = &self.time {
-            builder = builder.with_time(time);
-        }
-        builder.build()
+        TableDataset::classification(binary, label).with_roles(self.roles.clone()).build()
     }
 }
 

@@ -10,11 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     matrix::Matrix,
+    median::median,
     plan::{ColumnPlan, Preprocessor, Step},
     quantile::quantiles,
     target::{Labeled, Means, cross_fitted},
 };
-use crate::data::{Column, TableDataset, decode};
+use crate::{
+    data::{Column, TableDataset, decode},
+    strands::sum_of,
+};
 
 /// Categories that one column may keep.
 const CATEGORIES_MAX: usize = 10_000;
@@ -167,33 +171,20 @@ fn labeled<'a>(values: &[Option<&'a str>], data: &TableDataset) -> Vec<Labeled<'
 }
 
 fn number_step(settings: &PreprocessorSettings, mut values: Vec<f64>) -> Step {
-    let (fill, indicator) = match settings.impute {
-        true => (Some(median(&values)), values.iter().any(|value| value.is_nan())),
-        false => (None, false),
-    };
-    if let Some(fill) = fill {
-        values.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = fill);
+    let is_missing = |value: &&mut f64| value.is_nan();
+    let missing = values.iter().filter(|value| value.is_nan()).count();
+    let fill = settings.impute.then(|| median(&values));
+    let indicator = settings.impute && missing > 0;
+    match fill {
+        _ if missing == 0 => {}
+        Some(fill) => values.iter_mut().filter(is_missing).for_each(|value| *value = fill),
+        None => values.retain(|value| !value.is_nan()),
     }
-    values.retain(|value| !value.is_nan());
     if settings.quantiles > 0 {
         return Step::Quantile { fill, quantiles: quantiles(values, settings.quantiles), indicator };
     }
     let (mean, scale) = if settings.standardize { moments(&values) } else { (0.0, 1.0) };
     Step::Number { fill, mean, scale, indicator }
-}
-
-/// The median of the values that are present; the mean of the middle two of an even count, zero of
-/// none.
-fn median(values: &[f64]) -> f64 {
-    let mut present: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
-    let (count, middle) = (present.len(), present.len() / 2);
-    if count == 0 {
-        return 0.0;
-    }
-    let (below, &mut upper, _) = present.select_nth_unstable_by(middle, f64::total_cmp);
-    let highest_below = || below.iter().copied().max_by(f64::total_cmp);
-    let lower = if count.is_multiple_of(2) { highest_below().unwrap_or(upper) } else { upper };
-    lower / 2.0 + upper / 2.0
 }
 
 fn moments(values: &[f64]) -> (f64, f64) {
@@ -204,13 +195,21 @@ fn moments(values: &[f64]) -> (f64, f64) {
         _ if largest > 0.0 && largest < 1e-150 => 2.0_f64.powi(-600),
         _ => 1.0,
     };
-    let n = values.len().max(1) as f64;
-    let mean = values.iter().map(|value| value / unit).sum::<f64>() / n;
-    let deviation = (values.iter().map(|value| (value / unit - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let (n, per_unit) = (values.len().max(1) as f64, unit.recip());
+    let mean = sum_of(values, |value| value * per_unit) / n;
+    let deviation = (sum_of(values, |value| (value * per_unit - mean).powi(2)) / n).sqrt();
     // What is usable in that unit may be none in that of the column.
     let (mean, deviation) = (mean * unit, deviation * unit);
-    let usable = mean.is_finite() && deviation.is_normal() && deviation > mean.abs() * 1e-12;
-    if usable { (mean, deviation) } else { (if mean.is_finite() { mean } else { 0.0 }, 1.0) }
+    if mean.is_finite() && deviation.is_normal() && deviation > mean.abs() * 1e-12 {
+        return (mean, deviation);
+    }
+    // The mean of equal numbers may miss them by rounding, which without a scale is much where they are large.
+    let (low, high) =
+        values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
+    match high - low {
+        spread if spread.is_finite() && spread >= 0.0 => (low, spread.max(1.0)),
+        _ => (if mean.is_finite() { mean } else { 0.0 }, 1.0),
+    }
 }
 
 fn category_step(settings: &PreprocessorSettings, values: &[Option<&str>], data: &TableDataset) -> Step {
@@ -288,6 +287,20 @@ mod tests {
         for power in [-1_000, -600, 600, 1_000] {
             assert_eq!(values(2.0_f64.powi(power)), expected, "2^{power}");
         }
+    }
+
+    #[test]
+    fn a_constant_column_of_any_size_is_zero() {
+        for constant in [0.1, 7.0, 1e15, 1e300, f64::MAX, -1e-300, 0.0] {
+            let train = batch(vec![Some(constant); 401], vec![None; 401]);
+            let matrix = fit(&PreprocessorSettings::for_networks(), train.clone()).transform(&train).unwrap();
+            assert!(matrix.column(0).all(|value| value == 0.0), "{constant}: {:?}", matrix.row(0));
+        }
+        // Nearly constant, and the differences are large.
+        let values = (0..400).map(|row| Some(1e300 * (1.0 + 1e-14 * f64::from(row % 3)))).collect();
+        let train = batch(values, vec![None; 400]);
+        let matrix = fit(&PreprocessorSettings::for_networks(), train.clone()).transform(&train).unwrap();
+        assert!(matrix.column(0).all(|value| (0.0..=1.0).contains(&value)));
     }
 
     #[test]

@@ -5,9 +5,11 @@
 
 mod fit;
 mod matrix;
+mod median;
 mod plan;
 mod quantile;
 mod target;
+mod transform;
 
 pub use fit::{CategoryEncoding, PreprocessorSettings};
 pub use matrix::Matrix;

@@ -4,8 +4,7 @@ use arrow_array::RecordBatch;
 use mlops_core::{DataType, Error, Result, TensorSpec};
 use serde::{Deserialize, Serialize};
 
-use super::{matrix::Matrix, quantile::normal_score};
-use crate::data::{Column, decode};
+use super::{matrix::Matrix, transform::transform};
 
 /// What happens to one column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,19 +150,7 @@ impl Preprocessor {
     /// # Errors
     /// `InvalidArgument` naming the column that is missing or of another type.
     pub fn transform(&self, batch: &RecordBatch) -> Result<Matrix> {
-        let mut matrix = Matrix::zeros(batch.num_rows(), self.width());
-        let mut at = 0;
-        for ColumnPlan { input, step } in &self.columns {
-            let Some(array) = batch.column_by_name(&input.name) else {
-                return Err(Error::invalid_argument(format!("input column {:?} is missing", input.name)));
-            };
-            match (decode(&input.name, input.data_type, array)?, step) {
-                (Column::Numbers(values), step) => write_numbers(&mut matrix, at, step, &values),
-                (Column::Categories(values), step) => write_categories(&mut matrix, at, step, &values),
-            }
-            at += step.width();
-        }
-        Ok(matrix)
+        transform(&self.columns, self.width(), batch)
     }
 
     /// Checks a preprocessor that was read from a package.
@@ -172,61 +159,5 @@ impl Preprocessor {
     /// `DataLoss` naming the column whose step does not fit.
     pub(crate) fn check(&self) -> Result<()> {
         self.columns.iter().try_for_each(|column| column.step.check(&column.input))
-    }
-}
-
-fn write_numbers(matrix: &mut Matrix, at: usize, step: &Step, values: &[f64]) {
-    match step {
-        Step::Number { fill, mean, scale, indicator } => {
-            write_known(matrix, at, (*fill, *indicator), values, |value| (value - mean) / scale);
-        }
-        Step::Quantile { fill, quantiles, indicator } => {
-            write_known(matrix, at, (*fill, *indicator), values, |value| normal_score(value, quantiles));
-        }
-        Step::Ordinal { .. } | Step::Code { .. } | Step::OneHot { .. } | Step::Target { .. } => {}
-    }
-}
-
-fn write_known(
-    matrix: &mut Matrix,
-    at: usize,
-    (fill, indicator): (Option<f64>, bool),
-    values: &[f64],
-    scale: impl Fn(f64) -> f64,
-) {
-    for (row, &value) in values.iter().enumerate() {
-        let known = if value.is_nan() { fill.unwrap_or(f64::NAN) } else { value };
-        matrix.set(row, at, scale(known));
-        if indicator {
-            matrix.set(row, at + 1, f64::from(u8::from(value.is_nan())));
-        }
-    }
-}
-
-fn write_categories(matrix: &mut Matrix, at: usize, step: &Step, values: &[Option<&str>]) {
-    let (Step::Ordinal { categories }
-    | Step::Code { categories }
-    | Step::OneHot { categories, .. }
-    | Step::Target { categories, .. }) = step
-    else {
-        return;
-    };
-    let codes: std::collections::HashMap<&str, usize> =
-        categories.iter().enumerate().map(|(code, category)| (category.as_str(), code)).collect();
-    let unseen = categories.len();
-    for (row, value) in values.iter().enumerate() {
-        let code = value.map(|category| codes.get(category).copied().unwrap_or(unseen));
-        match step {
-            Step::OneHot { indicator, .. } => {
-                let missing = unseen + usize::from(*indicator);
-                matrix.set(row, at + code.unwrap_or(missing), 1.0);
-            }
-            Step::Target { means, prior, missing, .. } => {
-                let mean = code.map_or(*missing, |code| means.get(code).copied().unwrap_or(*prior));
-                matrix.set(row, at, mean);
-            }
-            Step::Code { .. } => matrix.set(row, at, code.unwrap_or(unseen + 1) as f64),
-            _ => matrix.set(row, at, code.map_or(f64::NAN, |code| code as f64)),
-        }
     }
 }

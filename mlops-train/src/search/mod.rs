@@ -26,7 +26,6 @@ mod sampler;
 #[cfg(feature = "study-sql")]
 mod shared;
 mod space;
-mod strands;
 mod study;
 mod trial;
 

@@ -1,9 +1,15 @@
 //! Devices that are chosen, missing, or imitated by the CPU.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
 use mlops_core::ErrorKind;
-use mlops_train::{DeviceKind, FitContext, MlpModel, MlpSettings, MlpTrainer, Precision};
+use mlops_train::{Checkpoints, DeviceKind, FitContext, MlpModel, MlpSettings, MlpTrainer, Precision};
 
 use crate::common::xor;
 
@@ -11,8 +17,25 @@ use crate::common::xor;
 const CHILD: &str = "MLOPS_TRAIN_DEVICE_CHILD";
 
 fn fit(device: DeviceKind) -> mlops_core::Result<MlpModel> {
+    fit_in(&FitContext::new(1).with_device(device))
+}
+
+fn fit_in(context: &FitContext) -> mlops_core::Result<MlpModel> {
     let settings = MlpSettings { epochs: 8, batch_rows: 64, learning_rate: 0.01, ..MlpSettings::default() };
-    MlpTrainer.fit_settings(&xor(600, 4), &settings, &FitContext::new(1).with_device(device))
+    MlpTrainer.fit_settings(&xor(600, 4), &settings, context)
+}
+
+/// Losses of the training and of the held-out rows by epoch.
+fn losses(model: &MlpModel) -> Vec<(f64, f64)> {
+    model.history().iter().map(|epoch| (epoch.train_loss, epoch.valid_loss.unwrap())).collect()
+}
+
+/// Adapters add in another order.
+fn check_alike(cpu: &[(f64, f64)], adapter: &[(f64, f64)]) {
+    assert_eq!(cpu.len(), adapter.len());
+    for (cpu, adapter) in cpu.iter().zip(adapter) {
+        assert!((cpu.0 - adapter.0).abs() < 2e-3 && (cpu.1 - adapter.1).abs() < 2e-3, "{cpu:?} {adapter:?}");
+    }
 }
 
 /// Not a test of its own: what a child process runs where no driver can be found.
@@ -112,8 +135,8 @@ fn memory_stays_flat_over_epochs_on_an_adapter() {
         pages.split(' ').nth(1)?.parse().ok()
     };
     let (true, Some(_)) = (adapter(), resident()) else { return };
-    let after = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let seen = std::sync::Arc::clone(&after);
+    let after = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&after);
     let settings = MlpSettings { epochs: 50, batch_rows: 64, early_stopping_epochs: 0, ..MlpSettings::default() };
     let context = FitContext::new(1)
         .with_device(DeviceKind::Wgpu)
@@ -129,16 +152,29 @@ fn a_network_learns_on_an_adapter_what_it_learns_on_the_cpu() {
     if !adapter() {
         return;
     }
-    let losses = |device| -> Vec<(f64, f64)> {
-        let model = fit(device).unwrap();
-        model.history().iter().map(|epoch| (epoch.train_loss, epoch.valid_loss.unwrap())).collect()
-    };
-    let (cpu, adapter) = (losses(DeviceKind::Cpu), losses(DeviceKind::Wgpu));
+    let (cpu, adapter) = (losses(&fit(DeviceKind::Cpu).unwrap()), losses(&fit(DeviceKind::Wgpu).unwrap()));
     println!("loss on the CPU and on the adapter: {cpu:.6?} {adapter:.6?}");
-    assert_eq!(cpu.len(), adapter.len());
     assert!(adapter[adapter.len() - 1].0 < 0.8 * adapter[0].0, "it does not fall: {adapter:?}");
-    // The adapter adds in another order.
-    for (cpu, adapter) in cpu.iter().zip(&adapter) {
-        assert!((cpu.0 - adapter.0).abs() < 2e-3 && (cpu.1 - adapter.1).abs() < 2e-3, "{cpu:?} {adapter:?}");
+    check_alike(&cpu, &adapter);
+}
+
+#[test]
+fn a_checkpoint_of_one_device_goes_on_on_another() {
+    if !adapter() {
+        return;
+    }
+    let whole = losses(&fit(DeviceKind::Cpu).unwrap());
+    for (first, second) in [(DeviceKind::Cpu, DeviceKind::Wgpu), (DeviceKind::Wgpu, DeviceKind::Cpu)] {
+        let home = tempfile::tempdir().unwrap();
+        let context = |device| FitContext::new(1).with_device(device).with_checkpoints(Checkpoints::new(home.path()));
+        let (flag, epochs) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
+        let raised = Arc::clone(&flag);
+        let cancelled = context(first).with_cancel(flag).with_progress(move |_| {
+            raised.store(epochs.fetch_add(1, Ordering::Relaxed) >= 2, Ordering::Relaxed);
+        });
+        assert_eq!(fit_in(&cancelled).unwrap_err().kind(), ErrorKind::Cancelled, "{first}");
+        let ended = losses(&fit_in(&context(second)).unwrap());
+        println!("{first}, then {second}: {ended:.6?}");
+        check_alike(&whole, &ended);
     }
 }

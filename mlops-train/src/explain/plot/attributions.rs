@@ -1,12 +1,10 @@
 //! Bars of importance, swarms of contributions, the way to one score.
 
-use super::{
-    HIGH, LOW, PALE, Plot,
-    svg::{Number, Scale, Svg, shortened},
-};
+use super::{HIGH, LOW, PALE, Plot};
 use crate::{
     explain::{attribution::Attribution, summary::Summary},
     preprocess::Matrix,
+    svg::{Number, Scale, Svg, shortened},
 };
 
 /// Features that are shown; the rest counts as one, or not at all.

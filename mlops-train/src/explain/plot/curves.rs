@@ -1,12 +1,12 @@
 //! Curves along a feature and along versions.
 
-use super::{
-    HIGH, LOW, PALE, Plot,
+use super::{HIGH, LOW, PALE, Plot};
+use crate::{
+    explain::{
+        dependence::{AccumulatedEffects, Grid, PartialDependence},
+        summary::ImportanceHistory,
+    },
     svg::{Number, Scale, Svg, shortened},
-};
-use crate::explain::{
-    dependence::{AccumulatedEffects, Grid, PartialDependence},
-    summary::ImportanceHistory,
 };
 
 const WIDTH: f64 = 640.0;

@@ -13,12 +13,11 @@
 
 mod attributions;
 mod curves;
-mod svg;
 
 pub use attributions::{beeswarm, importance, waterfall};
 pub use curves::{accumulated, history, partial};
 
-use svg::Escaped;
+use crate::svg::Escaped;
 
 /// Of what raises the score and of the first line.
 const HIGH: &str = "#c0392b";

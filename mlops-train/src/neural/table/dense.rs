@@ -12,6 +12,7 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use mlops_core::Result;
+use pulp::NullaryFnOnce;
 
 use crate::{neural::to_vec, rng::SeededRng};
 
@@ -74,18 +75,7 @@ impl Dense {
     pub(crate) fn apply(&self, from: &[f32], to: &mut Vec<f32>) {
         to.clear();
         to.resize(from.len() / self.inputs * self.outputs, 0.0);
-        pulp::Arch::new().dispatch(|| {
-            let inputs = from.chunks(TILE_ROWS * self.inputs);
-            for (from, to) in inputs.zip(to.chunks_mut(TILE_ROWS * self.outputs)) {
-                match from.len() / self.inputs {
-                    TILE_ROWS => self.rows::<TILE_ROWS>(from, to),
-                    rows => (0..rows).for_each(|row| {
-                        let from = &from[row * self.inputs..(row + 1) * self.inputs];
-                        self.rows::<1>(from, &mut to[row * self.outputs..(row + 1) * self.outputs]);
-                    }),
-                }
-            }
-        });
+        pulp::Arch::new().dispatch(Apply { layer: self, from, to });
     }
 
     #[inline(always)]
@@ -118,6 +108,33 @@ impl Dense {
         }
         for (row, sums) in sums.iter().enumerate() {
             to[row * self.outputs + at..row * self.outputs + at + O].copy_from_slice(sums);
+        }
+    }
+}
+
+/// A layer over whole rows. Not a closure: the compiler keeps a large one out of the code that it writes for newer
+/// processors.
+struct Apply<'a> {
+    layer: &'a Dense,
+    from: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { layer, from, to } = self;
+        let inputs = from.chunks(TILE_ROWS * layer.inputs);
+        for (from, to) in inputs.zip(to.chunks_mut(TILE_ROWS * layer.outputs)) {
+            match from.len() / layer.inputs {
+                TILE_ROWS => layer.rows::<TILE_ROWS>(from, to),
+                rows => (0..rows).for_each(|row| {
+                    let from = &from[row * layer.inputs..(row + 1) * layer.inputs];
+                    layer.rows::<1>(from, &mut to[row * layer.outputs..(row + 1) * layer.outputs]);
+                }),
+            }
         }
     }
 }

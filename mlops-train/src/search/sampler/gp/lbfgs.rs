@@ -5,7 +5,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "coordinates are below the dimension")]
 
-use crate::search::strands::dot;
+use crate::strands::dot;
 
 /// Steps that are remembered.
 const MEMORY: usize = 8;

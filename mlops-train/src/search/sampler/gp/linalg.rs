@@ -2,7 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "rows and columns are below the order of the matrix")]
 
-use crate::search::strands::dot;
+use crate::strands::dot;
 
 /// The lower triangle `L` with `L L' = a`; none when the matrix is not positive definite.
 pub(super) fn cholesky(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {

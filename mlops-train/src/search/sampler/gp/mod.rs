@@ -1,15 +1,17 @@
 //! A Gaussian process over the values seen, and the point with the largest expected improvement.
 //!
-//! Settings are those of Optuna 5.0's sampler. What takes time is bounded, whatever the number of trials. The process
-//! is decomposed once for each proposal, with the cube of its points: beyond [`GpSettings::points_max`] the best half
-//! and the latest half of the trials are kept. Its lengths, scale and noise need some dozens of decompositions: beyond
-//! [`FITTED_MAX`] they are learnt from the best half and the latest half of so many. Trials that run are added by their
-//! border, with the square of the points, the latest [`RUNNING_MAX`] of them.
+//! Settings are those of Optuna 5.0's sampler, but values are warped first ([`mod@warp`]). What takes time is bounded,
+//! whatever the number of trials. The process is decomposed once for each proposal, with the cube of its points: beyond
+//! [`GpSettings::points_max`] the best half and the latest half of the trials are kept. Its lengths, scale and noise
+//! need some dozens of decompositions: beyond [`FITTED_MAX`] they are learnt from the best half and the latest half of
+//! so many. Trials that run are added by their border, with the square of the points, the latest [`RUNNING_MAX`] of
+//! them.
 
 mod acquisition;
 mod lbfgs;
 mod linalg;
 mod process;
+mod warp;
 
 use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,7 @@ use self::{
     acquisition::Acquisition,
     lbfgs::Descent,
     process::{Hyperparameters, Process},
+    warp::warp,
 };
 use super::{Proposal, Sampler, StudyView};
 use crate::{
@@ -203,7 +206,7 @@ impl Gp {
     ) -> Option<(Acquisition, Option<Vec<f64>>)> {
         let points = Points::of(view, coordinates, self.settings.points_max)?;
         let learnt = &points.learnt;
-        let (values, _, _) = standardize(&learnt.iter().map(|(value, _)| *value).collect::<Vec<_>>());
+        let (values, _, _) = standardize(&warp(&learnt.iter().map(|(value, _)| *value).collect::<Vec<_>>()));
         let feasible = learnt.iter().zip(&values).enumerate().filter(|(_, ((_, trial), _))| trial.is_feasible());
         let best = feasible.max_by(|a, b| a.1.1.total_cmp(b.1.1)).map(|(row, (_, value))| (row, *value));
         let start = best.and_then(|(row, _)| points.at.get(row).cloned());

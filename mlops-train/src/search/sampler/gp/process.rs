@@ -10,7 +10,7 @@ use super::{
     lbfgs::Descent,
     linalg::{cholesky, inverse, times},
 };
-use crate::search::strands::dot;
+use crate::strands::dot;
 
 /// Least variance of noise on standardized values.
 const NOISE_MIN: f64 = 1e-6;

@@ -16,10 +16,8 @@ use super::{
 };
 use crate::{
     rng::SeededRng,
-    search::{
-        space::ParamSpace,
-        strands::{dot, largest},
-    },
+    search::space::ParamSpace,
+    strands::{dot, largest},
 };
 
 /// Components that are summed at a time; their kernels fit the first-level cache.

@@ -7,12 +7,12 @@ use std::fmt::{self, Write};
 
 /// A chart being drawn in a view box.
 #[derive(Debug)]
-pub(super) struct Svg {
+pub(crate) struct Svg {
     text: String,
 }
 
 /// Text whose markup characters are harmless.
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,14 +21,14 @@ impl fmt::Display for Escaped<'_> {
             '<' => f.write_str("&lt;"),
             '>' => f.write_str("&gt;"),
             '"' => f.write_str("&quot;"),
-            c if c.is_control() => f.write_char(' '),
+            c if c.is_control() && c != '\n' => f.write_char(' '),
             c => f.write_char(c),
         })
     }
 }
 
 /// A number in about four digits.
-pub(super) struct Number(pub(super) f64);
+pub(crate) struct Number(pub(crate) f64);
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +47,7 @@ impl fmt::Display for Number {
 }
 
 /// The beginning of a long name.
-pub(super) fn shortened(name: &str, characters: usize) -> String {
+pub(crate) fn shortened(name: &str, characters: usize) -> String {
     if name.chars().count() <= characters {
         return name.to_owned();
     }
@@ -55,7 +55,7 @@ pub(super) fn shortened(name: &str, characters: usize) -> String {
 }
 
 impl Svg {
-    pub(super) fn new(width: f64, height: f64, label: &str) -> Self {
+    pub(crate) fn new(width: f64, height: f64, label: &str) -> Self {
         let label = Escaped(label);
         Self {
             text: format!(
@@ -65,31 +65,39 @@ impl Svg {
         }
     }
 
-    pub(super) fn text(&mut self, (x, y): (f64, f64), anchor: &str, text: &str) {
+    pub(crate) fn text(&mut self, (x, y): (f64, f64), anchor: &str, text: &str) {
         self.push(format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", Escaped(text)));
     }
 
     /// A rectangle from `x` to `to`, whichever is more.
-    pub(super) fn bar(&mut self, (x, to): (f64, f64), y: f64, height: f64, color: &str) {
+    pub(crate) fn bar(&mut self, (x, to): (f64, f64), y: f64, height: f64, color: &str) {
         let (left, width) = (x.min(to), (to - x).abs());
         self.push(format_args!(
             "<rect x=\"{left:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{color}\"/>"
         ));
     }
 
-    pub(super) fn line(&mut self, points: impl Iterator<Item = (f64, f64)>, color: &str, width: f64) {
+    pub(crate) fn line(&mut self, points: impl Iterator<Item = (f64, f64)>, color: &str, width: f64) {
         self.text.push_str("<polyline points=\"");
         points.for_each(|(x, y)| self.push(format_args!("{x:.1},{y:.1} ")));
         self.push(format_args!("\" fill=\"none\" stroke=\"{color}\" stroke-width=\"{width}\"/>"));
     }
 
-    pub(super) fn dot(&mut self, (x, y): (f64, f64), color: &str) {
+    pub(crate) fn dot(&mut self, (x, y): (f64, f64), color: &str) {
         self.push(format_args!(
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"1.8\" fill=\"{color}\" fill-opacity=\"0.7\"/>"
         ));
     }
 
-    pub(super) fn finish(mut self) -> String {
+    /// A larger dot that tells more where it is pointed at.
+    pub(crate) fn marker(&mut self, (x, y): (f64, f64), color: &str, title: &str) {
+        self.push(format_args!(
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{color}\" fill-opacity=\".75\"><title>{}</title></circle>",
+            Escaped(title)
+        ));
+    }
+
+    pub(crate) fn finish(mut self) -> String {
         self.text.push_str("</svg>");
         self.text
     }
@@ -102,7 +110,7 @@ impl Svg {
 
 /// Maps a range of numbers to a range of places.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     low: f64,
     high: f64,
     from: f64,
@@ -110,24 +118,29 @@ pub(super) struct Scale {
 }
 
 impl Scale {
+    /// From `low` to a higher `high`.
+    pub(crate) fn new((low, high): (f64, f64), (from, to): (f64, f64)) -> Self {
+        Self { low, high, from, to }
+    }
+
     /// Over the finite ones of `values`, widened where they coincide.
-    pub(super) fn over(values: impl Iterator<Item = f64>, (from, to): (f64, f64)) -> Self {
+    pub(crate) fn over(values: impl Iterator<Item = f64>, (from, to): (f64, f64)) -> Self {
         // Sizes beyond overflow in differences.
         let finite = values.filter(|value| value.abs() < 1e300);
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
         let margin = if high > low { 0.0 } else { (low.abs() * 1e-6).max(0.5) };
-        Self { low: low - margin, high: high + margin, from, to }
+        Self::new((low - margin, high + margin), (from, to))
     }
 
     /// The place of a value, at an end for one outside.
-    pub(super) fn place(&self, value: f64) -> f64 {
+    pub(crate) fn place(&self, value: f64) -> f64 {
         let share = ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
         self.from + (self.to - self.from) * if share.is_nan() { 0.5 } else { share }
     }
 
     /// Five values from end to end.
-    pub(super) fn ticks(&self) -> impl Iterator<Item = f64> {
+    pub(crate) fn ticks(&self) -> impl Iterator<Item = f64> {
         let Self { low, high, .. } = *self;
         (0..5).map(move |tick| low + (high - low) * f64::from(tick) / 4.0)
     }
