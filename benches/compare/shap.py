@@ -70,6 +70,8 @@ def arrays_of_sklearn(tree):
 
 
 def inner(options):
+    # This file has the package's name, and its folder comes first in the path.
+    sys.path.remove(str(pathlib.Path(__file__).resolve().parent))
     import lightgbm, numpy as np, shap
     from sklearn.ensemble import RandomForestRegressor
 
@@ -128,4 +130,5 @@ def main():
     inner(options) if os.environ.get("SHAP_INNER") else outer(options)
 
 
-main()
+if __name__ == "__main__":
+    main()
