@@ -399,12 +399,10 @@ impl StreamSource for KafkaSource {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicU32, Ordering},
-        time::Instant,
-    };
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use arrow_schema::{DataType, Field, Schema};
+    use tokio::time::Instant;
 
     use super::*;
     use crate::stream::{
