@@ -8,11 +8,15 @@
 //! The same address has pages for people. It asks nobody who they are. With `--admin NAME` it does: the first start makes that user with the password in
 //! `MLFLOW_AUTH_ADMIN_PASSWORD`, who manages the others by MLflow's `AuthServiceClient`.
 //!
-//! The secrets of the AI gateway's configuration are sealed under the passphrase in `MLFLOW_CRYPTO_KEK_PASSPHRASE`, or else
-//! under the key in the file `gateway.key` of the home directory, which the first start makes.
+//! The secrets of the AI gateway's configuration and of webhooks are sealed under the passphrase in
+//! `MLFLOW_CRYPTO_KEK_PASSPHRASE`, or else under the key in the file `gateway.key` of the home directory, which the first
+//! start makes. A start with the key of before as well (`--former-key`, or `MLFLOW_CRYPTO_KEK_PASSPHRASE_FORMER`) brings them
+//! under the key of now; one that was killed meanwhile is given again.
 //!
 //! Ctrl-C or a termination signal ends it after the last answer.
 
+#[path = "tracking_server/keys.rs"]
+mod keys;
 #[path = "common/program.rs"]
 mod program;
 #[path = "common/stop_signal.rs"]
@@ -33,7 +37,7 @@ use mlops::{
         ArtifactStore, MlflowServer, SqlEvaluationStore, SqlLoggedModelStore, SqlModelRegistry, SqlTraceStore,
         SqlTrackingStore,
         access::SqlAccessStore,
-        gateway::{LocalKeys, SqlGatewayStore},
+        gateway::SqlGatewayStore,
         mlflow::Auth,
         tracking::tail::{LiveTail, TailSettings},
         webhooks::{HttpWebhookSender, SqlWebhookStore, WebhookSettings, WebhookTargets, WebhookWorker},
@@ -43,7 +47,7 @@ use mlops::{
 use tokio::{net::TcpListener, runtime::Builder};
 use url::Url;
 
-use self::{program::end, stop_signal::stop_signal};
+use self::{keys::SealingKeys, program::end, stop_signal::stop_signal};
 
 /// Threads for the database and files: more would wait for the same disk, and each keeps memory of its own.
 const BLOCKING_THREADS: usize = 4;
@@ -51,13 +55,11 @@ const BLOCKING_THREADS: usize = 4;
 #[cfg(feature = "postgres")]
 const CONNECTIONS_MAX: u32 = 16;
 
-/// The passphrase of the gateway's secrets and its version, and whether they may send requests to private addresses, as with
-/// MLflow's own server.
-const PASSPHRASE: &str = "MLFLOW_CRYPTO_KEK_PASSPHRASE";
-const PASSPHRASE_VERSION: &str = "MLFLOW_CRYPTO_KEK_VERSION";
+/// The variable by which secrets may send requests to private addresses, as with MLflow's own server.
 const PRIVATE_PROVIDERS: &str = "MLFLOW_GATEWAY_API_BASE_ALLOW_PRIVATE_IPS";
-/// The file of the key, where there is no passphrase.
-const KEY_FILE: &str = "gateway.key";
+
+/// The variable with a regular expression for the sources of model versions, as with MLflow's own server.
+const SOURCE_PATTERN: &str = "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX";
 
 /// The variable by which webhooks to private addresses are allowed, as with MLflow's own server.
 const PRIVATE_TARGETS: &str = "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS";
@@ -96,6 +98,9 @@ struct Options {
     /// Another name by which the server may be asked, such as mlflow.example.com; may be repeated.
     #[arg(long, value_name = "HOST")]
     allowed_host: Vec<String>,
+    /// The key file of before: secrets that are under its key are brought under the key of now.
+    #[arg(long, value_name = "FILE")]
+    former_key: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -123,11 +128,13 @@ async fn run(options: &Options) -> Result<()> {
     let tracking = tracking.build().await?;
     let models = SqlLoggedModelStore::builder(Arc::clone(&meta), Arc::new(tracking.clone())).build().await?;
     let registry = SqlModelRegistry::builder(Arc::clone(&meta), BlobStore::local(&home.join("blobs"))?);
-    let (hooks, worker) = webhooks(Arc::clone(&meta)).await?;
+    let keys = SealingKeys::read(&home, options.former_key.as_deref())?;
+    let (hooks, worker) = webhooks(Arc::clone(&meta), &keys).await?;
+    let gateway = gateway(Arc::clone(&meta), &keys).await?;
+    keys.rewrap(&gateway, &hooks).await?;
     let registry = registry.with_changes(hooks);
     let traces = SqlTraceStore::builder(Arc::clone(&meta)).build().await?;
     let evaluation = SqlEvaluationStore::builder(Arc::clone(&meta)).build().await?;
-    let gateway = gateway(Arc::clone(&meta), &home).await?;
     let registry = Arc::new(registry.build().await?);
     let live = LiveTail::new(Arc::new(tracking), TailSettings::default())?;
     let mut server = MlflowServer::new(Arc::new(live.clone()), Arc::<SqlModelRegistry>::clone(&registry), files)
@@ -139,6 +146,9 @@ async fn run(options: &Options) -> Result<()> {
         .with_evaluation(Arc::new(evaluation))
         .with_gateway(Arc::new(gateway))
         .with_tail(live.clone());
+    if let Some(pattern) = variable(SOURCE_PATTERN) {
+        server = server.with_source_pattern(&pattern)?;
+    }
     for directory in shared.iter().chain(&options.local_artifacts) {
         server = server.with_local_directory(directory)?;
     }
@@ -171,36 +181,34 @@ async fn run(options: &Options) -> Result<()> {
 
 /// Webhooks, and who delivers to them; to `https` with the feature `webhooks-https`. Private addresses, this machine among
 /// them, are refused unless `MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS` is `true` or `1`, as with MLflow's own server.
-#[allow(clippy::disallowed_methods, reason = "a program reads its environment")]
-async fn webhooks(meta: Arc<dyn MetaStore>) -> Result<(Arc<SqlWebhookStore>, WebhookWorker)> {
-    let private = std::env::var(PRIVATE_TARGETS).ok().map_or(Ok(false), |value| flag(PRIVATE_TARGETS, &value))?;
+async fn webhooks(meta: Arc<dyn MetaStore>, keys: &SealingKeys) -> Result<(Arc<SqlWebhookStore>, WebhookWorker)> {
+    let private = flag(PRIVATE_TARGETS)?;
     let targets = WebhookTargets { http: true, private };
-    let store = Arc::new(SqlWebhookStore::builder(meta).with_targets(targets).build().await?);
+    let store =
+        SqlWebhookStore::builder(meta).with_targets(targets).with_keys(Arc::clone(&keys.provider), &keys.key_id);
+    let store = Arc::new(store.with_unnamed_key(&keys.former_id).build().await?);
     let sender = Arc::new(HttpWebhookSender::new(targets)?);
     let worker = WebhookWorker::new(Arc::<SqlWebhookStore>::clone(&store), sender, WebhookSettings::default())?;
     Ok((store, worker))
 }
 
-/// What an AI gateway is configured by. Its secrets are sealed under the key of `MLFLOW_CRYPTO_KEK_PASSPHRASE`, or of a file
-/// with a random key in the home directory: keep either apart from the database, and a copy of it.
-#[allow(clippy::disallowed_methods, reason = "a program reads its environment")]
-async fn gateway(meta: Arc<dyn MetaStore>, home: &Home) -> Result<SqlGatewayStore> {
-    let keys = match std::env::var(PASSPHRASE).ok().filter(|passphrase| !passphrase.is_empty()) {
-        Some(passphrase) => {
-            let version = std::env::var(PASSPHRASE_VERSION).unwrap_or_else(|_| "1".to_owned());
-            let wrong =
-                |_| Error::invalid_argument(format!("{PASSPHRASE_VERSION} is {version:?}; it must be a number"));
-            LocalKeys::from_passphrase(&passphrase, version.parse().map_err(wrong)?)?
-        }
-        None => LocalKeys::from_file(&home.join(KEY_FILE))?,
-    };
-    let private = std::env::var(PRIVATE_PROVIDERS).ok().map_or(Ok(false), |value| flag(PRIVATE_PROVIDERS, &value))?;
+/// What an AI gateway is configured by.
+async fn gateway(meta: Arc<dyn MetaStore>, keys: &SealingKeys) -> Result<SqlGatewayStore> {
+    let private = flag(PRIVATE_PROVIDERS)?;
     let targets = WebhookTargets { http: private, private };
-    SqlGatewayStore::builder(meta, keys).with_targets(targets).build().await
+    let builder = SqlGatewayStore::builder_with_keys(meta, Arc::clone(&keys.provider), &keys.key_id);
+    builder.with_targets(targets).build().await
+}
+
+/// A variable of the environment that says something.
+#[allow(clippy::disallowed_methods, reason = "a program reads its environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// A truth value as MLflow writes it in the environment.
-fn flag(name: &str, value: &str) -> Result<bool> {
+fn flag(name: &str) -> Result<bool> {
+    let Some(value) = variable(name) else { return Ok(false) };
     match value.to_ascii_lowercase().as_str() {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
@@ -209,10 +217,9 @@ fn flag(name: &str, value: &str) -> Result<bool> {
 }
 
 /// Users in the same database; the password of the first is in the environment, out of the list of processes.
-#[allow(clippy::disallowed_methods, reason = "a program reads its environment")]
 async fn open_auth(admin: &str, meta: Arc<dyn MetaStore>) -> Result<Auth> {
     let auth = Auth::with_users(Arc::new(SqlAccessStore::open(meta).await?)).build()?;
-    let password = std::env::var("MLFLOW_AUTH_ADMIN_PASSWORD").unwrap_or_default();
+    let password = variable("MLFLOW_AUTH_ADMIN_PASSWORD").unwrap_or_default();
     auth.ensure_admin(admin, &password).await?;
     Ok(auth)
 }
@@ -254,11 +261,12 @@ fn artifact_root(root: &str) -> Result<String> {
 
 /// The database of the URL, else a file in the home directory.
 async fn open_database(options: &Options, home: &Home) -> Result<Arc<dyn MetaStore>> {
+    let sqlite = SqliteSettings::default();
     let Some(url) = &options.database_url else {
-        return Ok(Arc::new(SqliteMetaStore::open(&home.join("meta.db"), SqliteSettings::default()).await?));
+        return Ok(Arc::new(SqliteMetaStore::open(&home.join("meta.db"), sqlite).await?));
     };
     if let Some(path) = url.strip_prefix("sqlite://") {
-        return Ok(Arc::new(SqliteMetaStore::open(Path::new(path), SqliteSettings::default()).await?));
+        return Ok(Arc::new(SqliteMetaStore::open(Path::new(path), sqlite).await?));
     }
     #[cfg(feature = "postgres")]
     if url.starts_with("postgres") {

@@ -86,6 +86,7 @@ pub mod registry;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod retry;
+mod rewrap;
 mod rows;
 pub mod search;
 mod sql_store;
@@ -123,6 +124,7 @@ pub use registry::{
 };
 #[cfg(feature = "remote")]
 pub use remote::{MlflowRemote, MlflowRemoteBuilder};
+pub use rewrap::{KeyRing, Rewrapped};
 pub use search::{Columns, Page, PageRequest, Search, SearchColumns, View};
 pub use traces::{
     AnyValue, Assessment, AssessmentSource, AssessmentUpdate, AssessmentValue, CreateAssessment, Span, SqlTraceStore,

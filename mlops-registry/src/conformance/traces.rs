@@ -22,6 +22,7 @@ pub async fn trace_store<S: TraceStore>(fresh: impl AsyncFn() -> S) {
     a_refused_batch_leaves_nothing(fresh().await).await;
     pages_of_time_join_to_the_whole(fresh().await).await;
     filters_see_all_of_a_trace(fresh().await).await;
+    content_is_found_by_what_it_is_like_alone(fresh().await).await;
     deletion_takes_everything_along(fresh().await).await;
     overridden_assessments_become_valid_again(fresh().await).await;
     concurrent_updates_lose_nothing(fresh().await).await;
@@ -161,6 +162,14 @@ async fn filters_see_all_of_a_trace<S: TraceStore>(store: S) {
     ] {
         let found = store.search(&[HOME], &Search::new().with_filter(filter)).await.expect("searches").items;
         assert_eq!(found.into_iter().map(|info| info.id).collect::<Vec<_>>(), [id_of(number)], "{filter}");
+    }
+}
+
+async fn content_is_found_by_what_it_is_like_alone<S: TraceStore>(store: S) {
+    store.add_spans(HOME, batch(vec![span(1, 1)])).await.expect("adds");
+    for filter in ["span.content = 'span 1'", "span.content RLIKE 'span'", "span.parent_id = 'x'"] {
+        let refused = store.search(&[HOME], &Search::new().with_filter(filter)).await.expect_err("refuses");
+        assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{filter}");
     }
 }
 

@@ -76,6 +76,18 @@ pub(super) async fn seal(keys: &dyn KeyProvider, key_id: &str, bound_to: &[u8], 
     Ok(Envelope { sealed, wrapped: keys.wrap(key_id, &key).await?, key_id: key_id.to_owned() })
 }
 
+/// The key of the envelope wrapped anew, once it has been seen to open what is sealed under it.
+pub(super) async fn rewrap(
+    keys: &dyn KeyProvider,
+    key_id: &str,
+    bound_to: &[u8],
+    envelope: &Envelope,
+) -> Result<Vec<u8>> {
+    let key = keys.unwrap(&envelope.key_id, &envelope.wrapped).await?;
+    Sealer::new(&key)?.open(bound_to, &envelope.sealed)?;
+    keys.wrap(key_id, &key).await
+}
+
 /// What was sealed for the same.
 pub(super) async fn open(keys: &dyn KeyProvider, bound_to: &[u8], envelope: &Envelope) -> Result<Vec<u8>> {
     let key = keys.unwrap(&envelope.key_id, &envelope.wrapped).await?;

@@ -149,8 +149,11 @@ async fn set_tags(api: Api, place: Place, params: Params) -> Result<Value> {
 
 async fn delete_tag(api: Api, place: Place, _: Params) -> Result<Value> {
     let remove = BTreeMap::from([(place.id("key")?.to_owned(), None)]);
-    store(&api)?.set_tags(place.id("dataset")?, &remove).await?;
-    Ok(json!({}))
+    match store(&api)?.set_tags(place.id("dataset")?, &remove).await {
+        // Of a dataset that is gone the tag is gone, too.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(json!({})),
+        outcome => outcome.map(|_| json!({})),
+    }
 }
 
 async fn upsert(api: Api, place: Place, params: Params) -> Result<Value> {

@@ -7,6 +7,9 @@ use axum::body::Bytes;
 use mlops_core::{Error, Result};
 use serde::Serialize;
 
+/// Most bytes that are reserved for a piece by what its first item takes.
+const RESERVED_MAX: usize = 1 << 20;
+
 /// Writes `{"name":[...],"next_page_token":"..."}`.
 #[derive(Debug)]
 pub(super) struct JsonList {
@@ -26,14 +29,19 @@ impl JsonList {
 
     /// The next items.
     pub(super) fn piece<T: Serialize>(&mut self, items: impl IntoIterator<Item = T>) -> Result<Bytes> {
-        let mut piece = Vec::new();
-        for item in items {
+        let (mut piece, mut items) = (Vec::new(), items.into_iter());
+        while let Some(item) = items.next() {
+            let first = piece.is_empty();
             match self.count {
                 0 => piece.extend_from_slice(format!("{{\"{}\":[", self.name).as_bytes()),
                 _ => piece.push(b','),
             }
             write(&mut piece, &item)?;
             self.count += 1;
+            if first {
+                // The others may well be as long, and a list that grows is copied each time it doubles.
+                piece.reserve((items.size_hint().0 * piece.len()).min(RESERVED_MAX));
+            }
         }
         Ok(piece.into())
     }

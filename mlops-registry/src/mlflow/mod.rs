@@ -78,6 +78,7 @@ use axum::{
     routing::{self, MethodFilter, MethodRouter},
 };
 use mlops_core::{Clock, Error, Result, SystemClock};
+use regex::Regex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -121,6 +122,8 @@ struct Inner {
     /// Asks for the principal of the request; none where everybody may everything.
     guard: Option<Arc<Guard>>,
     limits: ServerLimits,
+    /// What sources of versions must match.
+    sources: Option<Regex>,
     clock: Arc<dyn Clock>,
 }
 
@@ -165,6 +168,7 @@ impl Inner {
             tail: self.tail.clone(),
             guard: Some(guard),
             limits: self.limits.clone(),
+            sources: self.sources.clone(),
             clock: Arc::clone(&self.clock),
         }
     }
@@ -224,6 +228,7 @@ impl MlflowServer {
             tail: None,
             guard: None,
             limits: ServerLimits::default(),
+            sources: None,
             clock: Arc::new(SystemClock::new()),
         };
         Self { inner, auth: None, hosts: Vec::new(), origins: Vec::new() }
@@ -308,6 +313,19 @@ impl MlflowServer {
         Ok(self)
     }
 
+    /// Takes only those sources of model versions in which this regular expression is found; write `^` and `$` to mean the
+    /// whole. Default: none is asked for.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what is no regular expression, or a huge one; they have no look-around.
+    pub fn with_source_pattern(mut self, pattern: &str) -> Result<Self> {
+        let wrong = |error: regex::Error| {
+            Error::invalid_argument(format!("pattern {pattern:?} of model version sources: {error}"))
+        };
+        self.inner.sources = Some(Regex::new(pattern).map_err(wrong)?);
+        Ok(self)
+    }
+
     /// Reads the files of experiments that lie in this directory too, as clients give it by `artifact_location` and write
     /// to it themselves; it is created when absent. Where users are asked who they are, such files are for administrators.
     /// Default: only what is in the artifact store is read, whatever location an experiment has.
@@ -354,6 +372,7 @@ impl MlflowServer {
             .nest("/ajax-api", routes.merge(ui_files::upload_routes()).merge(page_routes()))
             .route("/graphql", on(GET.or(POST), graphql::execute))
             .merge(ui_files::routes())
+            .merge(auth::page_routes())
             .merge(traces::otlp_routes())
             .merge(gateway::invocation_routes())
             .merge(if self.inner.ui { crate::ui::routes() } else { Router::new() })

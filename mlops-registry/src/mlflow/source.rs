@@ -45,6 +45,16 @@ fn is_proxied(scheme: &str, uri: &str) -> bool {
 }
 
 impl Source {
+    /// Refuses what is none of the sources that this server takes.
+    pub(super) fn check_pattern(&self, api: &Inner) -> Result<()> {
+        match &api.sources {
+            Some(pattern) if !pattern.is_match(&self.uri) => {
+                Err(refused(&self.uri, &format!("This server takes those that match {pattern}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks the source of a new version; a model URI becomes one with a number, and brings what it comes from.
     pub(super) async fn check(self, api: &Inner) -> Result<Self> {
         let scheme = Url::parse(&self.uri).ok().map(|url| url.scheme().to_owned()).filter(|scheme| scheme.len() > 1);

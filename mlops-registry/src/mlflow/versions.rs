@@ -44,6 +44,7 @@ pub(super) async fn create(api: Api, params: Params) -> Result<Value> {
     let mut tags: BTreeMap<String, String> = params.pairs("tags")?;
     refuse_kept(tags.keys())?;
     let mut source = Source { uri: params.required("source")?.to_owned(), run_id, model_id };
+    source.check_pattern(&api)?;
     let is_prompt = is_prompt(&tags);
     // A prompt has its text in a tag; its source is a word that says so and names no file.
     if !is_prompt {

@@ -334,10 +334,17 @@ impl Parser<'_> {
                 return self.fail("expected a quoted string value");
             };
             texts.push(text);
-            match self.take() {
-                Some(TokenKind::Comma) => {}
-                Some(TokenKind::Close) => return Ok(texts),
-                _ => return self.fail("expected a comma or a closing parenthesis"),
+            let comma = self.take();
+            if comma == Some(TokenKind::Close) {
+                return Ok(texts);
+            }
+            if comma != Some(TokenKind::Comma) {
+                return self.fail("expected a comma or a closing parenthesis");
+            }
+            // As Python writes a list of one.
+            if matches!(self.tokens.get(self.next), Some(Token { kind: TokenKind::Close, .. })) {
+                self.next += 1;
+                return Ok(texts);
             }
         }
     }
@@ -434,6 +441,7 @@ mod tests {
             "metrics.auc > 0.5",
             "metric.auc = 0.9 and tag.team = 'Risk'",
             "run_id IN ('r1', 'r2')",
+            "run_id IN ('r1',)",
             "tags.x IS NULL",
             "tags.team LIKE 'R%k'",
             "tags.team ilike '_ISK'",
@@ -459,6 +467,8 @@ mod tests {
             ("run_id = 'a' OR run_id = 'b'", 13),
             ("tags.team > 'a'", 10),
             ("run_id IN ()", 11),
+            ("run_id IN (,)", 11),
+            ("run_id IN ('a',,)", 15),
             ("metrics. > 1", 0),
         ] {
             let error = Filter::parse::<Run>(text).unwrap_err();

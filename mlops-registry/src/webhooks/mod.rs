@@ -8,6 +8,7 @@ mod event;
 #[cfg(feature = "webhooks-http")]
 mod http;
 mod record;
+mod secret;
 mod signature;
 mod sql;
 mod store;

@@ -9,7 +9,10 @@ use async_trait::async_trait;
 use mlops_core::{Clock, Error, KeyProvider, Result, SystemClock, Timestamp};
 use mlops_store::{MetaStore, MetaStoreExt as _, Migration, Migrations, Row, Transaction, TransactionExt as _, params};
 
-use super::{CreateWebhook, Delivery, Webhook, WebhookStore, WebhookTargets, WebhookUpdate, event};
+use super::{
+    CreateWebhook, Delivery, Webhook, WebhookStore, WebhookTargets, WebhookUpdate, event,
+    secret::{Kept, Keys},
+};
 use crate::{
     id_source::IdSource,
     registry::{ChangeSink, RegistryChange},
@@ -26,10 +29,11 @@ const WAITING_MAX: u64 = 10_000;
 
 const MIGRATIONS: Migrations = Migrations {
     namespace: "webhook",
-    steps: &[Migration {
-        version: 1,
-        name: "webhooks and their outbox",
-        sql: "CREATE TABLE webhook_hook (
+    steps: &[
+        Migration {
+            version: 1,
+            name: "webhooks and their outbox",
+            sql: "CREATE TABLE webhook_hook (
     id TEXT PRIMARY KEY,
     created BIGINT NOT NULL,
     content TEXT NOT NULL,
@@ -48,7 +52,14 @@ CREATE TABLE webhook_delivery (
 CREATE INDEX webhook_delivery_by_due ON webhook_delivery (due, seq);
 CREATE INDEX webhook_delivery_by_hook ON webhook_delivery (hook);
 ",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "the key of a secret",
+            sql: "ALTER TABLE webhook_hook ADD COLUMN key_id TEXT;
+",
+        },
+    ],
 };
 
 /// A store of webhooks over a [`MetaStore`]. As a [`ChangeSink`] of a registry in the same database it writes the
@@ -68,10 +79,10 @@ CREATE INDEX webhook_delivery_by_hook ON webhook_delivery (hook);
 /// ```
 #[derive(Debug, Clone)]
 pub struct SqlWebhookStore {
-    meta: Arc<dyn MetaStore>,
+    pub(super) meta: Arc<dyn MetaStore>,
     clock: Arc<dyn Clock>,
     ids: Option<Arc<dyn IdSource>>,
-    keys: Option<(Arc<dyn KeyProvider>, String)>,
+    pub(super) keys: Option<Keys>,
     targets: WebhookTargets,
 }
 
@@ -87,7 +98,16 @@ sql_store!(SqlWebhookStore, SqlWebhookStoreBuilder, "Gives ids. Default: random 
 impl SqlWebhookStoreBuilder {
     /// Seals secrets under a key before they are stored. Default: they are stored as they are.
     pub fn with_keys(mut self, keys: Arc<dyn KeyProvider>, key_id: impl Into<String>) -> Self {
-        self.store.keys = Some((keys, key_id.into()));
+        self.store.keys = Some(Keys::new(keys, key_id.into()));
+        self
+    }
+
+    /// The key of secrets that are sealed and whose rows name no key, as the first version of the table had them. Default: that of
+    /// [`SqlWebhookStoreBuilder::with_keys`]; to be called after it.
+    pub fn with_unnamed_key(mut self, key_id: impl Into<String>) -> Self {
+        if let Some(keys) = &mut self.store.keys {
+            keys.unnamed = key_id.into();
+        }
         self
     }
 
@@ -106,7 +126,7 @@ impl SqlWebhookStoreBuilder {
     }
 }
 
-fn unknown(id: &str) -> Error {
+pub(super) fn unknown(id: &str) -> Error {
     Error::not_found(format!("Webhook with ID {id} not found.")).with("webhook", id)
 }
 
@@ -131,29 +151,6 @@ impl SqlWebhookStore {
         ))
     }
 
-    async fn seal(&self, secret: Option<&str>) -> Result<(Option<Vec<u8>>, bool)> {
-        let Some(secret) = secret.filter(|secret| !secret.is_empty()) else { return Ok((None, false)) };
-        match &self.keys {
-            None => Ok((Some(secret.as_bytes().to_vec()), false)),
-            Some((keys, key_id)) => Ok((Some(keys.wrap(key_id, secret.as_bytes()).await?), true)),
-        }
-    }
-
-    async fn unseal(&self, row: &Row) -> Result<Option<String>> {
-        let Some(stored) = row.get::<Option<Vec<u8>>>("secret")? else { return Ok(None) };
-        let plain = match (row.get::<bool>("sealed")?, &self.keys) {
-            (false, _) => stored,
-            (true, Some((keys, key_id))) => keys.unwrap(key_id, &stored).await?,
-            (true, None) => {
-                return Err(Error::failed_precondition(
-                    "a webhook secret is sealed; give the keys by SqlWebhookStoreBuilder::with_keys",
-                ));
-            }
-        };
-        // The bytes are a secret: nothing of them may be in the error.
-        String::from_utf8(plain).map(Some).map_err(|_| Error::data_loss("a stored webhook secret is not text"))
-    }
-
     async fn all(&self) -> Result<Vec<Webhook>> {
         let rows = self.meta.query("SELECT content FROM webhook_hook ORDER BY created DESC, id", &[]).await?;
         rows.iter().map(|row| from_json("webhook", row)).collect()
@@ -171,7 +168,7 @@ impl WebhookStore for SqlWebhookStore {
     async fn create(&self, create: CreateWebhook) -> Result<Webhook> {
         create.check()?;
         self.targets.check(&create.url)?;
-        let (secret, sealed) = self.seal(create.secret.as_deref()).await?;
+        let Kept { secret, sealed, key_id } = self.seal(create.secret.as_deref()).await?;
         let now = self.now();
         let webhook = Webhook {
             id: self.next_id()?,
@@ -189,8 +186,10 @@ impl WebhookStore for SqlWebhookStore {
             if count >= WEBHOOKS_MAX {
                 return Err(Error::resource_exhausted(format!("there are {count} webhooks already; delete some")));
             }
-            let values = params![&webhook.id, now, to_json("webhook", &webhook)?, secret.clone(), sealed];
-            tx.execute("INSERT INTO webhook_hook VALUES ($1, $2, $3, $4, $5)", values).await?;
+            let sql = "INSERT INTO webhook_hook (id, created, content, secret, sealed, key_id)
+                VALUES ($1, $2, $3, $4, $5, $6)";
+            let content = to_json("webhook", &webhook)?;
+            tx.execute(sql, params![&webhook.id, now, content, secret.clone(), sealed, key_id.clone()]).await?;
             tx.commit().await
         })?;
         Ok(webhook)
@@ -215,9 +214,9 @@ impl WebhookStore for SqlWebhookStore {
                 self.meta.execute("UPDATE webhook_hook SET content = $1 WHERE id = $2", params![content, id]).await?
             }
             Some(secret) => {
-                let (secret, sealed) = self.seal(Some(secret)).await?;
-                let sql = "UPDATE webhook_hook SET content = $1, secret = $2, sealed = $3 WHERE id = $4";
-                self.meta.execute(sql, params![content, secret, sealed, id]).await?
+                let Kept { secret, sealed, key_id } = self.seal(Some(secret)).await?;
+                let sql = "UPDATE webhook_hook SET content = $1, secret = $2, sealed = $3, key_id = $4 WHERE id = $5";
+                self.meta.execute(sql, params![content, secret, sealed, key_id, id]).await?
             }
         };
         if done == 0 { Err(unknown(id)) } else { Ok(changed) }

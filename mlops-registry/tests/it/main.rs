@@ -25,6 +25,7 @@ mod offline;
 #[cfg(feature = "postgres")]
 mod postgres_restart;
 mod remote;
+mod rewrap;
 mod traces;
 mod webhooks;
 

@@ -212,6 +212,9 @@ async fn exports_that_cannot_be_taken_are_refused_whole() {
         let (status, answer) = client.otlp(headers, body).await;
         assert_eq!((status.as_u16(), &answer["error_code"]), (400, &json!("INVALID_PARAMETER_VALUE")), "{headers:?}");
     }
+    // What is wrong with the body is told before what is wrong with the experiment.
+    let (_, answer) = client.otlp(&[PROTOBUF[0], ("x-mlflow-experiment-id", "x")], Vec::new()).await;
+    assert_eq!(answer["message"], "Invalid OpenTelemetry format - no spans found");
     let (status, _) = client.otlp(&[PROTOBUF[0], ("x-mlflow-experiment-id", "77")], exported()).await;
     assert_eq!(status, 404);
     assert!(client.traces.traces(&[TRACE.to_owned()]).await.unwrap().is_empty());
@@ -279,12 +282,16 @@ async fn what_is_wrong_with_a_call_is_said() {
         (Method::POST, "3.0/mlflow/datasets/create", json!({ "name": "d", "experiment_ids": ["77"] }), 404),
         (Method::POST, "3.0/mlflow/datasets/create", json!({ "name": "d", "tags": "{" }), 400),
         (Method::GET, "3.0/mlflow/datasets/none", json!({}), 404),
+        (Method::PATCH, "3.0/mlflow/datasets/none/tags", json!({ "tags": "{\"k\":\"v\"}" }), 404),
         (Method::POST, "2.0/mlflow/webhooks", json!({ "name": "n" }), 400),
     ] {
         let (found, answer) = client.call(method, path, body).await;
         assert_eq!(found, status, "{path}: {answer}");
         assert!(answer["message"].as_str().is_some_and(|message| !message.is_empty()), "{path}");
     }
+    // Of what is gone the tag is gone as well.
+    let (found, _) = client.call(Method::DELETE, "3.0/mlflow/datasets/none/tags/k", json!({})).await;
+    assert_eq!(found, 200);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod endpoint;
 mod guardrail;
 mod link;
 mod model;
+mod rewrap;
 mod schema;
 mod secret;
 

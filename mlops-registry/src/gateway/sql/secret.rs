@@ -16,14 +16,14 @@ use crate::{
 };
 
 const TABLE: &str = "gateway_secret";
-const ONE: &str = "SELECT * FROM gateway_secret WHERE id = $1";
+pub(super) const ONE: &str = "SELECT * FROM gateway_secret WHERE id = $1";
 
 fn no_secret(id: &str) -> Error {
     unknown("GatewaySecret", "secret_id", id)
 }
 
 /// What sealed values are bound to: neither part ever changes, and no two secrets have the same.
-fn bound_to(id: &str, name: &str) -> Vec<u8> {
+pub(super) fn bound_to(id: &str, name: &str) -> Vec<u8> {
     format!("gateway secret {} {id} {name}", id.len()).into_bytes()
 }
 
@@ -129,6 +129,6 @@ impl SecretStore for SqlGatewayStore {
     }
 }
 
-fn envelope(row: &Row) -> Result<Envelope> {
+pub(super) fn envelope(row: &Row) -> Result<Envelope> {
     Ok(Envelope { sealed: row.get("sealed")?, wrapped: row.get("wrapped")?, key_id: row.get("key_id")? })
 }

@@ -1,9 +1,9 @@
 //! Which runs read and made which models.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use mlops_core::{Error, Result, RunId};
-use mlops_store::{Value, params};
+use mlops_store::{Dialect, MetaStore as _, Value, params};
 
 use super::SqlLoggedModelStore;
 use crate::{
@@ -11,9 +11,16 @@ use crate::{
     limits::BATCH_DATASETS_MAX,
     logged_models::record::{LoggedModelId, ModelOutput, RunModels},
     retry::{Statement, on_conflict},
+    rows::to_json,
 };
 
-/// Inputs, which have no step, and outputs, each in the order they were linked.
+/// Inputs, which have no step, and outputs, each in the order they were linked. For SQLite the runs are one value: a
+/// hundred of them, twice, would take longer to be bound than to be looked for.
+const LINKS_OF_JSON: &str = "SELECT i.run_id, i.model, NULL AS step, i.seq
+    FROM json_each($1) asked CROSS JOIN logged_model_input i ON i.run_id = asked.value
+    UNION ALL SELECT o.run_id, o.model, o.step, o.seq
+    FROM json_each($1) asked CROSS JOIN logged_model_output o ON o.run_id = asked.value ORDER BY seq";
+/// The same of a list.
 const LINKS: &str = "SELECT run_id, model, NULL AS step, seq FROM logged_model_input WHERE run_id IN ({list})
     UNION ALL SELECT run_id, model, step, seq FROM logged_model_output WHERE run_id IN ({list}) ORDER BY seq";
 
@@ -56,8 +63,14 @@ impl SqlLoggedModelStore {
 
     pub(super) async fn links_of(&self, runs: &[RunId]) -> Result<Vec<RunModels>> {
         let mut found: HashMap<String, RunModels> = HashMap::new();
-        let ids: Vec<Value> = runs.iter().map(|run| Value::from(run.as_str())).collect();
-        for (sql, values) in listing(LINKS, &[], &ids) {
+        let distinct: BTreeSet<&str> = runs.iter().map(RunId::as_str).collect();
+        let statements = match self.meta.dialect() {
+            Dialect::Sqlite => {
+                vec![(LINKS_OF_JSON.to_owned(), vec![Value::from(to_json("a list of runs", &distinct)?)])]
+            }
+            Dialect::Postgres => listing(LINKS, &[], &distinct.into_iter().map(Value::from).collect::<Vec<_>>()),
+        };
+        for (sql, values) in statements {
             for row in self.meta.query(&sql, &values).await? {
                 let models = found.entry(row.get("run_id")?).or_default();
                 let model = row.get::<String>("model")?.parse()?;

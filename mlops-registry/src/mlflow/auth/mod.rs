@@ -20,6 +20,7 @@ mod password;
 mod registry;
 mod roles;
 mod sign_in;
+mod sign_up;
 mod throttle;
 mod traces;
 mod tracking;
@@ -39,6 +40,7 @@ pub(super) use self::{
     logged_models::GuardedLoggedModels,
     registry::GuardedRegistry,
     sign_in::{Caller, sign_in},
+    sign_up::page_routes,
     traces::GuardedTraces,
     tracking::GuardedTracking,
 };
@@ -295,7 +297,7 @@ impl Parts {
 
 /// Users, roles and permissions below `/2.0/mlflow`.
 pub(super) fn routes() -> Router<Api> {
-    users::routes().merge(grants::routes())
+    users::routes().merge(sign_up::routes()).merge(grants::routes())
 }
 
 /// Roles and unified permissions below `/3.0/mlflow`.

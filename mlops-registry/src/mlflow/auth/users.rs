@@ -85,13 +85,17 @@ pub(super) fn user_with(user: &User, roles: &[Role]) -> Value {
     })
 }
 
-async fn create(api: Api, params: Params) -> Result<Value> {
+/// Makes a user, for an administrator.
+pub(super) async fn make(api: &Inner, name: &str, password: &str) -> Result<User> {
     let (guard, users) = api.desk()?;
     guard.check_admin().await?;
-    let (name, password) = (params.required("username")?, params.required("password")?);
     let password_hash = guard.parts().hash(password).await?;
     record(guard, name, "users/create").await?;
-    let user = users.create_user(NewUser { name: name.to_owned(), password_hash, admin: false }).await?;
+    users.create_user(NewUser { name: name.to_owned(), password_hash, admin: false }).await
+}
+
+async fn create(api: Api, params: Params) -> Result<Value> {
+    let user = make(&api, params.required("username")?, params.required("password")?).await?;
     Ok(json!({ "user": user_with(&user, &[]) }))
 }
 

@@ -23,7 +23,7 @@ use serde_json::json;
 
 use super::{Api, active, conventions, store};
 use crate::{
-    Span,
+    ExperimentId, Span,
     mlflow::{auth::Caller, failure::Failure},
     traces::otlp::{ResourceSpans, from_json, from_protobuf},
 };
@@ -66,11 +66,10 @@ impl IntoResponse for Refusal {
 async fn export(Caller(api): Caller, request: Request) -> std::result::Result<Response, Refusal> {
     let headers = request.headers().clone();
     let experiment = text(&headers, EXPERIMENT)?
-        .ok_or_else(|| Refusal::Unprocessable(invalid(format!("header {EXPERIMENT} is missing"))))?
-        .parse()?;
+        .ok_or_else(|| Refusal::Unprocessable(invalid(format!("header {EXPERIMENT} is missing"))))?;
     // The store asks again; who may not write learns nothing from how the body is refused.
     if let Some(guard) = &api.guard {
-        guard.check_experiment(Action::Write, experiment).await?;
+        guard.check_experiment(Action::Write, experiment.parse()?).await?;
     }
     let kind = text(&headers, CONTENT_TYPE.as_str())?.unwrap_or_default();
     let kind = match kind.split(';').next().unwrap_or_default().trim() {
@@ -78,7 +77,6 @@ async fn export(Caller(api): Caller, request: Request) -> std::result::Result<Re
         JSON => JSON,
         _ => return Err(invalid(format!("Invalid Content-Type: {kind}. Expected: {PROTOBUF} or {JSON}")).into()),
     };
-    active(&api, experiment).await?;
     let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|error| {
         invalid(format!("the body is incomplete or has more than {BODY_BYTES_MAX} bytes; send less at once"))
             .with_source(error)
@@ -89,6 +87,8 @@ async fn export(Caller(api): Caller, request: Request) -> std::result::Result<Re
     let spans = tokio::task::spawn_blocking(read)
         .await
         .map_err(|error| Error::internal("reading spans was broken off").with_source(error))??;
+    let experiment: ExperimentId = experiment.parse()?;
+    active(&api, experiment).await?;
     let ids = store(&api)?.add_spans(experiment, spans).await?;
     if let Some(run) = text(&headers, RUN)? {
         let run = run.parse()?;

@@ -213,6 +213,9 @@ fn check_clause(clause: &Clause) -> Result<()> {
                 "Invalid span attribute '{key}'. Supported attributes: name, status, type, attributes.<attribute_name>."
             )))
         }
+        ("span", test) if key == "content" && !matches!(test, Test::Like { .. }) => {
+            Err(Error::invalid_argument("span.content comparator is not one of 'LIKE', 'ILIKE'"))
+        }
         ("attributes", Test::Compare(_, Literal::Text(prompt)))
             if key == "prompt" && prompt.split('/').filter(|part| !part.is_empty()).count() != 2 =>
         {

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use mlops_core::{Error, Result};
-use mlops_store::{Dialect, MetaStoreExt as _};
+use mlops_store::{Dialect, MetaStoreExt as _, Row};
 
-use super::{SqlTrackingStore, cache::Revision, select::Selection};
+use super::{
+    SqlTrackingStore,
+    cache::Revision,
+    select::{Part, Selection},
+};
 use crate::{
     search::{Clause, Filter, OrderKey, Page, PageRequest, Search, SearchColumns, sql::SortValue},
     tracking::record::{ExperimentId, RunRecord},
@@ -22,8 +26,22 @@ const PROBES_MAX: usize = 8;
 /// How many runs are looked at in one go when the database cannot decide by itself.
 const CANDIDATES_AT_ONCE: usize = 500;
 
-/// A run, and where it stands in the order of a search.
-type Place = (Revision, Vec<SortValue>);
+/// A run, and the row that says where it stands in the order of a search: of most runs nobody asks.
+struct Place {
+    run: Revision,
+    part: Part,
+    row: Row,
+}
+
+impl Place {
+    fn read(part: Part, row: Row) -> Result<Self> {
+        Ok(Self { run: Revision { run: row.get("seq")?, number: row.get("revision")? }, part, row })
+    }
+
+    fn position(&self, selection: &Selection<'_>) -> Result<Vec<SortValue>> {
+        selection.position(self.part, &self.row)
+    }
+}
 
 impl SqlTrackingStore {
     pub(super) async fn find_runs(
@@ -44,9 +62,9 @@ impl SqlTrackingStore {
         let mut found = self.scan(&selection, after, size + 1).await?;
         let more = found.len() > size;
         found.truncate(size);
-        let last = found.last().filter(|_| more).map(|(_, position)| position);
-        let next_page_token = last.map(|position| PageRequest::token(&of, position)).transpose()?;
-        let runs: Vec<Revision> = found.iter().map(|(run, _)| *run).collect();
+        let last = found.last().filter(|_| more).map(|last| last.position(&selection)).transpose()?;
+        let next_page_token = last.map(|position| PageRequest::token(&of, &position)).transpose()?;
+        let runs: Vec<Revision> = found.iter().map(|place| place.run).collect();
         Ok(Page { items: self.read_runs(&runs, &search.columns).await?, next_page_token })
     }
 
@@ -119,14 +137,11 @@ impl SqlTrackingStore {
                 let limit = if selection.residual() { CANDIDATES_AT_ONCE } else { wanted };
                 let (sql, values) = selection.page(*part, after.as_deref(), limit)?;
                 let rows = self.meta.query(&sql, &values).await?;
-                let mut candidates = Vec::with_capacity(rows.len());
-                for row in &rows {
-                    let run = Revision { run: row.get("seq")?, number: row.get("revision")? };
-                    candidates.push((run, selection.position(*part, row)?));
-                }
+                let read = rows.into_iter().map(|row| Place::read(*part, row));
+                let mut candidates = read.collect::<Result<Vec<_>>>()?;
                 let full = candidates.len() == limit;
-                if let Some((_, position)) = candidates.last() {
-                    after = Some(position.clone());
+                if let Some(last) = candidates.last() {
+                    after = Some(last.position(selection)?);
                 }
                 if selection.residual() {
                     candidates = self.admitted(selection, candidates).await?;
@@ -145,9 +160,9 @@ impl SqlTrackingStore {
 
     /// Those of some runs that the filter admits.
     async fn admitted(&self, selection: &Selection<'_>, candidates: Vec<Place>) -> Result<Vec<Place>> {
-        let runs: Vec<Revision> = candidates.iter().map(|(run, _)| *run).collect();
+        let runs: Vec<Revision> = candidates.iter().map(|place| place.run).collect();
         let records = self.records(&runs, &SearchColumns::default()).await?;
         let admits = |run: &Revision| records.get(&run.run).is_some_and(|record| selection.filter.admits(&**record));
-        Ok(candidates.into_iter().filter(|(run, _)| admits(run)).collect())
+        Ok(candidates.into_iter().filter(|place| admits(&place.run)).collect())
     }
 }

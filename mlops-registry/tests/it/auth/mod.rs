@@ -3,6 +3,7 @@
 mod families;
 mod gateway;
 mod reach;
+mod sign_up;
 
 use std::sync::{
     Arc, Mutex,

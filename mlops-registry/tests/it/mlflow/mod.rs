@@ -45,10 +45,14 @@ impl Answer {
 
 impl Client {
     async fn new() -> Self {
+        Self::with(|server| server).await
+    }
+
+    async fn with(more: impl FnOnce(MlflowServer) -> MlflowServer) -> Self {
         let meta = in_memory().await;
         let ((tracking, models), registry) = (logged(Arc::clone(&meta)).await, crate::registry(meta).await);
         let server = MlflowServer::new(Arc::new(tracking), Arc::new(registry), ArtifactStore::in_memory());
-        Self { router: server.with_logged_models(Arc::new(models)).router() }
+        Self { router: more(server.with_logged_models(Arc::new(models))).router() }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

@@ -1,6 +1,7 @@
 //! Registered models and versions on the wire.
 
 use axum::http::Method;
+use mlops_core::ErrorKind;
 use serde_json::json;
 
 use super::{Client, INVALID};
@@ -117,4 +118,21 @@ async fn prompts_are_shown_to_those_who_ask() {
         let refused = client.refused("registered-models/create", body, 400, "RESOURCE_ALREADY_EXISTS").await;
         assert!(refused.starts_with(&message), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_server_may_take_some_sources_only() {
+    let client = Client::with(|server| server.with_source_pattern("^(s3://models/|prompt-template$)").unwrap()).await;
+    client.post("registered-models/create", json!({ "name": "m" })).await;
+    client.post("model-versions/create", json!({ "name": "m", "source": "s3://models/1" })).await;
+    for source in ["s3://other/1", "file:///s3://models/1", "mlflow-artifacts:/0/x"] {
+        let version = json!({ "name": "m", "source": source });
+        let why = client.refused("model-versions/create", version, 400, INVALID).await;
+        assert!(why.starts_with(&format!("Invalid model version source: '{source}'. ")), "{why}");
+    }
+    Client::with(|server| {
+        assert_eq!(server.clone().with_source_pattern("(").unwrap_err().kind(), ErrorKind::InvalidArgument);
+        server
+    })
+    .await;
 }

@@ -46,11 +46,14 @@ pub struct SqliteSettings {
     /// Whether a commit survives the loss of power and not just of the process. Default true; a
     /// commit then waits for the disk.
     pub power_loss_safe: bool,
+    /// For how long transactions that wait together are put into one, in milliseconds; at most 64 are. Default 2: those
+    /// that are done wait for the last.
+    pub round_ms: u64,
 }
 
 impl Default for SqliteSettings {
     fn default() -> Self {
-        Self { readers_max: 4, busy_timeout_ms: 10_000, power_loss_safe: true }
+        Self { readers_max: 4, busy_timeout_ms: 10_000, power_loss_safe: true, round_ms: 2 }
     }
 }
 
@@ -121,7 +124,7 @@ impl SqliteMetaStore {
 
     fn of(readers: Arc<Pool>, writer: Arc<Pool>, durability: Durability, settings: SqliteSettings) -> Self {
         let busy_timeout = Duration::from_millis(settings.busy_timeout_ms);
-        let queue = Queue::new(Arc::clone(&writer), durability.clone(), busy_timeout);
+        let queue = Queue::new(Arc::clone(&writer), durability.clone(), &settings);
         Self { readers, writer, queue, durability, busy_timeout }
     }
 
@@ -133,7 +136,9 @@ impl SqliteMetaStore {
         let connection = Connection::open_in_memory().map_err(from_sqlite)?;
         file::prepare(&connection).map_err(from_sqlite)?;
         let only = Pool::holding(connection);
-        Ok(Self::of(Arc::clone(&only), only, Durability::default(), SqliteSettings::default()))
+        // Nothing is synced, so no round has to end for that.
+        let settings = SqliteSettings { round_ms: 3_600_000, ..SqliteSettings::default() };
+        Ok(Self::of(Arc::clone(&only), only, Durability::default(), settings))
     }
 
     /// Waits for running statements and closes the file. Optional: dropping is safe as well.

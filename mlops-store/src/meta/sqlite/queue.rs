@@ -17,10 +17,10 @@ use std::{
 
 use futures::FutureExt as _;
 use mlops_core::{Error, Result};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use super::{
-    Durability,
+    Durability, SqliteSettings,
     error::from_sqlite,
     pool::{Lease, Pool, roll_back},
     transaction::{Here, alive, append, locked, too_late},
@@ -42,6 +42,9 @@ struct Shared {
     writer: Arc<Pool>,
     durability: Durability,
     timeout: Duration,
+    /// Time after which a round takes no further job: those that it has carried out wait for its end, and the sync of one
+    /// round goes on beside the work of the next.
+    round_time: Duration,
     state: Mutex<State>,
 }
 
@@ -59,8 +62,15 @@ impl fmt::Debug for Queue {
 }
 
 impl Queue {
-    pub(super) fn new(writer: Arc<Pool>, durability: Durability, timeout: Duration) -> Self {
-        Self { shared: Arc::new(Shared { writer, durability, timeout, state: Mutex::default() }) }
+    pub(super) fn new(writer: Arc<Pool>, durability: Durability, settings: &SqliteSettings) -> Self {
+        let shared = Shared {
+            writer,
+            durability,
+            timeout: Duration::from_millis(settings.busy_timeout_ms),
+            round_time: Duration::from_millis(settings.round_ms),
+            state: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Carries a job out and returns once it is durable, or for a repeatable one once it is committed.
@@ -109,8 +119,11 @@ impl Shared {
 
     /// Carries out what waits, up to a bound, and gives those that have to be synced, and whether more may wait.
     fn round(&self, mut lease: Lease) -> (Vec<Answer>, bool) {
-        let (mut shared, mut more) = (Vec::new(), true);
+        let (mut shared, mut more, begun) = (Vec::new(), true, Instant::now());
         for _ in 0..ROUND_MAX {
+            if begun.elapsed() >= self.round_time && !shared.is_empty() {
+                break;
+            }
             let Some((job, done)) = self.next() else {
                 more = false;
                 break;

@@ -11,13 +11,23 @@ use std::{
 };
 
 use mlops_core::ErrorKind;
+use rusqlite::StatementStatus;
 use tokio::task::JoinHandle;
 
 use super::{checkpoint::Limits, *};
 use crate::{MetaStoreExt as _, Work, params};
 
 fn store(path: &Path, limits: Limits, sync: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> SqliteMetaStore {
-    let settings = SqliteSettings::default();
+    // However slow the machine is, what waits together shares a round.
+    store_with(path, limits, SqliteSettings { round_ms: 3_600_000, ..SqliteSettings::default() }, sync)
+}
+
+fn store_with(
+    path: &Path,
+    limits: Limits,
+    settings: SqliteSettings,
+    sync: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+) -> SqliteMetaStore {
     let file = File::new(path, settings);
     let connection = file.writer().unwrap();
     let log = file.log(&connection).unwrap();
@@ -322,4 +332,36 @@ async fn work_that_awaits_something_else_is_refused() {
     let error = store.carry_out(&Arc::new(Idle)).await.unwrap_err();
     assert!(error.message().contains("awaited something else"), "{error}");
     store.execute("CREATE TABLE t (id BIGINT)", &[]).await.unwrap();
+}
+
+#[test]
+fn a_statement_is_prepared_once_whatever_it_is_bound_to() {
+    let connection = Connection::open_in_memory().unwrap();
+    file::prepare(&connection).unwrap();
+    connection.execute_batch("CREATE TABLE t (a TEXT); CREATE INDEX i ON t (a)").unwrap();
+    let mut statement = connection.prepare("SELECT a FROM t WHERE a GLOB $1").unwrap();
+    for pattern in ["a*", "b*", "*c"] {
+        assert!(statement.query([pattern]).unwrap().next().unwrap().is_none());
+    }
+    assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+}
+
+/// In one round, what undoes all of it takes the others along.
+#[tokio::test]
+async fn a_round_ends_when_its_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = SqliteSettings { round_ms: 0, ..SqliteSettings::default() };
+    let store = store_with(&dir.path().join("meta.db"), LIMITS, settings, || Ok(()));
+    store.execute("CREATE TABLE t (id BIGINT PRIMARY KEY)", &[]).await.unwrap();
+    let tx = store.begin().await.unwrap();
+    let nothing = "DELETE FROM t WHERE id < 0";
+    let works = [Steps(&[1], nothing), Steps(&[2], "ROLLBACK"), Steps(&[3], nothing)];
+    let tasks = hand_over(&store, works).await;
+    drop(tx);
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.push(task.await.unwrap().is_ok());
+    }
+    assert_eq!(outcomes, [true, false, true]);
+    assert_eq!(store.query("SELECT id FROM t", &[]).await.unwrap().len(), 2);
 }
