@@ -119,7 +119,7 @@ fn through<F>(
 where
     F: Future<Output = Response> + Send,
 {
-    observe::watch(door.server.clone(), request, move |request| async move {
+    observe::watch(door.server.clone(), door.wire, request, move |request| async move {
         if let Err(refused) = access::enter(&door, &request).await {
             return refused;
         }

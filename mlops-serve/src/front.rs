@@ -30,7 +30,8 @@ impl Front {
             return Either::Right(self.router.clone().call(request));
         };
         let server = self.server.clone();
-        let answer = move |request| oip::infer_plainly(server, model, request);
+        // Of its own, as the router's handlers are: what is around it stays small.
+        let answer = move |request| oip::infer_plainly(server, model, request).boxed();
         Either::Left(guarded(self.server.clone(), Purpose::Predict, request, answer).map(Ok))
     }
 }

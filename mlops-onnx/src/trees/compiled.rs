@@ -4,6 +4,7 @@
 //! same sums.
 
 use mlops_core::Result;
+use pulp::NullaryFnOnce;
 
 use super::{
     forest::{Child, Forest},
@@ -164,30 +165,16 @@ impl<T: Real> Compiled<T> {
     /// At most `L` rows.
     fn block<const L: usize>(&self, block: &[T], width: usize, aggregate: Aggregate) -> Scores<T> {
         let columns = transpose::<T, L>(block, width, &self.used);
-        let mut sums = Scores::new(self.targets, L);
-        let scores = &mut sums;
-        pulp::Arch::new().dispatch(|| {
-            let registers = &mut registers::<T, L>();
-            let trees = self.codes.iter().zip(&self.leaves).zip(&self.members).enumerate();
-            for (tree, ((code, kind), members)) in trees {
-                let Some(code) = code else {
-                    self.walk_block(tree, *kind, (block, width), aggregate, scores);
-                    continue;
-                };
-                code.run(&columns, registers);
-                let [result, ..] = registers;
-                match *kind {
-                    Leaves::Single(target) => scores.add_lanes(target as usize, result, aggregate),
-                    Leaves::Lists => {
-                        for (lane, number) in result.iter().enumerate() {
-                            let leaf = members.get(number.to_index()).copied().unwrap_or(u32::MAX);
-                            self.weights.add(leaf, scores, lane, aggregate);
-                        }
-                    }
-                }
-            }
+        let mut scores = Scores::new(self.targets, L);
+        pulp::Arch::new().dispatch(Block {
+            forest: self,
+            columns: &columns,
+            block,
+            width,
+            aggregate,
+            scores: &mut scores,
         });
-        sums
+        scores
     }
 
     /// One large tree for a block, rows in step.
@@ -208,6 +195,45 @@ impl<T: Real> Compiled<T> {
                 match kind {
                     Leaves::Single(target) => scores.add(target as usize, lane, value, aggregate),
                     Leaves::Lists => self.weights.add(leaf, scores, lane, aggregate),
+                }
+            }
+        }
+    }
+}
+
+/// All trees of a forest for at most `L` rows.
+struct Block<'a, T, const L: usize> {
+    forest: &'a Compiled<T>,
+    columns: &'a [Lanes<T, L>],
+    block: &'a [T],
+    width: usize,
+    aggregate: Aggregate,
+    scores: &'a mut Scores<T>,
+}
+
+/// A closure would not do: it is compiled for the processor at hand only where the compiler happens to inline it.
+impl<T: Real, const L: usize> NullaryFnOnce for Block<'_, T, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { forest, columns, block, width, aggregate, scores } = self;
+        let registers = &mut registers::<T, L>();
+        let trees = forest.codes.iter().zip(&forest.leaves).zip(&forest.members).enumerate();
+        for (tree, ((code, kind), members)) in trees {
+            let Some(code) = code else {
+                forest.walk_block(tree, *kind, (block, width), aggregate, scores);
+                continue;
+            };
+            code.run(columns, registers);
+            let [result, ..] = registers;
+            match *kind {
+                Leaves::Single(target) => scores.add_lanes(target as usize, result, aggregate),
+                Leaves::Lists => {
+                    for (lane, number) in result.iter().enumerate() {
+                        let leaf = members.get(number.to_index()).copied().unwrap_or(u32::MAX);
+                        forest.weights.add(leaf, scores, lane, aggregate);
+                    }
                 }
             }
         }

@@ -71,7 +71,7 @@ impl<T: Real> Scores<T> {
             for (score, &value) in scores.iter_mut().zip(values) {
                 *score += value;
             }
-            if seen.first() != Some(&true) || seen.contains(&false) {
+            if !seen.iter().fold(true, |all, &one| all & one) {
                 seen.fill(true);
             }
         }

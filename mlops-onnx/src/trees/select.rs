@@ -142,6 +142,8 @@ impl<T: Real> Code<T> {
     }
 }
 
+/// What a register holds is read before it is written: a choice between a new value and the one in its place becomes a
+/// masked store where the processor has such, which takes several times as long as choosing and storing.
 #[inline(always)]
 fn apply<T: Real, const L: usize>(
     select: &Select<T>,
@@ -157,25 +159,24 @@ fn apply<T: Real, const L: usize>(
                 *to = T::choose(passes(x), pass, fail);
             }
         }
-        From::Leaf { leaf, passes: true } => {
+        From::Leaf { leaf, passes: leaf_passes } => {
             let Some(to) = registers.get_mut(target) else { return };
-            for (to, &x) in to.iter_mut().zip(column) {
-                *to = T::choose(passes(x), leaf, *to);
-            }
-        }
-        From::Leaf { leaf, passes: false } => {
-            let Some(to) = registers.get_mut(target) else { return };
-            for (to, &x) in to.iter_mut().zip(column) {
-                *to = T::choose(passes(x), *to, leaf);
+            let before = *to;
+            let lanes = to.iter_mut().zip(before).zip(column);
+            if leaf_passes {
+                lanes.for_each(|((to, before), &x)| *to = T::choose(passes(x), leaf, before));
+            } else {
+                lanes.for_each(|((to, before), &x)| *to = T::choose(passes(x), before, leaf));
             }
         }
         From::Register { other, target_passes } => {
             let Ok([to, other]) = registers.get_disjoint_mut([target, usize::from(other)]) else { return };
-            let lanes = to.iter_mut().zip(other.iter()).zip(column);
+            let before = *to;
+            let lanes = to.iter_mut().zip(before).zip(other.iter()).zip(column);
             if target_passes {
-                lanes.for_each(|((to, &other), &x)| *to = T::choose(passes(x), *to, other));
+                lanes.for_each(|(((to, before), &other), &x)| *to = T::choose(passes(x), before, other));
             } else {
-                lanes.for_each(|((to, &other), &x)| *to = T::choose(passes(x), other, *to));
+                lanes.for_each(|(((to, before), &other), &x)| *to = T::choose(passes(x), other, before));
             }
         }
     }

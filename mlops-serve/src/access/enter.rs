@@ -30,7 +30,9 @@ pub(crate) fn enter<'a>(
     });
     async move {
         let Some((access, known, shown)) = asked else { return Ok(()) };
-        let principal = admit(access, &inner.settings.name, door.purpose, known, shown).await.map_err(|error| {
+        // Of its own, for most requests have no room for it where nothing is asked for.
+        let admitting = Box::pin(admit(access, &inner.settings.name, door.purpose, known, shown));
+        let principal = admitting.await.map_err(|error| {
             let unknown = error.kind() == ErrorKind::Unauthenticated;
             inner.traffic.refused(if unknown { Refusal::Unauthenticated } else { Refusal::PermissionDenied });
             door.wire.refuse(error)

@@ -83,8 +83,7 @@ impl Access {
     /// # Errors
     /// `Unauthenticated` when there is none; the authorizer's refusal.
     pub(crate) async fn permit_prediction(&self, model: &ModelName) -> Result<()> {
-        let noted = observe::current().and_then(|notes| notes.with(|noted| noted.principal.clone()));
-        let principal = noted.ok_or_else(unknown)?;
+        let principal = observe::noted(|noted| noted.principal.clone()).flatten().ok_or_else(unknown)?;
         self.authorizer.authorize(&principal, Action::Predict, &Resource::new("model", model.as_str())).await
     }
 }

@@ -193,7 +193,7 @@ pub(super) async fn load(server: Server, request: RepositoryModelRequest, _: Amb
         Some(RepositoryParameterChoice::String(text)) => (key, Some(text)),
         _ => (key, None),
     });
-    let wish = oip::load::wish(&server, &name, parameters)?;
+    let wish = oip::load::wish(&name, parameters)?;
     server.repository().load_with(&name, wish.as_ref()).await?;
     Ok(Empty {})
 }

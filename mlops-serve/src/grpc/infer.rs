@@ -38,7 +38,7 @@ pub(super) async fn infer(
     let options =
         InferOptions { version, timeout: [options.timeout, ambient.timeout].into_iter().flatten().min(), ..options };
     let options = asked.complete(options, &ambient.headers)?;
-    let reply = server.infer_tensors(asked, tensors, options, started).await?;
+    let reply = server.answer(server.prepare(asked, tensors, options, started)?).await?;
     let bytes = bytes_of(&reply.outputs);
     finish(&server, bytes, move || convert::respond(model, &reply, wish)).await
 }

@@ -74,8 +74,8 @@ fn body_time(door: &Door) -> Duration {
 
 /// Whose request it is; keys are named by their digest.
 fn tenant(headers: &HeaderMap) -> String {
-    let known = |notes: observe::Notes| notes.with(|noted| noted.principal.as_ref().map(|known| known.name.clone()));
-    if let Some(name) = observe::current().and_then(known) {
+    let known = observe::noted(|noted| noted.principal.as_ref().map(|known| known.name.clone()));
+    if let Some(name) = known.flatten() {
         return name;
     }
     let shown = headers.get(header::AUTHORIZATION).or_else(|| headers.get("x-api-key"));

@@ -6,12 +6,13 @@
 mod notes;
 mod settings;
 mod trace;
+#[cfg(feature = "grpc")]
 mod trailers;
 mod watch;
 
+pub(crate) use notes::{body_is_late, is_body_late, note, noted};
 #[cfg(feature = "grpc")]
-pub(crate) use notes::carry;
-pub(crate) use notes::{Notes, body_is_late, current, is_body_late, note};
+pub(crate) use notes::{carry, current};
 pub use settings::ObserveSettings;
 pub(crate) use trace::SpanIds;
 #[cfg(feature = "remote")]

@@ -53,8 +53,14 @@ impl Notes {
 }
 
 /// The notes of the request that this task answers; none for calls in process.
+#[cfg(feature = "grpc")]
 pub(crate) fn current() -> Option<Notes> {
     NOTES.try_with(Notes::clone).ok()
+}
+
+/// What `look` finds in the notes of the request that this task answers; none for calls in process.
+pub(crate) fn noted<T>(look: impl FnOnce(&Noted) -> T) -> Option<T> {
+    NOTES.try_with(|notes| notes.with(look)).ok()
 }
 
 /// Writes into the notes of the request that this task answers, if it has any.
@@ -70,7 +76,7 @@ pub(crate) fn body_is_late() {
 
 /// Whether it was.
 pub(crate) fn is_body_late() -> bool {
-    NOTES.try_with(|notes| notes.with(|noted| noted.body_late)).unwrap_or(false)
+    noted(|noted| noted.body_late).unwrap_or(false)
 }
 
 /// Runs `work` with `notes`, for work that outlives the handler, such as the answers of a stream.

@@ -9,12 +9,13 @@ use axum::{
 };
 use tracing::{Instrument as _, Level, Span};
 
+#[cfg(feature = "grpc")]
+use super::trailers;
 use super::{
     notes::{self, Noted, Notes},
     trace::TraceContext,
-    trailers,
 };
-use crate::server::Server;
+use crate::{door::Wire, server::Server};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -24,16 +25,16 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The request is looked at, and given to `run`, before the future is polled: so the future has no room for it.
 pub(crate) fn watch<F: Future<Output = Response>>(
     server: Server,
+    wire: Wire,
     request: Request,
     run: impl FnOnce(Request) -> F,
 ) -> impl Future<Output = Response> {
     let inner = &server.inner;
-    let begun = inner.clock.monotonic();
     let parent = request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.to_str().ok()?));
     let context = inner.span_ids.span(parent);
     let version = request.version();
     let logs = inner.settings.observe.access_log && tracing::enabled!(target: "mlops_serve::access", Level::INFO);
-    let line = logs.then(|| Line::of(&request));
+    let line = logs.then(|| Line::of(&request, inner.clock.monotonic()));
     let span = tracing::info_span!(
         "request",
         trace_id = %format_args!("{:032x}", context.trace),
@@ -42,7 +43,7 @@ pub(crate) fn watch<F: Future<Output = Response>>(
     );
     // Whoever wraps a future moves all of it, and this is a large one.
     let answer = Box::pin(run(request)).instrument(span.clone());
-    let watched = Watched { server, begun, version, line, notes: Notes::begun(context), span };
+    let watched = Watched { server, wire, version, line, notes: Notes::begun(context), span };
     async move {
         let response = {
             let _in_flight = watched.server.inner.traffic.begin();
@@ -55,7 +56,7 @@ pub(crate) fn watch<F: Future<Output = Response>>(
 /// A request that is being answered.
 struct Watched {
     server: Server,
-    begun: Duration,
+    wire: Wire,
     version: Version,
     line: Option<Line>,
     notes: Notes,
@@ -65,30 +66,33 @@ struct Watched {
 impl Watched {
     /// Completes the answer, and counts it once its status is known.
     fn answered(self, mut response: Response) -> Response {
-        let Self { server, begun, version, line, notes, span } = self;
+        let Self { server, wire, version, line, notes, span } = self;
         notes.with(|noted| add_headers(&server, &mut response, noted));
         if server.inner.is_draining() && version <= Version::HTTP_11 {
             // Its client then knows that the connection ends with this answer, and sends nothing into the void.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if trailers::is_open(&response) {
-            return trailers::when_ended(response, move |status| {
-                let took = server.inner.clock.monotonic().saturating_sub(begun);
-                ended(&server, status, took, line, &notes, &span);
-            });
-        }
-        let took = server.inner.clock.monotonic().saturating_sub(begun);
-        // gRPC tells a failure without messages beside a 200.
-        let status = trailers::status_in(response.headers()).unwrap_or_else(|| response.status());
-        ended(&server, status, took, line, &notes, &span);
+        let status = match wire {
+            Wire::Http => response.status(),
+            #[cfg(feature = "grpc")]
+            Wire::Call | Wire::Stream => {
+                if trailers::is_open(&response) {
+                    return trailers::when_ended(response, move |status| ended(&server, status, line, &notes, &span));
+                }
+                // gRPC tells a failure without messages beside a 200.
+                trailers::status_in(response.headers()).unwrap_or_else(|| response.status())
+            }
+        };
+        ended(&server, status, line, &notes, &span);
         response
     }
 }
 
 /// Counts an answer and writes its line.
-fn ended(server: &Server, status: StatusCode, took: Duration, line: Option<Line>, notes: &Notes, span: &Span) {
+fn ended(server: &Server, status: StatusCode, line: Option<Line>, notes: &Notes, span: &Span) {
     server.inner.traffic.answered(status);
     if let Some(line) = line {
+        let took = server.inner.clock.monotonic().saturating_sub(line.begun);
         notes.with(|noted| span.in_scope(|| line.write(status, took, noted)));
     }
 }
@@ -138,14 +142,16 @@ fn millis(duration: Duration) -> f64 {
 
 /// What the access log says of a request besides the answer; queries are left out, for they may hold secrets.
 struct Line {
+    begun: Duration,
     method: axum::http::Method,
     path: String,
     user_agent: Option<HeaderValue>,
 }
 
 impl Line {
-    fn of(request: &Request) -> Self {
+    fn of(request: &Request, begun: Duration) -> Self {
         Self {
+            begun,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),

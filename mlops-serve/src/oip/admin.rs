@@ -73,7 +73,7 @@ pub(super) async fn load_model(State(server): State<Server>, named: Named, mut i
     let name = known_model(&named.model)?;
     let parameters = request.parameters.unwrap_or_default().into_iter();
     let parameters = parameters.map(|(key, value)| (key, value.as_str().map(str::to_owned)));
-    let wish = load::wish(&server, &name, parameters)?;
+    let wish = load::wish(&name, parameters)?;
     server.repository().load_with(&name, wish.as_ref()).await?;
     Ok(StatusCode::OK.into_response())
 }

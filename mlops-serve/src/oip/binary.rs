@@ -11,10 +11,12 @@ use arrow_array::{
         UInt32Type, UInt64Type,
     },
 };
-use arrow_buffer::{Buffer, ScalarBuffer, ToByteSlice as _};
+use arrow_buffer::ToByteSlice as _;
 use mlops_core::{Error, Result};
 
 use crate::tensor::TensorType;
+
+type F16 = <Float16Type as ArrowPrimitiveType>::Native;
 
 /// Reads `count` elements of tensor `name`, which must use up `bytes`.
 ///
@@ -40,25 +42,26 @@ pub(crate) fn decode(name: &str, data_type: TensorType, count: usize, bytes: &[u
             Arc::new(bytes.iter().map(|byte| Some(*byte == 1)).collect::<BooleanArray>())
         }
         TensorType::Bytes => Arc::new(decode_bytes(name, count, bytes)?),
-        TensorType::Uint8 => primitive::<UInt8Type>(bytes),
-        TensorType::Uint16 | TensorType::Bf16 => primitive::<UInt16Type>(bytes),
-        TensorType::Uint32 => primitive::<UInt32Type>(bytes),
-        TensorType::Uint64 => primitive::<UInt64Type>(bytes),
-        TensorType::Int8 => primitive::<Int8Type>(bytes),
-        TensorType::Int16 => primitive::<Int16Type>(bytes),
-        TensorType::Int32 => primitive::<Int32Type>(bytes),
-        TensorType::Int64 => primitive::<Int64Type>(bytes),
-        TensorType::Fp16 => primitive::<Float16Type>(bytes),
-        TensorType::Fp32 => primitive::<Float32Type>(bytes),
-        TensorType::Fp64 => primitive::<Float64Type>(bytes),
+        TensorType::Uint8 => primitive::<UInt8Type, 1>(bytes, u8::from_le_bytes),
+        TensorType::Uint16 | TensorType::Bf16 => primitive::<UInt16Type, 2>(bytes, u16::from_le_bytes),
+        TensorType::Uint32 => primitive::<UInt32Type, 4>(bytes, u32::from_le_bytes),
+        TensorType::Uint64 => primitive::<UInt64Type, 8>(bytes, u64::from_le_bytes),
+        TensorType::Int8 => primitive::<Int8Type, 1>(bytes, i8::from_le_bytes),
+        TensorType::Int16 => primitive::<Int16Type, 2>(bytes, i16::from_le_bytes),
+        TensorType::Int32 => primitive::<Int32Type, 4>(bytes, i32::from_le_bytes),
+        TensorType::Int64 => primitive::<Int64Type, 8>(bytes, i64::from_le_bytes),
+        TensorType::Fp16 => primitive::<Float16Type, 2>(bytes, F16::from_le_bytes),
+        TensorType::Fp32 => primitive::<Float32Type, 4>(bytes, f32::from_le_bytes),
+        TensorType::Fp64 => primitive::<Float64Type, 8>(bytes, f64::from_le_bytes),
     })
 }
 
-/// Copies into an aligned buffer; the wire is little-endian, as is every machine this runs on.
-fn primitive<T: ArrowPrimitiveType>(bytes: &[u8]) -> ArrayRef {
-    let count = bytes.len() / size_of::<T::Native>();
-    let values = ScalarBuffer::<T::Native>::new(Buffer::from(bytes), 0, count);
-    Arc::new(PrimitiveArray::<T>::new(values, None))
+/// Elements of `N` bytes.
+fn primitive<T: ArrowPrimitiveType, const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> T::Native) -> ArrayRef {
+    let (elements, _) = bytes.as_chunks::<N>();
+    // A vector comes from where small ones come from soonest, which a buffer of Arrow's alignment does not.
+    let values: Vec<T::Native> = elements.iter().map(|element| read(*element)).collect();
+    Arc::new(PrimitiveArray::<T>::new(values.into(), None))
 }
 
 fn decode_bytes(name: &str, count: usize, mut bytes: &[u8]) -> Result<BinaryArray> {

@@ -1,10 +1,12 @@
 //! Between the protocol and tensors: every check of a request, and the form of an answer.
 
+use std::fmt;
+
 use bytes::Bytes;
 use mlops_core::{Error, Result};
 
 use super::{
-    binary,
+    binary, plain,
     wire::{InferRequest, RequestInput},
     wish::{self, Parameters as _, WishedOutput},
 };
@@ -40,7 +42,7 @@ impl Wish {
 /// Reads and checks a body against the version that describes the model. `header_length` is the length of the JSON
 /// part when binary tensors follow it; 0 is a body of nothing but the values of the one input.
 pub(super) fn check(body: &Bytes, header_length: Option<&str>, version: &LoadedVersion) -> Result<Question<Wish>> {
-    let Some(text) = header_length else { return check_json(body, Bytes::new(), version) };
+    let Some(text) = header_length else { return check_request(parse(text_of(body)?)?, Bytes::new(), version) };
     let length: usize = text
         .trim()
         .parse()
@@ -54,12 +56,25 @@ pub(super) fn check(body: &Bytes, header_length: Option<&str>, version: &LoadedV
     if length == 0 {
         return check_raw(body, version);
     }
-    check_json(body.get(..length).unwrap_or_default(), body.slice(length..), version)
+    let head = text_of(body.get(..length).unwrap_or_default())?;
+    let request = plain::read(head).map_or_else(|| parse(head), Ok)?;
+    check_request(request, body.slice(length..), version)
 }
 
-fn check_json(json: &[u8], mut binary_part: Bytes, version: &LoadedVersion) -> Result<Question<Wish>> {
-    let request: InferRequest<'_> = serde_json::from_slice(json)
-        .map_err(|error| Error::invalid_argument(format!("the request is not Open Inference JSON: {error}")))?;
+fn not_json(error: impl fmt::Display) -> Error {
+    Error::invalid_argument(format!("the request is not Open Inference JSON: {error}"))
+}
+
+/// Checked as a whole, which takes less than checking each of its texts.
+fn text_of(json: &[u8]) -> Result<&str> {
+    str::from_utf8(json).map_err(not_json)
+}
+
+fn parse(json: &str) -> Result<InferRequest<'_>> {
+    serde_json::from_str(json).map_err(not_json)
+}
+
+fn check_request(request: InferRequest<'_>, mut binary_part: Bytes, version: &LoadedVersion) -> Result<Question<Wish>> {
     let mut inputs = Inputs::of(version);
     for input in &request.inputs {
         let tensor = read_input(input, &mut binary_part, &inputs)?;

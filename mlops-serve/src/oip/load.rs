@@ -4,7 +4,7 @@
 //! Everything else about a model is its package's business: a configuration may say what the server's own says of the
 //! model, and one that says something else is refused.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use mlops_core::{Error, ModelName, Result};
 use serde_json::{Map, Value};
@@ -13,17 +13,15 @@ use super::describe::Config;
 use crate::{
     ensemble::whole_number,
     repository::{Batching, Entry, LoadedVersion, Wish},
-    server::Server,
 };
 
 /// Reads the parameters of a load, whose values are none where they are no text.
 ///
 /// # Errors
-/// `NotFound` for a model that is not served; `InvalidArgument` for a parameter without a meaning, and for a
-/// configuration that cannot be read; `Unimplemented` for files. What the configuration says is judged by the version
-/// that it is for: `InvalidArgument` when it says anything new but batches, and batches where there are none.
+/// `InvalidArgument` for a parameter without a meaning, and for a configuration that cannot be read; `Unimplemented` for
+/// files. What the configuration says is judged by the version that it is for: `InvalidArgument` when it says anything
+/// new but batches, and batches where there are none.
 pub(crate) fn wish(
-    server: &Server,
     name: &ModelName,
     parameters: impl Iterator<Item = (String, Option<String>)>,
 ) -> Result<Option<Wish>> {
@@ -31,8 +29,8 @@ pub(crate) fn wish(
     for (key, value) in parameters {
         match (key.as_str(), value) {
             ("config", Some(text)) => {
-                let said = Said::read(server.inner.repository.entry(name.as_str())?, &text)?;
-                wish = Some(Box::new(move |version: &LoadedVersion| said.of(version)) as Wish);
+                let said = Said::read(name, &text)?;
+                wish = Some(Box::new(move |entry: &Entry, version: &LoadedVersion| said.of(entry, version)) as Wish);
             }
             ("config", None) => return Err(refusal(name, "its config is no text")),
             _ if key.starts_with("file:") => {
@@ -74,7 +72,6 @@ fn refusal(name: &ModelName, why: &str) -> Error {
 
 /// What a configuration says.
 struct Said {
-    entry: Arc<Entry>,
     /// Not below 0.
     max_batch_size: Option<i32>,
     delay: Option<Duration>,
@@ -82,8 +79,8 @@ struct Said {
 }
 
 impl Said {
-    fn read(entry: Arc<Entry>, text: &str) -> Result<Self> {
-        let refused = |why: &str| refusal(&entry.config.name, why);
+    fn read(name: &ModelName, text: &str) -> Result<Self> {
+        let refused = |why: &str| refusal(name, why);
         let mut rest: Map<String, Value> =
             serde_json::from_str(text).map_err(|error| refused(&format!("its config is no JSON object: {error}")))?;
         let size = |rows: Value| i32::try_from(whole_number(&rows)?).ok().filter(|rows| *rows >= 0);
@@ -96,15 +93,15 @@ impl Said {
             })
         });
         let (max_batch_size, delay) = (max_batch_size.transpose()?, delay.transpose()?);
-        Ok(Self { entry, max_batch_size, delay, rest })
+        Ok(Self { max_batch_size, delay, rest })
     }
 
-    /// What that makes of a version.
-    fn of(&self, version: &LoadedVersion) -> Result<Batching> {
-        let name = &self.entry.config.name;
-        let in_effect = self.entry.batching(&self.entry.state());
+    /// What that makes of a version of a model.
+    fn of(&self, entry: &Entry, version: &LoadedVersion) -> Result<Batching> {
+        let name = &entry.config.name;
+        let in_effect = entry.batching(&entry.state());
         let ours = Config::of_version(name, in_effect, version);
-        let mut batching = self.entry.config.batching();
+        let mut batching = entry.config.batching();
         let shares = version.shares_predictions();
         if let Some(rows) = self.max_batch_size {
             batching.rows_max = match usize::try_from(rows) {

@@ -14,6 +14,7 @@ pub(crate) mod hosted;
 mod infer;
 pub(crate) mod load;
 mod parameters;
+mod plain;
 mod routes;
 mod wire;
 pub(crate) mod wish;

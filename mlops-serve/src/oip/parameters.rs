@@ -13,14 +13,18 @@ use serde_json::Value;
 use super::wish;
 
 /// Parameters in the order of the request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Parameters<'a>(Vec<(Name<'a>, Value)>);
 
 /// A name that is borrowed from the request where it can be.
 #[derive(Debug, Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl Parameters<'_> {
+impl<'a> Parameters<'a> {
+    pub(super) fn push(&mut self, name: &'a str, value: Value) {
+        self.0.push((Name(Cow::Borrowed(name)), value));
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.0.iter().rev().find(|(known, _)| known.0 == name).map(|(_, value)| value)
     }

@@ -67,8 +67,9 @@ pub(crate) async fn ask<W: Send + 'static>(
     let options = InferOptions { version: target.version, variant: target.variant, ..options };
     let options = asked.complete(options, &incoming.headers)?;
     asked.keep_by_cookie(server, &options);
+    let prepared = server.prepare(asked, tensors, options, started)?;
     // Of its own, for each of the futures around it would move it.
-    let reply = Box::pin(server.infer_tensors(asked, tensors, options, started)).await?;
+    let reply = Box::pin(server.answer(prepared)).await?;
     Ok((reply, wish))
 }
 

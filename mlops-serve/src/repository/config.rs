@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arrow_array::RecordBatch;
 use mlops_core::{ModelName, ModelRef, Result};
 
-use super::LoadedVersion;
+use super::{Entry, LoadedVersion};
 use crate::{explain::Explainer, features::FeatureLookup};
 
 /// Which model, which version by default, and what the server adds to it.
@@ -42,8 +42,8 @@ pub(crate) struct Batching {
     pub(crate) delay: Duration,
 }
 
-/// How the client that loads a model wants its requests to share predictions, as far as a version allows it.
-pub(crate) type Wish = Box<dyn Fn(&LoadedVersion) -> Result<Batching> + Send + Sync>;
+/// How the client that loads a model wants its requests to share predictions, as far as a version of it allows that.
+pub(crate) type Wish = Box<dyn Fn(&Entry, &LoadedVersion) -> Result<Batching> + Send + Sync>;
 
 impl ModelConfig {
     pub(crate) fn batching(&self) -> Batching {

@@ -98,6 +98,10 @@ impl EntryState {
 }
 
 impl Entry {
+    fn new(config: ModelConfig) -> Self {
+        Self { config, state: RwLock::default(), used: AtomicU64::new(0) }
+    }
+
     pub(crate) fn state(&self) -> Arc<EntryState> {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -177,7 +181,7 @@ impl ModelRepository {
                 config.name
             )));
         }
-        self.insert(config).map(drop)
+        self.insert(Entry::new(config)).map(drop)
     }
 
     /// Serves a model that is at hand. The first version of a name goes into service at once; a later one is loaded
@@ -221,24 +225,31 @@ impl ModelRepository {
     /// # Errors
     /// `AlreadyExists` when the name is taken.
     pub fn configure(&self, config: ModelConfig) -> Result<()> {
-        self.insert(config).map(drop)
+        self.insert(Entry::new(config)).map(drop)
     }
 
-    fn insert(&self, config: ModelConfig) -> Result<Arc<Entry>> {
+    /// Puts a model among those that are served.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken.
+    fn insert(&self, entry: impl Into<Arc<Entry>>) -> Result<Arc<Entry>> {
+        let entry = entry.into();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        if entries.contains_key(&config.name) {
-            return Err(Error::already_exists(format!("model \"{}\" is served already", config.name)));
+        let name = &entry.config.name;
+        if entries.contains_key(name) {
+            return Err(Error::already_exists(format!("model \"{name}\" is served already")));
         }
-        let name = config.name.clone();
-        let entry = Arc::new(Entry { config, state: RwLock::default(), used: AtomicU64::new(0) });
-        entries.insert(name, Arc::clone(&entry));
+        entries.insert(name.clone(), Arc::clone(&entry));
         Ok(entry)
     }
 
     fn register_served(&self, name: &ModelName, version: Version, model: ServedModel, platform: String) -> Result<()> {
         let entry = match self.entry(name.as_str()) {
             Ok(entry) => entry,
-            Err(_) => self.insert(ModelConfig::new(ModelRef { name: name.clone(), selector: Selector::Latest }))?,
+            Err(_) => {
+                let reference = ModelRef { name: name.clone(), selector: Selector::Latest };
+                self.insert(Entry::new(ModelConfig::new(reference)))?
+            }
         };
         let lookup = entry.config.features.as_ref();
         let loaded = Arc::new(LoadedVersion::new(version, None, platform, model, lookup, true)?);

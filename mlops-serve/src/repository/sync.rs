@@ -73,7 +73,8 @@ impl ModelRepository {
     ///
     /// # Errors
     /// `NotFound` for a name that is neither served nor in the source, else what kept the version from loading; an old
-    /// version stays in service, and a model that was not served before is not served then.
+    /// version stays in service, and a model that was not served before is not served then. `AlreadyExists` when the
+    /// application put another in its place meanwhile.
     pub async fn load(&self, name: &ModelName) -> Result<()> {
         self.load_with(name, None).await
     }
@@ -84,29 +85,29 @@ impl ModelRepository {
     /// As [`ModelRepository::load`], and what a version refuses of the wish; what is in service stays as it was then.
     pub(crate) async fn load_with(&self, name: &ModelName, wish: Option<&Wish>) -> Result<()> {
         let _one_at_a_time = self.sync_lock.lock().await;
-        let served = self.entry(name.as_str()).ok();
-        let is_new = served.is_none();
-        let entry = match served {
-            Some(entry) => entry,
-            None => self.adopt(name).await?,
-        };
-        let (unloaded, known) = (entry.state().unloaded, known_version(&entry, wish)?);
+        if let Ok(served) = self.entry(name.as_str()) {
+            return self.load_entry(&served, wish).await;
+        }
+        let found = self.found(name).await?;
+        self.load_entry(&found, wish).await?;
+        self.insert(found).map(drop)
+    }
+
+    async fn load_entry(&self, entry: &Entry, wish: Option<&Wish>) -> Result<()> {
+        let (unloaded, known) = (entry.state().unloaded, known_version(entry, wish)?);
         let settle = |version: &LoadedVersion| match known {
             Some(batching) => Ok(batching),
-            None => wish.map(|wish| wish(version)).transpose(),
+            None => wish.map(|wish| wish(entry, version)).transpose(),
         };
-        let loaded = self.load_entry(&entry, &settle).await;
+        let loaded = self.load_settled(entry, &settle).await;
         if loaded.is_err() && wish.is_some() {
             // The next synchronisation would load it whatever was wished.
             entry.update(|state| state.unloaded |= unloaded);
         }
-        if loaded.is_err() && is_new {
-            self.disown(name);
-        }
         loaded
     }
 
-    async fn load_entry(&self, entry: &Entry, settle: Settle<'_>) -> Result<()> {
+    async fn load_settled(&self, entry: &Entry, settle: Settle<'_>) -> Result<()> {
         let state = entry.state();
         if let Some((newest, version)) = state.versions.iter().rev().find(|(_, loaded)| loaded.digest.is_none()) {
             let batching = settle(version)?;
@@ -264,5 +265,5 @@ fn known_version(entry: &Entry, wish: Option<&Wish>) -> Result<Option<Option<Bat
     let Some(wish) = wish else { return Ok(Some(None)) };
     let state = entry.state();
     let described = state.champion().or_else(|| state.versions.values().next_back());
-    described.map(|version| wish(version).map(Some)).transpose()
+    described.map(|version| wish(entry, version).map(Some)).transpose()
 }

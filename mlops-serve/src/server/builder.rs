@@ -11,7 +11,7 @@ use std::{
 use mlops_core::{
     AuditSink, Clock, EventBus, LabelSink, Meter, NoMeter, PredictionSink, PrometheusMeter, Result, SystemClock,
 };
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
 
 use super::{Inner, Rollouts, Server};
 use crate::{
@@ -158,7 +158,7 @@ impl ServerBuilder {
             rollouts: Rollouts::new(self.rollout_store, self.audit),
             instance,
             requests: AtomicU64::new(0),
-            draining: watch::Sender::new(false),
+            draining: Semaphore::new(0),
             healthy: AtomicBool::new(true),
         };
         let server = Server { inner: Arc::new(inner) };

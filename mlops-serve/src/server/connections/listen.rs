@@ -73,7 +73,7 @@ impl Server {
         let flagged = Arc::clone(&inner);
         let mut stop = pin!(async move {
             shutdown.await;
-            flagged.draining.send_replace(true);
+            flagged.draining.close();
             sleep(delay).await;
         });
         let mut checks = JoinSet::new();

@@ -54,7 +54,8 @@ impl Inner {
             Poll::Ready(outcome) => Ok(outcome),
             Poll::Pending => {
                 let spent = self.clock.monotonic().saturating_sub(routed.started);
-                tokio::time::timeout(routed.timeout.saturating_sub(spent), work).await
+                // Of its own: most predictions need none.
+                Box::pin(tokio::time::timeout(routed.timeout.saturating_sub(spent), work)).await
             }
         };
         let took = self.clock.monotonic().saturating_sub(routed.started);
@@ -106,9 +107,7 @@ impl Inner {
     }
 
     pub(super) async fn answer_rows(&self, routed: &Routed, sent: RecordBatch) -> Result<InferReply> {
-        let Some(model) = routed.version.model.rows() else {
-            return Err(Error::internal("a model on raw tensors was given rows"));
-        };
+        let model = routed.model()?;
         let begun = self.clock.monotonic();
         let (completed, at) = match &routed.entry.config.features {
             Some(lookup) => {
@@ -118,14 +117,16 @@ impl Inner {
             None => (sent, None),
         };
         let inputs = model.signature().project_inputs(&completed)?;
-        routed.version.counters.compute_input.add(self.clock.monotonic().saturating_sub(begun));
-        let Payload::Rows(outputs) = self.compute(routed, inputs.num_rows(), Payload::Rows(inputs)).await? else {
+        let ready = self.clock.monotonic();
+        routed.version.counters.compute_input.add(ready.saturating_sub(begun));
+        let rows = inputs.num_rows();
+        let Payload::Rows(outputs) = self.compute(routed, rows, Payload::Rows(inputs), ready).await? else {
             return Err(Error::internal("a model on rows answered raw tensors"));
         };
-        self.log(routed, at, &completed, &outputs);
         if let Some(shadow) = &routed.shadow {
-            self.mirror(routed, shadow, at, completed);
+            self.mirror(routed, shadow, at, completed.clone());
         }
+        self.log(routed, at, completed, &outputs);
         let (version, variant, propensity) = (routed.version.version, routed.variant, routed.propensity);
         Ok(InferReply { outputs, version, variant, propensity, request_id: Arc::clone(&routed.request_id) })
     }
@@ -138,7 +139,8 @@ impl Inner {
     ) -> Result<Vec<Tensor>> {
         let place = |tensor: &Tensor| routed.version.inputs.iter().position(|info| info.name == tensor.name());
         tensors.sort_by_key(place);
-        let Payload::Tensors(outputs) = self.compute(routed, rows, Payload::Tensors(tensors)).await? else {
+        let ready = self.clock.monotonic();
+        let Payload::Tensors(outputs) = self.compute(routed, rows, Payload::Tensors(tensors), ready).await? else {
             return Err(Error::internal("a model on raw tensors answered rows"));
         };
         Ok(outputs)

@@ -18,8 +18,15 @@ use crate::{
 use crate::{model::ServedModel, remote::RemoteModel};
 
 impl Inner {
-    /// Runs a prediction: inline when recent small calls of this version were cheap, else on a worker.
-    pub(super) async fn compute(&self, routed: &Routed, rows: usize, inputs: Payload) -> Result<Payload> {
+    /// Runs a prediction that is asked for `now`: inline when recent small calls of this version were cheap, else on a
+    /// worker.
+    pub(super) async fn compute(
+        &self,
+        routed: &Routed,
+        rows: usize,
+        inputs: Payload,
+        now: Duration,
+    ) -> Result<Payload> {
         let counters = &routed.version.counters;
         #[cfg(feature = "remote")]
         if let (ServedModel::Remote(model), Payload::Rows(batch)) = (&routed.version.model, &inputs) {
@@ -27,7 +34,7 @@ impl Inner {
         }
         let small = rows <= self.settings.inline_rows_max;
         let predicted = if small && counters.is_cheap(Duration::from_micros(self.settings.inline_below_us)) {
-            self.compute_here(routed, rows, inputs)?
+            self.compute_here(routed, rows, inputs, now)?
         } else {
             Box::pin(self.compute_on_worker(routed, rows, inputs)).await?
         };
@@ -40,10 +47,9 @@ impl Inner {
         Ok(predicted.outputs)
     }
 
-    /// Predicts on this thread.
-    fn compute_here(&self, routed: &Routed, rows: usize, inputs: Payload) -> Result<Predicted> {
+    /// Predicts on this thread, beginning now.
+    fn compute_here(&self, routed: &Routed, rows: usize, inputs: Payload, begun: Duration) -> Result<Predicted> {
         let version = &routed.version;
-        let begun = self.clock.monotonic();
         let predict = || guarded(|| version.predict(inputs));
         let (outputs, asked_elsewhere) = if version.model.may_ask_others() {
             self.ambient_at(routed, begun).alone(predict)
@@ -82,7 +88,7 @@ impl Inner {
         let ambient = Ambient::within(routed.timeout.saturating_sub(spent));
         #[cfg(feature = "remote")]
         let ambient = {
-            let trace = observe::current().and_then(|notes| notes.with(|noted| noted.trace));
+            let trace = observe::noted(|noted| noted.trace).flatten();
             ambient.named(trace, Arc::clone(&routed.request_id))
         };
         ambient

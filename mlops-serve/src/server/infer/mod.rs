@@ -23,7 +23,7 @@ pub(super) use sent::{gather, project};
 
 use super::Server;
 use crate::{
-    executor::Priority,
+    executor::{Payload, Priority},
     model::ServedModel,
     rollout::Variant,
     tensor::{Tensor, from_batch},
@@ -75,6 +75,15 @@ pub(crate) struct TensorReply {
     pub(crate) cookie: Option<String>,
 }
 
+/// A request in tensors that only has to be answered.
+pub(crate) struct Prepared {
+    routed: Routed,
+    sent: Payload,
+    rows: usize,
+    made_id: Option<Arc<str>>,
+    cookie: Option<String>,
+}
+
 impl Server {
     /// Predicts every row of `batch`, which has the columns that the model's metadata asks for (join keys in place of
     /// looked-up features); other columns are ignored.
@@ -97,15 +106,17 @@ impl Server {
         self.inner.answer(&routed, sent.num_rows(), self.inner.answer_rows(&routed, sent)).await
     }
 
-    /// Answers validated tensors; they come in any order.
-    pub(crate) async fn infer_tensors(
+    /// Chooses who answers validated tensors, which come in any order, and brings them into the form that it takes.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for more rows than the model's settings allow, and for inputs of different numbers of rows.
+    pub(crate) fn prepare(
         &self,
         Asked { wanted, kept, cookie }: Asked,
         tensors: Vec<Tensor>,
         options: InferOptions,
         started: Duration,
-    ) -> Result<TensorReply> {
-        let inner = &self.inner;
+    ) -> Result<Prepared> {
         let key = sticky_name(&wanted)
             .and_then(|name| key_text(tensors.iter().find(|tensor| tensor.name() == name)?.values()));
         let by_cookie = options.routing_key.is_none() && key.is_none();
@@ -121,28 +132,39 @@ impl Server {
                 if wanted.described_by.batches() {
                     tensors.iter().try_for_each(|tensor| check_rows(tensor, rows))?;
                 }
-                None
+                Payload::Tensors(tensors)
             }
-            _ => Some(gather(&wanted.described_by, &tensors, rows)?),
+            _ => Payload::Rows(gather(&wanted.described_by, &tensors, rows)?),
         };
-        let routed = inner.route(wanted, options, key, started);
+        let routed = self.inner.route(wanted, options, key, started);
         let made_id = nameless.then(|| Arc::clone(&routed.request_id));
-        match (routed.version.model.rows(), sent) {
-            (Some(model), Some(sent)) => {
-                let work = pin!(inner.answer_rows(&routed, sent));
-                let reply = inner.answer(&routed, rows, work).await?;
-                let begun = inner.clock.monotonic();
-                let outputs = from_batch(model.signature(), &reply.outputs, rows)?;
-                routed.version.counters.compute_output.add(inner.clock.monotonic().saturating_sub(begun));
-                let InferReply { version, variant, .. } = reply;
-                Ok(TensorReply { outputs, version, variant, made_id, cookie })
-            }
-            _ => {
-                let work = pin!(inner.answer_tensors(&routed, tensors, rows));
-                let outputs = inner.answer(&routed, rows, work).await?;
-                let (version, variant) = (routed.version.version, routed.variant);
-                Ok(TensorReply { outputs, version, variant, made_id, cookie })
-            }
+        Ok(Prepared { routed, sent, rows, made_id, cookie })
+    }
+
+    /// Answers what was prepared.
+    ///
+    /// # Errors
+    /// As [`Server::infer`].
+    #[allow(clippy::manual_async_fn, reason = "the arguments of an async function take room in its future twice")]
+    pub(crate) fn answer(&self, prepared: Prepared) -> impl Future<Output = Result<TensorReply>> + Send {
+        async move {
+            let (inner, routed, rows) = (&self.inner, &prepared.routed, prepared.rows);
+            let outputs = match prepared.sent {
+                Payload::Rows(sent) => {
+                    let work = pin!(inner.answer_rows(routed, sent));
+                    let reply = inner.answer(routed, rows, work).await?;
+                    let begun = inner.clock.monotonic();
+                    let outputs = from_batch(routed.model()?.signature(), &reply.outputs, rows)?;
+                    routed.version.counters.compute_output.add(inner.clock.monotonic().saturating_sub(begun));
+                    outputs
+                }
+                Payload::Tensors(tensors) => {
+                    let work = pin!(inner.answer_tensors(routed, tensors, rows));
+                    inner.answer(routed, rows, work).await?
+                }
+            };
+            let (version, variant) = (routed.version.version, routed.variant);
+            Ok(TensorReply { outputs, version, variant, made_id: prepared.made_id, cookie: prepared.cookie })
         }
     }
 }

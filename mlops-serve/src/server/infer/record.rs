@@ -17,7 +17,7 @@ use crate::{
 const SHADOWS_SKIPPED: &str = "mlops_serve_shadow_skipped_total";
 
 impl Inner {
-    pub(super) fn log(&self, routed: &Routed, at: Option<Timestamp>, inputs: &RecordBatch, outputs: &RecordBatch) {
+    pub(super) fn log(&self, routed: &Routed, at: Option<Timestamp>, inputs: RecordBatch, outputs: &RecordBatch) {
         let Some(sink) = &self.predictions else { return };
         let delivery = sink.append(PredictionBatch {
             request_id: Arc::clone(&routed.request_id),
@@ -26,7 +26,7 @@ impl Inner {
             variant: routed.variant.as_str().into(),
             propensity: routed.propensity,
             at: at.unwrap_or_else(|| self.clock.now()),
-            inputs: inputs.clone(),
+            inputs,
             outputs: outputs.clone(),
         });
         if delivery == Delivery::Dropped {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arrow_array::{Array, cast::AsArray};
-use mlops_core::Version;
+use mlops_core::{Error, Model, Result, Version};
 
 use super::{InferOptions, Wanted};
 use crate::{
@@ -31,6 +31,16 @@ pub(super) struct Routed {
     pub(super) started: Duration,
 }
 
+impl Routed {
+    /// The model that answers rows.
+    ///
+    /// # Errors
+    /// `Internal` for one on raw tensors.
+    pub(super) fn model(&self) -> Result<&dyn Model> {
+        self.version.model.rows().ok_or_else(|| Error::internal("a model on raw tensors was given rows"))
+    }
+}
+
 impl Inner {
     pub(super) fn route(
         &self,
@@ -45,7 +55,7 @@ impl Inner {
         let key = options.routing_key.or(sticky);
         let forced = options.variant.filter(|variant| *variant != Variant::Pinned);
         let loaded = |version: &Version| wanted.state.versions.get(version).cloned();
-        let (mut version, mut shadow) = (Arc::clone(&wanted.described_by), None);
+        let (mut version, mut shadow) = (wanted.described_by, None);
         let mut chosen = Chosen { variant: Variant::Champion, propensity: None };
         if wanted.pinned {
             chosen.variant = Variant::Pinned;

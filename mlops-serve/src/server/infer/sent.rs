@@ -28,31 +28,32 @@ pub(in crate::server) fn project(version: &LoadedVersion, batch: &RecordBatch) -
         if !spec.nullable && column.null_count() > 0 {
             return Err(Error::invalid_argument(format!("input column {:?} must have no nulls", spec.name)));
         }
-        columns.push((field, Arc::clone(column)));
+        columns.push(Arc::clone(column));
     }
     sent(version, columns, batch.num_rows())
 }
 
 /// Validated tensors as the columns that the client must send, in order.
 pub(in crate::server) fn gather(version: &LoadedVersion, tensors: &[Tensor], rows: usize) -> Result<RecordBatch> {
-    let mut columns = Vec::with_capacity(tensors.len());
+    let mut columns = Vec::with_capacity(version.input_specs.len());
     for (spec, field) in version.input_specs.iter().zip(version.input_schema.fields()) {
         let Some(tensor) = tensors.iter().find(|tensor| tensor.name() == spec.name) else { continue };
         check_rows(tensor, rows)?;
-        columns.push((field, to_field_column(spec, field, tensor)?));
+        columns.push(to_field_column(spec, field, tensor)?);
     }
     sent(version, columns, rows)
 }
 
-/// A batch of what was sent; it shares its schema with all others where nothing was left out.
-fn sent(version: &LoadedVersion, columns: Vec<(&FieldRef, ArrayRef)>, rows: usize) -> Result<RecordBatch> {
+/// A batch of what was sent; it shares its schema with all others where the input that may be left out was not.
+fn sent(version: &LoadedVersion, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let schema = if columns.len() == version.input_specs.len() {
         Arc::clone(&version.input_schema)
     } else {
-        Arc::new(Schema::new(columns.iter().map(|(field, _)| Arc::clone(field)).collect::<Vec<_>>()))
+        let was_sent = |field: &&FieldRef| version.optional_input.as_ref() != Some(field.name());
+        let fields = version.input_schema.fields().iter().filter(was_sent).map(Arc::clone);
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     };
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let columns = columns.into_iter().map(|(_, column)| column).collect();
     Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
 }
 
