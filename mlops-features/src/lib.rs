@@ -9,7 +9,7 @@
 //! | entities, feature views, window aggregations, services; plan and apply | [`definition`] |
 //! | Delta tables with exactly-once appends, data versions, schema evolution | [`table`] |
 //! | the gate at the door, the quarantine and the way out of it | [`ingest`] |
-//! | files and database tables, taken in exactly once | [`source`] |
+//! | files, database tables and other tables (by code or SQL), taken in exactly once | [`source`] |
 //! | streams, taken in exactly once | [`stream`] |
 //! | point-in-time join over Arrow batches | [`join`] |
 //! | window aggregates, the same offline and online | [`window`] |
@@ -20,7 +20,7 @@
 //! | nearest neighbours by vectors | [`vector`] |
 //! | offline table to online store | [`materialize`] |
 //! | all of it behind one door | [`FeatureStore`] |
-//! | freshness and volume | [`metrics`] |
+//! | freshness, volume, and a view as a whole ([`FeatureStore::inspect`]) | [`metrics`] |
 //! | Feast's HTTP feature server (feature `feast`) | `feast` |
 //! | training sets and online features over Arrow Flight (feature `flight`) | `flight` |
 //! | the log of answered predictions | [`prediction_log`] |
@@ -80,6 +80,7 @@ pub mod definition;
 #[cfg(feature = "dvc")]
 pub mod dvc;
 pub mod engine;
+mod fault;
 #[cfg(feature = "feast")]
 pub mod feast;
 #[cfg(feature = "flight")]
@@ -106,9 +107,9 @@ pub mod window;
 mod workers;
 
 pub use definition::{
-    Aggregation, AppliedDefinitions, Change, ChangeClass, DefinitionStore, Definitions, Entity, FeatureService,
-    FeatureView, FeatureViewBuilder, FileFormat, Function, LabelView, LabelViewBuilder, Metadata, OnDemandView,
-    Permission, Plan, Quantile, Source, SourceKind,
+    Aggregation, AppliedDefinitions, Change, ChangeClass, DefinitionStore, Definitions, Derivation, Entity,
+    FeatureService, FeatureView, FeatureViewBuilder, FileFormat, Function, LabelView, LabelViewBuilder, Metadata,
+    OnDemandView, Permission, Plan, Quantile, Source, SourceKind,
 };
 pub use engine::{ComputeEngine, Latest, LocalEngine, WindowJoin};
 pub use ingest::{IngestReceipt, Ingestor, RejectedBatch};
@@ -121,8 +122,8 @@ pub use online::{
     RedbOnlineStore,
 };
 pub use prediction_log::{LogWriter, LogWriterSettings, PredictionLog, PredictionLogSettings, join_labels};
-pub use source::{RefreshReceipt, SourceIngestor, SourceProgress, SourceReceipt, SourceSettings};
-pub use store::{FeatureStore, FeatureStoreBuilder, FeatureStoreSettings};
+pub use source::{BatchTransformation, RefreshReceipt, SourceIngestor, SourceProgress, SourceReceipt, SourceSettings};
+pub use store::{FeatureStore, FeatureStoreBuilder, FeatureStoreSettings, ViewInspection};
 pub use stream::{LatePolicy, StreamIngestor, StreamSettings, StreamSource};
 pub use table::{AppendReceipt, Compatibility, DataRef, DataVersion, Scan, Table, TableAt, TableSettings};
 pub use vector::{HnswSettings, Metric, VectorIndex, VectorQuery, VectorSearch};

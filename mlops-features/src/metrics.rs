@@ -16,6 +16,10 @@ pub const MATERIALIZED_ROWS_TOTAL: &str = "mlops_features_materialized_rows_tota
 pub const FRESHNESS_SECONDS: &str = "mlops_features_freshness_seconds";
 /// How far the watermark of a stream is behind the present, by `stream`.
 pub const STREAM_LAG_SECONDS: &str = "mlops_features_stream_lag_seconds";
+/// Entities that a `view` had when it was inspected.
+pub const VIEW_ENTITIES: &str = "mlops_features_view_entities";
+/// Which part of them had no value, by `view` and `feature`.
+pub const VIEW_MISSING_RATIO: &str = "mlops_features_view_missing_ratio";
 
 /// Whom a part of the store tells what it did, and by which clock.
 #[derive(Debug, Clone)]

@@ -14,8 +14,11 @@ use super::{
     plan::{Change, ChangeClass, Plan},
 };
 
-/// The newest layout: definitions with labels, which a reader of an older one would drop without a word.
-const FORMAT: u32 = 3;
+/// The newest layout: definitions with tables that are derived from others, of which a reader of an older one knows
+/// nothing.
+const FORMAT: u32 = 4;
+/// The layout of definitions with labels, which a reader of an older one would drop without a word.
+const FORMAT_OF_LABELS: u32 = 3;
 /// The layout of definitions with sources or views computed on demand, but no labels.
 const FORMAT_OF_SOURCES: u32 = 2;
 /// The layout of definitions that have neither.
@@ -207,12 +210,22 @@ impl AppliedDefinitions {
         put_all(&mut next.on_demand_views, plan.wanted.on_demand_views(), at)?;
         put_all(&mut next.label_views, plan.wanted.label_views(), at)?;
         put_all(&mut next.services, plan.wanted.services(), at)?;
-        next.format = match (next.has_labels(), next.sources.is_empty() && next.on_demand_views.is_empty()) {
-            (true, _) => FORMAT,
-            (false, false) => FORMAT_OF_SOURCES,
-            (false, true) => FORMAT_OF_VIEWS,
-        };
+        next.format = next.least_format();
         Ok(next)
+    }
+
+    /// The oldest layout that has everything which is there.
+    fn least_format(&self) -> u32 {
+        let mut sources = self.sources.values().flat_map(Versions::versions);
+        if sources.any(|source| source.definition.input().is_some()) {
+            FORMAT
+        } else if self.has_labels() {
+            FORMAT_OF_LABELS
+        } else if self.sources.is_empty() && self.on_demand_views.is_empty() {
+            FORMAT_OF_VIEWS
+        } else {
+            FORMAT_OF_SOURCES
+        }
     }
 
     /// Whether a view of labels was ever applied, or a service that has some.
@@ -305,14 +318,22 @@ fn put_all<T: Definition>(applied: &mut BTreeMap<Arc<str>, Versions<T>>, wanted:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::definition::Derivation;
 
     #[test]
-    fn a_service_with_labels_needs_the_newest_format() {
+    fn definitions_have_the_oldest_format_that_holds_them() {
         let service = || FeatureService::new("s", ["v:x".parse().unwrap()]).unwrap();
         let labelled = service().with_labels(["fate:lost".parse().unwrap()]).unwrap();
-        for (service, format) in [(service(), FORMAT_OF_VIEWS), (labelled, FORMAT)] {
+        let stream = Source::stream("t", "s").build().unwrap();
+        let derived = Source::table("t", "u", Derivation::Same).build().unwrap();
+        for (wanted, format) in [
+            (Definitions::new().with_service(service()), FORMAT_OF_VIEWS),
+            (Definitions::new().with_service(labelled.clone()), FORMAT_OF_LABELS),
+            (Definitions::new().with_source(stream), FORMAT_OF_SOURCES),
+            (Definitions::new().with_service(labelled).with_source(derived), FORMAT),
+        ] {
             let applied = AppliedDefinitions::default();
-            let plan = applied.plan(&Definitions::new().with_service(service)).unwrap();
+            let plan = applied.plan(&wanted).unwrap();
             assert_eq!(applied.after(&plan, Timestamp::from_micros(1)).unwrap().format, format);
         }
     }

@@ -30,7 +30,7 @@ pub use metadata::Metadata;
 pub use on_demand::{OnDemandInput, OnDemandView, OnDemandViewBuilder};
 pub use plan::{Change, ChangeClass, Permission, Plan, Subject, SubjectKind};
 pub use service::FeatureService;
-pub use source::{FileFormat, Source, SourceBuilder, SourceKind};
+pub use source::{Derivation, FileFormat, Source, SourceBuilder, SourceKind};
 pub use store::DefinitionStore;
 pub(crate) use store::permitted;
 pub use view::{CREATED, EVENT_TIMESTAMP, FEATURES_MAX, FeatureView, FeatureViewBuilder};

@@ -1,8 +1,8 @@
 //! Where the rows of a table come from, when nobody appends them by hand.
 //!
 //! A source fills the table of its own name through the same gate as every other batch. It is data: what it takes to
-//! reach the place (a connection, an object store, a stream) is handed to the store's builder by name, so no
-//! definition holds a secret.
+//! reach the place (a connection, an object store, a stream) and code that makes rows of others are handed to the
+//! store's builder by name, so no definition holds a secret.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,6 +60,34 @@ pub enum SourceKind {
         /// The stream, by name.
         stream: Arc<str>,
     },
+    /// Another table of the store, commit by commit. What is made of a commit comes in whole or not at all.
+    Table {
+        /// The table, by name.
+        table: Arc<str>,
+        /// What its rows become.
+        derivation: Derivation,
+    },
+}
+
+/// How the rows of one commit of a table become rows of another. Whichever way, they must depend on that commit alone:
+/// no clock, no draw. A change has a say in commits that are yet to come; what was derived before stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Derivation {
+    /// Nothing changes.
+    Same,
+    /// Code that the store's builder was given, a [`crate::BatchTransformation`].
+    Code {
+        /// Which code: any text, such as a release. Whoever changes what the code does changes it too.
+        version: Arc<str>,
+    },
+    /// A query in SQLite's SQL, a `SELECT` or `WITH`, over a relation of the table's name (feature `sqlite`). Times are
+    /// whole numbers in the unit of their column, booleans 0 and 1; columns of lists are not there. SQL has no NaN: a
+    /// commit with one is refused, and needs code instead.
+    Sql {
+        /// The query. The columns of its answer are found by name.
+        query: Arc<str>,
+    },
 }
 
 impl fmt::Display for FileFormat {
@@ -79,6 +107,11 @@ impl fmt::Display for SourceKind {
             Self::Files { url, format } => write!(f, "{format} files at {url}"),
             Self::Sql { connection, relation, cursor } => write!(f, "{relation} of \"{connection}\" by {cursor}"),
             Self::Stream { stream } => write!(f, "stream \"{stream}\""),
+            Self::Table { table, derivation } => match derivation {
+                Derivation::Same => write!(f, "table \"{table}\""),
+                Derivation::Code { version } => write!(f, "table \"{table}\" by code {version}"),
+                Derivation::Sql { query } => write!(f, "table \"{table}\" by {query}"),
+            },
         }
     }
 }
@@ -130,6 +163,22 @@ impl Source {
         Self::builder(name, SourceKind::Stream { stream: stream.as_ref().into() })
     }
 
+    /// Begins a source of table `name` from the commits of another `table` of the store.
+    ///
+    /// ```
+    /// use mlops_features::{Derivation, Source};
+    ///
+    /// let query = "SELECT card, paid_at, amount / 100.0 AS amount FROM raw WHERE amount > 0";
+    /// let source = Source::table("payments", "raw", Derivation::Sql { query: query.into() })
+    ///     .with_timestamp("paid_at")
+    ///     .build()?;
+    /// assert_eq!(source.input(), Some("raw"));
+    /// # Ok::<(), mlops_core::Error>(())
+    /// ```
+    pub fn table(name: impl AsRef<str>, table: impl AsRef<str>, derivation: Derivation) -> SourceBuilder {
+        Self::builder(name, SourceKind::Table { table: table.as_ref().into(), derivation })
+    }
+
     fn builder(name: impl AsRef<str>, kind: SourceKind) -> SourceBuilder {
         SourceBuilder {
             source: Self {
@@ -154,6 +203,15 @@ impl Source {
     #[must_use]
     pub fn kind(&self) -> &SourceKind {
         &self.kind
+    }
+
+    /// The table that rows are derived from, if they are.
+    #[must_use]
+    pub fn input(&self) -> Option<&str> {
+        match &self.kind {
+            SourceKind::Table { table, .. } => Some(table),
+            _ => None,
+        }
     }
 
     /// The table's column with the event time.
@@ -229,12 +287,31 @@ impl Source {
                 }));
             }
             SourceKind::Stream { stream } => named.push(("stream name", stream)),
+            SourceKind::Table { table, derivation } => {
+                named.push(("table name", table));
+                faults.extend((*table == self.name).then(|| "a table cannot be derived from itself".into()));
+                faults.extend(derivation.fault());
+            }
         }
         faults.extend(named.iter().filter_map(|(what, name)| Some(check_name(what, name).err()?.to_string())));
         if self.optional.contains(&self.timestamp) {
             faults.push(format!("the event time \"{}\" cannot be optional", self.timestamp));
         }
         all_faults(&format!("source \"{}\"", self.name), &faults)
+    }
+}
+
+impl Derivation {
+    fn fault(&self) -> Option<String> {
+        match self {
+            Self::Same => None,
+            Self::Code { version } => version.trim().is_empty().then(|| "the version of its code is empty".into()),
+            Self::Sql { query } => {
+                let first = query.split_whitespace().next().unwrap_or_default();
+                let reads = ["SELECT", "WITH"].iter().any(|verb| first.eq_ignore_ascii_case(verb));
+                (!reads).then(|| format!("a query begins with SELECT or WITH; this one begins with {first:?}"))
+            }
+        }
     }
 }
 
@@ -264,8 +341,8 @@ impl SourceBuilder {
         self
     }
 
-    /// The source, of files or a stream, need not have the table's `column`, which is null then. Without it a missing column is refused,
-    /// because a name that is spelt wrong would be null throughout.
+    /// The source, but one of a database, need not have the table's `column`, which is null then. Without it a missing
+    /// column is refused, because a name that is spelt wrong would be null throughout.
     pub fn with_optional(mut self, column: impl AsRef<str>) -> Self {
         self.source.optional.insert(column.as_ref().into());
         self
@@ -300,6 +377,11 @@ mod tests {
         }
         let error = Source::sql("t", "crm", "payments", "id").with_optional("x").build().unwrap_err();
         assert!(error.message().contains("\"x\" cannot be optional"), "{error}");
+        let query = Derivation::Sql { query: " DROP TABLE t".into() };
+        let error = Source::table("t", "t", query).build().unwrap_err();
+        for part in ["from itself", "begins with \"DROP\""] {
+            assert!(error.message().contains(part), "{error}");
+        }
         let source = || Source::sql("t", "crm", "public.payments", "id");
         let owned = Metadata { owner: Some("ann".into()), ..Metadata::default() };
         let digest = |source: SourceBuilder| source.build().unwrap().digest().unwrap();

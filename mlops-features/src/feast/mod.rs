@@ -35,6 +35,7 @@
 
 mod convert;
 mod error;
+mod filter;
 mod jobs;
 mod materialize;
 mod question;
@@ -98,7 +99,7 @@ impl FeastServer {
     }
 
     /// The routes: `POST /get-online-features`, `/write-to-online-store`, `/push`, `/materialize`,
-    /// `/materialize-incremental`, `/search` by vector (and as `/retrieve-online-documents`), `GET /health`. It binds
+    /// `/materialize-incremental`, `/search` by vector within filters (and as `/retrieve-online-documents`), `GET /health`. It binds
     /// no port.
     pub fn router(&self) -> Router {
         routes::router(Arc::clone(&self.inner))

@@ -44,11 +44,7 @@ impl<'a> Question<'a> {
             }
             _ => return Err(Error::invalid_argument("neither features nor a feature service is asked for").into()),
         };
-        let name = |feature: &FeatureRef| match asked.full_feature_names {
-            true => format!("{}__{}", feature.view_key(), feature.feature()),
-            false => feature.feature().to_owned(),
-        };
-        let names: Vec<String> = plan.features().iter().map(name).collect();
+        let names: Vec<String> = plan.features().iter().map(|of| shown_name(of, asked.full_feature_names)).collect();
         let (keys, entities) = entities(store, &plan, &asked.entities, settings)?;
         let key_names = keys.schema_ref().fields().iter().map(|field| field.name().as_str());
         if let Some(twice) = first_duplicate(key_names.chain(names.iter().map(String::as_str))) {
@@ -57,6 +53,11 @@ impl<'a> Question<'a> {
         }
         Ok(Self { plan, names, keys, entities })
     }
+}
+
+/// What `feature` is called in an answer.
+pub(super) fn shown_name(feature: &FeatureRef, full: bool) -> String {
+    if full { format!("{}__{}", feature.view_key(), feature.feature()) } else { feature.feature().to_owned() }
 }
 
 /// Reads `view:feature`, `view@latest:feature` or `view@v2:feature`.

@@ -67,7 +67,11 @@ pub(super) struct GetOnlineFeatures {
 /// `POST /search`. Clients of several versions call the vector differently.
 #[derive(Debug, Deserialize)]
 pub(super) struct Search {
-    pub(super) features: Vec<String>,
+    #[serde(default)]
+    pub(super) features: Option<Vec<String>>,
+    pub(super) feature_service: Option<String>,
+    #[serde(default)]
+    pub(super) full_feature_names: bool,
     #[serde(alias = "embedding", alias = "query_embedding")]
     pub(super) query: Option<Vec<f64>>,
     pub(super) query_string: Option<String>,

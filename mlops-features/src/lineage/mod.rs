@@ -11,6 +11,7 @@
 //! | job | reads | writes |
 //! |---|---|---|
 //! | `ingest.<table>` | the batch, by its id | the table, or its quarantine |
+//! | `source.<table>` | files, a relation of a database, a stream or another table | the table |
 //! | `training_set.<service>` | spine, tables at their versions, feature views | the training set |
 //! | `materialize.<view>` | the view's table | the feature view |
 //!

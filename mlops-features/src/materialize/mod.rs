@@ -2,13 +2,14 @@
 //!
 //! Invariants: the watermark of a view moves in the same transaction as the rows up to it, and only over event time
 //! that was read without a gap, so a run that is killed continues where it stopped and a run that is repeated changes
-//! nothing; how many rows were applied is compared with what the table says it has.
+//! nothing; how many rows were read is compared with what the table says it has.
 //!
 //! Rows whose event time is at or before the watermark when they arrive offline are not picked up by
 //! [`Materializer::run`]; [`Materializer::run_range`] applies a range of event time whatever the watermark, and
 //! [`Materializer::catch_up`] whatever was committed since it was last called, however late it is.
 
 mod chunks;
+mod computed;
 mod follow;
 
 pub use follow::FollowReceipt;
@@ -21,6 +22,7 @@ use mlops_core::{Error, Fact, Result, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    engine::ComputeEngine,
     metrics::{FRESHNESS_SECONDS, MATERIALIZED_ROWS_TOTAL, Told},
     online::{OnlineStore, ResolvedView, WriteBatch, write_batch},
     table::{Scan, Table},
@@ -65,6 +67,9 @@ pub(crate) struct MaterializeLimits {
     pub(crate) rows_per_chunk: usize,
 }
 
+/// The smallest difference between two times.
+const TICK: Duration = Duration::from_micros(1);
+
 /// Is told how far a run is.
 type OnProgress = Arc<dyn Fn(&MaterializeProgress) + Send + Sync>;
 
@@ -76,6 +81,7 @@ pub struct Materializer {
     store: Arc<dyn OnlineStore>,
     told: Told,
     limits: MaterializeLimits,
+    engine: Option<Arc<dyn ComputeEngine>>,
     cancellation: CancellationToken,
     on_progress: Option<OnProgress>,
 }
@@ -107,7 +113,8 @@ impl Materializer {
         told: Told,
         limits: MaterializeLimits,
     ) -> Self {
-        Self { tables, views, store, told, limits, cancellation: CancellationToken::new(), on_progress: None }
+        let cancellation = CancellationToken::new();
+        Self { tables, views, store, told, limits, engine: None, cancellation, on_progress: None }
     }
 
     /// Calls `on_progress` after every chunk that is durable.
@@ -223,6 +230,9 @@ impl Materializer {
         if let Some(after) = after.filter(|after| *after >= run.until) {
             return Ok(nothing(Some(after), run.until));
         }
+        if let Some(engine) = self.engine_of(run) {
+            return self.compute(engine, run, after).await;
+        }
         let name = run.view.view.timestamp();
         let ends = chunks::ends(&run.table, run.version, name, after, run.until, self.limits.rows_per_chunk).await?;
         let (mut rows, mut skipped, mut from) = (0, 0, after);
@@ -235,12 +245,24 @@ impl Materializer {
             }
             let (applied, left) = self.chunk(run, from, *end).await?;
             (rows, skipped, from) = (rows + applied, skipped + left, Some(*end));
-            if let Some(on_progress) = &self.on_progress {
-                let (view, chunks_done, chunks) = (run.view.view.name().into(), index + 1, ends.len());
-                on_progress(&MaterializeProgress { view, rows, until: *end, chunks_done, chunks });
-            }
+            self.report(run, rows, *end, (index + 1, ends.len()));
         }
         self.verify(run, after, rows + skipped).await?;
+        self.receipt(run, after, (rows, skipped)).await
+    }
+
+    fn report(&self, run: &Run, rows: u64, until: Timestamp, (chunks_done, chunks): (usize, usize)) {
+        if let Some(on_progress) = &self.on_progress {
+            on_progress(&MaterializeProgress { view: run.view.view.name().into(), rows, until, chunks_done, chunks });
+        }
+    }
+
+    async fn receipt(
+        &self,
+        run: &Run,
+        after: Option<Timestamp>,
+        (rows, skipped): (u64, u64),
+    ) -> Result<MaterializeReceipt> {
         let watermark = self.store.watermark(&run.view.online).await?;
         let until = watermark.max(Some(run.until)).unwrap_or(run.until);
         Ok(MaterializeReceipt { rows, skipped, after, until, table_version: Some(run.version) })
@@ -311,7 +333,7 @@ fn nothing(after: Option<Timestamp>, until: Timestamp) -> MaterializeReceipt {
 
 /// The last moment before `time`.
 fn before(time: Timestamp) -> Timestamp {
-    time - Duration::from_micros(1)
+    time - TICK
 }
 
 /// Event times at which to end a write: at least `rows` rows each, never between rows of the same time, because

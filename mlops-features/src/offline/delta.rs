@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{FieldRef, Schema};
 use async_trait::async_trait;
-use mlops_core::{Error, Result, Timestamp};
+use mlops_core::{Error, FeatureRef, Result, Timestamp};
 
 use super::{
     DataVersion, HistoricalOptions, LabelViews, OfflineStore, ResolvedLabels, TrainingSet, check_columns,
@@ -32,7 +32,7 @@ pub struct DeltaOfflineStore {
     tables: Arc<BTreeMap<Arc<str>, Table>>,
     views: Arc<BTreeMap<Arc<str>, Arc<ResolvedView>>>,
     labels: Arc<LabelViews>,
-    settings: JoinSettings,
+    pub(super) settings: JoinSettings,
     engine: Arc<dyn ComputeEngine>,
 }
 
@@ -44,7 +44,7 @@ struct Part {
 }
 
 /// A view and which of its features are asked for.
-type Asked = (Arc<ResolvedView>, Vec<Arc<str>>);
+pub(super) type Asked = (Arc<ResolvedView>, Vec<Arc<str>>);
 
 /// A label view and which of its labels are asked for.
 type AskedLabels = (Arc<ResolvedLabels>, Vec<Arc<str>>);
@@ -73,10 +73,10 @@ impl DeltaOfflineStore {
         self
     }
 
-    /// The service's features grouped by view, in order of first mention.
-    fn grouped(&self, service: &FeatureService) -> Result<Vec<Asked>> {
+    /// `features` grouped by view, in order of first mention.
+    pub(super) fn grouped(&self, features: &[FeatureRef]) -> Result<Vec<Asked>> {
         let mut groups: Vec<Asked> = Vec::new();
-        for feature in service.features() {
+        for feature in features {
             let unknown = || Error::not_found(format!("feature view \"{}\" is not defined", feature.view_key()));
             let view = self.views.get(feature.view_key()).ok_or_else(unknown)?;
             view.place(feature.feature())?;
@@ -104,7 +104,7 @@ impl DeltaOfflineStore {
     }
 
     /// The table that `view` is over, and the version of it that is read.
-    async fn version(
+    pub(super) async fn version(
         &self,
         view: &ResolvedView,
         options: &HistoricalOptions,
@@ -202,7 +202,7 @@ impl DeltaOfflineStore {
 
 /// The rows of `view` in `table` after the first time and up to the last, as far as statistics tell; none without a
 /// range.
-async fn rows_of(
+pub(super) async fn rows_of(
     table: &Table,
     version: u64,
     view: &ResolvedView,
@@ -273,7 +273,7 @@ impl OfflineStore for DeltaOfflineStore {
         let times = micros(spine, &options.timestamp)?;
         let range = times.iter().flatten().min().copied().zip(times.iter().flatten().max().copied());
         let (mut parts, mut data_versions) = (Vec::new(), BTreeMap::new());
-        for (view, features) in self.grouped(service)? {
+        for (view, features) in self.grouped(service.features())? {
             let rows = Arc::new(self.rows(&view, range, options, &mut data_versions).await?);
             parts.push(Part { view, features, rows });
         }

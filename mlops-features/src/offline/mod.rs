@@ -1,6 +1,7 @@
 //! Training sets: a spine of entities and times, with every feature as it stood then and every label as it turned out.
 
 mod delta;
+mod entities;
 mod labels;
 
 pub use crate::table::DataVersion;

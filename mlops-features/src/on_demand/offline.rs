@@ -11,7 +11,7 @@ use super::{Expansion, OnDemandViews};
 use crate::{
     definition::FeatureService,
     engine::ComputeEngine,
-    join::JoinSettings,
+    join::{JoinSettings, Moments},
     offline::{DeltaOfflineStore, HistoricalOptions, OfflineStore, TrainingSet, check_columns, keys_and_times},
 };
 
@@ -56,6 +56,23 @@ impl OnDemandOfflineStore<DeltaOfflineStore> {
     pub fn with_settings(mut self, settings: JoinSettings) -> Self {
         self.inner = self.inner.with_settings(settings);
         self
+    }
+
+    /// A spine of every entity of the views that `service` reads, those that on-demand views read too, as
+    /// [`DeltaOfflineStore::all_entities`] makes one. What only a request knows is not in it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn all_entities(
+        &self,
+        service: &FeatureService,
+        moments: Moments,
+        options: &HistoricalOptions,
+    ) -> Result<RecordBatch> {
+        match Expansion::new(&self.on_demand, service.features())? {
+            Some(expansion) => self.inner.entities_of(&expansion.stored, moments, options).await,
+            None => self.inner.all_entities(service, moments, options).await,
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! An online store in one redb file: embedded, transactional, one writer and many readers.
 //!
 //! Each view is one redb table of key to record, and `watermarks` holds the view's event time; a write changes both
-//! in one transaction.
+//! in one transaction. After a fault of the disk redb serves nothing more from what it has open, so the file is closed
+//! and opened again, as it is on the disk, by whoever comes next.
 
 use std::{
     fmt,
     ops::Bound,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -20,6 +21,10 @@ use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, Ta
 use serde::{Deserialize, Serialize};
 
 use super::{EntityKey, OnlineStore, ReadKeys, ScanPage, Update, WriteBatch};
+use crate::fault::is_full;
+
+/// How often a call may meet faults of others before it is one itself.
+const ATTEMPTS_MAX: usize = 8;
 
 const WATERMARKS: TableDefinition<'_, &str, i64> = TableDefinition::new("watermarks");
 
@@ -30,8 +35,8 @@ pub enum Durability {
     /// When the call returns.
     #[default]
     PerWrite,
-    /// After the next [`OnlineStore::flush`]; a crash before it loses whole writes, the latest first, never a part of
-    /// one. For replays, whose source is the offline table.
+    /// After the next [`OnlineStore::flush`]; a crash or a fault of the disk before it loses whole writes, the latest
+    /// first, never a part of one. For replays, whose source is the offline table.
     Relaxed,
 }
 
@@ -66,7 +71,9 @@ pub struct RedbOnlineStore {
 }
 
 struct Inner {
-    database: Database,
+    path: PathBuf,
+    /// None between a fault of the disk and the next call.
+    database: RwLock<Option<Database>>,
     settings: RedbSettings,
     relaxed: AtomicU32,
 }
@@ -81,20 +88,27 @@ impl RedbOnlineStore {
     /// Opens the file at `path`, creating it when there is none. One process at a time.
     ///
     /// # Errors
-    /// `FailedPrecondition` when another process has it open, `DataLoss` when it is damaged, `Unavailable` when it
-    /// cannot be read or created.
+    /// `FailedPrecondition` when another process has it open, `DataLoss` when it is damaged, `ResourceExhausted` when
+    /// the disk is full, `Unavailable` when it cannot be read or created.
     pub fn open(path: impl AsRef<Path>, settings: RedbSettings) -> Result<Self> {
-        let path = path.as_ref();
-        let database = Database::builder().set_cache_size(settings.cache_bytes).create(path).map_err(|error| {
-            let kind = match &error {
-                redb::DatabaseError::DatabaseAlreadyOpen => ErrorKind::FailedPrecondition,
-                redb::DatabaseError::Storage(redb::StorageError::Io(_)) => ErrorKind::Unavailable,
-                _ => ErrorKind::DataLoss,
-            };
-            Error::new(kind, format!("online store {} cannot be opened", path.display())).with_source(error)
-        })?;
-        Ok(Self { inner: Arc::new(Inner { database, settings, relaxed: AtomicU32::new(0) }) })
+        let path = path.as_ref().to_owned();
+        let database = RwLock::new(Some(open(&path, &settings)?));
+        Ok(Self { inner: Arc::new(Inner { path, database, settings, relaxed: AtomicU32::new(0) }) })
     }
+}
+
+fn open(path: &Path, settings: &RedbSettings) -> Result<Database> {
+    Database::builder().set_cache_size(settings.cache_bytes).create(path).map_err(|error| {
+        let kind = match &error {
+            redb::DatabaseError::DatabaseAlreadyOpen => ErrorKind::FailedPrecondition,
+            redb::DatabaseError::Storage(redb::StorageError::Io(error)) if is_full(error) => {
+                ErrorKind::ResourceExhausted
+            }
+            redb::DatabaseError::Storage(redb::StorageError::Io(_)) => ErrorKind::Unavailable,
+            _ => ErrorKind::DataLoss,
+        };
+        Error::new(kind, format!("online store {} cannot be opened", path.display())).with_source(error)
+    })
 }
 
 fn failed(error: impl Into<redb::Error>) -> Error {
@@ -102,9 +116,28 @@ fn failed(error: impl Into<redb::Error>) -> Error {
     let kind = match &error {
         redb::Error::Corrupted(_) => ErrorKind::DataLoss,
         redb::Error::ValueTooLarge(_) => ErrorKind::ResourceExhausted,
+        redb::Error::Io(error) if is_full(error) => ErrorKind::ResourceExhausted,
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("online store: {error}")).with_source(error)
+}
+
+/// What a failed call says of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The disk failed just now.
+    New,
+    /// It failed before, for someone else.
+    Old,
+}
+
+fn fault<T>(outcome: &Result<T>) -> Option<Fault> {
+    let source = std::error::Error::source(outcome.as_ref().err()?)?;
+    match source.downcast_ref::<redb::Error>()? {
+        redb::Error::Io(_) => Some(Fault::New),
+        redb::Error::PreviousIo => Some(Fault::Old),
+        _ => None,
+    }
 }
 
 /// Applies updates in order of keys, so that neighbours are written while their page is at hand. What lies after the
@@ -133,6 +166,40 @@ fn apply(table: &mut Table<'_, &'static [u8], &'static [u8]>, updates: &[(Entity
 }
 
 impl Inner {
+    /// Does `work` with the database, once more after someone else's fault.
+    fn with<T>(&self, work: impl Fn(&Database) -> Result<T>) -> Result<T> {
+        for _ in 0..ATTEMPTS_MAX {
+            let outcome = match self.opened()?.as_ref() {
+                Some(database) => work(database),
+                // Another one has just failed.
+                None => continue,
+            };
+            let Some(fault) = fault(&outcome) else { return outcome };
+            tracing::warn!(path = %self.path.display(), "the disk of the online store failed; it is opened again");
+            *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+            if fault == Fault::New {
+                return outcome;
+            }
+        }
+        Err(Error::unavailable(format!("online store {}: its disk fails again and again", self.path.display())))
+    }
+
+    /// The database, opened if it is not.
+    fn opened(&self) -> Result<RwLockReadGuard<'_, Option<Database>>> {
+        let known = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some() {
+            return Ok(known);
+        }
+        drop(known);
+        {
+            let mut closed = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            if closed.is_none() {
+                *closed = Some(open(&self.path, &self.settings)?);
+            }
+        }
+        Ok(self.database.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Whether this write is to be synced: always, or every `relaxed_writes_max`-th.
     fn durability(&self) -> redb::Durability {
         let relaxed = self.settings.durability == Durability::Relaxed;
@@ -144,8 +211,8 @@ impl Inner {
         redb::Durability::Immediate
     }
 
-    fn write(&self, batch: &WriteBatch) -> Result<()> {
-        let mut transaction = self.database.begin_write().map_err(failed)?;
+    fn write(&self, database: &Database, batch: &WriteBatch) -> Result<()> {
+        let mut transaction = database.begin_write().map_err(failed)?;
         transaction.set_durability(self.durability()).map_err(failed)?;
         {
             // A watermark alone makes no table.
@@ -164,8 +231,8 @@ impl Inner {
         transaction.commit().map_err(failed)
     }
 
-    fn read(&self, reads: &[ReadKeys]) -> Result<Vec<Vec<Option<Bytes>>>> {
-        let transaction = self.database.begin_read().map_err(failed)?;
+    fn read(database: &Database, reads: &[ReadKeys]) -> Result<Vec<Vec<Option<Bytes>>>> {
+        let transaction = database.begin_read().map_err(failed)?;
         let mut answers = Vec::with_capacity(reads.len());
         for read in reads {
             let definition = TableDefinition::<&[u8], &[u8]>::new(&read.table);
@@ -187,8 +254,8 @@ impl Inner {
     }
 
     /// In order of keys; a page begins after the last key of the one before.
-    fn scan(&self, table: &str, from: Option<&Bytes>, records_max: usize) -> Result<ScanPage> {
-        let transaction = self.database.begin_read().map_err(failed)?;
+    fn scan(database: &Database, table: &str, from: Option<&Bytes>, records_max: usize) -> Result<ScanPage> {
+        let transaction = database.begin_read().map_err(failed)?;
         let table = match transaction.open_table(TableDefinition::<&[u8], &[u8]>::new(table)) {
             Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(ScanPage::default()),
@@ -205,8 +272,8 @@ impl Inner {
         Ok(ScanPage { records, next })
     }
 
-    fn watermark(&self, table: &str) -> Result<Option<Timestamp>> {
-        let transaction = self.database.begin_read().map_err(failed)?;
+    fn watermark(database: &Database, table: &str) -> Result<Option<Timestamp>> {
+        let transaction = database.begin_read().map_err(failed)?;
         match transaction.open_table(WATERMARKS) {
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(failed(error)),
@@ -217,8 +284,8 @@ impl Inner {
         }
     }
 
-    fn flush(&self) -> Result<()> {
-        let mut transaction = self.database.begin_write().map_err(failed)?;
+    fn flush(&self, database: &Database) -> Result<()> {
+        let mut transaction = database.begin_write().map_err(failed)?;
         transaction.set_durability(redb::Durability::Immediate).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         self.relaxed.store(0, Ordering::Relaxed);
@@ -234,30 +301,30 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 impl OnlineStore for RedbOnlineStore {
     async fn write(&self, batch: WriteBatch) -> Result<()> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.write(&batch)).await
+        blocking(move || inner.with(|database| inner.write(database, &batch))).await
     }
 
     async fn read(&self, reads: Vec<ReadKeys>) -> Result<Vec<Vec<Option<Bytes>>>> {
         let keys: usize = reads.iter().map(|read| read.keys.len()).sum();
         if keys <= self.inner.settings.keys_in_place_max {
-            return self.inner.read(&reads);
+            return self.inner.with(|database| Inner::read(database, &reads));
         }
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.read(&reads)).await
+        blocking(move || inner.with(|database| Inner::read(database, &reads))).await
     }
 
     async fn scan(&self, table: &str, from: Option<Bytes>, records_max: usize) -> Result<ScanPage> {
         let (inner, table) = (Arc::clone(&self.inner), table.to_owned());
-        blocking(move || inner.scan(&table, from.as_ref(), records_max)).await
+        blocking(move || inner.with(|database| Inner::scan(database, &table, from.as_ref(), records_max))).await
     }
 
     async fn watermark(&self, table: &str) -> Result<Option<Timestamp>> {
-        self.inner.watermark(table)
+        self.inner.with(|database| Inner::watermark(database, table))
     }
 
     async fn flush(&self) -> Result<()> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.flush()).await
+        blocking(move || inner.with(|database| inner.flush(database))).await
     }
 }
 

@@ -1,7 +1,7 @@
-//! From a [`Source`] into its table: files, database tables and streams by one call, each row once.
+//! From a [`Source`] into its table: files, database tables, streams and other tables by one call, each row once.
 //!
-//! Invariants: a file is one commit, whole or absent, and is known by its store and path from that commit on; the position in a
-//! database table or stream is kept in the commit of the rows before it. So a run that is killed or repeated changes
+//! Invariants: a file is one commit, whole or absent, and is known by its store and path from that commit on; the
+//! position in a database table, a stream or another table is kept in the commit of the rows before it. So a run that is killed or repeated changes
 //! nothing twice, and the next one goes on where it stopped. Everything passes the table's gate, so a batch that breaks
 //! a rule is in quarantine and not read again. Not here: files that change; a source of files only grows.
 
@@ -11,9 +11,11 @@ mod reach;
 mod refresh;
 mod shape;
 pub mod sql;
+mod table;
 
-pub(crate) use reach::Reach;
+pub(crate) use reach::{Reach, TableCode};
 pub use refresh::RefreshReceipt;
+pub use table::BatchTransformation;
 
 use std::{fmt, sync::Arc};
 
@@ -118,12 +120,12 @@ impl SourceIngestor {
     }
 
     /// Takes in everything that is new: files in order of their paths, rows of a database table in order of its cursor,
-    /// a stream until it ends or the run is cancelled.
+    /// a stream until it ends or the run is cancelled, another table commit by commit.
     ///
     /// # Errors
     /// `InvalidArgument` naming file and column for data that does not fit the table, `DataLoss` naming a file that is
     /// cut short or not of its format, `FailedPrecondition` for a file that has another size than when it was taken in and for a
-    /// connection or stream that the store's builder was not given, `ResourceExhausted` for a file above the bound,
+    /// connection, stream or code that the store's builder was not given, `ResourceExhausted` for a file above the bound,
     /// `Unavailable` when the place cannot be reached. Files before the one that failed are in the table, of that one
     /// nothing is.
     #[tracing::instrument(skip_all, fields(source = self.source.name()))]
@@ -138,6 +140,12 @@ impl SourceIngestor {
                 self.stream(Arc::new(table)).await
             }
             SourceKind::Stream { stream } => self.stream(self.reach.stream(stream)?).await,
+            SourceKind::Table { table, derivation } => {
+                let input = self.reach.table(table)?;
+                let wanted = Wanted::of(&self.source, self.ingestor.table().schema());
+                let rows = table::Derived::new(self.source.name(), derivation, &input, wanted, &self.reach)?;
+                self.stream(Arc::new(table::TableStream::new(self.source.name(), input, rows))).await
+            }
         }
     }
 

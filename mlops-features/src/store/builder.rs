@@ -18,7 +18,7 @@ use crate::{
     offline::{LabelViews, ResolvedLabels},
     on_demand::{Code, OnDemandViews, ResolvedOnDemand, Transformation},
     online::{OnlineStore, RedbOnlineStore, RedbSettings, ResolvedView},
-    source::{Reach, sql::SqlReader},
+    source::{BatchTransformation, Reach, TableCode, sql::SqlReader},
     stream::StreamSource,
     table::{Step, Table, TableSettings},
 };
@@ -153,6 +153,13 @@ impl FeatureStoreBuilder {
     /// Adds a source, which fills the table of its name; the table must be there or be added.
     pub fn with_source(mut self, source: Source) -> Self {
         self.sources.push(source);
+        self
+    }
+
+    /// The source of table `name`, derived by code, makes its rows by `code`. A program without it can do everything
+    /// but take that source in.
+    pub fn with_table_code(mut self, name: impl AsRef<str>, code: impl BatchTransformation) -> Self {
+        self.reach.code.insert(name.as_ref().into(), TableCode(Arc::new(code)));
         self
     }
 
@@ -321,8 +328,8 @@ impl FeatureStoreBuilder {
         let labels = applied.label_views().values().filter_map(|versions| versions.current());
         let labels = labels.map(|versioned| versioned.definition.table());
         let filled = applied.sources().values().filter_map(|versions| versions.current());
-        let filled = filled.map(|versioned| versioned.definition.name());
-        let added = self.views.iter().map(FeatureView::table).chain(self.sources.iter().map(Source::name));
+        let filled = filled.flat_map(|versioned| names_of(&versioned.definition));
+        let added = self.views.iter().map(FeatureView::table).chain(self.sources.iter().flat_map(names_of));
         let added = added.chain(self.labels.iter().map(LabelView::table));
         for name in added.chain(current).chain(labels).chain(filled) {
             if !tables.contains_key(name) {
@@ -422,6 +429,7 @@ impl FeatureStoreBuilder {
             all_faults(&format!("source \"{}\"", source.name()), &faults)?;
             sources.insert(source.name().into(), source.clone());
         }
+        all_faults("feature store", &circles(&sources))?;
         Ok(sources)
     }
 
@@ -474,6 +482,23 @@ impl FeatureStoreBuilder {
         }
         faults
     }
+}
+
+/// The tables that `source` fills and reads.
+fn names_of(source: &Source) -> impl Iterator<Item = &str> {
+    [source.name()].into_iter().chain(source.input())
+}
+
+/// Tables that are derived from themselves by way of others.
+fn circles(sources: &BTreeMap<Arc<str>, Source>) -> Vec<String> {
+    let input = |name: &str| sources.get(name).and_then(Source::input);
+    let returns = |name: &&Arc<str>| {
+        // A way that is longer than there are sources goes in a circle, though perhaps not through `name`.
+        let mut way = std::iter::successors(input(name), |table| input(table)).take(sources.len());
+        way.any(|table| table == name.as_ref())
+    };
+    let circle = |name: &Arc<str>| format!("table \"{name}\" is derived from itself by way of others");
+    sources.keys().filter(returns).map(circle).collect()
 }
 
 /// The columns of table `name`.

@@ -1,8 +1,10 @@
 //! The crate's front door: one place that knows the tables, the views and the online store, and hands out the parts.
 
 mod builder;
+mod inspect;
 
 pub use builder::{FeatureStoreBuilder, FeatureStoreSettings};
+pub use inspect::ViewInspection;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -73,7 +75,7 @@ impl FeatureStore {
     }
 
     fn new(parts: Parts) -> Result<Self> {
-        let Parts { tables, views, on_demand, labels, services, sources, reach, applied, .. } = parts;
+        let Parts { tables, views, on_demand, labels, services, sources, mut reach, applied, .. } = parts;
         let Parts { checks, online, clock, bus, meter, settings, .. } = parts;
         let ingestor = |(name, table): (&Arc<str>, &Table)| {
             let checks = checks.iter().filter(|(of, _)| of == name).map(|(_, check)| Arc::clone(check)).collect();
@@ -86,6 +88,7 @@ impl FeatureStore {
             Ok((Arc::clone(name), ReadPlan::new(&views, &on_demand, service.features())?))
         };
         let plans = Arc::new(services.iter().map(plan).collect::<Result<_>>()?);
+        reach.tables.clone_from(&tables);
         let (tables, views, services) = (Arc::new(tables), Arc::new(views), Arc::new(services));
         let (on_demand, sources, reach) = (Arc::new(on_demand), Arc::new(sources), Arc::new(reach));
         let (labels, applied) = (Arc::new(labels), Arc::new(applied));
@@ -151,8 +154,9 @@ impl FeatureStore {
         Ok(SourceIngestor::new(source, self.ingestor(name)?, Arc::clone(&self.reach), settings))
     }
 
-    pub(crate) fn has_source(&self, name: &str) -> bool {
-        self.sources.contains_key(name)
+    /// What fills `table`, if anything does.
+    pub(crate) fn source_of(&self, table: &str) -> Option<&Source> {
+        self.sources.get(table)
     }
 
     /// Makes training sets.

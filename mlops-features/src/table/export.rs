@@ -11,6 +11,7 @@ use mlops_core::{Digest, Error, ErrorKind, Result};
 use object_store::ObjectStoreExt as _;
 
 use super::{Table, files::is_ours};
+use crate::fault::is_full;
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +80,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 fn failure(path: &Path, error: std::io::Error) -> Error {
-    let kind = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::ResourceExhausted,
-        _ => ErrorKind::Unavailable,
-    };
+    let kind = if is_full(&error) { ErrorKind::ResourceExhausted } else { ErrorKind::Unavailable };
     Error::new(kind, format!("cannot write {}", path.display())).with_source(error)
 }
 

@@ -1,7 +1,8 @@
 //! The data files of one version, in order of commit, with what their statistics say.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use arrow_array::RecordBatch;
 use deltalake::DeltaTable;
 use hashbrown::HashSet;
 use mlops_core::{Error, Result, Timestamp};
@@ -144,6 +145,37 @@ impl Table {
         }
         ends.push(version);
         Ok(ends)
+    }
+
+    /// The rows of the commits from version `from` on, each commit whole, until there are `rows_max` or more.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` for files of another writer, whose commits their names do not tell; otherwise as
+    /// [`Table::scan`].
+    pub(crate) async fn commits(&self, from: u64, rows_max: usize) -> Result<Vec<(u64, Vec<RecordBatch>)>> {
+        let table = self.at(None).await?;
+        let files = self.files(&table)?;
+        if let Some(foreign) = files.iter().find(|file| file.commit().is_none()) {
+            return Err(Error::failed_precondition(format!(
+                "table \"{}\" has file {} of another writer; it cannot be followed commit by commit",
+                self.name(),
+                foreign.path
+            )));
+        }
+        let (mut commits, mut rows) = (Vec::<(u64, Vec<RecordBatch>)>::new(), 0);
+        for file in files {
+            let Some(commit) = file.commit().filter(|commit| *commit >= from && file.rows > 0) else { continue };
+            if commits.last().is_none_or(|(last, _)| *last != commit) {
+                if rows >= rows_max.max(1) as u64 {
+                    break;
+                }
+                commits.push((commit, Vec::new()));
+            }
+            rows += file.rows;
+            let batches = self.read_file(table.object_store(), file, Arc::clone(self.schema()), None).await?;
+            commits.last_mut().into_iter().for_each(|(_, parts)| parts.extend_from_slice(&batches));
+        }
+        Ok(commits)
     }
 
     /// Those of `files` that were committed after version `since`.

@@ -41,6 +41,8 @@ use mlops_core::{Clock, Digest, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use crate::fault::is_full;
+
 /// How a table writes and reads. Sizes bound memory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -290,6 +292,7 @@ fn arrow_schema_of(name: &str, table: &DeltaTable) -> Result<Schema> {
 /// The public error for what the Delta crate reports.
 fn delta_error(table: &str, error: DeltaTableError) -> Error {
     let kind = match &error {
+        error if is_full(error) => ErrorKind::ResourceExhausted,
         DeltaTableError::NotATable(_) | DeltaTableError::InvalidVersion(_) => ErrorKind::NotFound,
         DeltaTableError::InvalidTableLocation(_) => ErrorKind::InvalidArgument,
         DeltaTableError::ObjectStore { .. } => ErrorKind::Unavailable,

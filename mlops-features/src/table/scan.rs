@@ -39,7 +39,7 @@ pub struct Scan {
 }
 
 #[derive(Debug, Clone)]
-struct TimeRange {
+pub(super) struct TimeRange {
     column: Arc<str>,
     after: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -175,7 +175,7 @@ impl Table {
         self.scan(scan).await?.try_collect().await
     }
 
-    async fn read_file(
+    pub(super) async fn read_file(
         &self,
         store: Arc<dyn ObjectStore>,
         file: DataFile,

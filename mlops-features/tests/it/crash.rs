@@ -11,6 +11,7 @@ use mlops_features::{Scan, Table, TableSettings};
 
 use crate::{
     data::{batch, clock, row, schema},
+    kills::kills,
     table::ids,
 };
 
@@ -30,7 +31,7 @@ fn child() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let table = open(&home).await;
-        for number in first.parse::<i64>().unwrap()..10_000 {
+        for number in first.parse::<i64>().unwrap()..1_000_000 {
             let rows: Vec<_> = (0..ROWS).map(|i| row(1, number, number * ROWS + i)).collect();
             table.append(&format!("b{number}"), &batch(&rows)).await.unwrap();
             acknowledge(number.cast_unsigned());
@@ -44,7 +45,8 @@ async fn acknowledged_batches_survive_kill_9_exactly_once() {
     let location = home.path().join("table").to_str().unwrap().to_owned();
     let random = SplitMix64::new(20_260_101);
     let mut acknowledged = -1;
-    for round in 0..8 {
+    let kills = kills(8);
+    for round in 0..kills {
         let first = (acknowledged - 2).max(0);
         let (acks, spins) =
             (1 + usize::try_from(random.bits(2 * round) % 5).unwrap(), random.bits(2 * round + 1) % 60_000);
@@ -62,4 +64,5 @@ async fn acknowledged_batches_survive_kill_9_exactly_once() {
     assert_eq!(found.len() as i64 % ROWS, 0, "batches are whole");
     let again = table.append(&format!("b{acknowledged}"), &batch(&[row(1, 1, 1)])).await.unwrap();
     assert!(again.duplicate);
+    println!("{kills} kills");
 }

@@ -181,7 +181,7 @@ async fn damaged_or_newer_definitions_are_refused() {
     let written = std::fs::read_to_string(&path).unwrap();
     let store = DefinitionStore::open(home.path().to_str().unwrap(), clock()).unwrap();
     for (from, to, kind) in [
-        ("\"format\": 1", "\"format\": 4", ErrorKind::FailedPrecondition),
+        ("\"format\": 1", "\"format\": 5", ErrorKind::FailedPrecondition),
         ("\"event_id\": \"id\"", "\"event_id\": \"n\"", ErrorKind::DataLoss),
         ("{", "", ErrorKind::DataLoss),
     ] {

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use mlops_core::{
     BatchCheck, CheckFailure, CheckOutcome, ErrorKind, EventBus, EventFilter, Fact, FeatureReader, InProcessBus,
-    Result, Timestamp,
+    PrometheusMeter, Result, Timestamp,
     arrow_array::{
-        Array, ArrayRef, Float64Array, RecordBatch,
+        ArrayRef, Float64Array, RecordBatch,
         cast::AsArray,
         types::{Float64Type, Int64Type},
     },
@@ -18,6 +18,7 @@ use mlops_features::{
 };
 
 use crate::{
+    checks::NotNegative,
     data::{batch, clock, ints, row, schema, times},
     log_lines::LogLines,
 };
@@ -120,31 +121,12 @@ async fn push_and_materialization_are_idempotent_together() {
     assert_eq!(ask(&store, &[Some(1), Some(2)], 15).await, expected);
 }
 
-#[derive(Debug)]
-struct NoNegatives;
-
-impl BatchCheck for NoNegatives {
-    fn check(&self, batch: &RecordBatch) -> Result<CheckOutcome> {
-        let values = batch.column_by_name("n").unwrap().as_primitive::<Int64Type>();
-        let rows: Vec<usize> =
-            (0..values.len()).filter(|row| values.is_valid(*row) && values.value(*row) < 0).collect();
-        let failure = CheckFailure {
-            rule: "not_negative".into(),
-            column: Some("n".into()),
-            message: format!("{} rows are below 0", rows.len()),
-            rows,
-        };
-        let failures = if failure.rows.is_empty() { Vec::new() } else { vec![failure] };
-        Ok(CheckOutcome { failures, warnings: Vec::new() })
-    }
-}
-
 #[tokio::test]
 async fn bad_batches_go_to_quarantine_and_facts_are_announced() {
     let home = tempfile::tempdir().unwrap();
     let (bus, seen) = (Arc::new(InProcessBus::default()), Arc::new(RecordingHandler::default()));
     bus.subscribe(EventFilter::all(), Arc::<RecordingHandler>::clone(&seen));
-    let store = builder(&home).with_bus(bus).with_check("events", Arc::new(NoNegatives)).build().await.unwrap();
+    let store = builder(&home).with_bus(bus).with_check("events", Arc::new(NotNegative)).build().await.unwrap();
     let ingestor = store.ingestor("events").unwrap();
     assert!(ingestor.append("good", &batch(&[row(1, 1, 1)])).await.unwrap().accepted());
     let bad = batch(&[row(1, 2, -2), row(1, 2, 2)]);
@@ -155,7 +137,7 @@ async fn bad_batches_go_to_quarantine_and_facts_are_announced() {
     assert_eq!(store.table("events").unwrap().num_rows(None).await.unwrap(), 1);
     let quarantined = ingestor.quarantine_table().unwrap().scan_all(Scan::latest()).await.unwrap();
     let reasons = quarantined[0].column_by_name("quarantine_reasons").unwrap().as_string::<i32>();
-    assert_eq!(reasons.iter().collect::<Vec<_>>(), [Some("not_negative: 1 rows are below 0"); 2]);
+    assert_eq!(reasons.iter().collect::<Vec<_>>(), [Some("not_negative: below 0"); 2]);
     store.materializer().run("v", Timestamp::from_micros(5)).await.unwrap();
     let facts: Vec<Fact> = seen.events().into_iter().map(|event| event.fact).collect();
     assert!(matches!(
@@ -164,6 +146,32 @@ async fn bad_batches_go_to_quarantine_and_facts_are_announced() {
     ));
     let error = ingestor.append("null", &batch(&[(Some(1), None, 1, None, None), row(1, 1, 1)])).await.unwrap_err();
     assert!(error.message().contains("null in 1 of 2 rows"), "{error}");
+}
+
+#[tokio::test]
+async fn a_view_is_measured_and_judged_as_a_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let meter = Arc::new(PrometheusMeter::default());
+    let store = builder(&home).with_meter(Arc::<PrometheusMeter>::clone(&meter)).build().await.unwrap();
+    let rows = [row(1, 10, 1), (Some(2), Some(12), 2, None, Some(-5)), (Some(3), Some(40), 3, Some(0.5), None)];
+    store.ingestor("events").unwrap().append("b", &batch(&rows)).await.unwrap();
+    let at = Timestamp::from_micros(15);
+    let found = store.inspect("v", at, Arc::new(NotNegative)).await.unwrap();
+    let names: Vec<_> = found.values.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["k", "event_timestamp", "n", "sum_10", "count_10"]);
+    assert_eq!(found.values.column(0), &ints([Some(1), Some(2)]), "3 was not seen by then");
+    assert_eq!(found.values.column(1), &times([Some(15); 2]));
+    assert_eq!(found.outcome.failures[0].rows, [1]);
+    let page = meter.render();
+    for line in [
+        "mlops_features_view_entities{view=\"v\"} 2",
+        "mlops_features_view_missing_ratio{view=\"v\",feature=\"n\"} 0",
+        "mlops_features_view_missing_ratio{view=\"v\",feature=\"sum_10\"} 0.5",
+    ] {
+        assert!(page.contains(line), "{line} {page}");
+    }
+    let unknown = store.inspect("w", at, Arc::new(NotNegative)).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound);
 }
 
 #[derive(Debug)]

@@ -12,15 +12,20 @@ use std::{
 use mlops_core::{
     ErrorKind, FeatureReader, FeatureRef, PrometheusMeter, Timestamp,
     arrow_array::{RecordBatch, cast::AsArray, types::Int64Type},
+    arrow_schema::{Field, Schema},
     testing::{SplitMix64, acknowledge, run_and_kill},
 };
 use mlops_features::{
     Aggregation, Durability, Entity, FeatureStore, FeatureStoreBuilder, FeatureStoreSettings, FeatureView, Function,
-    MaterializeProgress, MemoryOnlineStore, OnlineStore, online::RedbSettings,
+    LocalEngine, MaterializeProgress, MemoryOnlineStore, OnlineStore, online::RedbSettings,
 };
+use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use crate::data::{Row, batch, clock, ints, row, schema};
+use crate::{
+    data::{Row, batch, clock, ints, row, schema},
+    kills::kills,
+};
 
 const fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
@@ -94,9 +99,13 @@ async fn ranges_are_half_open_and_the_watermark_jumps_no_gap() {
 }
 
 fn online_name(store: &FeatureStore) -> String {
+    online_name_of(store, "v")
+}
+
+fn online_name_of(store: &FeatureStore, view: &str) -> String {
     // The records of a view are kept under its name and 12 digits of what they depend on; without a time to live that
     // is the digest of the view.
-    format!("v@{}", store.view("v").unwrap().digest().unwrap().short())
+    format!("{view}@{}", store.view(view).unwrap().digest().unwrap().short())
 }
 
 #[tokio::test]
@@ -159,24 +168,25 @@ async fn what_is_committed_late_goes_online_when_the_table_is_followed() {
     assert_eq!(following.await.unwrap().unwrap().rows, 1);
 }
 
+/// Rows and when each became known.
+fn with_created(rows: &[Row], created: impl IntoIterator<Item = Option<i64>>) -> RecordBatch {
+    let fields = schema().fields().iter().map(|field| field.as_ref().clone()).collect::<Vec<_>>();
+    let schema = Schema::new([fields, vec![Field::new("created", crate::data::time_type(), true)]].concat());
+    let mut columns = batch(rows).columns().to_vec();
+    columns.push(crate::data::times(created));
+    RecordBatch::try_new(Arc::new(schema), columns).unwrap()
+}
+
 #[tokio::test]
 async fn of_equal_times_the_later_created_is_served_whatever_the_order() {
-    use mlops_core::arrow_schema::{Field, Schema};
-    let created = Field::new("created", crate::data::time_type(), true);
-    let fields = schema().fields().iter().map(|field| field.as_ref().clone()).collect::<Vec<_>>();
-    let schema = Arc::new(Schema::new([fields, vec![created]].concat()));
     let view = FeatureView::builder("v", Entity::new("e", ["k"]).unwrap(), "events").with_created("created");
-    let rows = |id: i64, created: i64| {
-        let mut columns = batch(&[row(1, 10, id)]).columns().to_vec();
-        columns.push(crate::data::times([Some(created)]));
-        RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
-    };
+    let rows = |id: i64, created: i64| with_created(&[row(1, 10, id)], [Some(created)]);
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
         let home = tempfile::tempdir().unwrap();
         let store = FeatureStore::builder(home.path().to_str().unwrap())
             .with_clock(clock())
             .with_online(Arc::new(MemoryOnlineStore::default()))
-            .with_table("events", Arc::clone(&schema))
+            .with_table("events", with_created(&[], []).schema())
             .with_view(view.clone().with_column("n").build().unwrap())
             .build()
             .await
@@ -192,8 +202,77 @@ async fn of_equal_times_the_later_created_is_served_whatever_the_order() {
     }
 }
 
+/// A key, a time, when it became known, a number.
+type Known = (Option<i64>, i64, Option<i64>, Option<i64>);
+
+/// Latest values of two views over one table, one of them with windows, once every row was read and once an engine
+/// found the latest.
+async fn check_engine(rows: &[Known], cut: usize, steps: &[i64], range: (i64, i64)) {
+    let home = tempfile::tempdir().unwrap();
+    let view =
+        |name: &str| FeatureView::builder(name, Entity::new("e", ["k"]).unwrap(), "events").with_created("created");
+    let count = Aggregation::new("count", Function::Count, "n", Duration::from_micros(9));
+    let open = async || {
+        FeatureStore::builder(home.path().to_str().unwrap())
+            .with_clock(clock())
+            .with_online(Arc::new(MemoryOnlineStore::default()))
+            .with_table("events", with_created(&[], []).schema())
+            .with_view(view("plain").with_column("n").with_column("created").build().unwrap())
+            .with_view(
+                view("both").with_column("n").with_event_id("id").with_aggregation(count.clone()).build().unwrap(),
+            )
+            .build()
+            .await
+            .unwrap()
+    };
+    let (read, found) = (open().await, open().await);
+    for (number, rows) in rows.chunks(cut).enumerate() {
+        let plain: Vec<Row> = rows
+            .iter()
+            .zip(0..)
+            .map(|((k, time, _, n), id)| (*k, Some(*time), (number * cut) as i64 + id, None, *n))
+            .collect();
+        let batch = with_created(&plain, rows.iter().map(|row| row.2));
+        read.ingestor("events").unwrap().append(&format!("b{number}"), &batch).await.unwrap();
+    }
+    let engine = || found.materializer().with_engine(Arc::new(LocalEngine));
+    let features: Vec<FeatureRef> = ["plain:n", "plain:created", "both:count"].map(|text| text.parse().unwrap()).into();
+    let entities = RecordBatch::try_from_iter([("k", ints((0..5).map(Some)))]).unwrap();
+    for step in steps {
+        for name in ["plain", "both"] {
+            let (one, other) =
+                (read.materializer().run(name, at(*step)).await.unwrap(), engine().run(name, at(*step)).await.unwrap());
+            assert_eq!((one.after, one.until, one.table_version), (other.after, other.until, other.table_version));
+            assert!(if name == "plain" { other.rows <= one.rows && other.rows <= 4 } else { other.rows == one.rows });
+            let key = online_name_of(&read, name);
+            assert_eq!(read.online().watermark(&key).await.unwrap(), found.online().watermark(&key).await.unwrap());
+        }
+        let asked = read.get_online(&features, &entities, at(*step)).await.unwrap();
+        assert_eq!(asked, found.get_online(&features, &entities, at(*step)).await.unwrap());
+    }
+    read.materializer().run_range("plain", at(range.0), at(range.0 + range.1)).await.unwrap();
+    engine().run_range("plain", at(range.0), at(range.0 + range.1)).await.unwrap();
+    assert_eq!(engine().run_range("plain", at(range.0), at(range.0 + range.1)).await.unwrap().rows, 0, "it is done");
+    let asked = read.get_online(&features, &entities, at(99)).await.unwrap();
+    assert_eq!(asked, found.get_online(&features, &entities, at(99)).await.unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn the_latest_rows_that_an_engine_finds_are_served_as_if_every_row_was_read(
+        rows in proptest::collection::vec(
+            (proptest::option::weighted(0.9, 0_i64..4), 0_i64..25, proptest::option::weighted(0.8, 0_i64..9), proptest::option::weighted(0.8, 0_i64..99)), 0..60),
+        cut in 1_usize..30, steps in proptest::collection::vec(0_i64..30, 0..4), range in (-2_i64..20, 1_i64..20),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(check_engine(&rows, cut, &steps, range));
+    }
+}
+
 const HOME: &str = "MLOPS_FEATURES_MATERIALIZE_HOME";
-const KILLS: &str = "MLOPS_FEATURES_KILLS";
+/// After about as many kills a store has all there is.
+const KILLS_PER_STORE: u64 = 5;
 const EVENTS: i64 = 2_000;
 
 /// The child: materializes in small chunks and says so after each, until it is killed.
@@ -221,6 +300,14 @@ fn child() {
 
 #[tokio::test]
 async fn killed_runs_are_taken_up_and_end_like_one_that_was_not() {
+    let kills = kills(KILLS_PER_STORE);
+    for first in (0..kills).step_by(KILLS_PER_STORE as usize) {
+        killed_and_taken_up(first..kills.min(first + KILLS_PER_STORE)).await;
+    }
+    println!("{kills} kills");
+}
+
+async fn killed_and_taken_up(kills: std::ops::Range<u64>) {
     let home = tempfile::tempdir().unwrap();
     let location = home.path().to_str().unwrap();
     {
@@ -230,9 +317,8 @@ async fn killed_runs_are_taken_up_and_end_like_one_that_was_not() {
             store.ingestor("events").unwrap().append(&format!("b{number}"), &batch(rows)).await.unwrap();
         }
     }
-    let kills = std::env::var(KILLS).ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let random = SplitMix64::new(20_260_103);
-    for kill in 0..kills {
+    for kill in kills {
         let (acks, spins) =
             (1 + usize::try_from(random.bits(2 * kill) % 40).unwrap(), random.bits(2 * kill + 1) % 30_000);
         run_and_kill("materialization::child", &[(HOME, location)], acks, spins).expect("the child acknowledged");
@@ -251,7 +337,6 @@ async fn killed_runs_are_taken_up_and_end_like_one_that_was_not() {
     assert_eq!(answers[0], answers[1]);
     let counts = answers[0].column(2).as_primitive::<Int64Type>();
     assert_eq!(counts.iter().flatten().sum::<i64>(), EVENTS, "every event once");
-    println!("{kills} kills");
 }
 
 #[tokio::test]

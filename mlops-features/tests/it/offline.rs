@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use mlops_core::{ErrorKind, arrow_array::RecordBatch};
+use mlops_core::{ErrorKind, Timestamp, arrow_array::RecordBatch};
 use mlops_features::{
     Aggregation, Entity, FeatureService, FeatureStore, FeatureStoreSettings, FeatureView, Function, JoinSettings,
-    OfflineStore, TableSettings,
+    Moments, OfflineStore, TableSettings, offline::HistoricalOptions,
 };
 use proptest::prelude::*;
 
@@ -102,4 +102,31 @@ async fn only_files_that_can_matter_are_opened_and_one_that_is_gone_is_an_error(
     assert_eq!(found.column(4).as_ref(), ints([Some(20)]).as_ref());
     let error = store.offline().get_historical(&spine(&[(Some(1), Some(50))]), &service).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+}
+
+/// Every entity and time of the table, without a list of them.
+#[tokio::test]
+async fn a_training_set_needs_no_list_of_entities() {
+    let home = tempfile::tempdir().unwrap();
+    let rows: Vec<Row> =
+        (0..30).map(|time| row(time % 3, time, time)).chain([(None, Some(5), 99, None, None)]).collect();
+    let (store, service) = store(home.path(), &rows, 10, 5).await;
+    let offline = store.offline();
+    let options = HistoricalOptions { timestamp: "at".to_owned(), ..HistoricalOptions::default() };
+    let changes = Moments::Changes { after: Timestamp::from_micros(19), until: Timestamp::from_micros(25) };
+    let spine = offline.all_entities(&service, changes, &options).await.unwrap();
+    let expected = RecordBatch::try_from_iter_with_nullable([
+        ("k", ints([0, 0, 1, 1, 2, 2].map(Some)), true),
+        ("at", times([21, 24, 22, 25, 20, 23].map(Some)), true),
+    ]);
+    assert_eq!(spine, expected.unwrap());
+    let set = offline.get_historical_opts(&spine, &service, &options).await.unwrap().batch;
+    assert_eq!(set.column_by_name("n").unwrap(), &ints([21, 24, 22, 25, 20, 23].map(Some)));
+    let at = Moments::At(Timestamp::from_micros(1));
+    let spine = offline.all_entities(&service, at, &HistoricalOptions::default()).await.unwrap();
+    assert_eq!(spine.column(0), &ints([0, 1].map(Some)), "2 was not seen by then, and nobody has no key");
+    // Of the table as it was nothing else is seen.
+    let first = HistoricalOptions { versions: [("events".to_owned(), 1)].into(), ..HistoricalOptions::default() };
+    let late = Moments::Changes { after: Timestamp::from_micros(7), until: Timestamp::from_micros(25) };
+    assert_eq!(offline.all_entities(&service, late, &first).await.unwrap().num_rows(), 2);
 }

@@ -8,17 +8,18 @@ use std::{
 };
 
 use mlops_core::{
-    ErrorKind, Result, Timestamp,
+    ErrorKind, FeatureReader as _, FeatureRef, Result, Timestamp,
     arrow_array::{
-        ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int32Array, RecordBatch,
-        StringArray, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
+        Array as _, ArrayRef, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int32Array,
+        RecordBatch, StringArray, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
         builder::{FixedSizeListBuilder, Float32Builder},
     },
 };
 use mlops_features::{
     Aggregation, Bound, ComputeEngine, Entity, FeatureService, FeatureStore, FeatureView, Function, JoinView,
-    Knowledge, Latest, LocalEngine, OfflineStore, PointInTimeJoin, Quantile, WindowJoin,
+    Knowledge, LabelView, Latest, LocalEngine, MemoryOnlineStore, OfflineStore, PointInTimeJoin, Quantile, WindowJoin,
     engine::spark::{SparkEngine, SparkSettings},
+    offline::HistoricalOptions,
 };
 use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
@@ -199,36 +200,68 @@ proptest! {
     }
 }
 
-/// The same training set from the same store, whoever computes it; and what is materialized by way of the engine is
-/// served.
+/// The same training set, labels included, from the same store, whoever computes it; and what is materialized by way of
+/// the engine is served.
 #[tokio::test]
 async fn a_feature_store_computes_on_the_server() {
     let Some(address) = server() else { return };
     let home = tempfile::tempdir().unwrap();
-    let view = FeatureView::builder("v", Entity::new("k", ["k"]).unwrap(), "events")
-        .with_column("x")
-        .with_ttl(Duration::from_micros(30))
-        .with_aggregation(Aggregation::new("sum", Function::Sum, "x", Duration::from_micros(20)));
+    let view = |name: &str| FeatureView::builder(name, Entity::new("k", ["k"]).unwrap(), "events").with_column("x");
+    let windows = view("v").with_ttl(Duration::from_micros(30)).with_aggregation(Aggregation::new(
+        "sum",
+        Function::Sum,
+        "x",
+        Duration::from_micros(20),
+    ));
+    let label = |name: &str, function, width| Aggregation::new(name, function, "n", Duration::from_micros(width));
+    let fate = LabelView::builder("fate", Entity::new("k", ["k"]).unwrap(), "events")
+        .with_delay(Duration::from_micros(2))
+        .with_label(label("soon", Function::Count, 10))
+        .with_label(label("next", Function::First, 10))
+        .with_label(label("later", Function::Sum, 25));
     let service = FeatureService::new("s", ["v:sum", "v:x"].map(|name| name.parse().unwrap())).unwrap();
-    let store = FeatureStore::builder(home.path().to_str().unwrap())
-        .with_clock(clock())
-        .with_table("events", schema())
-        .with_view(view.build().unwrap())
-        .with_service(service.clone())
-        .build()
-        .await
-        .unwrap();
+    let service =
+        service.with_labels(["fate:soon", "fate:next", "fate:later"].map(|name| name.parse().unwrap())).unwrap();
+    let open = async || {
+        FeatureStore::builder(home.path().to_str().unwrap())
+            .with_clock(clock())
+            .with_online(Arc::new(MemoryOnlineStore::default()))
+            .with_table("events", schema())
+            .with_view(windows.clone().build().unwrap())
+            .with_view(view("plain").with_column("n").build().unwrap())
+            .with_label_view(fate.clone().build().unwrap())
+            .with_service(service.clone())
+            .build()
+            .await
+            .unwrap()
+    };
+    let store = open().await;
     for (id, range) in [0..40, 40..90].into_iter().enumerate() {
         let rows: Vec<_> = range.map(|at| row(at % 4, at, at)).collect();
         store.ingestor("events").unwrap().append(&format!("b{id}"), &crate::data::batch(&rows)).await.unwrap();
     }
     let asked: Vec<Event> = (0..60).map(|at| (Some(at % 5), Some(at * 2), None, None)).collect();
     let spine = spine(&asked);
-    let local = store.offline().get_historical(&spine, &service).await.unwrap();
+    // The windows of later rows have not closed then.
+    let options = HistoricalOptions { labels_known_by: Some(Timestamp::from_micros(100)), ..Default::default() };
+    let local = store.offline().get_historical_opts(&spine, &service, &options).await.unwrap();
+    let soon = local.batch.column_by_name("soon").unwrap();
+    assert!((1..59).contains(&soon.null_count()), "{soon:?}");
+    let features: Vec<FeatureRef> = ["plain:n", "plain:x"].map(|name| name.parse().unwrap()).into();
+    let until = Timestamp::from_micros(70);
+    store.materializer().run("plain", until).await.unwrap();
+    let keys = spine.project(&[0]).unwrap();
+    let served = store.get_online(&features, &keys, until).await.unwrap();
     for engine in engines(&address, home.path()) {
-        let remote = store.offline().with_engine(Arc::new(engine)).get_historical(&spine, &service).await.unwrap();
+        let engine: Arc<dyn ComputeEngine> = Arc::new(engine);
+        let offline = store.offline().with_engine(Arc::clone(&engine));
+        let remote = offline.get_historical_opts(&spine, &service, &options).await.unwrap();
         assert!(same(&remote.batch, &local.batch));
         assert_eq!(remote.data_versions, local.data_versions);
+        let other = open().await;
+        let receipt = other.materializer().with_engine(engine).run("plain", until).await.unwrap();
+        assert_eq!((receipt.rows, receipt.until), (4, until));
+        assert!(same(&other.get_online(&features, &keys, until).await.unwrap(), &served));
     }
 }
 

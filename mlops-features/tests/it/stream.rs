@@ -15,8 +15,8 @@ use std::{
 
 use async_trait::async_trait;
 use mlops_core::{
-    BatchCheck, CheckFailure, CheckOutcome, ErrorKind, PrometheusMeter, Result, Timestamp,
-    arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type},
+    ErrorKind, PrometheusMeter, Result, Timestamp,
+    arrow_array::RecordBatch,
     testing::{SplitMix64, acknowledge, run_and_kill},
 };
 use mlops_features::{
@@ -26,25 +26,11 @@ use mlops_features::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    checks::NotNegative,
     data::{Row, batch, clock, row, schema},
+    kills::kills,
     table::ids,
 };
-
-/// Refuses rows whose number is below 0.
-#[derive(Debug)]
-struct NotNegative;
-
-impl BatchCheck for NotNegative {
-    fn check(&self, batch: &RecordBatch) -> Result<CheckOutcome> {
-        let values = batch.column_by_name("n").unwrap().as_primitive::<Int64Type>();
-        let rows: Vec<usize> =
-            (0..values.len()).filter(|row| values.is_valid(*row) && values.value(*row) < 0).collect();
-        let (rule, column, message) = ("not_negative".into(), Some("n".into()), "below 0".into());
-        let failure = CheckFailure { rule, column, message, rows };
-        let failures = if failure.rows.is_empty() { Vec::new() } else { vec![failure] };
-        Ok(CheckOutcome { failures, warnings: Vec::new() })
-    }
-}
 
 async fn store(home: &str) -> FeatureStore {
     FeatureStore::builder(home)
@@ -276,8 +262,6 @@ impl StreamSource for Log {
 
 const HOME: &str = "MLOPS_FEATURES_STREAM_HOME";
 const SEED: &str = "MLOPS_FEATURES_STREAM_SEED";
-/// How often a run of the crash test kills.
-const KILLS: &str = "MLOPS_FEATURES_KILLS";
 const ROWS: u64 = 400;
 const STREAMS: [(&str, LatePolicy); 2] = [("quarantining", LatePolicy::Quarantine), ("dropping", LatePolicy::Drop)];
 
@@ -318,7 +302,7 @@ fn child() {
 async fn streams_that_are_killed_lose_nothing_and_double_nothing() {
     let home = tempfile::tempdir().unwrap();
     let location = home.path().to_str().unwrap();
-    let kills = std::env::var(KILLS).ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    let kills = kills(6);
     let random = SplitMix64::new(20_260_102);
     for kill in 0..kills {
         let seed = kill.to_string();

@@ -23,8 +23,8 @@ use mlops_core::{
     arrow_schema::{DataType, Field, Schema, SchemaRef},
 };
 use mlops_features::{
-    Entity, FeatureStore, FeatureStoreSettings, FeatureView, HnswSettings, MemoryOnlineStore, Metric, OnlineStore,
-    Scan, VectorQuery, VectorSearch,
+    Entity, FeatureService, FeatureStore, FeatureStoreSettings, FeatureView, HnswSettings, MemoryOnlineStore, Metric,
+    OnlineStore, Scan, VectorQuery, VectorSearch,
     feast::FeastServer,
     online::{ReadKeys, ScanPage, WriteBatch},
 };
@@ -83,6 +83,9 @@ async fn store_with(
         .with_online(online)
         .with_table("docs", schema())
         .with_view(view.build().unwrap())
+        .with_service(
+            FeatureService::new("read", ["docs:title", "docs:embedding"].map(|name| name.parse().unwrap())).unwrap(),
+        )
         .build()
         .await
         .unwrap()
@@ -534,17 +537,39 @@ async fn feast_clients_find_entities_with_their_features_and_distances() {
         assert_eq!((values(2), values(4)), (json!([[1.0, 0.0], [0.0, 2.0]]), json!([0.0, 1.0])));
         assert_eq!(answer["results"][4]["statuses"], json!(["PRESENT", "PRESENT"]));
     }
+    for (filters, docs) in [
+        (json!({ "type": "eq", "key": "title", "value": "title 1" }), json!([1])),
+        (json!({ "type": "ne", "key": "doc", "value": 2 }), json!([1])),
+        (json!({ "type": "in", "key": "lang", "value": ["de", "fr"] }), json!([2])),
+        (
+            json!({ "type": "or", "filters": [
+            { "type": "eq", "key": "title", "value": "title 2" }, { "type": "lt", "key": "doc", "value": 2 }] }),
+            json!([2]),
+        ),
+        (json!({ "type": "nin", "key": "title", "value": ["title 1", "title 2"] }), json!([])),
+    ] {
+        let asked = json!({ "features": ["docs:title"], "query": [1.0, 0.0], "top_k": 1, "filters": filters });
+        let (status, answer) = post("/search", asked).await;
+        assert_eq!((status, &answer["results"][0]["values"]), (200, &docs), "{filters} {answer}");
+    }
+    let by_service = json!({ "feature_service": "read", "query": [1.0, 0.0], "top_k": 1, "full_feature_names": true });
+    let names = json!(["doc", "lang", "docs__title", "docs__embedding", "distance"]);
+    assert_eq!(post("/search", by_service).await.1["metadata"]["feature_names"], names);
     let by_view = json!({ "features": ["docs:title"], "query": [1.0, 0.0], "top_k": 1 });
     assert_eq!(post("/search", by_view).await.1["results"][0]["values"], json!([2]));
     for (change, status) in [
         (json!({ "query": null }), 400),
         (json!({ "query": null, "query_string": "words" }), 501),
-        (json!({ "filters": { "type": "eq", "key": "doc", "value": 1 } }), 501),
+        (json!({ "filters": { "type": "eq", "key": "doc", "value": "1" } }), 400),
+        (json!({ "filters": { "type": "eq", "key": "price", "value": 1 } }), 404),
+        (json!({ "filters": { "type": "eq", "key": "embedding", "value": [1] } }), 400),
         (json!({ "distance_metric": "hamming" }), 400),
         (json!({ "query": [1.0] }), 400),
         (json!({ "top_k": 0 }), 400),
         (json!({ "top_k": 1_000_000 }), 400),
         (json!({ "features": ["others:x"] }), 404),
+        (json!({ "features": null }), 400),
+        (json!({ "feature_service": "none" }), 404),
         (json!({ "features": ["docs:title", "docs:distance"] }), 400),
         (json!({ "top_k": "all" }), 422),
     ] {

@@ -26,6 +26,7 @@ use super::{
     wire::{DataSource, LocalRelation, Read, RelationType},
 };
 use crate::{
+    fault::is_full,
     join::{
         rows::{FeatureRows, Request, file_url},
         slice_bytes,
@@ -275,13 +276,7 @@ fn unwritable(path: &Path) -> Error {
 }
 
 fn failure(path: &Path, error: parquet::errors::ParquetError) -> Error {
-    let full = |error: &parquet::errors::ParquetError| match error {
-        parquet::errors::ParquetError::External(source) => {
-            source.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
-        }
-        _ => false,
-    };
-    let kind = if full(&error) { ErrorKind::ResourceExhausted } else { ErrorKind::Unavailable };
+    let kind = if is_full(&error) { ErrorKind::ResourceExhausted } else { ErrorKind::Unavailable };
     Error::new(kind, format!("cannot write {}", path.display())).with_source(error)
 }
 

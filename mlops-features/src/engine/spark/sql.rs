@@ -120,11 +120,13 @@ fn partition(keys: usize) -> String {
 /// `start..end`, in microseconds: keys, event time, features.
 pub(super) fn latest(source: &str, keys: usize, features: usize, (start, end): (i64, i64)) -> String {
     let keyed: String = (0..keys).map(|key| format!(" AND k{key} IS NOT NULL")).collect();
+    // The least number is one that not every server can read.
+    let since = if start == i64::MIN { String::new() } else { format!("event >= {start} AND ") };
     let names = (0..keys).map(|key| format!("k{key}")).chain(["event".to_owned()]);
     let names: Vec<String> = names.chain((0..features).map(|feature| format!("f{feature}"))).collect();
     format!(
         "SELECT {} FROM (SELECT *, row_number() OVER ({}ORDER BY event DESC, created DESC NULLS LAST, place DESC) AS \
-         newest FROM ({source}) WHERE event >= {start} AND event < {end}{keyed}) WHERE newest = 1",
+         newest FROM ({source}) WHERE {since}event < {end}{keyed}) WHERE newest = 1",
         names.join(", "),
         partition(keys)
     )

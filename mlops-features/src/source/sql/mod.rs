@@ -3,7 +3,7 @@
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+pub(super) mod sqlite;
 
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresReader;

@@ -87,7 +87,7 @@ fn read(path: &std::path::Path, query: &SqlQuery) -> Result<(Vec<u64>, RecordBat
 }
 
 /// `value` as a cell of `data_type`, none when it is not one exactly.
-fn cell<'a>(value: ValueRef<'a>, data_type: &DataType) -> Option<Cell<'a>> {
+pub(in crate::source) fn cell<'a>(value: ValueRef<'a>, data_type: &DataType) -> Option<Cell<'a>> {
     use DataType as T;
     let fits = |int: i64| match data_type {
         T::Int8 => i8::try_from(int).is_ok(),
@@ -101,11 +101,13 @@ fn cell<'a>(value: ValueRef<'a>, data_type: &DataType) -> Option<Cell<'a>> {
         (T::Boolean, ValueRef::Integer(int @ (0 | 1))) => Cell::Bool(int == 1),
         (T::Int8 | T::Int16 | T::Int32 | T::Int64, ValueRef::Integer(int)) if fits(int) => Cell::Int(int),
         (T::Timestamp(_, _), ValueRef::Integer(int)) => Cell::Int(int),
+        (T::Date32, ValueRef::Integer(days)) if i32::try_from(days).is_ok() => Cell::Int(days),
         (T::Timestamp(unit, _), ValueRef::Text(bytes)) => {
             let text = text(bytes).filter(|text| !is_finer(text, TimeUnit::Microsecond))?;
             Cell::Int(ticks(text.parse().ok()?, *unit)?)
         }
         (T::Float64, ValueRef::Real(float)) => Cell::Float(float),
+        (T::Float32, ValueRef::Real(float)) if is_single(float) => Cell::Float(float),
         // Every whole number of 53 bits is a double.
         (T::Float64, ValueRef::Integer(int)) if int.unsigned_abs() <= 1 << 53 => {
             #[allow(clippy::cast_precision_loss, reason = "it was checked to have at most 53 bits")]
@@ -116,6 +118,12 @@ fn cell<'a>(value: ValueRef<'a>, data_type: &DataType) -> Option<Cell<'a>> {
         (T::Binary, ValueRef::Blob(bytes)) => Cell::Bytes(bytes),
         _ => return None,
     })
+}
+
+/// Whether `float` is one of 32 bits too.
+#[allow(clippy::cast_possible_truncation, clippy::float_cmp, reason = "it is compared with what the cast leaves")]
+fn is_single(float: f64) -> bool {
+    f64::from(float as f32) == float
 }
 
 /// `time` in ticks of `unit`, none when it is finer or too far away.

@@ -3,30 +3,17 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use mlops_core::{
-    BatchCheck, CheckFailure, CheckOutcome, Result,
-    arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type},
+    Result,
+    arrow_array::{Array, cast::AsArray, types::Int64Type},
 };
 use mlops_features::{FeatureStore, MemoryOnlineStore, Scan, StreamIngestor, StreamSettings};
 
 use super::Broker;
 use crate::{
+    checks::NotNegative,
     data::{clock, schema},
     table::ids,
 };
-
-/// Refuses rows whose number is below 0.
-#[derive(Debug)]
-struct NotNegative;
-
-impl BatchCheck for NotNegative {
-    fn check(&self, batch: &RecordBatch) -> Result<CheckOutcome> {
-        let values = batch.column_by_name("n").unwrap().as_primitive::<Int64Type>();
-        let rows: Vec<usize> = (0..values.len()).filter(|row| values.value(*row) < 0).collect();
-        let (rule, column, message) = ("not_negative".into(), Some("n".into()), "below 0".into());
-        let failures = if rows.is_empty() { Vec::new() } else { vec![CheckFailure { rule, column, message, rows }] };
-        Ok(CheckOutcome { failures, warnings: Vec::new() })
-    }
-}
 
 /// Message `id`: 1 of 13 has a negative number, 1 of 17 is no row.
 fn message(id: i64) -> String {

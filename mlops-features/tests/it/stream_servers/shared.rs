@@ -24,7 +24,10 @@ use super::{
     Broker, broker, number,
     rows::{check_all_is_there, ingestor, messages, store},
 };
-use crate::servers::{Kind, Server};
+use crate::{
+    kills::kills,
+    servers::{Kind, Server},
+};
 
 struct Sender(Arc<dyn Broker>, String);
 
@@ -62,8 +65,6 @@ pub(super) async fn promises(kind: Kind) {
 const KIND: &str = "MLOPS_FEATURES_BROKER_KIND";
 const URL: &str = "MLOPS_FEATURES_BROKER_URL";
 const HOME: &str = "MLOPS_FEATURES_BROKER_HOME";
-/// How often a run of the crash test kills.
-const KILLS: &str = "MLOPS_FEATURES_KILLS";
 
 /// The child: takes messages in, few at a time, until it is killed. Does nothing when run as a test.
 #[test]
@@ -101,7 +102,7 @@ pub(super) async fn kills_lose_nothing(kind: Kind) {
     broker.send("events", &messages(0..MESSAGES)).await;
     let home = tempfile::tempdir().unwrap();
     let location = home.path().to_str().unwrap();
-    let kills = std::env::var(KILLS).ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let kills = kills(8);
     let random = SplitMix64::new(20_260_103);
     for kill in 0..kills {
         let acks = 2 + usize::try_from(random.bits(2 * kill) % 4).unwrap();

@@ -1,5 +1,7 @@
 //! A feature store whose reads and writes leave lineage: the same verbs, each between two events.
 
+mod source;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -14,7 +16,7 @@ use super::{
 use crate::{
     definition::{FeatureService, FeatureView, LabelView, OnDemandView},
     ingest::{IngestReceipt, Ingestor},
-    materialize::{MaterializeReceipt, Materializer},
+    materialize::{FollowReceipt, MaterializeReceipt, Materializer},
     offline::{DeltaOfflineStore, HistoricalOptions, OfflineStore, TrainingSet},
     on_demand::OnDemandOfflineStore,
     store::FeatureStore,
@@ -313,6 +315,34 @@ impl Traced<Materializer> {
         let (run, facts) = self.begin(view).await;
         let outcome = self.inner.backfill(view, after, until).await;
         finish(run, facts, &outcome).await;
+        outcome
+    }
+
+    /// As [`Materializer::run_range`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run_range(&self, view: &str, start: Timestamp, end: Timestamp) -> Result<MaterializeReceipt> {
+        let (run, facts) = self.begin(view).await;
+        let outcome = self.inner.run_range(view, start, end).await;
+        finish(run, facts, &outcome).await;
+        outcome
+    }
+
+    /// As [`Materializer::catch_up`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn catch_up(&self, view: &str) -> Result<FollowReceipt> {
+        let (run, (mut inputs, mut target)) = self.begin(view).await;
+        let outcome = self.inner.catch_up(view).await;
+        if let Ok(FollowReceipt { rows, table_version, .. }) = &outcome {
+            target = target.with_rows(*rows);
+            if let Some(version) = table_version {
+                inputs = inputs.into_iter().map(|facts| facts.with_version(version)).collect();
+            }
+        }
+        end(run, &outcome, (inputs, vec![target])).await;
         outcome
     }
 
