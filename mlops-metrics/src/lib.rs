@@ -58,6 +58,7 @@ mod regression_metric;
 mod scaling;
 pub mod special;
 pub mod stats;
+mod unit;
 
 pub use bootstrap::{Bootstrap, BootstrapKind, RESAMPLES_MAX, Resampled};
 pub use calibration::{
@@ -87,3 +88,4 @@ pub use metric::Metric;
 pub use rank_metric::{RankKind, RankMetric};
 pub use regression_metric::RegressionMetric;
 pub use scaling::{PlattScaling, TemperatureScaling};
+pub use unit::square_unit;

@@ -125,7 +125,7 @@ impl Metric {
         self.check(labels, scores, weights)?;
         let rows = Rows { labels, scores, weights };
         let confusion = || ConfusionMatrix::from_scores(rows.iter(), THRESHOLD);
-        Ok(match self {
+        let value = match self {
             Self::RocAuc => ranking::roc_auc(&rows)?,
             Self::AveragePrecision => ranking::average_precision(&rows)?,
             Self::LogLoss => probability::log_loss(&rows),
@@ -137,11 +137,12 @@ impl Metric {
             Self::F1 => confusion().f1(1),
             Self::Mcc => confusion().mcc(),
             Self::Mse => regression::mse(&rows),
-            Self::Rmse => regression::mse(&rows).sqrt(),
+            Self::Rmse => regression::rmse(&rows),
             Self::Mae => regression::mae(&rows),
             Self::R2 if labels.len() < 2 => return Err(undefined(self, "it needs two rows")),
             Self::R2 => regression::r2(&rows),
-        })
+        };
+        in_range(self, value)
     }
 
     pub(crate) fn check(self, labels: &[f64], scores: &[f64], weights: Option<&[f64]>) -> Result<()> {
@@ -202,6 +203,11 @@ pub(crate) fn balanced_accuracy(confusion: &ConfusionMatrix) -> Result<f64> {
     Ok(confusion.balanced_accuracy())
 }
 
+/// The value, if it is a double: errors near the ends of the range of doubles have squares beyond it.
+pub(crate) fn in_range(metric: impl fmt::Display, value: f64) -> Result<f64> {
+    if value.is_finite() { Ok(value) } else { Err(undefined(metric, "its value leaves the range of doubles")) }
+}
+
 /// The error of a metric that does not exist for these labels.
 pub(crate) fn undefined(metric: impl fmt::Display, why: &str) -> Error {
     Error::failed_precondition(format!("metric {metric} is not defined: {why}")).with("metric", metric)
@@ -250,6 +256,20 @@ mod tests {
         assert_eq!(Metric::R2.compute(&[0.1; 3], &[0.1, 0.2, 0.1]).unwrap(), 0.0);
         let error = Metric::R2.compute(&[2.1], &[2.0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    }
+
+    #[test]
+    fn labels_of_any_size_have_their_root_mean_square_and_share_explained() {
+        let (labels, scores) = ([1.0, 2.0, 4.0, -3.0], [1.5, 2.0, 3.0, -3.5]);
+        let of = |metric: Metric, unit: f64| metric.compute(&labels.map(|v| v * unit), &scores.map(|v| v * unit));
+        for power in [-1_000, -600, 600, 1_000] {
+            let unit = 2.0_f64.powi(power);
+            assert_eq!(of(Metric::Rmse, unit).unwrap(), of(Metric::Rmse, 1.0).unwrap() * unit, "2^{power}");
+            assert_eq!(of(Metric::R2, unit).unwrap(), of(Metric::R2, 1.0).unwrap(), "2^{power}");
+        }
+        // A mean of squares beyond the doubles is no value.
+        assert_eq!(of(Metric::Mse, 1e200).unwrap_err().kind(), ErrorKind::FailedPrecondition);
+        assert_eq!(Metric::Mae.compute(&[f64::MAX], &[-f64::MAX]).unwrap_err().kind(), ErrorKind::FailedPrecondition);
     }
 
     #[test]

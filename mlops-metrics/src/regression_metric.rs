@@ -11,7 +11,7 @@ use mlops_core::{Error, Result};
 use crate::{
     correlation::{kendall_tau, pearson, spearman},
     deviance::{tweedie_fault, tweedie_of_row, weighted_median},
-    metric::{Metric, Rows, undefined},
+    metric::{Metric, Rows, in_range, undefined},
     regression,
 };
 
@@ -112,10 +112,10 @@ impl RegressionMetric {
         }
         let rows = Rows { labels, scores: predictions, weights };
         let errors = || -> Vec<f64> { labels.iter().zip(predictions).map(|(l, p)| (l - p).abs()).collect() };
-        Ok(match self {
+        let value = match self {
             Self::MedianAe => weighted_median(&errors(), weights),
             Self::MaxError => errors().into_iter().fold(0.0, f64::max),
-            Self::ExplainedVariance => explained_variance(&rows),
+            Self::ExplainedVariance => regression::explained_variance(&rows),
             Self::Rmsle => self.mean(&rows).sqrt(),
             Self::Wape => {
                 let size = rows.mean(|label, _| label.abs());
@@ -133,7 +133,8 @@ impl RegressionMetric {
             Self::Spearman => spearman(labels, predictions)?,
             Self::KendallTau => kendall_tau(labels, predictions)?,
             _ => self.mean(&rows),
-        })
+        };
+        in_range(self, value)
     }
 
     fn mean(self, rows: &Rows<'_>) -> f64 {
@@ -197,12 +198,6 @@ impl RegressionMetric {
         };
         Err(Error::invalid_argument(format!("metric {self} {problem}")).with("metric", self))
     }
-}
-
-/// `1 - Var(y - p) / Var(y)`; of a constant label one when the errors are constant, else zero.
-fn explained_variance(rows: &Rows<'_>) -> f64 {
-    let errors = regression::variance(rows, |label, prediction| label - prediction);
-    regression::explained(errors, regression::variance(rows, |label, _| label))
 }
 
 impl fmt::Display for RegressionMetric {

@@ -16,7 +16,9 @@ use mlops_core::{
     arrow_array::{ArrayRef, Float64Array, RecordBatch},
     testing::SplitMix64,
 };
-use mlops_train::{Checkpoints, Collective, FitContext, MlpSettings, MlpTrainer, MpiGroup, TableDataset, TrainedModel};
+use mlops_train::{
+    BurnSettings, Checkpoints, Collective, FitContext, MlpSettings, MlpTrainer, MpiGroup, TableDataset, TrainedModel,
+};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -31,7 +33,8 @@ fn main() -> Result<()> {
         context = context.with_checkpoints(checkpoints);
     }
     // Eight batches make one step, however many processes share them.
-    let settings = MlpSettings { epochs: 10, batch_rows: 64, accumulate: 8, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 10, batch_rows: 64, accumulate: 8, ..BurnSettings::default() };
+    let settings = MlpSettings { training, ..MlpSettings::default() };
     let model = MlpTrainer.fit_settings(&rows(8_000)?, &settings, &context)?;
     group.end()?;
     if group.rank() == 0 {

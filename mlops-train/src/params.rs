@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// One value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a text, a number or a switch")]
+#[serde(untagged, expecting = "expected a text, a number, a switch or null")]
 pub enum ParamValue {
+    /// Nothing: a choice such as no limit, or `None` of a study that Optuna wrote.
+    Null,
     /// A switch.
     Bool(bool),
     /// A whole number.
@@ -23,13 +25,13 @@ pub enum ParamValue {
 }
 
 impl ParamValue {
-    /// The value as a real number; none for text and switches.
+    /// The value as a real number; none for text, switches and nothing.
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Self::Int(value) => Some(*value as f64),
             Self::Float(value) => Some(*value),
-            Self::Bool(_) | Self::Text(_) => None,
+            Self::Null | Self::Bool(_) | Self::Text(_) => None,
         }
     }
 }
@@ -37,6 +39,7 @@ impl ParamValue {
 impl fmt::Display for ParamValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Null => f.write_str("null"),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Int(value) => write!(f, "{value}"),
             Self::Float(value) => write!(f, "{value}"),
@@ -157,8 +160,9 @@ mod tests {
     #[test]
     fn json_keeps_the_kind_of_number() {
         let params = Params::new().with("a", 1.0).with("b", 1).with("c", "x").with("d", true);
+        let params = params.with("e", ParamValue::Null);
         let json = serde_json::to_string(&params).unwrap();
-        assert_eq!(json, r#"{"a":1.0,"b":1,"c":"x","d":true}"#);
+        assert_eq!(json, r#"{"a":1.0,"b":1,"c":"x","d":true,"e":null}"#);
         assert_eq!(serde_json::from_str::<Params>(&json).unwrap(), params);
     }
 

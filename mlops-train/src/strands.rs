@@ -30,6 +30,7 @@ pub(crate) fn sum_of(values: &[f64], term: impl Fn(f64) -> f64) -> f64 {
 }
 
 /// The largest value; negative infinity of none, and of what is not a number.
+#[inline(always)]
 pub(crate) fn largest(values: &[f32]) -> f32 {
     let greater = |a: f32, b: f32| if b > a { b } else { a };
     let chunks = values.chunks_exact(STRANDS);

@@ -52,7 +52,7 @@ impl Default for Quantization {
 /// use std::sync::Arc;
 ///
 /// use mlops_core::arrow_array::{ArrayRef, Float64Array, RecordBatch};
-/// use mlops_train::{FitContext, MlpSettings, MlpTrainer, TableDataset, compress::*, scores};
+/// use mlops_train::{BurnSettings, FitContext, MlpSettings, MlpTrainer, TableDataset, compress::*, scores};
 ///
 /// let x: Vec<f64> = (0..500).map(|i| f64::from(i) / 250.0 - 1.0).collect();
 /// let y: Vec<f64> = x.iter().map(|x| 3.0 * x.abs() + 1.0).collect();
@@ -61,7 +61,8 @@ impl Default for Quantization {
 ///     ("y", Arc::new(Float64Array::from(y)) as ArrayRef),
 /// ])?;
 /// let data = TableDataset::regression(batch, "y").build()?;
-/// let settings = MlpSettings { epochs: 30, batch_rows: 32, ..MlpSettings::default() };
+/// let training = BurnSettings { epochs: 30, batch_rows: 32, ..BurnSettings::default() };
+/// let settings = MlpSettings { training, ..MlpSettings::default() };
 /// let model = MlpTrainer.fit_settings(&data, &settings, &FitContext::new(1))?;
 ///
 /// let pruned = Compressor::new().with_pruning(Pruning::Structured(0.25));

@@ -15,22 +15,28 @@ pub(crate) enum Column<'a> {
     Categories(Vec<Option<&'a str>>),
 }
 
-/// The type of a column's values, which for a dictionary is that of its entries.
+/// The type of a column's values, which for a dictionary is that of its entries; decimals, and columns without any
+/// value, count as doubles.
 ///
 /// # Errors
 /// `Unimplemented` for a type that models do not take.
 pub(crate) fn value_type(found: &arrow_schema::DataType) -> Result<DataType> {
     match found {
-        arrow_schema::DataType::Dictionary(_, entries) => DataType::from_arrow(entries),
+        arrow_schema::DataType::Dictionary(_, entries) => value_type(entries),
+        arrow_schema::DataType::Null | arrow_schema::DataType::Decimal128(_, _) => Ok(DataType::Float64),
         plain => DataType::from_arrow(plain),
     }
 }
 
-/// Decodes a column that must be of `expected` type; large, view and dictionary layouts count as plain.
+/// Decodes a column that must be of `expected` type; large, view and dictionary layouts count as plain, and a column
+/// without any value is of every type.
 ///
 /// # Errors
 /// `InvalidArgument` naming the column when its type is another one or no feature type.
 pub(crate) fn decode<'a>(name: &str, expected: DataType, array: &'a ArrayRef) -> Result<Column<'a>> {
+    if *array.data_type() == arrow_schema::DataType::Null && expected == DataType::String {
+        return Ok(Column::Categories(vec![None; array.len()]));
+    }
     let found = value_type(array.data_type());
     if !found.is_ok_and(|found| found == expected) {
         return Err(Error::invalid_argument(format!(
@@ -53,17 +59,16 @@ pub(crate) fn values<'a>(name: &str, array: &'a ArrayRef) -> Result<Column<'a>> 
 }
 
 macro_rules! widen {
-    ($array:expr, $($variant:ident => $arrow:ident $convert:expr),* $(,)?) => {
+    ($array:expr, $($variant:ident => $arrow:ident $value:ident $convert:expr),* $(,)?) => {
         match $array.data_type() {
             arrow_schema::DataType::Boolean => {
                 Some($array.as_boolean().iter().map(|v| v.map_or(f64::NAN, |v| f64::from(u8::from(v)))).collect())
             }
             $(arrow_schema::DataType::$variant => {
-                let convert: fn(_) -> f64 = $convert;
                 let values = $array.as_primitive::<types::$arrow>();
                 Some(match values.null_count() {
-                    0 => values.values().iter().map(|&v| convert(v)).collect::<Vec<f64>>(),
-                    _ => values.iter().map(|v| v.map_or(f64::NAN, convert)).collect(),
+                    0 => values.values().iter().map(|&$value| $convert).collect::<Vec<f64>>(),
+                    _ => values.iter().map(|value| value.map_or(f64::NAN, |$value| $convert)).collect(),
                 })
             })*
             _ => None,
@@ -81,26 +86,37 @@ pub(crate) fn numbers(name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
         let entries = numbers(name, dictionary.values())?;
         return Ok(by_key(dictionary, &entries, f64::NAN));
     }
-    let values: Option<Vec<f64>> = widen!(array,
-        Int8 => Int8Type f64::from,
-        Int16 => Int16Type f64::from,
-        Int32 => Int32Type f64::from,
-        Int64 => Int64Type |v| v as f64,
-        UInt8 => UInt8Type f64::from,
-        UInt16 => UInt16Type f64::from,
-        UInt32 => UInt32Type f64::from,
-        UInt64 => UInt64Type |v| v as f64,
-        Float16 => Float16Type f64::from,
-        Float32 => Float32Type f64::from,
-        Float64 => Float64Type |v| v,
-    );
+    let whole: Option<Vec<f64>> = match array.data_type() {
+        arrow_schema::DataType::Null => Some(vec![f64::NAN; array.len()]),
+        arrow_schema::DataType::Decimal128(_, scale) => {
+            let unit = 10.0_f64.powi(i32::from(*scale));
+            let values = array.as_primitive::<types::Decimal128Type>();
+            Some(values.iter().map(|value| value.map_or(f64::NAN, |value| value as f64 / unit)).collect())
+        }
+        _ => None,
+    };
+    let values = whole.or_else(|| {
+        widen!(array,
+            Int8 => Int8Type v f64::from(v),
+            Int16 => Int16Type v f64::from(v),
+            Int32 => Int32Type v f64::from(v),
+            Int64 => Int64Type v v as f64,
+            UInt8 => UInt8Type v f64::from(v),
+            UInt16 => UInt16Type v f64::from(v),
+            UInt32 => UInt32Type v f64::from(v),
+            UInt64 => UInt64Type v v as f64,
+            Float16 => Float16Type v f64::from(v),
+            Float32 => Float32Type v f64::from(v),
+            Float64 => Float64Type v v,
+        )
+    });
     let Some(mut values) = values else {
         return Err(Error::invalid_argument(format!(
             "column {name:?} must hold numbers or booleans, found {}",
             array.data_type()
         )));
     };
-    values.iter_mut().for_each(|value| *value = if value.is_infinite() { f64::NAN } else { *value });
+    values.iter_mut().for_each(|value| *value = if value.is_finite() { *value } else { f64::NAN });
     Ok(values)
 }
 
@@ -140,8 +156,8 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::{
-        BooleanArray, DictionaryArray, Float64Array, Int8Array, Int32Array, LargeStringArray, StringArray,
-        StringViewArray, types::Int8Type,
+        BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int8Array, Int32Array, LargeStringArray,
+        NullArray, StringArray, StringViewArray, types::Int8Type,
     };
 
     use super::*;
@@ -183,6 +199,19 @@ mod tests {
         );
         assert_eq!(texts("t", &(Arc::new(nothing) as ArrayRef)).unwrap(), [None]);
         assert!(texts("t", &of(Arc::new(Int32Array::from(vec![1, 2, 3])))).is_err());
+    }
+
+    #[test]
+    fn decimals_are_numbers_and_nothing_is_of_every_type() {
+        let cents = Decimal128Array::from(vec![Some(1_050), None, Some(-3)]).with_precision_and_scale(10, 2).unwrap();
+        let cents: ArrayRef = Arc::new(cents);
+        let found = numbers("x", &cents).unwrap();
+        assert!(found[0] == 10.5 && found[1].is_nan() && found[2] == -0.03, "{found:?}");
+        let nothing: ArrayRef = Arc::new(NullArray::new(2));
+        assert!(numbers("x", &nothing).unwrap().iter().all(|value| value.is_nan()));
+        let Column::Categories(texts) = decode("x", DataType::String, &nothing).unwrap() else { panic!("no texts") };
+        assert_eq!(texts, [None, None]);
+        assert!(decode("x", DataType::Float64, &nothing).is_ok());
     }
 
     #[test]

@@ -4,10 +4,14 @@
 //! labels are finite, weights are finite and not negative. Immutable; [`TableDataset::take`] makes
 //! the subsets that validation needs.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, cast::AsArray, types::TimestampMicrosecondType};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, RecordBatch, UInt32Array, cast::AsArray, new_null_array,
+    types::TimestampMicrosecondType,
+};
 use mlops_core::{DataType, Error, Result, Signature, TensorSpec, arrow_schema};
+use mlops_metrics::square_unit;
 
 use super::{
     column::{numbers, value_type},
@@ -18,10 +22,13 @@ use super::{
 /// Feature columns that one dataset may have; models address them with sixteen bits.
 const FEATURES_MAX: usize = 10_000;
 
+/// Largest label of a row without weight that trainers see.
+const UNWEIGHTED_MAX: f64 = 1e100;
+
 /// Features, labels and optionally weights and times of a table.
 ///
 /// Features are numbers, booleans or text; nulls are allowed and mean missing, as do NaN and
-/// infinities.
+/// infinities. Decimals, and columns without any value, become doubles.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -163,7 +170,12 @@ impl TableDatasetBuilder {
         let mut fields = Vec::with_capacity(features.len());
         let mut columns = Vec::with_capacity(features.len());
         for spec in features {
-            let column = plain(self.column("feature", &spec.name)?)?;
+            let column = match self.column("feature", &spec.name)? {
+                empty if *empty.data_type() == arrow_schema::DataType::Null => {
+                    new_null_array(&arrow_schema::DataType::Float64, empty.len())
+                }
+                column => plain(column)?,
+            };
             fields.push(arrow_schema::Field::new(&spec.name, column.data_type().clone(), true));
             columns.push(column);
         }
@@ -172,21 +184,31 @@ impl TableDatasetBuilder {
     }
 }
 
-/// The column with the entries of a dictionary in place, so that whatever changes columns meets plain ones.
+/// The column with the entries of a dictionary in place and decimals as doubles, so that whatever changes columns meets
+/// plain ones.
 pub(crate) fn plain(column: &ArrayRef) -> Result<ArrayRef> {
-    match column.as_any_dictionary_opt() {
-        Some(dictionary) => Ok(arrow_select::take::take(dictionary.values(), dictionary.keys(), None)?),
-        None => Ok(Arc::clone(column)),
+    if let Some(dictionary) = column.as_any_dictionary_opt() {
+        return plain(&arrow_select::take::take(dictionary.values(), dictionary.keys(), None)?);
+    }
+    match column.data_type() {
+        arrow_schema::DataType::Decimal128(_, _) => {
+            let values = numbers("decimals", column)?.into_iter().map(|value| Some(value).filter(|v| !v.is_nan()));
+            Ok(Arc::new(values.collect::<Float64Array>()))
+        }
+        _ => Ok(Arc::clone(column)),
     }
 }
 
 fn weights(name: &str, array: &ArrayRef) -> Result<Vec<f64>> {
     let values = numbers(name, array)?;
     let bad = values.iter().filter(|value| value.is_nan() || **value < 0.0).count();
-    if bad > 0 || values.iter().sum::<f64>() <= 0.0 {
+    let sum: f64 = values.iter().sum();
+    if bad > 0 || !sum.is_normal() {
         return Err(Error::invalid_argument(format!(
-            "weight column {name:?} must hold finite numbers of at least zero with a positive sum, found {bad} others"
-        )));
+            "weight column {name:?} must hold finite numbers of at least zero with a finite positive sum, found {bad} \
+             others and the sum {sum}"
+        ))
+        .with("column", name));
     }
     Ok(values)
 }
@@ -324,6 +346,24 @@ impl TableDataset {
         order
     }
 
+    /// The same rows with numbers to be predicted in a unit in which they can be squared, and that unit: one but for
+    /// numbers near the ends of the range of doubles. What stands in rows without weight does not count, and is
+    /// bounded, for nothing times infinity is no number.
+    pub(crate) fn in_unit(&self) -> (Cow<'_, Self>, f64) {
+        let counts = |row: usize| self.weight(row) > 0.0;
+        let weighted = self.labels.iter().enumerate().filter(|(row, _)| counts(*row));
+        let unit = square_unit(weighted.map(|(_, label)| *label));
+        let scaled = |(row, label): (usize, &f64)| {
+            let label = label / unit;
+            if counts(row) { label } else { label.clamp(-UNWEIGHTED_MAX, UNWEIGHTED_MAX) }
+        };
+        let labels: Vec<f64> = self.labels.iter().enumerate().map(scaled).collect();
+        if labels == self.labels {
+            return (Cow::Borrowed(self), unit);
+        }
+        (Cow::Owned(Self { labels, ..self.clone() }), unit)
+    }
+
     /// The weighted variance of numbers to be predicted; one where they are one constant up to rounding, and in a
     /// classification, whose losses have no unit.
     pub(crate) fn label_variance(&self) -> f64 {
@@ -363,7 +403,9 @@ fn pick<T: Copy>(values: &[T], indices: &[usize]) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{BinaryArray, Float64Array, Int64Array, TimestampMicrosecondArray};
+    use arrow_array::{
+        BinaryArray, Decimal128Array, Int64Array, NullArray, TimestampMicrosecondArray, types::Float64Type,
+    };
     use mlops_core::ErrorKind;
 
     use super::*;
@@ -410,6 +452,21 @@ mod tests {
         assert_eq!(data.features()[0].data_type, DataType::String);
         let plain = data.batch().column(0).as_any().downcast_ref::<StringArray>().unwrap();
         assert_eq!(plain.iter().collect::<Vec<_>>(), [Some("free"), None, Some("paid")]);
+    }
+
+    #[test]
+    fn decimals_and_columns_without_values_are_doubles() {
+        let price = Decimal128Array::from(vec![Some(150), None, Some(-25)]).with_precision_and_scale(9, 2).unwrap();
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("price", Arc::new(price) as ArrayRef, true),
+            ("nothing", Arc::new(NullArray::new(3)) as ArrayRef, true),
+            ("y", Arc::new(Int64Array::from(vec![0, 1, 0])) as ArrayRef, true),
+        ]);
+        let data = TableDataset::classification(batch.unwrap(), "y").build().unwrap();
+        assert!(data.features().iter().all(|spec| spec.data_type == DataType::Float64));
+        let doubles =
+            |column: usize| data.batch().column(column).as_primitive::<Float64Type>().iter().collect::<Vec<_>>();
+        assert_eq!((doubles(0), doubles(1)), (vec![Some(1.5), None, Some(-0.25)], vec![None; 3]));
     }
 
     #[test]

@@ -163,10 +163,11 @@ fn two_classes(name: &str, names: &[String], positive: Option<&str>) -> Result<L
     let distinct: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     let mut ordered = distinct.iter();
     let (Some(&first), Some(&second), None) = (ordered.next(), ordered.next(), ordered.next()) else {
-        return Err(Error::invalid_argument(format!(
-            "label column {name:?} must have two classes, found {}; OneVsRestTrainer learns more",
-            distinct.len()
-        )));
+        let found = match (distinct.len(), distinct.first()) {
+            (1, Some(class)) => format!("1, {class:?}, in all rows"),
+            (several, _) => format!("{several}; OneVsRestTrainer learns more"),
+        };
+        return Err(Error::invalid_argument(format!("label column {name:?} must have two classes, found {found}")));
     };
     let (negative, positive) = match positive {
         None => (first, second),

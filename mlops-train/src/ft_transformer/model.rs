@@ -70,6 +70,8 @@ impl FtTransformerTrainer {
     ) -> Result<FtTransformerModel> {
         settings.validate()?;
         data.check_learnable()?;
+        let (data, unit) = data.in_unit();
+        let data = &*data;
         let (preprocessor, matrix) = Preprocessor::fit_transform(&settings.preprocessing(), data, context.seed())?;
         let counts = preprocessor.code_counts();
         let inputs = Inputs::with_codes(&matrix, &counts);
@@ -93,7 +95,7 @@ impl FtTransformerTrainer {
             balance_classes: settings.balance_classes,
         };
         let Trained { module, epoch, history, .. } = fit.run(&learner, context)?;
-        let own = Blocks { shape, output, epochs: epoch };
+        let own = Blocks { shape, output: output.times(unit)?, epochs: epoch };
         let description = Description::new(data, context.seed(), settings.clone(), own);
         let network = module.to_network(&description.own.shape)?;
         Ok(FtTransformerModel { shell: Shell::new(data, preprocessor)?, network, description, history })

@@ -91,6 +91,7 @@ pub(super) fn from_numbers(kind: &DataType, values: &[f64]) -> Option<ArrayRef> 
 
 /// A column of one value, or of nulls.
 fn constant(name: &str, kind: &DataType, value: Option<&ParamValue>, rows: usize) -> Result<ArrayRef> {
+    let value = value.filter(|value| **value != ParamValue::Null);
     let wrong = || {
         let shown = value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         Error::invalid_argument(format!("column {name:?} of type {kind} cannot be set to {shown}")).with("column", name)

@@ -38,6 +38,8 @@ pub(super) const SAMPLING_STREAM: u64 = 1;
 pub(super) struct Booster<'a> {
     task: Task,
     settings: &'a GbdtSettings,
+    /// What labels, scores and leaves are to be multiplied by; see [`TableDataset::in_unit`].
+    unit: f64,
     limits: Limits<'a>,
     labels: &'a [f64],
     weights: Option<&'a [f64]>,
@@ -65,14 +67,15 @@ pub(super) struct Booster<'a> {
     pub(super) rng: SeededRng,
 }
 
-/// Fits trees to the rows of `data`, whose preprocessed numbers are `matrix`.
+/// Fits trees to the rows of `data`, whose preprocessed numbers are `matrix` and whose labels are in `unit`.
 pub(crate) fn boost(
     data: &TableDataset,
+    unit: f64,
     matrix: &Matrix,
     settings: &GbdtSettings,
     context: &FitContext,
 ) -> Result<Boosted> {
-    let mut booster = Booster::new(data, matrix, settings, context.seed());
+    let mut booster = Booster::new(data, unit, matrix, settings, context.seed());
     booster.check_memory()?;
     let mut session = resume(&mut booster, data, matrix, settings, context)?;
     booster.differentiate();
@@ -91,11 +94,11 @@ pub(crate) fn boost(
         }
         context.report(&progress);
     }
-    Ok(booster.finish())
+    booster.finish()
 }
 
 impl<'a> Booster<'a> {
-    fn new(data: &'a TableDataset, matrix: &Matrix, settings: &'a GbdtSettings, seed: u64) -> Self {
+    fn new(data: &'a TableDataset, unit: f64, matrix: &Matrix, settings: &'a GbdtSettings, seed: u64) -> Self {
         let (train, valid) = match settings.early_stopping_rounds {
             0 => ((0..data.rows() as u32).collect(), Vec::new()),
             _ => holdout(data, settings.validation_share, seed),
@@ -109,7 +112,8 @@ impl<'a> Booster<'a> {
         Self {
             task: data.task(),
             settings,
-            limits: Limits::new(settings, data.label_variance()),
+            unit,
+            limits: Limits::new(settings, data.label_variance(), unit),
             labels: data.labels(),
             weights: data.weights(),
             table,
@@ -156,12 +160,14 @@ impl<'a> Booster<'a> {
         Progress { step: self.rounds, steps_max: self.settings.rounds, train_loss, valid_loss }
     }
 
-    fn finish(mut self) -> Boosted {
-        if self.valid.is_empty() {
-            return Boosted { forest: self.forest, gains: self.gains };
-        }
-        self.forest.truncate(self.best_rounds);
-        Boosted { forest: self.forest, gains: self.gains_of_best }
+    fn finish(mut self) -> Result<Boosted> {
+        let gains = if self.valid.is_empty() {
+            self.gains
+        } else {
+            self.forest.truncate(self.best_rounds);
+            self.gains_of_best
+        };
+        Ok(Boosted { forest: self.forest.times(self.unit)?, gains })
     }
 
     fn check_memory(&self) -> Result<()> {

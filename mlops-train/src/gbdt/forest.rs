@@ -70,6 +70,20 @@ impl Forest {
         }));
     }
 
+    /// The forest whose scores are these times `factor`.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when one is no double.
+    pub(crate) fn times(mut self, factor: f64) -> Result<Self> {
+        self.base *= factor;
+        let leaves = self.nodes.iter_mut().filter(|node| node.feature == LEAF);
+        leaves.for_each(|leaf| leaf.value *= factor);
+        if self.base.is_finite() && self.nodes.iter().all(|node| node.value.is_finite()) {
+            return Ok(self);
+        }
+        Err(Error::failed_precondition("the trees leave the range of doubles; give the label a larger unit"))
+    }
+
     /// Keeps the first `trees` trees.
     pub(crate) fn truncate(&mut self, trees: usize) {
         if let Some(&end) = self.roots.get(trees) {

@@ -137,10 +137,10 @@ pub(crate) struct Limits<'a> {
 }
 
 impl<'a> Limits<'a> {
-    /// Of labels with this variance, in whose units gains are. That of large labels asks for no more than that of
-    /// labels around one: a few that are far off must not hide what tells the others apart.
-    pub(crate) fn new(settings: &'a GbdtSettings, variance: f64) -> Self {
-        Self { settings, gain: settings.min_gain.max(1e-12 * variance.min(1.0)) }
+    /// Of labels in `unit` with this variance there, in whose units gains are. That of large labels asks for no more
+    /// than that of labels around one: a few that are far off must not hide what tells the others apart.
+    pub(crate) fn new(settings: &'a GbdtSettings, variance: f64, unit: f64) -> Self {
+        Self { settings, gain: (settings.min_gain / unit / unit).max(1e-12 * variance.min(1.0)) }
     }
 }
 

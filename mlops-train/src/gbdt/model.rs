@@ -44,8 +44,10 @@ impl GbdtTrainer {
     ) -> Result<GbdtModel> {
         settings.validate()?;
         data.check_learnable()?;
+        let (data, unit) = data.in_unit();
+        let data = &*data;
         let (preprocessor, matrix) = Preprocessor::fit_transform(&settings.preprocessing(), data, context.seed())?;
-        let Boosted { forest, gains } = boost(data, &matrix, settings, context)?;
+        let Boosted { forest, gains } = boost(data, unit, &matrix, settings, context)?;
         let own = Gains { gains };
         let description = Description::new(data, context.seed(), settings.clone(), own);
         Ok(GbdtModel { shell: Shell::new(data, preprocessor)?, forest, description })

@@ -1,7 +1,7 @@
 //! What a checkpoint of boosting holds: the trees so far, and what the next round depends on besides.
 //!
 //! Invariant: the scores of rows are not kept, for the trees give them back bit for bit: both sum over
-//! the trees in order, and bins and thresholds decide alike.
+//! the trees in order, and bins and thresholds decide alike. Trees are of labels in their unit, as the digest is.
 
 use std::collections::BTreeMap;
 

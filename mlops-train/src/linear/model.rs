@@ -59,8 +59,10 @@ impl LinearTrainer {
     ) -> Result<LinearModel> {
         settings.validate()?;
         data.check_learnable()?;
+        let (data, unit) = data.in_unit();
+        let data = &*data;
         let (preprocessor, matrix) = Preprocessor::fit_transform(&settings.preprocessing(), data, context.seed())?;
-        let Solution { coefficients, intercept, steps } = minimize(data, &matrix, settings, context)?;
+        let Solution { coefficients, intercept, steps } = minimize(data, &matrix, settings, context)?.times(unit)?;
         let own = Line { intercept, coefficients, steps };
         let description = Description::new(data, context.seed(), settings.clone(), own);
         Ok(LinearModel { shell: Shell::new(data, preprocessor)?, description })

@@ -50,6 +50,21 @@ pub(crate) struct Solution {
     pub(crate) steps: usize,
 }
 
+impl Solution {
+    /// That of labels `factor` times as large.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when a coefficient is no double.
+    pub(crate) fn times(mut self, factor: f64) -> Result<Self> {
+        self.intercept *= factor;
+        self.coefficients.iter_mut().for_each(|weight| *weight *= factor);
+        if self.intercept.is_finite() && self.coefficients.iter().all(|weight| weight.is_finite()) {
+            return Ok(self);
+        }
+        Err(Error::failed_precondition("coefficients leave the range of doubles; give the label a larger unit"))
+    }
+}
+
 /// Minimizes.
 ///
 /// # Errors

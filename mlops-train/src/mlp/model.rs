@@ -31,7 +31,7 @@ use crate::{
 /// use std::sync::Arc;
 ///
 /// use mlops_core::arrow_array::{ArrayRef, Float64Array, RecordBatch};
-/// use mlops_train::{FitContext, Metric, MlpSettings, MlpTrainer, TableDataset, scores};
+/// use mlops_train::{BurnSettings, FitContext, Metric, MlpSettings, MlpTrainer, TableDataset, scores};
 ///
 /// let x: Vec<f64> = (0..500).map(|i| f64::from(i) / 250.0 - 1.0).collect();
 /// let y: Vec<f64> = x.iter().map(|x| 3.0 * x + 1.0).collect();
@@ -40,7 +40,8 @@ use crate::{
 ///     ("y", Arc::new(Float64Array::from(y)) as ArrayRef),
 /// ])?;
 /// let data = TableDataset::regression(batch, "y").build()?;
-/// let settings = MlpSettings { epochs: 40, batch_rows: 32, ..MlpSettings::default() };
+/// let training = BurnSettings { epochs: 40, batch_rows: 32, ..BurnSettings::default() };
+/// let settings = MlpSettings { training, ..MlpSettings::default() };
 /// let model = MlpTrainer.fit_settings(&data, &settings, &FitContext::new(1))?;
 /// assert!(Metric::R2.compute(data.labels(), &scores(&model, data.batch())?)? > 0.99);
 /// # Ok::<(), mlops_core::Error>(())
@@ -59,6 +60,8 @@ impl MlpTrainer {
     pub fn fit_settings(&self, data: &TableDataset, settings: &MlpSettings, context: &FitContext) -> Result<MlpModel> {
         settings.validate()?;
         data.check_learnable()?;
+        let (data, unit) = data.in_unit();
+        let data = &*data;
         let (preprocessor, matrix) = Preprocessor::fit_transform(&settings.preprocessing(), data, context.seed())?;
         let counts = preprocessor.code_counts();
         let inputs = Inputs::with_codes(&matrix, &counts);
@@ -72,13 +75,14 @@ impl MlpTrainer {
             data,
             inputs: &inputs,
             output,
-            settings: settings.training(),
+            settings: settings.training.clone(),
             whole: settings,
             validation_share: settings.validation_share,
             balance_classes: settings.balance_classes,
         };
         let Trained { module, epoch, history, .. } = fit.run(&learner, context)?;
         let network = module.to_network()?;
+        let output = output.times(unit)?;
         let own = Layers { activation: "relu".to_owned(), widths, embeddings, output, epochs: epoch };
         let description = Description::new(data, context.seed(), settings.clone(), own);
         Ok(MlpModel { shell: Shell::new(data, preprocessor)?, network, description, history })

@@ -45,9 +45,10 @@ impl Network {
         Ok(Self { embeddings, layers, straight: None })
     }
 
-    /// Seeded weights, uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010); biases
-    /// start at zero. The wider bound `sqrt(6 / inputs)` makes a first layer of few inputs so loud that
-    /// the first epochs are spent on quieting it.
+    /// Seeded weights and biases, uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010).
+    /// With biases of zero all rectifiers of the first layer bend at the mean of the inputs, and now and
+    /// then a fit takes long to get away from there. The wider bound `sqrt(6 / inputs)` makes a first
+    /// layer of few inputs so loud that the first epochs are spent on quieting it.
     pub(crate) fn random(sizes: &[EmbeddingSize], widths: &[usize], seed: u64) -> Result<Self> {
         let mut rng = SeededRng::new(seed, 3);
         let mut table =

@@ -6,6 +6,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use mlops_core::{Error, Result, TensorSpec};
+use mlops_metrics::square_unit;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -188,18 +189,17 @@ fn number_step(settings: &PreprocessorSettings, mut values: Vec<f64>) -> Step {
 }
 
 fn moments(values: &[f64]) -> (f64, f64) {
-    let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
-    // Squares of such numbers leave the range of doubles. A power of two changes no digit of a number.
-    let unit = match largest {
-        _ if largest > 1e150 => 2.0_f64.powi(600),
-        _ if largest > 0.0 && largest < 1e-150 => 2.0_f64.powi(-600),
-        _ => 1.0,
+    let in_unit = |unit: f64| {
+        let (n, per_unit) = (values.len().max(1) as f64, unit.recip());
+        let mean = sum_of(values, |value| value * per_unit) / n;
+        let deviation = (sum_of(values, |value| (value * per_unit - mean).powi(2)) / n).sqrt();
+        (mean * unit, deviation * unit)
     };
-    let (n, per_unit) = (values.len().max(1) as f64, unit.recip());
-    let mean = sum_of(values, |value| value * per_unit) / n;
-    let deviation = (sum_of(values, |value| (value * per_unit - mean).powi(2)) / n).sqrt();
-    // What is usable in that unit may be none in that of the column.
-    let (mean, deviation) = (mean * unit, deviation * unit);
+    let (mean, deviation) = match in_unit(1.0) {
+        usual @ (_, 1e-140..1e140) => usual,
+        // What is usable in that unit may be none in that of the column.
+        _ => in_unit(square_unit(values.iter().copied())),
+    };
     if mean.is_finite() && deviation.is_normal() && deviation > mean.abs() * 1e-12 {
         return (mean, deviation);
     }

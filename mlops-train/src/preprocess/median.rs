@@ -28,16 +28,20 @@ pub(super) fn median(values: &[f64]) -> f64 {
 /// The same, or none where the sample misled.
 fn by_sample(values: &[f64]) -> Option<f64> {
     let (low, high) = bracket(values)?;
-    let mut between = vec![0.0; values.len() + 1];
+    // More than that are between only where the sample misled.
+    let mut between = vec![0.0; values.len() / 4];
     let (mut kept, mut below, mut missing) = (0, 0, 0);
     for &value in values {
-        // Without a branch, which processors would guess wrong at many a value.
+        // What has no room is counted only. Without a branch, which processors would guess wrong at many a value.
         if let Some(slot) = between.get_mut(kept) {
             *slot = value;
         }
         kept += usize::from(low <= value) & usize::from(value <= high);
         below += usize::from(value < low);
         missing += usize::from(value.is_nan());
+    }
+    if kept > between.len() {
+        return None;
     }
     between.truncate(kept);
     let count = values.len() - missing;

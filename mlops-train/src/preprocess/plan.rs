@@ -35,6 +35,17 @@ impl Step {
         }
     }
 
+    /// The categories it tells apart, none where it is for numbers.
+    pub(super) fn categories(&self) -> &[String] {
+        match self {
+            Self::Number { .. } | Self::Quantile { .. } => &[],
+            Self::Ordinal { categories }
+            | Self::Code { categories }
+            | Self::OneHot { categories, .. }
+            | Self::Target { categories, .. } => categories,
+        }
+    }
+
     fn check(&self, input: &TensorSpec) -> Result<()> {
         let fits = match self {
             Self::Number { fill, mean, scale, .. } => {

@@ -1,8 +1,8 @@
 //! Columns into rows of numbers.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use mlops_core::{Error, Result};
 
 use super::{
@@ -10,95 +10,100 @@ use super::{
     plan::{ColumnPlan, Step},
     quantile::normal_score,
 };
-use crate::data::{Column, decode};
+use crate::data::{Column, decode, plain};
 
-/// Columns that are decoded at a time, which bounds the memory beside the result.
-const COLUMNS: usize = 8;
-
-/// Rows that are written at a time: they stay in the cache until all of these columns have been.
-const ROWS: usize = 256;
+/// Rows that are decoded and written at a time: they stay in the cache until all columns have been.
+const ROWS: usize = 512;
 
 /// The numbers that `columns` give, `width` for each row.
 ///
 /// # Errors
 /// `InvalidArgument` naming the column that is missing or of another type.
 pub(super) fn transform(columns: &[ColumnPlan], width: usize, batch: &RecordBatch) -> Result<Matrix> {
+    let columns = columns.iter().map(|plan| Ready::of(plan, batch)).collect::<Result<Vec<_>>>()?;
     let mut matrix = Matrix::zeros(batch.num_rows(), width);
-    let mut at = 0;
-    for plans in columns.chunks(COLUMNS) {
-        let group = plans.iter().map(|plan| Ready::of(plan, batch)).collect::<Result<Vec<_>>>()?;
-        for first in (0..batch.num_rows()).step_by(ROWS) {
-            let mut place = at;
-            for column in &group {
-                column.write(&mut matrix, first, place);
-                place += column.step.width();
-            }
+    for first in (0..batch.num_rows()).step_by(ROWS) {
+        let rows = first..batch.num_rows().min(first + ROWS);
+        let mut at = 0;
+        for column in &columns {
+            column.write(&mut matrix, rows.clone(), at)?;
+            at += column.plan.step.width();
         }
-        at += plans.iter().map(|plan| plan.step.width()).sum::<usize>();
     }
     Ok(matrix)
 }
 
-/// A decoded column and what becomes of its values.
+/// A column and what becomes of its values.
 struct Ready<'a> {
-    step: &'a Step,
-    values: Values,
-}
-
-/// Values of a column by row.
-enum Values {
-    Numbers(Vec<f64>),
-    /// Positions of categories, as many as there are for an unseen one; none is missing.
-    Codes(Vec<Option<usize>>),
+    plan: &'a ColumnPlan,
+    array: ArrayRef,
+    /// Positions of the categories of a step that has some.
+    codes: HashMap<&'a str, usize>,
 }
 
 impl<'a> Ready<'a> {
-    fn of(ColumnPlan { input, step }: &'a ColumnPlan, batch: &RecordBatch) -> Result<Self> {
+    fn of(plan: &'a ColumnPlan, batch: &RecordBatch) -> Result<Self> {
+        let ColumnPlan { input, step } = plan;
         let Some(array) = batch.column_by_name(&input.name) else {
             return Err(Error::invalid_argument(format!("input column {:?} is missing", input.name)));
         };
-        let values = match decode(&input.name, input.data_type, array)? {
-            Column::Numbers(values) => Values::Numbers(values),
-            Column::Categories(values) => Values::Codes(codes(step, &values)),
-        };
-        Ok(Self { step, values })
+        let array = plain(array)?;
+        // The type is told where there is no row, too.
+        decode(&input.name, input.data_type, &array.slice(0, 0))?;
+        let codes = step.categories().iter().enumerate().map(|(code, category)| (category.as_str(), code)).collect();
+        Ok(Self { plan, array, codes })
     }
 
-    /// Writes the rows of a block from `first` on, whose numbers begin at column `at`.
-    fn write(&self, matrix: &mut Matrix, first: usize, at: usize) {
-        match (&self.values, self.step) {
-            (Values::Numbers(values), Step::Number { fill, mean, scale, indicator }) => {
-                write_numbers(matrix, (first, at), (*fill, *indicator), values, |value| (value - mean) / scale);
+    /// Writes some rows, whose numbers begin at column `at`.
+    fn write(&self, matrix: &mut Matrix, rows: Range<usize>, at: usize) -> Result<()> {
+        let ColumnPlan { input, step } = self.plan;
+        let values = self.array.slice(rows.start, rows.len());
+        let to = (rows, at);
+        match (decode(&input.name, input.data_type, &values)?, step) {
+            (Column::Numbers(values), Step::Number { fill, mean, scale, indicator }) => {
+                write_numbers(matrix, to, (*fill, *indicator), values, |value| (value - mean) / scale);
             }
-            (Values::Numbers(values), Step::Quantile { fill, quantiles, indicator }) => {
-                let score = |value| normal_score(value, quantiles);
-                write_numbers(matrix, (first, at), (*fill, *indicator), values, score);
+            (Column::Numbers(values), Step::Quantile { fill, quantiles, indicator }) => {
+                write_numbers(matrix, to, (*fill, *indicator), values, |value| normal_score(value, quantiles));
             }
-            (Values::Codes(codes), step) => write_codes(matrix, (first, at), step, codes),
+            (Column::Categories(values), step) => {
+                let unseen = self.codes.len();
+                let code = |category| self.codes.get(category).copied().unwrap_or(unseen);
+                write_codes(matrix, to, step, values.into_iter().map(|value| value.map(code)));
+            }
             // Steps were checked to fit the types of their columns.
-            (Values::Numbers(_), _) => {}
+            (Column::Numbers(_), _) => {}
         }
+        Ok(())
     }
 }
 
 fn write_numbers(
     matrix: &mut Matrix,
-    (first, at): (usize, usize),
+    (rows, at): (Range<usize>, usize),
     (fill, indicator): (Option<f64>, bool),
-    values: &[f64],
+    mut values: Vec<f64>,
     scale: impl Fn(f64) -> f64,
 ) {
-    for (row, &value) in values.iter().enumerate().skip(first).take(ROWS) {
-        let known = if value.is_nan() { fill.unwrap_or(f64::NAN) } else { value };
-        matrix.set(row, at, scale(known));
-        if indicator {
+    if indicator {
+        for (row, value) in rows.clone().zip(&values) {
             matrix.set(row, at + 1, f64::from(u8::from(value.is_nan())));
         }
     }
+    let fill = fill.unwrap_or(f64::NAN);
+    values.iter_mut().for_each(|value| *value = scale(if value.is_nan() { fill } else { *value }));
+    for (row, value) in rows.zip(values) {
+        matrix.set(row, at, value);
+    }
 }
 
-fn write_codes(matrix: &mut Matrix, (first, at): (usize, usize), step: &Step, codes: &[Option<usize>]) {
-    for (row, &code) in codes.iter().enumerate().skip(first).take(ROWS) {
+fn write_codes(
+    matrix: &mut Matrix,
+    (rows, at): (Range<usize>, usize),
+    step: &Step,
+    codes: impl Iterator<Item = Option<usize>>,
+) {
+    for (row, code) in rows.zip(codes) {
         match step {
             Step::OneHot { categories, indicator } => {
                 let missing = categories.len() + usize::from(*indicator);
@@ -112,19 +117,4 @@ fn write_codes(matrix: &mut Matrix, (first, at): (usize, usize), step: &Step, co
             _ => matrix.set(row, at, code.map_or(f64::NAN, |code| code as f64)),
         }
     }
-}
-
-/// The positions of values among the categories of a step.
-fn codes(step: &Step, values: &[Option<&str>]) -> Vec<Option<usize>> {
-    let (Step::Ordinal { categories }
-    | Step::Code { categories }
-    | Step::OneHot { categories, .. }
-    | Step::Target { categories, .. }) = step
-    else {
-        return Vec::new();
-    };
-    let codes: HashMap<&str, usize> =
-        categories.iter().enumerate().map(|(code, category)| (category.as_str(), code)).collect();
-    let code = |category| codes.get(category).copied().unwrap_or(categories.len());
-    values.iter().map(|value| value.map(code)).collect()
 }

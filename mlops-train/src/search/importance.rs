@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use mlops_core::{Error, Result};
+use mlops_metrics::square_unit;
 
 use super::{
     space::ParamSpace,
@@ -40,6 +41,7 @@ pub fn importance(study: &Study, seed: u64) -> Result<BTreeMap<String, f64>> {
     }
     let columns = Columns::new(&common, complete);
     let values: Vec<f64> = complete.iter().filter_map(|trial| trial.value()).collect();
+    let values = even(&values);
     let mut shares = vec![0.0; common.len()];
     for tree in 0..TREES {
         let mut rng = SeededRng::new(seed, tree);
@@ -57,6 +59,16 @@ pub fn importance(study: &Study, seed: u64) -> Result<BTreeMap<String, f64>> {
         return Err(Error::failed_precondition("importance needs trials whose values differ"));
     }
     Ok(common.iter().zip(shares).map(|((name, _), share)| ((*name).to_owned(), share / sum)).collect())
+}
+
+/// Values less their mean, in a unit in which they can be squared, neither of which changes a share: splits are judged
+/// by squares of sums, in which what values have in common would hide what tells them apart.
+fn even(values: &[f64]) -> Vec<f64> {
+    let unit = square_unit(values.iter().copied());
+    let mean = values.iter().map(|value| value / unit).sum::<f64>() / values.len() as f64;
+    let centered: Vec<f64> = values.iter().map(|value| value / unit - mean).collect();
+    let unit = square_unit(centered.iter().copied());
+    centered.into_iter().map(|value| value / unit).collect()
 }
 
 /// Trials as rows of numbers; choices take a column each.
@@ -259,6 +271,25 @@ mod tests {
             assert!((share - variance / total).abs() < 0.03, "{name}: {share}, expected {}", variance / total);
         }
         assert_eq!(importance(&study, 0).unwrap(), shares);
+    }
+
+    #[test]
+    fn shares_know_no_unit_and_no_origin() {
+        let space = SearchSpace::new().with_float("a", 0.0, 1.0).with_float("b", 0.0, 1.0);
+        let shares = |unit: f64, origin: f64| {
+            let builder = Study::builder(space.clone(), Direction::Minimize).with_sampler(SamplerSettings::Random);
+            let mut study = builder.build().unwrap();
+            let number = |trial: &Trial, name| trial.params.number(name);
+            let value = |trial: &Trial| -> Result<f64> { Ok(unit * (number(trial, "a")? + 0.5 * number(trial, "b")?)) };
+            study.optimize(100, |trial| Ok(value(trial)? + origin), |_, _| ()).unwrap();
+            importance(&study, 0).unwrap()["a"]
+        };
+        let plain = shares(1.0, 0.0);
+        assert!((plain - 0.8).abs() < 0.1, "{plain}");
+        for (unit, origin) in [(1e300, 0.0), (1e-300, 0.0), (1e-6, 1e6), (1e150, -1e155)] {
+            let found = shares(unit, origin);
+            assert!((found - plain).abs() < 0.05, "{unit} {origin}: {found}, expected {plain}");
+        }
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl Study {
 /// for _ in 0..4 * 3 {
 ///     let trial = study.ask()?;
 ///     let trained = study.stretch(trial.number).expect("a population").trained;
-///     let settings = MlpSettings { epochs: 2 * (trained + 1), hidden_layers: 0, ..trial.params.to_settings()? };
+///     let mut settings: MlpSettings = trial.params.to_settings()?;
+///     (settings.training.epochs, settings.hidden_layers) = (2 * (trained + 1), 0);
 ///     let context = FitContext::new(1).with_checkpoints(population.checkpoints(&study, trial.number)?);
 ///     let model = MlpTrainer.fit_settings(&data, &settings, &context)?;
 ///     study.tell(trial.number, model.history().last().and_then(|epoch| epoch.valid_loss).unwrap_or(f64::NAN))?;

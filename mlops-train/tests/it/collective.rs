@@ -4,7 +4,7 @@ use std::{num::NonZeroU64, path::Path, sync::Arc};
 
 use mlops_core::{ErrorKind, Result};
 use mlops_train::{
-    Checkpoints, Collective, EpochRecord, FitContext, MlpSettings, MlpTrainer, ThreadGroup, TrainedModel,
+    BurnSettings, Checkpoints, Collective, EpochRecord, FitContext, MlpSettings, MlpTrainer, ThreadGroup, TrainedModel,
 };
 
 use crate::common::xor;
@@ -62,7 +62,8 @@ fn a_member_that_leaves_is_noticed(member: Arc<dyn Collective>) {
 /// What each epoch of a fit came to, and the digest of its model. Four batches make a step; with checkpoints in the
 /// context, there is one after every step.
 pub(crate) fn fit(context: &FitContext) -> Result<(Vec<EpochRecord>, String)> {
-    let settings = MlpSettings { epochs: 4, batch_rows: 16, accumulate: 4, hidden_units: 8, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 4, batch_rows: 16, accumulate: 4, ..BurnSettings::default() };
+    let settings = MlpSettings { hidden_units: 8, training, ..MlpSettings::default() };
     let model = MlpTrainer.fit_settings(&xor(700, 4), &settings, context)?;
     Ok((model.history().to_vec(), model.to_package()?.digest()?.to_string()))
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mlops_core::{ErrorKind, Model, SystemClock};
 use mlops_train::{
-    FitContext, GbdtSettings, GbdtTrainer, Metric, MlpModel, MlpSettings, MlpTrainer, Params, TableDataset,
-    TrainedModel,
+    BurnSettings, FitContext, GbdtSettings, GbdtTrainer, Metric, MlpModel, MlpSettings, MlpTrainer, Params,
+    TableDataset, TrainedModel,
     compress::{
         Calibration, CompressedModel, CompressionGate, CompressionReport, Compressor, DistillSettings, Granularity,
         Pruning, Quantization, distill, edge,
@@ -19,8 +19,14 @@ use mlops_train::{
 use crate::common::{check_round_trip, shared, xor};
 
 fn trained(data: &TableDataset) -> MlpModel {
-    let settings = MlpSettings { epochs: 30, learning_rate: 3e-3, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 30, learning_rate: 3e-3, ..BurnSettings::default() };
+    let settings = MlpSettings { training, ..MlpSettings::default() };
     MlpTrainer.fit_settings(data, &settings, &FitContext::new(0)).unwrap()
+}
+
+fn one_epoch() -> MlpSettings {
+    let training = BurnSettings { epochs: 1, ..BurnSettings::default() };
+    MlpSettings { training, ..MlpSettings::default() }
 }
 
 fn auc(model: &dyn Model, data: &TableDataset) -> f64 {
@@ -103,8 +109,7 @@ fn a_unit_that_never_changes_leaves_only_its_mean() {
 #[test]
 fn settings_and_packages_that_do_not_fit_are_refused() {
     let data = xor(300, 1);
-    let model =
-        MlpTrainer.fit_settings(&data, &MlpSettings { epochs: 1, ..MlpSettings::default() }, &FitContext::new(0));
+    let model = MlpTrainer.fit_settings(&data, &one_epoch(), &FitContext::new(0));
     let model = model.unwrap();
     for compressor in [
         Compressor::new().with_pruning(Pruning::Magnitude(1.0)),
@@ -132,7 +137,7 @@ fn settings_and_packages_that_do_not_fit_are_refused() {
 fn trained_on_one_column() -> MlpModel {
     let batch = crate::common::xor_batch(300, 5, 1);
     let data = TableDataset::classification(batch, "label").with_features(["x0"]).build().unwrap();
-    MlpTrainer.fit_settings(&data, &MlpSettings { epochs: 1, ..MlpSettings::default() }, &FitContext::new(0)).unwrap()
+    MlpTrainer.fit_settings(&data, &one_epoch(), &FitContext::new(0)).unwrap()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use mlops_core::ErrorKind;
-use mlops_train::{Checkpoints, DeviceKind, FitContext, MlpModel, MlpSettings, MlpTrainer, Precision};
+use mlops_train::{BurnSettings, Checkpoints, DeviceKind, FitContext, MlpModel, MlpSettings, MlpTrainer, Precision};
 
 use crate::common::xor;
 
@@ -21,7 +21,8 @@ fn fit(device: DeviceKind) -> mlops_core::Result<MlpModel> {
 }
 
 fn fit_in(context: &FitContext) -> mlops_core::Result<MlpModel> {
-    let settings = MlpSettings { epochs: 8, batch_rows: 64, learning_rate: 0.01, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 8, batch_rows: 64, learning_rate: 0.01, ..BurnSettings::default() };
+    let settings = MlpSettings { training, ..MlpSettings::default() };
     MlpTrainer.fit_settings(&xor(600, 4), &settings, context)
 }
 
@@ -91,8 +92,9 @@ fn an_adapter_computes_in_half_precision_or_says_that_it_does_not() {
         return;
     }
     for precision in [Precision::Bf16, Precision::F16] {
-        let settings =
-            MlpSettings { epochs: 12, batch_rows: 64, learning_rate: 0.01, precision, ..MlpSettings::default() };
+        let training =
+            BurnSettings { epochs: 12, batch_rows: 64, learning_rate: 0.01, precision, ..BurnSettings::default() };
+        let settings = MlpSettings { training, ..MlpSettings::default() };
         let context = FitContext::new(1).with_device(DeviceKind::Wgpu);
         match MlpTrainer.fit_settings(&xor(600, 4), &settings, &context) {
             Ok(model) => {
@@ -115,8 +117,9 @@ fn what_has_no_room_on_an_adapter_is_an_error_and_the_next_fit_works() {
         return;
     }
     // The outputs of the layer take 256 MiB, more than some drivers let one buffer have.
-    let size = MlpSettings { hidden_layers: 1, hidden_units: 1_024, batch_rows: 65_536, ..MlpSettings::default() };
-    let settings = MlpSettings { epochs: 1, early_stopping_epochs: 0, ..size };
+    let batches = BurnSettings { batch_rows: 65_536, ..BurnSettings::default() };
+    let training = BurnSettings { epochs: 1, early_stopping_epochs: 0, ..batches };
+    let settings = MlpSettings { hidden_layers: 1, hidden_units: 1_024, training, ..MlpSettings::default() };
     let context = FitContext::new(1).with_device(DeviceKind::Wgpu);
     match MlpTrainer.fit_settings(&xor(65_536, 4), &settings, &context) {
         Ok(_) => println!("it has the room"),
@@ -137,7 +140,8 @@ fn memory_stays_flat_over_epochs_on_an_adapter() {
     let (true, Some(_)) = (adapter(), resident()) else { return };
     let after = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = Arc::clone(&after);
-    let settings = MlpSettings { epochs: 50, batch_rows: 64, early_stopping_epochs: 0, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 50, batch_rows: 64, early_stopping_epochs: 0, ..BurnSettings::default() };
+    let settings = MlpSettings { training, ..MlpSettings::default() };
     let context = FitContext::new(1)
         .with_device(DeviceKind::Wgpu)
         .with_progress(move |_| seen.lock().unwrap().push(resident().unwrap_or(0) * 4 / 1024));

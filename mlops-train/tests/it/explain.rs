@@ -15,7 +15,7 @@ use mlops_core::{
     testing::{ManualClock, SplitMix64},
 };
 use mlops_train::{
-    FitContext, GbdtSettings, GbdtTrainer, Matrix, Metric, MlpSettings, MlpTrainer,
+    BurnSettings, FitContext, GbdtSettings, GbdtTrainer, Matrix, Metric, MlpSettings, MlpTrainer,
     explain::{
         Attribution, Background, DependenceSettings, ExplainContext, FeatureGroups, Grid, IntegratedGradientsSettings,
         InterventionalTreeShap, KernelSettings, PathDependentTreeShap, PermutationImportance, ShapleyExplainer,
@@ -384,7 +384,8 @@ fn a_summarized_background_keeps_the_base_value_near() {
 #[test]
 fn a_perceptron_is_explained_by_its_slopes() {
     let data = xor(600, 1);
-    let settings = MlpSettings { epochs: 15, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 15, ..BurnSettings::default() };
+    let settings = MlpSettings { training, ..MlpSettings::default() };
     let model = MlpTrainer.fit_settings(&data, &settings, &FitContext::new(0)).unwrap();
     let rows = data.batch().slice(0, 20);
     let fine = IntegratedGradientsSettings { steps: 500, ..IntegratedGradientsSettings::default() };

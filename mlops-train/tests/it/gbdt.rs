@@ -13,8 +13,8 @@ use mlops_core::{
     arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, cast::AsArray, types::Float64Type},
 };
 use mlops_train::{
-    CrossValidation, FitContext, GbdtSettings, GbdtTrainer, KFold, Metric, Params, PredefinedSplit, StratifiedKFold,
-    TableDataset, TrainedModel, Trainer, load_package, scores,
+    Checkpoints, CrossValidation, FitContext, GbdtSettings, GbdtTrainer, KFold, Metric, Params, PredefinedSplit,
+    StratifiedKFold, TableDataset, TrainedModel, Trainer, load_package, scores,
 };
 
 use crate::common::{check_round_trip, xor, xor_batch};
@@ -51,9 +51,24 @@ fn the_unit_of_the_label_changes_nothing_but_the_unit() {
     };
     let plain = fit(1.0);
     // Powers of two, so that even the last bit is the same.
-    for power in [-80, -40, 40] {
+    for power in [-1_000, -600, -80, -40, 40, 600, 1_000] {
         assert_eq!(fit(2.0_f64.powi(power)), plain, "2^{power}");
     }
+}
+
+#[test]
+fn a_fit_of_huge_labels_goes_on_from_its_checkpoint() {
+    let home = tempfile::tempdir().unwrap();
+    let data = curve(1e200);
+    let fit = |rounds, checkpoints| {
+        let settings = GbdtSettings { rounds, ..GbdtSettings::default() };
+        let model = GbdtTrainer.fit_settings(&data, &settings, &FitContext::new(0).with_checkpoints(checkpoints));
+        scores(&model.unwrap(), data.batch()).unwrap()
+    };
+    let first = home.path().join("first");
+    fit(5, Checkpoints::new(&first));
+    let gone_on = fit(10, Checkpoints::new(home.path().join("second")).with_origin(&first));
+    assert_eq!(gone_on, fit(10, Checkpoints::new(home.path().join("whole"))));
 }
 
 #[test]

@@ -11,14 +11,15 @@ use mlops_core::{
     testing::SplitMix64,
 };
 use mlops_train::{
-    CategoryEncoding, FitContext, Metric, MlpSettings, MlpTrainer, Params, TableDataset, TrainedModel, Trainer,
-    compress::Compressor, load_package, scores,
+    BurnSettings, CategoryEncoding, FitContext, Metric, MlpSettings, MlpTrainer, Params, TableDataset, TrainedModel,
+    Trainer, compress::Compressor, load_package, scores,
 };
 
 use crate::common::{check_round_trip, xor, xor_batch};
 
 fn settings() -> MlpSettings {
-    MlpSettings { epochs: 40, batch_rows: 64, learning_rate: 5e-3, ..MlpSettings::default() }
+    let training = BurnSettings { epochs: 40, batch_rows: 64, learning_rate: 5e-3, ..BurnSettings::default() };
+    MlpSettings { training, ..MlpSettings::default() }
 }
 
 #[test]
@@ -51,7 +52,8 @@ fn categories_become_vectors_that_are_learnt_and_stored() {
         TableDataset::classification(batch.unwrap(), "label").build().unwrap()
     };
     let (train, test) = (table(4_000, 1), table(1_000, 2));
-    let settings = MlpSettings { encoding: CategoryEncoding::Embedding, epochs: 60, ..settings() };
+    let training = BurnSettings { epochs: 60, ..settings().training };
+    let settings = MlpSettings { encoding: CategoryEncoding::Embedding, training, ..settings() };
     let model = MlpTrainer.fit_settings(&train, &settings, &FitContext::new(3)).unwrap();
     let auc = Metric::RocAuc.compute(test.labels(), &scores(&model, test.batch()).unwrap()).unwrap();
     assert!(auc > 0.95, "{auc}");
@@ -99,11 +101,35 @@ fn a_seed_names_one_model() {
 #[test]
 fn no_hidden_layer_is_logistic_regression() {
     let data = xor(400, 3);
-    let flat = MlpSettings { hidden_layers: 0, epochs: 30, ..settings() };
+    let training = BurnSettings { epochs: 30, ..settings().training };
+    let flat = MlpSettings { hidden_layers: 0, training, ..settings() };
     let model = MlpTrainer.fit_settings(&data, &flat, &FitContext::new(0)).unwrap();
     let auc = Metric::RocAuc.compute(data.labels(), &scores(&model, data.batch()).unwrap()).unwrap();
     assert!(auc < 0.7, "an interaction is out of reach of a line: {auc}");
     check_round_trip(&model, data.batch());
+}
+
+#[test]
+fn labels_of_any_size_are_learnt_alike_whatever_stands_in_rows_without_weight() {
+    let fit = |unit: f64, other: f64| -> Vec<f64> {
+        let x = || (0..400_u32).map(|row| f64::from(row * 37 % 400) / 200.0 - 1.0);
+        let label = |(row, x): (usize, f64)| if row == 7 { other } else { (x * x + 1.0) * unit };
+        let y = Float64Array::from_iter_values(x().enumerate().map(label));
+        let w = Float64Array::from_iter_values((0..400).map(|row| f64::from(u8::from(row != 7))));
+        let columns: [(&str, ArrayRef); 3] =
+            [("x", Arc::new(Float64Array::from_iter_values(x()))), ("y", Arc::new(y)), ("w", Arc::new(w))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let data = TableDataset::regression(batch, "y").with_weight("w").build().unwrap();
+        let training = BurnSettings { epochs: 5, ..settings().training };
+        let settings = MlpSettings { hidden_units: 16, training, ..settings() };
+        let model = MlpTrainer.fit_settings(&data, &settings, &FitContext::new(1)).unwrap();
+        scores(&model, data.batch()).unwrap().into_iter().map(|score| score / unit).collect()
+    };
+    let plain = fit(1.0, 0.0);
+    assert!(plain.iter().any(|score| (score - plain[0]).abs() > 0.1), "{plain:?}");
+    for (power, other) in [(0, 1e300), (-1_000, 0.0), (-600, 1e300), (600, -1e300), (1_000, 1.0)] {
+        assert_eq!(fit(2.0_f64.powi(power), other), plain, "2^{power} beside {other}");
+    }
 }
 
 #[test]
@@ -129,7 +155,8 @@ fn damaged_weights_are_refused() {
 #[test]
 fn twenty_thousand_rows_take_seconds() {
     let data = TableDataset::classification(xor_batch(20_000, 20, 5), "label").build().unwrap();
-    let settings = MlpSettings { epochs: 10, early_stopping_epochs: 0, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 10, early_stopping_epochs: 0, ..BurnSettings::default() };
+    let settings = MlpSettings { training, ..MlpSettings::default() };
     let clock = SystemClock::default();
     let start = clock.monotonic();
     MlpTrainer.fit_settings(&data, &settings, &FitContext::new(0)).unwrap();

@@ -175,8 +175,9 @@ fn balanced_classes_shift_probabilities_to_the_rare_class() {
     let rows: Vec<usize> = positives.iter().take(30).chain(&negatives).copied().collect();
     let rare = data.take(&rows).unwrap();
     let mean = |balance_classes| {
-        let settings = MlpSettings { hidden_layers: 0, epochs: 80, balance_classes, ..MlpSettings::default() };
-        let settings = MlpSettings { early_stopping_epochs: 0, learning_rate: 0.05, batch_rows: 64, ..settings };
+        let training = BurnSettings { epochs: 80, early_stopping_epochs: 0, ..BurnSettings::default() };
+        let training = BurnSettings { learning_rate: 0.05, batch_rows: 64, ..training };
+        let settings = MlpSettings { hidden_layers: 0, balance_classes, training, ..MlpSettings::default() };
         let model = MlpTrainer.fit_settings(&rare, &settings, &FitContext::new(1)).unwrap();
         assert_eq!((model.history().len(), model.steps()), (80, 80));
         let scores = scores(&model, rare.batch()).unwrap();
@@ -190,7 +191,8 @@ fn balanced_classes_shift_probabilities_to_the_rare_class() {
 #[test]
 fn threads_that_share_steps_learn_what_one_thread_learns() {
     let data = xor(700, 4);
-    let settings = MlpSettings { epochs: 4, batch_rows: 16, accumulate: 4, hidden_units: 8, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 4, batch_rows: 16, accumulate: 4, ..BurnSettings::default() };
+    let settings = MlpSettings { hidden_units: 8, training, ..MlpSettings::default() };
     let fit = |workers: usize| {
         let context = FitContext::new(3).with_workers(workers.try_into().unwrap());
         let model = MlpTrainer.fit_settings(&data, &settings, &context).unwrap();
@@ -246,7 +248,8 @@ fn members_judge_held_out_rows_once_between_them() {
 #[test]
 fn a_group_goes_on_from_a_checkpoint_with_another_size() {
     let data = xor(700, 4);
-    let settings = MlpSettings { epochs: 5, batch_rows: 16, accumulate: 4, hidden_units: 8, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 5, batch_rows: 16, accumulate: 4, ..BurnSettings::default() };
+    let settings = MlpSettings { hidden_units: 8, training, ..MlpSettings::default() };
     let fit = |context: &FitContext| {
         let model = MlpTrainer.fit_settings(&data, &settings, context)?;
         model.to_package().unwrap().digest()
@@ -278,8 +281,9 @@ fn a_group_goes_on_from_a_checkpoint_with_another_size() {
 fn half_precision_learns_what_single_precision_learns() {
     let (train, test) = (xor(2_000, 1), xor(500, 2));
     let auc = |precision| {
-        let settings =
-            MlpSettings { epochs: 30, batch_rows: 64, learning_rate: 5e-3, precision, ..MlpSettings::default() };
+        let training =
+            BurnSettings { epochs: 30, batch_rows: 64, learning_rate: 5e-3, precision, ..BurnSettings::default() };
+        let settings = MlpSettings { training, ..MlpSettings::default() };
         let model = MlpTrainer.fit_settings(&train, &settings, &FitContext::new(3)).unwrap();
         Metric::RocAuc.compute(test.labels(), &scores(&model, test.batch()).unwrap()).unwrap()
     };

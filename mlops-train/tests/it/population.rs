@@ -6,8 +6,8 @@ use mlops_core::{Error, ErrorKind, testing::SplitMix64};
 #[cfg(feature = "study-sql")]
 use mlops_train::search::Outcome;
 use mlops_train::{
-    Checkpoints, Direction, FitContext, GbdtSettings, GbdtTrainer, MlpSettings, MlpTrainer, OptimizerKind, Params,
-    SamplerSettings, SearchSpace, Study, TrainedModel, Trial, TrialState,
+    BurnSettings, Checkpoints, Direction, FitContext, GbdtSettings, GbdtTrainer, MlpSettings, MlpTrainer,
+    OptimizerKind, Params, SamplerSettings, SearchSpace, Study, TrainedModel, Trial, TrialState,
     search::{PbtSettings, Population, PrunerSettings, Stretch},
 };
 
@@ -264,7 +264,8 @@ fn settings_out_of_range_are_named() {
 }
 
 fn mlp(epochs: usize, learning_rate: f64) -> MlpSettings {
-    MlpSettings { epochs, learning_rate, batch_rows: 32, hidden_units: 16, ..MlpSettings::default() }
+    let training = BurnSettings { epochs, learning_rate, batch_rows: 32, ..BurnSettings::default() };
+    MlpSettings { hidden_units: 16, training, ..MlpSettings::default() }
 }
 
 #[test]
@@ -310,7 +311,8 @@ fn moments_of_another_rule_begin_anew() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| Checkpoints::new(home.path().join(name));
     let fit = |optimizer, epochs, learning_rate, checkpoints: Checkpoints| {
-        let settings = MlpSettings { optimizer, early_stopping_epochs: 0, ..mlp(epochs, learning_rate) };
+        let training = BurnSettings { optimizer, early_stopping_epochs: 0, ..mlp(epochs, learning_rate).training };
+        let settings = MlpSettings { training, ..mlp(epochs, learning_rate) };
         MlpTrainer.fit_settings(&data, &settings, &FitContext::new(3).with_checkpoints(checkpoints)).unwrap()
     };
     let moments = |name: &str| {
@@ -391,12 +393,9 @@ fn a_population_of_networks_shares_what_its_members_learnt() {
         let train = |study: &Study, number: usize, cancel: bool| {
             let stretch = study.stretch(number).unwrap();
             let drawn: MlpSettings = study.trials()[number].params.to_settings()?;
-            let settings = MlpSettings {
-                epochs: 3 * (stretch.generation + 1),
-                hidden_units: 16,
-                early_stopping_epochs: 50,
-                ..drawn
-            };
+            let epochs = 3 * (stretch.generation + 1);
+            let training = BurnSettings { epochs, early_stopping_epochs: 50, ..drawn.training };
+            let settings = MlpSettings { hidden_units: 16, training, ..drawn };
             let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
             let raised = std::sync::Arc::clone(&flag);
             let context = FitContext::new(1)
@@ -404,7 +403,7 @@ fn a_population_of_networks_shares_what_its_members_learnt() {
                 .with_cancel(flag)
                 .with_progress(move |_| raised.store(cancel, std::sync::atomic::Ordering::Relaxed));
             let model = MlpTrainer.fit_settings(&data, &settings, &context)?;
-            assert_eq!(model.history().len(), settings.epochs);
+            assert_eq!(model.history().len(), epochs);
             model.history().last().and_then(|epoch| epoch.valid_loss).ok_or_else(|| Error::internal("not judged"))
         };
         for round in 0..20 {

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use mlops_core::{Clock, SystemClock, arrow_array::RecordBatch};
 use mlops_train::{
-    FitContext, GbdtSettings, GbdtTrainer, Metric, MlpSettings, MlpTrainer, TableDataset, Trainer, scores,
+    BurnSettings, FitContext, GbdtSettings, GbdtTrainer, Metric, MlpSettings, MlpTrainer, TableDataset, Trainer, scores,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -47,7 +47,8 @@ fn trees_tell_incomes_apart() {
 #[test]
 fn a_perceptron_tells_incomes_apart() {
     let Some((train, test)) = adult() else { return };
-    let settings = MlpSettings { epochs: 6, ..MlpSettings::default() };
+    let training = BurnSettings { epochs: 6, ..BurnSettings::default() };
+    let settings = MlpSettings { training, ..MlpSettings::default() };
     let model = MlpTrainer.fit_settings(&train, &settings, &FitContext::new(1)).unwrap();
     let found = auc(&model, &test);
     println!("adult: perceptron AUC {found:.4} by {}", MlpTrainer.name());

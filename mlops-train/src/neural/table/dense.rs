@@ -30,9 +30,10 @@ const TILE_ROWS: usize = 4;
 const TILE_OUTPUTS: usize = 16;
 
 impl Dense {
-    /// Weights uniform within `bound`, biases zero.
+    /// Weights and biases uniform within `bound`.
     pub(crate) fn random(inputs: usize, outputs: usize, bound: f64, rng: &mut SeededRng) -> Self {
-        Self { inputs, outputs, weight: rng.uniform_within(bound, inputs * outputs), bias: vec![0.0; outputs] }
+        let weight = rng.uniform_within(bound, inputs * outputs);
+        Self { inputs, outputs, weight, bias: rng.uniform_within(bound, outputs) }
     }
 
     /// What a module learnt.

@@ -1,6 +1,7 @@
 //! Labels as a network learns them, and its loss.
 
 use burn::tensor::{Device, Tensor, TensorData, activation::relu};
+use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::rows::TableBatch;
@@ -14,20 +15,38 @@ pub(crate) struct OutputScale {
 }
 
 impl OutputScale {
-    /// Mean and deviation (of the population) of a regression's labels.
+    /// Weighted mean and deviation (of the population) of a regression's labels.
     pub(crate) fn of(data: &TableDataset) -> Self {
         if data.task() == Task::BinaryClassification {
             return Self { mean: 0.0, scale: 1.0 };
         }
-        let n = data.rows() as f64;
-        let mean = data.labels().iter().sum::<f64>() / n;
-        let deviation = (data.labels().iter().map(|label| (label - mean).powi(2)).sum::<f64>() / n).sqrt();
+        let weighted = || data.labels().iter().enumerate().map(|(row, label)| (label, data.weight(row)));
+        let total: f64 = weighted().map(|(_, weight)| weight).sum();
+        let mean = weighted().map(|(label, weight)| label * (weight / total)).sum::<f64>();
+        let variance: f64 = weighted().map(|(label, weight)| (label - mean).powi(2) * (weight / total)).sum();
+        let deviation = variance.sqrt();
         Self { mean, scale: if deviation.is_normal() { deviation } else { 1.0 } }
     }
 
-    /// The labels as targets.
+    /// That of labels `factor` times as large.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when it is no double.
+    pub(crate) fn times(self, factor: f64) -> Result<Self> {
+        let larger = Self { mean: self.mean * factor, scale: self.scale * factor };
+        if larger.is_sound() {
+            return Ok(larger);
+        }
+        Err(Error::failed_precondition("the labels leave the range of doubles; give them a larger unit"))
+    }
+
+    /// The labels as targets; of rows without weight zero, for theirs may be beyond single precision.
     pub(super) fn targets(self, data: &TableDataset) -> Vec<f32> {
-        data.labels().iter().map(|label| ((label - self.mean) / self.scale) as f32).collect()
+        let target = |(row, label): (usize, &f64)| match data.weight(row) > 0.0 {
+            true => ((label - self.mean) / self.scale) as f32,
+            false => 0.0,
+        };
+        data.labels().iter().enumerate().map(target).collect()
     }
 
     /// The network's output as what a model gives: a probability or the prediction.

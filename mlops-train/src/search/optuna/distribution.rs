@@ -69,7 +69,7 @@ impl Distribution {
             Self::Categorical { choices } => {
                 let read = |choice: Value| {
                     let fault =
-                        format!("parameter {name:?} has the choice {choice}, which is no text, number or switch");
+                        format!("parameter {name:?} has the choice {choice}, which is no text, number, switch or null");
                     serde_json::from_value(choice).map_err(|_| Error::failed_precondition(fault))
                 };
                 ParamSpace::Categorical { choices: choices.into_iter().map(read).collect::<Result<_>>()? }
@@ -158,9 +158,14 @@ mod tests {
             int(1, 9, true, 1),
         );
         check(
-            r#"{"name": "CategoricalDistribution", "attributes": {"choices": ["a", 2, true]}}"#,
+            r#"{"name": "CategoricalDistribution", "attributes": {"choices": ["a", 2, true, null]}}"#,
             ParamSpace::Categorical {
-                choices: vec![ParamValue::Text("a".to_owned()), ParamValue::Int(2), ParamValue::Bool(true)],
+                choices: vec![
+                    ParamValue::Text("a".to_owned()),
+                    ParamValue::Int(2),
+                    ParamValue::Bool(true),
+                    ParamValue::Null,
+                ],
             },
         );
         assert!(serde_json::from_str::<Distribution>(r#"{"name": "Other", "attributes": {}}"#).is_err());

@@ -41,7 +41,7 @@ struct Raw {
 ///
 /// # Errors
 /// `NotFound` when there is no such study; `FailedPrecondition` when its space cannot be told from its trials or has
-/// choices that are no text, number or switch; `DataLoss` for damaged rows; those of the store.
+/// choices that are no text, number, switch or null; `DataLoss` for damaged rows; those of the store.
 pub async fn import_optuna(store: &dyn MetaStore, name: &str, sampler: SamplerSettings, seed: u64) -> Result<Study> {
     let sql = "SELECT study_id FROM studies WHERE study_name = $1";
     let row = store.query_opt(sql, params![name]).await?;

@@ -19,7 +19,7 @@ use mlops_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::roster::{GENERATION, MEMBER, PARENT};
+use self::roster::{GENERATION, Lines, MEMBER, PARENT};
 pub(crate) use self::roster::{Roster, parent};
 use super::{Proposal, Sampler, StudyView};
 use crate::{
@@ -67,6 +67,7 @@ impl PbtSettings {
 #[derive(Debug, Clone)]
 pub struct Pbt {
     settings: PbtSettings,
+    lines: Lines,
 }
 
 impl Pbt {
@@ -88,7 +89,7 @@ impl Pbt {
                  perturbation in (0, 1)",
             ));
         }
-        Ok(Self { settings: settings.clone() })
+        Ok(Self { settings: settings.clone(), lines: Lines::new(settings.population) })
     }
 
     /// The member and the generation to train next: of the earliest generation the first member.
@@ -156,7 +157,8 @@ impl Sampler for Pbt {
     fn observe(&mut self, _: &StudyView<'_>, _: &Trial) {}
 
     fn propose(&mut self, view: &StudyView<'_>, _: usize) -> Result<Proposal> {
-        let roster = Roster::of(view.trials, self.settings.population);
+        self.lines.extend(view.trials);
+        let roster = Roster::with(&self.lines, view.trials);
         let (member, generation) = self.next(&roster)?;
         let mut rng = view.rng(generation * self.settings.population + member);
         let (parent, changes) = match generation {

@@ -1,6 +1,6 @@
 //! Which trial is which member's, read from the trials alone.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::Value;
 
@@ -11,14 +11,23 @@ pub(super) const MEMBER: &str = "pbt:member";
 pub(super) const GENERATION: &str = "pbt:generation";
 pub(super) const PARENT: &str = "pbt:parent";
 
-/// The trials of each member by generation; of trials that were tried again the last one.
+/// The numbers of each member's trials by generation; of trials that were tried again the last one.
 ///
 /// Trials that a caller enqueued have no attributes: each is the first generation of the next member that has not
 /// begun.
+#[derive(Debug, Clone)]
+pub(super) struct Lines {
+    members: Vec<Vec<usize>>,
+    places: BTreeMap<usize, (usize, usize)>,
+    /// How many trials were looked at.
+    seen: usize,
+}
+
+/// The lines together with the trials they are of.
 #[derive(Debug)]
 pub(crate) struct Roster<'a> {
-    members: Vec<Vec<&'a Trial>>,
-    places: BTreeMap<usize, (usize, usize)>,
+    lines: Cow<'a, Lines>,
+    trials: &'a [Trial],
 }
 
 fn number(trial: &Trial, attribute: &str) -> Option<usize> {
@@ -30,14 +39,18 @@ pub(crate) fn parent(trial: &Trial) -> Option<usize> {
     number(trial, PARENT)
 }
 
-impl<'a> Roster<'a> {
-    pub(crate) fn of(trials: &'a [Trial], population: usize) -> Self {
-        let mut roster = Self { members: vec![Vec::new(); population], places: BTreeMap::new() };
-        trials.iter().for_each(|trial| roster.add(trial));
-        roster
+impl Lines {
+    pub(super) fn new(population: usize) -> Self {
+        Self { members: vec![Vec::new(); population], places: BTreeMap::new(), seen: 0 }
     }
 
-    fn add(&mut self, trial: &'a Trial) {
+    /// Takes notice of trials that are new.
+    pub(super) fn extend(&mut self, trials: &[Trial]) {
+        trials.iter().skip(self.seen).for_each(|trial| self.add(trial));
+        self.seen = trials.len();
+    }
+
+    fn add(&mut self, trial: &Trial) {
         let named = number(trial, MEMBER).zip(number(trial, GENERATION));
         let again = || number(trial, RETRY_OF).and_then(|number| self.places.get(&number).copied());
         let free = || self.members.iter().position(Vec::is_empty).map(|member| (member, 0));
@@ -47,27 +60,45 @@ impl<'a> Roster<'a> {
             return;
         }
         line.truncate(generation);
-        line.push(trial);
+        line.push(trial.number);
         self.places.insert(trial.number, (member, generation));
+    }
+}
+
+impl<'a> Roster<'a> {
+    pub(crate) fn of(trials: &'a [Trial], population: usize) -> Self {
+        let mut lines = Lines::new(population);
+        lines.extend(trials);
+        Self { lines: Cow::Owned(lines), trials }
+    }
+
+    /// With lines that have seen all of the trials.
+    pub(super) fn with(lines: &'a Lines, trials: &'a [Trial]) -> Self {
+        Self { lines: Cow::Borrowed(lines), trials }
+    }
+
+    fn line(&self, member: usize) -> impl DoubleEndedIterator<Item = &'a Trial> {
+        let numbers = self.lines.members.get(member).map(Vec::as_slice).unwrap_or_default();
+        numbers.iter().filter_map(|&number| self.trials.get(number))
     }
 
     /// Member and generation of a trial.
     pub(crate) fn place(&self, number: usize) -> Option<(usize, usize)> {
-        self.places.get(&number).copied()
+        self.lines.places.get(&number).copied()
     }
 
     /// How many generations of a member have begun.
     pub(super) fn begun(&self, member: usize) -> usize {
-        self.members.get(member).map_or(0, Vec::len)
+        self.lines.members.get(member).map_or(0, Vec::len)
     }
 
     pub(super) fn trial(&self, member: usize, generation: usize) -> Option<&'a Trial> {
-        self.members.get(member)?.get(generation).copied()
+        self.trials.get(*self.lines.members.get(member)?.get(generation)?)
     }
 
     /// Whether no trial of a member is under way.
     pub(super) fn is_free(&self, member: usize) -> bool {
-        self.members.get(member).and_then(|line| line.last()).is_none_or(|trial| trial.state.is_ended())
+        self.line(member).next_back().is_none_or(|trial| trial.state.is_ended())
     }
 
     /// Whether a member has ended all generations before one.
@@ -76,11 +107,11 @@ impl<'a> Roster<'a> {
     }
 
     pub(super) fn last_ended(&self, member: usize) -> Option<&'a Trial> {
-        self.members.get(member)?.iter().rfind(|trial| trial.state.is_ended()).copied()
+        self.line(member).rfind(|trial| trial.state.is_ended())
     }
 
     /// The last trial of a member that has a value, and so a checkpoint.
     pub(super) fn last_complete(&self, member: usize) -> Option<&'a Trial> {
-        self.members.get(member)?.iter().rfind(|trial| trial.value().is_some()).copied()
+        self.line(member).rfind(|trial| trial.value().is_some())
     }
 }

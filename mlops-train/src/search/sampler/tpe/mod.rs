@@ -109,8 +109,9 @@ pub struct Tpe {
     sobol: Option<Qmc>,
     multivariate: bool,
     several: bool,
-    /// Whether, with several objectives, the sides are those of all ended trials.
+    /// With several objectives: whether the sides are those of all ended trials, and the good ones when they were.
     divided: bool,
+    good: BTreeSet<usize>,
     ranking: Ranking,
     /// Trials in the densities, with whether they are good.
     sides: BTreeMap<usize, bool>,
@@ -140,6 +141,7 @@ impl Tpe {
             multivariate: settings.multivariate.unwrap_or(settings.group || objectives == 1),
             several: objectives > 1,
             divided: false,
+            good: BTreeSet::new(),
             settings: settings.clone(),
             ranking: Ranking::default(),
             sides: BTreeMap::new(),
@@ -209,9 +211,10 @@ impl Tpe {
     /// With several objectives, sides follow from all trials together.
     fn divide_all(&mut self, view: &StudyView<'_>) {
         let good = split::good_of_several(view, &self.ranking);
-        for number in self.ranking.numbers().collect::<Vec<_>>() {
-            self.place(view, number, Some(good.contains(&number)));
-        }
+        let before = std::mem::replace(&mut self.good, good.clone());
+        // Trials that ended since are among the rest.
+        before.difference(&good).for_each(|&number| self.place(view, number, Some(false)));
+        good.into_iter().for_each(|number| self.place(view, number, Some(true)));
     }
 }
 
@@ -278,17 +281,20 @@ impl Sampler for Tpe {
             self.divided = true;
         }
         let mut values = BTreeMap::new();
-        let sets = if self.multivariate { self.joint.clone().unwrap_or_default() } else { Vec::new() };
-        for set in sets.into_iter().filter(|set| !set.is_empty()) {
-            let names: Vec<String> = set.into_iter().collect();
-            if let Some(point) = self.draw(view, names.clone(), &mut rng) {
-                values.extend(names.into_iter().zip(point));
+        let mut sets = if self.multivariate { self.joint.clone().unwrap_or_default() } else { Vec::new() };
+        let params = view.space.fill(|name, space| {
+            // A set is drawn where one of its parameters exists: of groups most need not be.
+            if let Some(place) = sets.iter().position(|set| set.contains(name)) {
+                let names: Vec<String> = sets.swap_remove(place).into_iter().collect();
+                if let Some(point) = self.draw(view, names.clone(), &mut rng) {
+                    values.extend(names.into_iter().zip(point));
+                }
             }
-        }
-        let params = view.space.fill(|name, space| match values.get(name) {
-            Some(&point) => space.at(point),
-            None if space.is_single() => space.at_unit(0.5),
-            None => self.draw_one(view, name, &mut rng).unwrap_or_else(|| space.draw(&mut rng)),
+            match values.get(name) {
+                Some(&point) => space.at(point),
+                None if space.is_single() => space.at_unit(0.5),
+                None => self.draw_one(view, name, &mut rng).unwrap_or_else(|| space.draw(&mut rng)),
+            }
         });
         Ok(params.into())
     }

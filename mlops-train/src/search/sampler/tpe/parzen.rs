@@ -10,6 +10,8 @@
     reason = "components are below the common length of the vectors, which grow and shrink together"
 )]
 
+use pulp::NullaryFnOnce;
+
 use super::{
     axis::{Axis, Term},
     exp::exp_negative,
@@ -169,6 +171,11 @@ impl Partial<'_> {
 
     /// Sums one more block of components, the latest of those that are left.
     pub(super) fn extend(&mut self) {
+        pulp::Arch::new().dispatch(Extend(self));
+    }
+
+    #[inline(always)]
+    fn extend_here(&mut self) {
         let from = self.left.saturating_sub(BLOCK);
         let mut buffer = [0.0_f32; BLOCK];
         let exponents = &mut buffer[..self.left - from];
@@ -191,8 +198,21 @@ impl Partial<'_> {
     }
 }
 
+/// One more block. Not a closure: the compiler keeps a large one out of the code that it writes for newer processors.
+struct Extend<'a, 'b>(&'a mut Partial<'b>);
+
+impl NullaryFnOnce for Extend<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.0.extend_here();
+    }
+}
+
 impl Term<'_> {
     /// Adds what the term says of the components from `from` on.
+    #[inline(always)]
     fn add(&self, from: usize, exponents: &mut [f32]) {
         let to = from + exponents.len();
         match self {

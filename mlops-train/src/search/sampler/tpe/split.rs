@@ -73,11 +73,6 @@ impl Ranking {
         self.ranks.len()
     }
 
-    /// Numbers of all ranked trials, in no order.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
-        self.ranks.keys().copied()
-    }
-
     /// Ranks a trial, anew if it was ranked before. Returns the trials whose side may have changed, with whether they
     /// are good now.
     pub(super) fn insert(&mut self, view: &StudyView<'_>, trial: &Trial) -> Vec<(usize, bool)> {
