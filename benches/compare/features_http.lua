@@ -3,6 +3,8 @@
 -- wrk -t1 -c4 -d5s -s features_http.lua URL -- ROWS ENTITIES     Each question is for 15 features of ROWS entities, drawn from ENTITIES.
 -- Prints one line of JSON at its end.
 
+dofile(debug.getinfo(1, "S").source:match("^@(.*/)") .. "summary.lua")
+
 local QUESTIONS = 512
 local questions, count = {}, 0
 
@@ -24,11 +26,4 @@ end
 function request()
   count = count + 1
   return questions[count % QUESTIONS + 1]
-end
-
-function done(summary, latency)
-  local e = summary.errors
-  local failed = e.connect + e.read + e.write + e.status + e.timeout
-  io.write(string.format('\n{"requests": %d, "failed": %d, "seconds": %.6f, "p50_ms": %.4f, "p99_ms": %.4f, "max_ms": %.4f}\n',
-    summary.requests, failed, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
 end

@@ -11,7 +11,9 @@ disk, the peer in SQLite on disk or in a Redis server of its own, whose processo
 the peer. Besides requests per second and latencies, which a busy machine disturbs, there is the processor's time that the server took for a
 request, which it disturbs least. PATH is a built benchmark `http`; without it, it is built here: cargo bench -p mlops-features --bench http.
 """
-import argparse, json, os, pathlib, random, re, shutil, signal, socket, statistics, subprocess, sys, time, urllib.error, urllib.request
+import argparse, json, os, pathlib, random, shutil, signal, statistics, subprocess, sys, time, urllib.error
+
+from servers import free_port, post, processor_seconds, resident_mib, wrk
 
 HERE = pathlib.Path(__file__).resolve().parents[2]
 PEER = ["feast[redis]==0.67.0"]
@@ -25,32 +27,6 @@ def python_of(work):
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         subprocess.run([venv / "bin/pip", "install", "--quiet", *PEER], check=True)
     return venv / "bin/python"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def of_all(pid, read):
-    """The sum of what `read` says of a process and all its descendants."""
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return read(pid) + sum(of_all(int(child), read) for child in children)
-
-
-def processor_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mib(pid):
-    return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1)) / 1024
-
-
-def post(url, path, body):
-    request = urllib.request.Request(url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return json.loads(urllib.request.urlopen(request, timeout=300).read() or "null")
 
 
 def values_of(view, entities):
@@ -77,7 +53,7 @@ class Server:
     def wait(self):
         for _ in range(600):
             try:
-                post(self.url, "/get-online-features", question([1]))
+                post(self.url + "/get-online-features", question([1]))
                 return
             except (OSError, urllib.error.HTTPError):
                 time.sleep(0.1)
@@ -108,7 +84,7 @@ class Ours(Server):
             columns["event_timestamp"] = [at] * entities
             for begin in range(0, entities, ROWS_PER_WRITE):
                 rows = {name: column[begin:begin + ROWS_PER_WRITE] for name, column in columns.items()}
-                post(self.url, "/write-to-online-store", {"feature_view_name": f"fv{view}", "df": rows})
+                post(self.url + "/write-to-online-store", {"feature_view_name": f"fv{view}", "df": rows})
         self.stop()
 
 
@@ -173,7 +149,7 @@ def answers(server, entities):
     rng, found = random.Random(5), []
     for _ in range(200):
         keys = [rng.randrange(entities) for _ in range(rng.choice([1, 3]))]
-        answer = post(server.url, "/get-online-features", question(keys))
+        answer = post(server.url + "/get-online-features", question(keys))
         names = answer["metadata"]["feature_names"]
         found.append(sorted((name, result["values"], result["statuses"]) for name, result in zip(names, answer["results"])))
     return found
@@ -181,12 +157,9 @@ def answers(server, entities):
 
 def asked(server, rows, connections, seconds, entities):
     """One run of wrk."""
-    script = pathlib.Path(__file__).with_name("features_http.lua")
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", script, server.url, "--", rows, entities]
-    before = sum(of_all(pid, processor_seconds) for pid in server.pids)
-    out = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
-    used = sum(of_all(pid, processor_seconds) for pid in server.pids) - before
-    found = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
+    before = sum(map(processor_seconds, server.pids))
+    found = wrk(pathlib.Path(__file__).with_suffix(".lua"), server.url, connections, seconds, rows, entities)
+    used = sum(map(processor_seconds, server.pids)) - before
     if found["failed"] or not found["requests"]:
         sys.exit(f"{server.name}: {found}")
     return {"per_second": found["requests"] / found["seconds"], "cpu_us": used / found["requests"] * 1e6, "p50_ms": found["p50_ms"], "p99_ms": found["p99_ms"]}
@@ -233,7 +206,7 @@ def main():
                         run = asked(server, rows, connections, options.seconds, options.entities)
                         found.setdefault((rows, connections, server.name), []).append(run)
                         print(round, server.name, rows, connections, run, file=sys.stderr, flush=True)
-                resident[server.name] = sum(of_all(pid, resident_mib) for pid in server.pids)
+                resident[server.name] = sum(map(resident_mib, server.pids))
             finally:
                 server.stop()
     if hasattr(Feast, "redis_process"):

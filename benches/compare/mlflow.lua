@@ -4,6 +4,8 @@
 -- get_run, search.
 -- A search has the body of its request in the place of the runs. Prints one line of JSON at its end.
 
+dofile(debug.getinfo(1, "S").source:match("^@(.*/)") .. "summary.lua")
+
 local API = "/api/2.0/mlflow/"
 local JSON = { ["Content-Type"] = "application/json" }
 local kind, experiment, given, count = nil, nil, {}, 0
@@ -47,11 +49,4 @@ function request()
     return wrk.format("GET", API .. "runs/get?run_id=" .. run)
   end
   return wrk.format("POST", API .. "runs/search", JSON, given[1])
-end
-
-function done(summary, latency)
-  local e = summary.errors
-  local failed = e.connect + e.read + e.write + e.status + e.timeout
-  io.write(string.format('\n{"requests": %d, "failed": %d, "seconds": %.6f, "p50_ms": %.4f, "p99_ms": %.4f, "max_ms": %.4f}\n',
-    summary.requests, failed, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3))
 end

@@ -13,16 +13,13 @@ for a request, which other programs on the machine disturb least; the time from 
 resident memory of the server and its children when all is done. --baselines names the directory of mlflow_load.py, the load program in
 Python, and runs that as well.
 """
-import argparse, json, os, pathlib, random, re, shutil, signal, socket, sqlite3, statistics, subprocess, sys, time, urllib.request
+import argparse, json, os, pathlib, random, re, shutil, signal, sqlite3, statistics, subprocess, sys, time, urllib.request
+
+from servers import free_port, post, processor_seconds, resident_mib, wrk
 
 HERE = pathlib.Path(__file__).resolve().parents[2]
 PEER = ["mlflow==3.17.2"]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+API, SCRIPT = "/api/2.0/mlflow/", pathlib.Path(__file__).with_suffix(".lua")
 
 
 def mlflow_of(work):
@@ -31,25 +28,6 @@ def mlflow_of(work):
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         subprocess.run([venv / "bin/pip", "install", "--quiet", *PEER], check=True)
     return venv / "bin/mlflow"
-
-
-def resident_mib(pid):
-    """Of a process and all its descendants."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024 + sum(resident_mib(child) for child in children)
-
-
-def processor_seconds(pid):
-    """Of a process and all its descendants, as far as they live."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") + sum(processor_seconds(child) for child in children)
-
-
-def post(url, path, body):
-    request = urllib.request.Request(f"{url}/api/2.0/mlflow/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return json.loads(urllib.request.urlopen(request, timeout=300).read())
 
 
 METRICS = ("acc", "loss", "auc", "f1", "rmse")
@@ -67,9 +45,9 @@ def runs_of_search(count):
 def fill_by_api(url, experiment, count):
     for name, start, kind, metrics, params in runs_of_search(count):
         tags = [{"key": "kind", "value": kind}]
-        run = post(url, "runs/create", {"experiment_id": experiment, "start_time": start, "run_name": name, "tags": tags})["run"]["info"]["run_id"]
+        run = post(f"{url}{API}runs/create", {"experiment_id": experiment, "start_time": start, "run_name": name, "tags": tags})["run"]["info"]["run_id"]
         points = [{"key": key, "value": value, "timestamp": 1, "step": 0} for key, value in metrics.items()]
-        post(url, "runs/log-batch", {"run_id": run, "metrics": points, "params": [{"key": k, "value": v} for k, v in params.items()]})
+        post(f"{url}{API}runs/log-batch", {"run_id": run, "metrics": points, "params": [{"key": k, "value": v} for k, v in params.items()]})
 
 
 def fill_peer(database, experiment, count):
@@ -107,17 +85,11 @@ SEARCHES = (
 )
 
 
-def wrk(url, connections, seconds, *arguments):
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "120s", "--latency", "-s", pathlib.Path(__file__).with_suffix(".lua"), url, "--"]
-    done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def ask(url, pid, fill, options, found):
     """Fills in what wrk finds out."""
     def note(kind, connections, seconds, *arguments, rounds=options.rounds):
         begin = processor_seconds(pid)
-        rounds = [wrk(url, connections, seconds, *arguments) for _ in range(rounds)]
+        rounds = [wrk(SCRIPT, url, connections, seconds, *arguments) for _ in range(rounds)]
         used = (processor_seconds(pid) - begin) / max(1, sum(answer["requests"] for answer in rounds)) * 1e3
         middle = lambda key: statistics.median(answer[key] for answer in rounds)
         rate = statistics.median((answer["requests"] - answer["failed"]) / answer["seconds"] for answer in rounds)
@@ -126,8 +98,8 @@ def ask(url, pid, fill, options, found):
         return rate, middle("p50_ms"), middle("p99_ms"), used
 
     def fresh(connections):
-        experiment = post(url, "experiments/create", {"name": f"load-{time.time_ns()}"})["experiment_id"]
-        runs = [post(url, "runs/create", {"experiment_id": experiment, "start_time": 1})["run"]["info"]["run_id"] for _ in range(connections)]
+        experiment = post(f"{url}{API}experiments/create", {"name": f"load-{time.time_ns()}"})["experiment_id"]
+        runs = [post(f"{url}{API}runs/create", {"experiment_id": experiment, "start_time": 1})["run"]["info"]["run_id"] for _ in range(connections)]
         return experiment, runs
 
     for kind in ("log_metric", "log_batch", "create_run", "get_run"):
@@ -139,11 +111,11 @@ def ask(url, pid, fill, options, found):
         if options.tail and fill is fill_by_api:
             experiment, runs = fresh(options.tail)
             found[f"{kind}, {options.tail} connections, p99 ms"] = note(kind, options.tail, options.seconds, kind, experiment, *runs)[2]
-    experiment = post(url, "experiments/create", {"name": f"search-{time.time_ns()}"})["experiment_id"]
+    experiment = post(f"{url}{API}experiments/create", {"name": f"search-{time.time_ns()}"})["experiment_id"]
     fill(url, experiment, options.runs)
     for name, clauses, order, size in SEARCHES:
         body = {"experiment_ids": [experiment], "filter": clauses, "order_by": order, "max_results": size}
-        found[f"search {name}: runs"] = len(post(url, "runs/search", body).get("runs", []))
+        found[f"search {name}: runs"] = len(post(f"{url}{API}runs/search", body).get("runs", []))
         _, middle, _, used = note(name, 1, options.seconds, "search", experiment, json.dumps(body))
         found[f"search {name}, p50 ms"] = middle
         found[f"search {name}, processor ms a request"] = used
