@@ -76,6 +76,8 @@ fn pairs(input: &Value) -> Result<Value> {
     let ranks = mann_whitney(&sorted_a, &sorted_b);
     let undefined = || Error::failed_precondition("the pairs have no Welch or Mann-Whitney test");
     let (welch, ranks) = welch.zip(ranks).ok_or_else(undefined)?;
+    // Exact where SciPy is: without ties and with eight values or fewer on a side.
+    let exact = if ranks.n.min(ranks.m) <= 8 { ranks.exact_tail() } else { None };
     Ok(json!({
         "t": t.statistic, "t_p": t.p_value,
         "wilcoxon": pair(wilcoxon(&a, &b, ZeroRule::LeaveOut, WilcoxonMode::Auto)?),
@@ -83,7 +85,7 @@ fn pairs(input: &Value) -> Result<Value> {
         "permutation_p": permutation_test(&a, &b, 20_000, 1)?.p_value,
         "sign_p": sign_test(&a, &b)?.p_value,
         "welch": [welch.t, welch.tail.p()],
-        "mannwhitney": [ranks.u, ranks.limit_tail().map(|tail| tail.p())],
+        "mannwhitney": [ranks.u, exact.or_else(|| ranks.limit_tail()).map(|tail| tail.p())],
         "cohen_d_paired": cohen_d_paired(&a, &b)?,
     }))
 }

@@ -60,7 +60,11 @@ fn common(a: &DataType, b: &DataType) -> Option<DataType> {
         DataType::Dictionary(_, entries) => (**entries).clone(),
         plain => plain.clone(),
     };
-    let (a, b) = (entries(a), entries(b));
+    let (a, b) = match (entries(a), entries(b)) {
+        // A column without any value is of the type of the other.
+        (DataType::Null, other) | (other, DataType::Null) => (other.clone(), other),
+        both => both,
+    };
     match (a.is_numeric() && b.is_numeric(), a == b) {
         (_, true) => Some(a),
         (true, _) => Some(DataType::Float64),
