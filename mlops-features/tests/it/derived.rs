@@ -19,7 +19,7 @@ use mlops_features::{
 use crate::{
     checks::NotNegative,
     data::{Row, batch, clock, ints, row, schema},
-    kills::kills,
+    kills::{kills, wait_for_kill},
 };
 
 const QUERY: &str = "SELECT k, event_timestamp, id, x * 2 AS x, n FROM raw WHERE n % 2 = 0";
@@ -221,11 +221,7 @@ fn child() {
         let builder = builder(Path::new(&home)).with_source(coded("1")).with_table_code("even", telling);
         let store = builder.with_check("even", Arc::new(NotNegative)).build().await.unwrap();
         store.source("even").unwrap().run().await.unwrap();
-        // Waits for the kill.
-        loop {
-            acknowledge(0);
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+        wait_for_kill().await;
     });
 }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     data::{Row, batch, clock, ints, row, schema},
-    kills::kills,
+    kills::{kills, wait_for_kill},
 };
 
 const fn at(micros: i64) -> Timestamp {
@@ -290,11 +290,7 @@ fn child() {
         telling().run_range("v", at(0), at(EVENTS / 2)).await.unwrap();
         telling().run("v", at(EVENTS)).await.unwrap();
         telling().catch_up("v").await.unwrap();
-        // Waits for the kill.
-        loop {
-            acknowledge(0);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        wait_for_kill().await;
     });
 }
 
